@@ -35,7 +35,6 @@ from foreframe.models.members_of import MembersOf, one_of
 from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
-Sigma = Float[Tensor, "_ _ _ _ _"]  # one number, or one for each clip, lead time, channel and place
 
 
 class Flow(MembersOf, AtOnce):
@@ -67,11 +66,6 @@ class Flow(MembersOf, AtOnce):
     where γ, the `inflation`, is measured for each lead time over the last clips of the training,
     and multiplied by `inflate`, where clamping members to a range takes from their spread.
 
-    With `by_change` σ differs from place to place, in proportion to how much changed there from
-    frame to frame (`_changes`), and so do r_t and r̂, which are σ times what the network sees and
-    says: where nothing moves members are alike. A square of an error is then weighted by 1 / σ,
-    between those of errors as they are and those of errors relative to σ.
-
     So members are as sharp as the true frames of the training, however blurred m is, and the
     forecast without members is m, to the bit. Training on with `--loss crps` judges members that
     have gone through all passes, so that fewer passes are enough, for rougher members.
@@ -93,12 +87,10 @@ class Flow(MembersOf, AtOnce):
         frames: number of frames that it forecasts at once, and of past frames that it sees.
         width: channels of the network's maps.
         blocks: of the network.
-        spread: σ; about as large as large errors. With `by_change` it is in units of the change.
+        spread: σ; about as large as large errors.
         times: at which passes begin, from 0; one pass each. Further training may have others.
         levels: number of those times at which a clip is learnt in one step.
         inputs: further channels of the past, which are not forecast.
-        by_change: for films, of which most places are still: σ grows with what changed at a place,
-            and with the square root of the lead time.
         inflate: factor of γ; above 1 to make up for members that are clamped to a range.
 
     Raises:
@@ -122,7 +114,6 @@ class Flow(MembersOf, AtOnce):
         levels: int = 2,
         inputs: int = 0,
         inflate: float = 1.0,
-        by_change: bool = False,
     ) -> None:
         from foreframe.models import build_model, model_name  # which know this model, too
 
@@ -155,9 +146,7 @@ class Flow(MembersOf, AtOnce):
             self.args["inputs"] = inputs
         if inflate != 1:
             self.args["inflate"] = inflate
-        if by_change:
-            self.args["by_change"] = by_change
-        self.inflate, self.by_change = inflate, by_change
+        self.inflate = inflate
         self.channels, self.frames, self.horizon = channels, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
@@ -179,8 +168,7 @@ class Flow(MembersOf, AtOnce):
 
     def shared(self, state: State, steps: int) -> State:
         m = self._forecast(state)
-        shown = self._shown(m, state)
-        return state | {"forecast": m, "mean_error": self._mean_error(shown, self._sigma(shown))}
+        return state | {"forecast": m, "mean_error": self._mean_error(self._shown(m, state))}
 
     def outside(self, state: State, steps: int) -> State:
         """Of members the noise z, for each `frames` frames; without them what enters m."""
@@ -209,9 +197,7 @@ class Flow(MembersOf, AtOnce):
         state = state if "mean_error" in state else self.shared(state, self.frames)
         m, r_hat = state["forecast"], state["mean_error"]
         z = _padded(first_of(state["noise"], 1)[:, 0]).to(_exact(m))
-        shown = self._shown(m, state)
-        sigma = self._sigma(shown)
-        r = self._integrated(sigma * z, r_hat, shown, sigma)
+        r = self._integrated(self.spread * z, r_hat, self._shown(m, state))
         r = r_hat + self.inflation.view(-1, 1, 1, 1) * (r - r_hat)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
 
@@ -243,16 +229,14 @@ class Flow(MembersOf, AtOnce):
         chosen = torch.rand(len(m), len(self.times) - 1).argsort(dim=1)[:, : self.levels]
         t = torch.tensor(self.times)[chosen.flatten()].to(r)
         along = t.view(-1, 1, 1, 1, 1)
-        sigma = self._sigma(shown)
-        r_t = along * r + (1 - along) * sigma * torch.randn_like(r)
+        r_t = along * r + (1 - along) * self.spread * torch.randn_like(r)
         r_t = r_t.where(along > 0, 0)
-        r_hat = self._estimate(r_t, t, shown, sigma)
-        r_hat, r, weighed = (x[:, :future, :, :h, :w] for x in (r_hat, r, sigma.expand_as(r)))
+        r_hat = self.network(r_t, t, shown, self.spread)
+        r_hat, r = (x[:, :future, :, :h, :w] for x in (r_hat, r))
         there = error.isfinite().to(r).repeat_interleave(self.levels, dim=0)
         error = there * (r_hat - r).square() / (1 - along)
-        error = error / (weighed if self.by_change else self.spread**2)
         if self.training:
-            self._compare(r[:1], there[:1], shown[:1], sigma[:1])
+            self._compare(r[:1], there[:1], shown[:1])
         errors = {"error": error.flatten(1).sum(dim=1), "known": there.flatten(1).sum(dim=1)}
         return Rehearsal(m[:, :future], truth, errors)
 
@@ -263,37 +247,32 @@ class Flow(MembersOf, AtOnce):
         state: State,
     ) -> dict[str, Float[Tensor, ""]]:
         """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
-        t), in units of σ²; with `by_change` of σ. So late times, whose errors are small, count
-        about as much as early ones.
+        t), in units of σ²: so late times, whose errors are small, count about as much as early
+        ones.
         """
         if "error" not in state:
             return {}
-        return {"flow": state["error"].sum() / state["known"].sum().clamp(min=1)}
+        return {"flow": state["error"].sum() / state["known"].sum().clamp(min=1) / self.spread**2}
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         return state["frames"][:, -1, self.channels :]
 
-    def _integrated(
-        self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s _ _ _"], sigma: Sigma
-    ) -> Frames:
+    def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s _ _ _"]) -> Frames:
         """r_0 to r_1; `r_hat` is r̂ at t = 0."""
         before, b = 0.0, torch.zeros_like(r_hat)
         for t, after in pairwise(self.times):
             if t > 0:
-                last = r_hat
-                r_hat = self._estimate(r, r.new_full(r.shape[:1], t), shown, sigma)
+                last, r_hat = r_hat, self.network(r, r.new_full(r.shape[:1], t), shown, self.spread)
                 b = (r_hat - last) / ((1 - t) ** 2 - (1 - before) ** 2)
             r = r + (after - t) / (1 - t) * (r_hat - r) - (after - t) ** 2 * b
             before = t
         return r
 
     @torch.no_grad()
-    def _compare(
-        self, r: Frames, there: Frames, shown: Float[Tensor, "b s _ _ _"], sigma: Sigma
-    ) -> None:
+    def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s _ _ _"]) -> None:
         """Update `apart` by these clips, as a running mean of squares."""
-        r_hat = self._mean_error(shown, sigma)
-        drawn = self._integrated(sigma * torch.randn_like(r_hat), r_hat, shown, sigma)
+        r_hat = self._mean_error(shown)
+        drawn = self._integrated(self.spread * torch.randn_like(r_hat), r_hat, shown)
         _, future, _, h, w = r.shape
         r_hat, drawn = (x[:, :future, :, :h, :w] for x in (r_hat, drawn))
         n, kept = there.sum(dim=(0, 2, 3, 4)), self.apart[:, :future]
@@ -306,28 +285,10 @@ class Flow(MembersOf, AtOnce):
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, self.frames)
 
-    def _mean_error(
-        self, shown: Float[Tensor, "b s _ _ _"], sigma: Sigma
-    ) -> Float[Tensor, "b t _ _ _"]:
+    def _mean_error(self, shown: Float[Tensor, "b s _ _ _"]) -> Float[Tensor, "b t _ _ _"]:
         """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
         r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
-        return self._estimate(r, r.new_zeros(r.shape[0]), shown, sigma)
-
-    def _estimate(
-        self, r_t: Frames, t: Float[Tensor, " b"], shown: Float[Tensor, "b s _ _ _"], sigma: Sigma
-    ) -> Frames:
-        """r̂."""
-        r_hat: Tensor = self.network(r_t / sigma, t, shown)
-        return sigma * r_hat if self.by_change else r_hat
-
-    def _sigma(self, shown: Float[Tensor, "b s _ h w"]) -> Sigma:
-        """σ, or that of each lead time and place."""
-        if not self.by_change:
-            return shown.new_full((1, 1, 1, 1, 1), self.spread, dtype=_exact(shown))
-        lead = torch.arange(1, self.frames + 1, device=shown.device).to(_exact(shown))
-        forecast, past = shown.split(self.frames, dim=1)
-        changes = _changes(torch.cat([past, forecast], dim=1).to(_exact(shown)))
-        return self.spread * lead.sqrt().view(-1, 1, 1, 1) * changes
+        return self.network(r, r.new_zeros(r.shape[0]), shown, self.spread)
 
     def _shown(self, m: Frames, state: State) -> Float[Tensor, "b s _ _ _"]:
         """The network's input beside r_t: m, and the past, whose oldest frame is repeated where it
@@ -342,8 +303,6 @@ class Flow(MembersOf, AtOnce):
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
-AROUND = (5, 33)  # sides of the squares of pixels over which changes are averaged
-STILL = 0.005  # a change that there is everywhere
 KEPT = 0.998  # weight of the former value in running means
 LARGEST = 2.0  # γ, of a network that has hardly learnt
 
@@ -354,17 +313,6 @@ def _exact(frames: Tensor) -> torch.dtype:
 
 def _padded(frames: Frames) -> Float[Tensor, "b t _ _ _"]:
     return padded(frames.flatten(0, 1), SIDE).unflatten(0, frames.shape[:2])
-
-
-def _changes(frames: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 1 c h w"]:
-    """How much changes around each place from frame to frame: the root of a mean of squares, close
-    by, and to a tenth farther around, where what comes next may come from.
-    """
-    squares = (frames[:, 1:] - frames[:, :-1]).square().mean(dim=1)
-    near, far = (
-        F.avg_pool2d(squares, side, 1, side // 2, count_include_pad=False) for side in AROUND
-    )
-    return (near + 0.1 * far + STILL**2).sqrt().unsqueeze(1)
 
 
 @torch.no_grad()
@@ -406,8 +354,9 @@ class Network(nn.Module):
         r_t: Float[Tensor, "b t c h w"],
         t: Float[Tensor, " b"],
         shown: Float[Tensor, "b s _ h w"],
+        spread: float,
     ) -> Float[Tensor, "b t c h w"]:
-        x = torch.cat([r_t, shown.to(r_t)], dim=1).flatten(1, 2)
+        x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
         folded = self.fold(x)
         x = self.narrow(folded)
         waves = t[:, None] * math.pi * torch.arange(1, WAVES + 1, device=t.device)
