@@ -279,9 +279,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "flow": way("flow", of={"simvp": SIMVP}, frames=3, width=16, blocks=2, times=[0.0, 0.4]),
     "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
-    "flow_of_any_channels": way(
-        "flow", of="persistence", channels=None, frames=2, width=8, blocks=1, by_change=True
-    ),
     "dressed": way("dressed", of={"simvp": SIMVP}, by="persistence", lags=3),
     "dressed_of_any_channels": way("dressed", of="linear_motion"),
     "dressed_with_an_input": way(

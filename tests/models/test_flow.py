@@ -214,24 +214,6 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
     assert not any(module.training for module in model.of.modules())
 
 
-@torch.no_grad()
-def test_any_number_of_channels_has_the_error_of_their_mean() -> None:
-    """Weights of one channel take any number; grey frames give the same in either."""
-    grey, any_number = flow(), flow(channels=None)
-    any_number.load_state_dict(grey.state_dict())
-    past = torch.rand(2, 3, 1, 12, 8)
-    drawn = grey.decode(members(grey.encode(past), 3), 2)
-    assert torch.equal(any_number.decode(members(any_number.encode(past), 3), 2), drawn)
-    colour = past + torch.tensor([-0.2, 0.0, 0.2]).view(3, 1, 1)
-    errors = any_number.decode(members(any_number.encode(colour), 3), 2)
-    errors = errors - colour[:, -1:].repeat_interleave(3, dim=0)
-    expected = drawn - past[:, -1:].repeat_interleave(3, dim=0)
-    torch.testing.assert_close(errors, expected.expand_as(errors))
-    learnt = any_number.train().rehearse(torch.rand(2, 5, 3, 12, 8), Window(3, 2))
-    assert learnt.forecast.shape[2] == 3
-    assert any_number.terms(*learnt)["flow"] > 0
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -242,7 +224,6 @@ def test_any_number_of_channels_has_the_error_of_their_mean() -> None:
         ({"spread": 0.0}, "spread is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
         ({"of": {}}, "members are of one model"),
-        ({"of": "quick", "channels": None}, "give the flow channels"),
         ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
     ],
 )

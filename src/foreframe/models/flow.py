@@ -82,8 +82,7 @@ class Flow(MembersOf, AtOnce):
         of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
             weights are trained before, and stay as they are. A training takes by default that of
             the weights with which it begins.
-        channels: C of the frames; None for any number, of a forecaster that takes any: the network
-            then sees their mean, and all channels of a member have one error.
+        channels: C of the frames.
         frames: number of frames that it forecasts at once, and of past frames that it sees.
         width: channels of the network's maps.
         blocks: of the network.
@@ -97,7 +96,7 @@ class Flow(MembersOf, AtOnce):
         ValueError: for choices that do not fit each other.
     """
 
-    channels: int | None
+    channels: int
     losses = ("mse", "crps")
     free = ("times", "levels", "inflate")
     apart: Tensor
@@ -105,7 +104,7 @@ class Flow(MembersOf, AtOnce):
     def __init__(
         self,
         of: str | Mapping[str, Any],
-        channels: int | None = 1,
+        channels: int = 1,
         frames: int = 10,
         width: int = 192,
         blocks: int = 6,
@@ -119,17 +118,14 @@ class Flow(MembersOf, AtOnce):
 
         name, args = one_of(of)
         model = build_model(name, args)
-        if channels is None and (model.channels is not None or inputs):
-            raise ValueError("this forecaster takes a number of channels: give the flow channels")
         if (model.channels, model.inputs) not in ((None, inputs), (channels, inputs)):
             sizes = {"channels": channels, "inputs": inputs} if inputs else {"channels": channels}
             model = build_model(name, {**args, **sizes})
         super().__init__(model)
-        seen = channels or 1
-        if min(seen, frames, blocks, levels) < 1 or width % GROUPS or width < 1:
+        if min(channels, frames, blocks, levels) < 1 or width % GROUPS or width < 1:
             raise ValueError(
                 "a flow needs 1 channel, frame, block and level or more and a width that "
-                f"{GROUPS} divides, not {seen}, {frames}, {blocks}, {levels} and {width}"
+                f"{GROUPS} divides, not {channels}, {frames}, {blocks}, {levels} and {width}"
             )
         if not 0 < spread < math.inf:
             raise ValueError(f"spread is a number above 0, not {spread}")
@@ -151,7 +147,7 @@ class Flow(MembersOf, AtOnce):
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
         self.sized = self.of.sized
-        self.network = Network(seen * frames, width, blocks)
+        self.network = Network(channels * frames, width, blocks)
         # Root mean squares by lead time, over training: of r - r̂_0, and of r_1 - r̂_0.
         self.register_buffer("apart", torch.zeros(2, frames))
 
@@ -173,7 +169,7 @@ class Flow(MembersOf, AtOnce):
     def outside(self, state: State, steps: int) -> State:
         """Of members the noise z, for each `frames` frames; without them what enters m."""
         if "key" in state:
-            return {"noise": _noise(state, steps, self.frames, self.channels or 1)}
+            return {"noise": _noise(state, steps, self.frames, self.channels)}
         return with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
 
     def begin(self, state: State) -> State:
@@ -220,9 +216,8 @@ class Flow(MembersOf, AtOnce):
             shown = self._shown(m, self.encode(parts.past))
         truth = parts.truth[:, : self.frames]
         future, _, h, w = truth.shape[1:]
-        error = self._seen(truth - m[:, :future])
-        r = error.new_zeros(m.shape[0], self.frames, *error.shape[2:])
-        r[:, :future] = error.nan_to_num()
+        r = torch.zeros_like(m)
+        r[:, :future] = (truth - m[:, :future]).nan_to_num()
         r, shown = (
             x.to(_exact(clips)).repeat_interleave(self.levels, dim=0) for x in (_padded(r), shown)
         )
@@ -233,7 +228,7 @@ class Flow(MembersOf, AtOnce):
         r_t = r_t.where(along > 0, 0)
         r_hat = self.network(r_t, t, shown, self.spread)
         r_hat, r = (x[:, :future, :, :h, :w] for x in (r_hat, r))
-        there = error.isfinite().to(r).repeat_interleave(self.levels, dim=0)
+        there = truth.isfinite().to(r).repeat_interleave(self.levels, dim=0)
         error = there * (r_hat - r).square() / (1 - along)
         if self.training:
             self._compare(r[:1], there[:1], shown[:1])
@@ -257,7 +252,7 @@ class Flow(MembersOf, AtOnce):
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         return state["frames"][:, -1, self.channels :]
 
-    def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s _ _ _"]) -> Frames:
+    def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
         """r_0 to r_1; `r_hat` is r̂ at t = 0."""
         before, b = 0.0, torch.zeros_like(r_hat)
         for t, after in pairwise(self.times):
@@ -269,7 +264,7 @@ class Flow(MembersOf, AtOnce):
         return r
 
     @torch.no_grad()
-    def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s _ _ _"]) -> None:
+    def _compare(self, r: Frames, there: Frames, shown: Float[Tensor, "b s c _ _"]) -> None:
         """Update `apart` by these clips, as a running mean of squares."""
         r_hat = self._mean_error(shown)
         drawn = self._integrated(self.spread * torch.randn_like(r_hat), r_hat, shown)
@@ -285,21 +280,17 @@ class Flow(MembersOf, AtOnce):
         known = {"known": state["known"]} if "known" in state else {}
         return self.of.decode(part_of(state, "of/") | known, self.frames)
 
-    def _mean_error(self, shown: Float[Tensor, "b s _ _ _"]) -> Float[Tensor, "b t _ _ _"]:
+    def _mean_error(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
         """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
         r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
         return self.network(r, r.new_zeros(r.shape[0]), shown, self.spread)
 
-    def _shown(self, m: Frames, state: State) -> Float[Tensor, "b s _ _ _"]:
+    def _shown(self, m: Frames, state: State) -> Float[Tensor, "b s c _ _"]:
         """The network's input beside r_t: m, and the past, whose oldest frame is repeated where it
         has fewer than `frames`.
         """
         past = filled(state["frames"], state["seen"])[:, :, : self.channels]
-        return torch.cat([_padded(self._seen(m)), _padded(self._seen(past))], dim=1)
-
-    def _seen(self, frames: Frames) -> Float[Tensor, "b t _ h w"]:
-        """Frames as the network sees them: their mean over channels where it takes any number."""
-        return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
+        return torch.cat([_padded(m), _padded(past)], dim=1)
 
 
 SIDE, GROUPS = 4, 8  # pixels of a patch; of convolutions
@@ -311,7 +302,7 @@ def _exact(frames: Tensor) -> torch.dtype:
     return torch.promote_types(frames.dtype, torch.float32)
 
 
-def _padded(frames: Frames) -> Float[Tensor, "b t _ _ _"]:
+def _padded(frames: Frames) -> Float[Tensor, "b t c _ _"]:
     return padded(frames.flatten(0, 1), SIDE).unflatten(0, frames.shape[:2])
 
 
@@ -353,7 +344,7 @@ class Network(nn.Module):
         self,
         r_t: Float[Tensor, "b t c h w"],
         t: Float[Tensor, " b"],
-        shown: Float[Tensor, "b s _ h w"],
+        shown: Float[Tensor, "b s c h w"],
         spread: float,
     ) -> Float[Tensor, "b t c h w"]:
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
