@@ -66,11 +66,14 @@ def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> Non
     assert not Path("run").exists()
 
 
+SHORT = [
+    *("--past", "3", "--future", "3", "--batch_size", "2", "--data", "array.npy", "--epochs", "1"),
+    *("--validation_clips", "2", "--trainer.limit_train_batches", "3"),
+    *("--device", "cpu", "--devices", "1"),
+]
 FLOW = [
-    *("train", "--model", "flow", "--past", "3", "--future", "3", "--batch_size", "2"),
-    *("--model_args.frames", "3", "--model_args.width", "8", "--model_args.blocks", "1"),
-    *("--epochs", "1", "--validation_clips", "2", "--trainer.limit_train_batches", "3"),
-    *("--device", "cpu", "--devices", "1", "--data", "array.npy", "--run", "run"),
+    *("train", "--model", "flow", *SHORT, "--model_args.frames", "3"),
+    *("--model_args.width", "8", "--model_args.blocks", "1", "--run", "run"),
 ]
 
 
@@ -96,6 +99,26 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
     assert main(["train", "--resume", "run", "--epochs", "2"]) == 0, capsys.readouterr().err
     resumed = Forecaster.load("run")
     assert torch.equal(resumed.model(past, 7), forecaster.model(past, 7))
+
+
+@pytest.mark.slow
+def test_dressed_members_begin_with_a_forecaster_or_with_that_of_a_flow(capsys) -> None:
+    args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
+    of = {"simvp": args}
+    flow = build_model("flow", {"of": of, "frames": 3, "width": 8, "blocks": 1}).eval()
+    for name, model in (("flow", flow), ("trained", flow.of)):
+        Forecaster(model, Window(3, 3)).save(name)
+    past = torch.from_numpy(np.load("array.npy"))[None, :3]
+    forecast = Forecaster.load("trained").model(past, 7)
+    words = ["train", "--model", "dressed", "--loss", "crps", "--members", "3", *SHORT]
+    for weights in ("trained", "flow"):
+        run = f"of_{weights}"
+        assert main([*words, "--weights", weights, "--run", run]) == 0, capsys.readouterr().err
+        learnt = Forecaster.load(run).model
+        assert torch.equal(learnt(past, 7), forecast)
+        assert learnt.scale.bias.abs() > 0
+    assert main([*words, "--weights", "of_flow", "--loss", "mse", "--run", "other"]) == 2
+    assert "model dressed learns to draw members by --loss crps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
