@@ -33,6 +33,7 @@ from foreframe.base.wording import closest
 from foreframe.models import (
     convlstm,
     e3dlstm,
+    earthformer,
     mau,
     mim,
     phydnet,
@@ -59,6 +60,7 @@ from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.e3dlstm import E3DLSTM
+from foreframe.models.earthformer import Earthformer
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
 from foreframe.models.interface import (
@@ -97,6 +99,7 @@ MODELS: dict[str, type[Model]] = {
     "simvp": SimVP,
     "svg": SVG,
     "predformer": PredFormer,
+    "earthformer": Earthformer,
     "phydnet": PhyDNet,
     "mau": MAU,
     "e3dlstm": E3DLSTM,
@@ -125,6 +128,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **svg.PRESETS,
     **swinlstm.PRESETS,
     **predformer.PRESETS,
+    **earthformer.PRESETS,
     **phydnet.PRESETS,
     **mau.PRESETS,
     **e3dlstm.PRESETS,
@@ -135,6 +139,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 ORIGINALS |= {
     "openstl": convlstm.from_openstl,
     "predformer": predformer.from_original,
+    "earthformer": earthformer.from_original,
     "phydnet": phydnet.from_openstl,
     "mau": mau.from_openstl,
     "e3dlstm": e3dlstm.from_openstl,
@@ -299,7 +304,7 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
-    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "EncoderDecoder",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Earthformer", "EncoderDecoder",
     "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "Model", "ModelEnsemble",
     "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer", "RecurrentAtOnce", "SimVP",
     "State", "SwinLSTM", "baselines_here", "build_model", "forecast_of", "members", "model_name",
