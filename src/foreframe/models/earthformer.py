@@ -8,6 +8,7 @@ tokens b t h w d, one for each place of a map; global vectors b g d; in attentio
 with the l places of an axis, and e of the d numbers for each head.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -29,7 +30,7 @@ Tokens = Float[Tensor, "b t h w d"]
 Vectors = Float[Tensor, "b g d"]
 Given = tuple[Tokens, Vectors | None, Float[Tensor, "b m h w d"] | None]
 Heads = Float[Tensor, "*b heads _ e"]
-TIME, ROWS, COLUMNS = AXES = 1, 2, 3  # of tokens
+AXES = TIME, *_ = 1, 2, 3  # of tokens: time, rows, columns
 
 
 class Earthformer(FromLastFrames):
@@ -93,18 +94,15 @@ class Earthformer(FromLastFrames):
         }  # fmt: skip
         check_at_least(1, **counts)
         check_at_least(0, vectors=vectors, inputs=inputs)
-        if levels > 8 or levels * (encoder + decoder) > 250:
-            raise ValueError(
-                "Earthformer has up to 8 levels, and 250 blocks in all, not "
-                f"{levels} levels with {encoder} and {decoder} blocks each"
-            )
-        if width % heads or len(places) != 2 or min(places) < 1 or not 0 <= dropout < 1:
-            raise ValueError(
-                "Earthformer needs a width that is a multiple of heads, places (h,w) and a dropout "
-                f"in [0, 1), not {width} and {heads}, {list(places)} and {dropout}"
-            )
         rest = {"vectors": vectors, "places": list(places), "dropout": dropout, "inputs": inputs}
         self.args = counts | rest
+        few = levels <= 8 and levels * (encoder + decoder) <= 250
+        sized = width % heads == 0 and len(places) == 2 and min(places) > 0
+        if not (few and sized and 0 <= dropout < 1):
+            raise ValueError(
+                "Earthformer has up to 8 levels and 250 blocks, heads that divide its width, "
+                f"places (h,w) and a dropout in [0, 1), not {self.args}"
+            )
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, horizon
         self.patch, self.stride = patch, patch * 2**levels
         widths = [width * 2**k for k in range(levels)]
@@ -141,8 +139,8 @@ class Earthformer(FromLastFrames):
             known = first_of(state["known"], self.horizon).flatten(0, 1)
             x = x + _tokens(self.known(padded(known, self.stride)), b)
         for k in reversed(range(len(memory))):
-            blocks = iter(self.decoder[k])
-            for n, look in enumerate(self.looking[k]):
+            blocks = self.decoder[k].children()
+            for n, look in enumerate(self.looking[k].children()):
                 if n or k < len(self.up):
                     x, *_ = next(blocks)((x, None, None))
                 x, *_ = look((x, *memory[k]))
@@ -150,10 +148,10 @@ class Earthformer(FromLastFrames):
         frames = F.pixel_shuffle(self.to_frame(self.enlarge(_maps(x))), self.patch)
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, self.horizon))
 
-    def remembered(
-        self, past: Float[Tensor, "b t _ h w"]
-    ) -> list[tuple[Float[Tensor, "b g _"] | None, Float[Tensor, "b t _ _ _"]]]:
-        """Global vectors and tokens, as each level of the encoder ends with them."""
+    def remembered(self, past: Float[Tensor, "b t _ h w"]) -> list[tuple[Tensor | None, Tensor]]:
+        """Global vectors (b,g,d) and tokens (b,t,h,w,d), as each level of the encoder ends with
+        them.
+        """
         b, t = past.shape[:2]
         maps = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.patch)
         x = self.merge(self.shrink(maps).permute(0, 2, 3, 1)).unflatten(0, (b, t))
@@ -175,10 +173,8 @@ class Earthformer(FromLastFrames):
 
 def _smooth(channels: int, width: int) -> nn.Sequential:
     """In 16 groups, where they divide the width."""
-    convolution = PackedConv2d(channels, width, 3, padding=1)
-    return nn.Sequential(
-        convolution, nn.GroupNorm(1 if width % 16 else 16, width), nn.LeakyReLU(0.1)
-    )
+    convolution, groups = PackedConv2d(channels, width, 3, padding=1), 1 if width % 16 else 16
+    return nn.Sequential(convolution, nn.GroupNorm(groups, width), nn.LeakyReLU(0.1))
 
 
 def _doubled(channels: int, width: int) -> nn.Sequential:
@@ -199,19 +195,20 @@ class _Positions(nn.Module):
     def __init__(self, times: int, places: Sequence[int], width: int) -> None:
         super().__init__()
         self.times = nn.Parameter(0.02 * torch.randn(times, width))
-        self.places = nn.Parameter(0.02 * torch.randn(width, *places))
+        self.places = nn.Parameter(0.02 * torch.randn(math.prod(places), width))
+        self.size = list(places)
 
     def forward(self, h: int, w: int) -> Float[Tensor, "t h w d"]:
-        places = F.interpolate(self.places[None], (h, w), mode="bilinear")[0]
+        places = self.places.T.unflatten(1, self.size)[None]
+        places = F.interpolate(places, (h, w), mode="bilinear")[0]
         return self.times[:, None, None] + places.permute(1, 2, 0)
 
 
 def _blocks(count: int, lengths: Sequence[int], *each: Any) -> nn.Sequential:
     """Of a layer for each axis that has a length; `each` are further arguments of layers."""
     axes = [*zip(AXES, lengths, strict=False)]
-    return nn.Sequential(
-        *(nn.Sequential(*(_Layer(*axis, *each) for axis in axes)) for _ in range(count))
-    )
+    blocks = ([_Layer(*axis, *each) for axis in axes] for _ in range(count))
+    return nn.Sequential(*(nn.Sequential(*layers) for layers in blocks))
 
 
 class _Layer(nn.Module):
@@ -259,19 +256,18 @@ class _Layer(nn.Module):
         z = self.norm(x).movedim(self.axis, 3)
         (q,) = self._of_heads(self.q(z))
         k, v = self._of_heads(self.kv(z if memory is None else memory.movedim(TIME, 3)))
-        bias = self._bias(q.shape[-2], k.shape[-2])
+        i, j = (torch.arange(part.shape[-2], device=x.device) for part in (q, k))
+        apart = (i[:, None] - j).clamp(-self.farthest, self.farthest)
+        bias = self.beta[apart + self.farthest].permute(2, 0, 1)
         if g is not None:
-            if memory is not None:
-                of_g = self._of_heads(self.kv(g))
-            else:
-                q_g, *of_g = self._of_heads(self.global_qkv(self.global_norm(g)))
+            sides = self.global_qkv(self.global_norm(g)) if memory is None else self.kv(g)
+            *q_g, k_g, v_g = self._of_heads(sides)
+            if memory is None:
                 everywhere = (part.movedim(3, 1).flatten(2, 4) for part in (k, v))
-                g = g + self.dropout(self.global_out(self._attended(q_g, *everywhere)))
+                g = g + self.dropout(self.global_out(self._attended(*q_g, *everywhere)))
             k, v = (
-                torch.cat(
-                    [part, more[:, None, None].expand(-1, *part.shape[1:3], -1, -1, -1)], dim=-2
-                )
-                for part, more in zip((k, v), of_g, strict=True)
+                torch.cat([part, more[:, None, None].expand(*part.shape[:3], -1, -1, -1)], dim=-2)
+                for part, more in ((k, k_g), (v, v_g))
             )
             bias = F.pad(bias, (0, g.shape[1]))
         y = self.out(self._attended(q, k, v, bias))
@@ -282,14 +278,7 @@ class _Layer(nn.Module):
         """Each of what a linear layer makes side by side, such as keys and values."""
         return y.unflatten(-1, (-1, *self.each)).movedim(-3, 0).transpose(-3, -2)
 
-    def _bias(self, queries: int, keys: int) -> Float[Tensor, "heads i j"]:
-        i, j = (torch.arange(n, device=self.beta.device) for n in (queries, keys))
-        apart = (i[:, None] - j).clamp(-self.farthest, self.farthest)
-        return self.beta[apart + self.farthest].permute(2, 0, 1)
-
-    def _attended(
-        self, q: Heads, k: Heads, v: Heads, bias: Tensor | float = 0.0
-    ) -> Float[Tensor, "*b _ d"]:
+    def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | float = 0.0) -> Tensor:
         weight = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(dim=-1)
         return (self.dropout(weight) @ v).transpose(-3, -2).flatten(-2)
 
@@ -314,15 +303,12 @@ def from_original(theirs: Weights, network: Model) -> dict[str, Tensor]:
     for name, value in theirs.items():
         for there, here in NAMES.items():
             name = name.replace(there, here)
-        wanted = shapes.get(name, value.shape)
         if name.startswith(("merge.", "down.")):  # of four neighbours, theirs row by row
             value = value.unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
-        elif name.endswith(".places") and value.numel() == wanted.numel():
-            value = value.T.reshape(wanted)
         elif name == "to_frame.3.weight":
             value = value[..., None, None]
         elif name.startswith("decoder.") and name.endswith(".0.beta"):
-            further = (wanted[0] - len(value)) // 2
+            further = (shapes[name][0] - len(value)) // 2
             value = F.pad(value, (0, 0, further, further))
         ours[name] = value
         if name.endswith(".qkv.weight"):
@@ -332,7 +318,8 @@ def from_original(theirs: Weights, network: Model) -> dict[str, Tensor]:
 
 
 NAMES = {
-    "initial_encoder.conv_block": "shrink", "initial_encoder.patch_merge": "merge",
+    "torch_nn_module.": "", "initial_encoder.conv_block": "shrink",
+    "initial_encoder.patch_merge": "merge",
     "encoder.down_layers": "down", "reduction": "linear", "init_global_vectors": "vectors",
     "encoder.down_layer_global_proj": "widen", "encoder.blocks": "encoder", "z_proj": "query",
     "decoder.self_blocks": "decoder", "decoder.cross_blocks": "looking", "attn_l.": "",
