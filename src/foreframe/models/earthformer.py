@@ -279,7 +279,8 @@ class _Layer(nn.Module):
         return y.unflatten(-1, (-1, *self.each)).movedim(-3, 0).transpose(-3, -2)
 
     def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | float = 0.0) -> Tensor:
-        weight = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + bias).softmax(dim=-1)
+        q = q * q.shape[-1] ** -0.5  # of products scaled afterwards OpenVINO makes something else
+        weight = (q @ k.transpose(-1, -2) + bias).softmax(dim=-1)
         return (self.dropout(weight) @ v).transpose(-3, -2).flatten(-2)
 
 
