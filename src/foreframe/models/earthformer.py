@@ -278,10 +278,12 @@ class _Layer(nn.Module):
         """Each of what a linear layer makes side by side, such as keys and values."""
         return y.unflatten(-1, (-1, *self.each)).movedim(-3, 0).transpose(-3, -2)
 
-    def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | float = 0.0) -> Tensor:
-        q = q * q.shape[-1] ** -0.5  # of products scaled afterwards OpenVINO makes something else
-        weight = (q @ k.transpose(-1, -2) + bias).softmax(dim=-1)
-        return (self.dropout(weight) @ v).transpose(-3, -2).flatten(-2)
+    def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | None = None) -> Tensor:
+        # Written out, with products, it is something else to OpenVINO.
+        b, dropout = q.shape[:-3], self.dropout.p if self.training else 0.0
+        q, k, v = (part.flatten(0, -4) for part in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+        return y.unflatten(0, b).transpose(-3, -2).flatten(-2)
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
