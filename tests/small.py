@@ -12,6 +12,10 @@ import torch
 from foreframe.models import BASELINES, Model, build_model
 
 PREDFORMER = {"frames": 3, "patch": 4, "width": 8, "heads": 2, "expansion": 2, "blocks": 1}
+EARTHFORMER = {
+    "frames": 3, "horizon": 3, "width": 8, "heads": 2, "encoder": 1, "decoder": 1, "vectors": 2,
+    "places": [4, 3], "dropout": 0.0,
+}  # fmt: skip
 # Cores whose layers are of one width.
 ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 4]}
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
@@ -81,6 +85,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
     "predformer": {**PREDFORMER, "blocks": 2},
     "predformer_small": PREDFORMER,
+    "earthformer": {**EARTHFORMER, "width": 4, "decoder": 2, "horizon": 2},
+    "earthformer_small": {**EARTHFORMER, "width": 4, "heads": 1, "patch": 2},
     "phydnet": {"width": 4, "core": convlstm(3, 2, 4), "groups": 2},
     "phydnet_small": {"width": 4, "core": convlstm(3), "groups": 2},
     "mau": {"width": 3},
@@ -264,6 +270,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         f"predformer_{order}": way("predformer", **PREDFORMER | {"order": order, "layers": 2})
         for order in ("F", "TS")
     },
+    "earthformer_without_vectors": way(
+        "earthformer", **EARTHFORMER | {"vectors": 0, "levels": 3, "inputs": 1, "width": 4}
+    ),
     "ensemble": way(
         "ensemble",
         of=[

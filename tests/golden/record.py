@@ -83,6 +83,8 @@ WAYS: dict[str, Way] = {
     "svg_small": Way(steps=2),
     "predformer": Way((10, 14)),
     "predformer_small": Way(steps=2),
+    "earthformer": Way((10, 14), gain=1),
+    "earthformer_small": Way(steps=2, gain=1),
     "mau": Way((10, 14), gain=1),
     "mau_small": Way((10, 14), gain=1),
     "e3dlstm": Way((10, 14), gain=1),

@@ -20,6 +20,7 @@ WAYS = [
     "at_once",
     "simvp_small",
     "predformer_small",
+    "earthformer_small",
 ]
 SOME = torch.rand(3, 5, 3, 16, 12, generator=torch.Generator().manual_seed(1))
 KNOWN = torch.rand(3, 9, 2, 16, 12, generator=torch.Generator().manual_seed(2))
@@ -63,7 +64,9 @@ def test_known_inputs_change_what_is_forecast_from_there_on(model: Model) -> Non
     assert all(torch.equal(state[name], value) for name, value in before.items())
     changed = (first - second).abs().amax(dim=(0, 2, 3, 4)) > 1e-9
     # All at once: the frames of a chunk see each other's inputs.
-    at_once = {"RecurrentAtOnce": 3, "SimVP": 2, "PredFormer": 3}.get(type(model).__name__)
+    at_once = {"RecurrentAtOnce": 3, "SimVP": 2, "PredFormer": 3, "Earthformer": 3}.get(
+        type(model).__name__
+    )
     until = 4 if at_once is None else 4 // at_once * at_once
     assert not changed[:until].any()
     assert changed[-3:].all()

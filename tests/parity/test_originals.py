@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_golden import golden, near, same
-from torch import Tensor
+from torch import Tensor, nn
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
@@ -78,6 +78,51 @@ def with_tokens_exchanged(
     )
 
 
+def with_time_cut(
+    network: Model, numbers: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earthformer's decoder, which attends over as many future frames as there are past ones, in
+    runs, the last filled with zeros, which are attended to.
+    """
+
+    def cut(_: nn.Module, given: tuple[Tensor]) -> Tensor:
+        lacking = -network.horizon % network.frames
+        runs = F.pad(given[0], (0, 0, 0, lacking)).unflatten(3, (-1, network.frames))
+        return runs.flatten(2, 3)
+
+    def joined(_: nn.Module, given: tuple[Tensor]) -> Tensor:
+        runs = given[0].unflatten(2, (-1, -(-network.horizon // network.frames)))
+        return runs.flatten(3, 4)[:, :, :, : network.horizon]
+
+    for blocks in network.decoder:
+        for along_time, *_ in blocks:
+            for part, hook in (("q", cut), ("kv", cut), ("out", joined)):
+                along_time.get_submodule(part).register_forward_pre_hook(hook)
+
+
+def earthformer(variant: str, vectors: int) -> Case:
+    return Case(
+        f"earthformer{variant}",
+        7_700_893,
+        {
+            "channels": 2,
+            "frames": 3,
+            "horizon": 4,
+            "width": 16,
+            "heads": 2,
+            "encoder": 1,
+            "decoder": 2,
+            "vectors": vectors,
+            "places": [4, 6],
+        },
+        past=3,
+        future=4,
+        patch=None,
+        sampling="none",
+        altered=with_time_cut,
+    )
+
+
 def predformer(variant: str, order: str, blocks: int, layers: int = 1) -> Case:
     return Case(
         f"predformer_{variant}",
@@ -134,6 +179,7 @@ CASES: dict[str, list[Case]] = {
         predformer("facst", "ST", 1, 3),
         predformer("full", "F", 1, 4),
     ],
+    "earthformer": [earthformer("_global", vectors=2), earthformer("", vectors=0)],
     "phydnet": [
         Case(
             "phydnet",

@@ -33,6 +33,7 @@ from foreframe.base.wording import closest
 from foreframe.models import (
     convlstm,
     e3dlstm,
+    earthformer,
     mau,
     mim,
     phydnet,
@@ -60,6 +61,7 @@ from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
 from foreframe.models.dressed import Dressed
 from foreframe.models.e3dlstm import E3DLSTM
+from foreframe.models.earthformer import Earthformer
 from foreframe.models.flow import Flow
 from foreframe.models.heads import HEADS
 from foreframe.models.interface import (
@@ -99,6 +101,7 @@ MODELS: dict[str, type[Model]] = {
     "simvp": SimVP,
     "svg": SVG,
     "predformer": PredFormer,
+    "earthformer": Earthformer,
     "phydnet": PhyDNet,
     "mau": MAU,
     "e3dlstm": E3DLSTM,
@@ -128,6 +131,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **svg.PRESETS,
     **swinlstm.PRESETS,
     **predformer.PRESETS,
+    **earthformer.PRESETS,
     **phydnet.PRESETS,
     **mau.PRESETS,
     **e3dlstm.PRESETS,
@@ -138,6 +142,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 ORIGINALS |= {
     "openstl": convlstm.from_openstl,
     "predformer": predformer.from_original,
+    "earthformer": earthformer.from_original,
     "phydnet": phydnet.from_openstl,
     "mau": mau.from_openstl,
     "e3dlstm": e3dlstm.from_openstl,
@@ -302,9 +307,9 @@ def model_name(model: Model) -> str:
 
 __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
-    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Dressed", "EncoderDecoder",
-    "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "MembersOf", "Model",
-    "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
+    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Dressed", "Earthformer",
+    "EncoderDecoder", "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "MembersOf",
+    "Model", "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
     "RecurrentAtOnce", "SimVP", "State", "SwinLSTM", "baselines_here", "build_model",
     "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
     "with_known",

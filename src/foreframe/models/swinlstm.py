@@ -263,12 +263,12 @@ def _regions(size: int, pads: int, shift: int, device: torch.device) -> Int[Tens
 
 
 class Merge(nn.Module):
-    """Half the size, twice the channels: four neighbours side by side, norm, a linear layer."""
+    """Half the size, `out` channels: four neighbours side by side, norm, a linear layer."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * width)
-        self.linear = nn.Linear(4 * width, 2 * width, bias=False)
+        self.linear = nn.Linear(4 * width, out, bias=False)
 
     def forward(self, x: Float[Tensor, "b h w d"]) -> Float[Tensor, "b _ _ _"]:
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5).flatten(3)
@@ -294,7 +294,7 @@ def _between(width: int, following: int) -> nn.Module:
     """What maps of one width pass to become those of another one."""
     if width == following:
         return nn.Identity()
-    return Merge(width) if width < following else Expand(width)
+    return Merge(width, following) if width < following else Expand(width)
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
