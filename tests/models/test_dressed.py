@@ -11,7 +11,7 @@ from foreframe.training.objectives import crps
 PAST = torch.rand(2, 7, 2, 16, 20, generator=torch.Generator().manual_seed(0))
 
 
-def dressed(of: str = "linear_motion", scale: float = 0.0, **changes) -> Dressed:
+def dressed(of: str | dict = "linear_motion", scale: float = 0.0, **changes) -> Dressed:
     torch.manual_seed(0)
     model = Dressed(of, **{"by": "persistence", "lags": 3} | changes)
     nn.init.normal_(model.scale.weight, std=0.3)
@@ -45,6 +45,14 @@ def test_the_formula() -> None:
         differs = torch.einsum("bk,bkchw->bchw", w, apart).unsqueeze(1)
         expected = m + log_s.clamp(max=2).exp().unsqueeze(2) * differs
         torch.testing.assert_close(made[:, j], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_without_members_it_is_the_forecaster_to_the_bit() -> None:
+    core, codec = {"convlstm": {"hidden": [4]}}, {"strided": {"widths": [4, 8]}}
+    model = dressed({"encoder_decoder": {"core": core, "codec": codec, "output": "blend"}})
+    past = PAST[:, :, :1]
+    assert torch.equal(model(past, 5), model.of(past, 5))
 
 
 @torch.no_grad()

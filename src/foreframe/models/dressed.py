@@ -101,59 +101,68 @@ class Dressed(MembersOf):
         """Both ready to step; of members that share their frames these frames and the noise."""
         if "forecast" in state:
             return {name: state[name] for name in ("forecast", "differences", "noise")}
-        known = {"known": state["known"]} if "known" in state else {}
-        begun = with_prefix("of/", self.of.begin(part_of(state, "of/") | known))
+        begun = with_prefix("of/", self.of.begin(_of(state)))
         if "noise" not in state:
             return begun
         return begun | self._lagged_begun(state) | {"noise": state["noise"]}
 
     def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
-        if "noise" not in state:
-            m, own = self.of.advance(part_of(state, "of/"), self.horizon, last)
-            return m, with_prefix("of/", own)
+        return self.advance(state, self.horizon, last)
+
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Frames, State]:
         if "forecast" in state:
             queues = {name: state[name] for name in ("forecast", "differences")}
-            m, differences = (first_of(queue, self.horizon) for queue in queues.values())
-            stepped = {name: after(queue, self.horizon) for name, queue in queues.items()}
+            m, differences = (first_of(queue, steps) for queue in queues.values())
+            stepped = {name: after(queue, steps) for name, queue in queues.items()}
         else:
-            m, differences, stepped = self._dressing(state, self.horizon, last)
+            m, own = self.of.advance(_of(state), steps, last)
+            stepped = with_prefix("of/", own)
+            if "noise" not in state:
+                return m, stepped
+            differences, lagged = self._differences(m, state, last)
+            stepped |= lagged
         w = state["noise"][:, :1, :, :, :, None]
         member = m + (w * differences).sum(dim=2)
         return member.to(m.dtype), state | stepped
 
+    def rollout(self, state: State, steps: int) -> tuple[Frames, State]:
+        if "key" in state:
+            return super().rollout(state, steps)
+        m, own = self.of.rollout(_of(state), steps)
+        return m, with_prefix("of/", own)
+
     def shared(self, state: State, steps: int) -> State:
         """With m and what members differ by."""
-        begun = self.begin(state | self.outside(state, steps)) | self._lagged_begun(state)
-        m, differences, _ = self._dressing(begun, steps, last=True)
+        with torch.no_grad():
+            m = self.of.decode(_of(state), steps)
+        differences, _ = self._differences(m, self._lagged_begun(state), last=True)
         return state | {"forecast": m, "differences": differences}
 
     def _lagged_begun(self, state: State) -> State:
         begun = with_prefix("lagged/", self.lagged.begin(part_of(state, "lagged/")))
         return begun | {"lead": begun["lagged/shares"].new_zeros(len(begun["lagged/shares"]))}
 
-    def _dressing(
-        self, state: State, steps: int, last: bool
-    ) -> tuple[Frames, Float[Tensor, "b t n c h w"], State]:
-        """The next frames of m; s (x_k - x̄) / √(n - 1) of each lagged forecast, 0 where there are
+    def _differences(
+        self, m: Frames, state: State, last: bool
+    ) -> tuple[Float[Tensor, "b t n c h w"], State]:
+        """s (x_k - x̄) / √(n - 1) of each lagged forecast of the lead times of m, 0 where there are
         not so many; and the state after them.
         """
-        with torch.no_grad():
-            m, own = self.of.advance(part_of(state, "of/"), steps, last)
+        steps = m.shape[1]
+        exact = torch.promote_types(m.dtype, torch.float32)
+        with torch.no_grad(), exactly(m):
             each, lagged = self.lagged.each_next(part_of(state, "lagged/"), steps, last)
             shares = state["lagged/shares"].view(len(m), 1, -1, 1, 1, 1)
             n = (shares > 0).sum(dim=2, keepdim=True)
-            exact = torch.promote_types(m.dtype, torch.float32)
-            with exactly(m):
-                x = torch.stack(each, dim=2).to(exact).where(shares > 0, 0)
-                mean = (shares * x).sum(dim=2, keepdim=True)
-                apart = (x - mean).where(shares > 0, 0) / (n - 1).clamp(min=1).sqrt()
-                lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
-                features = self._features(m.to(exact), mean[:, :, 0], apart, lead)
+            x = torch.stack(each, dim=2).to(exact).where(shares > 0, 0)
+            mean = (shares * x).sum(dim=2, keepdim=True)
+            apart = (x - mean).where(shares > 0, 0) / (n - 1).clamp(min=1).sqrt()
+            lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
+            features = self._features(m.to(exact), mean[:, :, 0], apart, lead)
         with exactly(m):
             log_s = self.scale(features.flatten(0, 1)).unflatten(0, m.shape[:2])
             differences = log_s.clamp(max=MOST).exp().unsqueeze(2) * apart
-        stepped = with_prefix("of/", own) | with_prefix("lagged/", lagged)
-        return m, differences, stepped | {"lead": state["lead"] + steps}
+        return differences, with_prefix("lagged/", lagged) | {"lead": state["lead"] + steps}
 
     def _features(
         self,
@@ -170,6 +179,12 @@ class Dressed(MembersOf):
         # About 0 to 1, as the bias is.
         logs = (squares + TINY).log() / 4 + 2
         return torch.cat([logs, lead.log()[:, :, None, None, None].expand_as(logs[:, :, :1])], 2)
+
+
+def _of(state: State) -> State:
+    """The forecaster's state, with what is known of its inputs."""
+    known = {"known": state["known"]} if "known" in state else {}
+    return part_of(state, "of/") | known
 
 
 TINY = 1e-6  # of a square, in a range of 1
