@@ -128,6 +128,16 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, monkeypatch, capsys) -> N
     assert "output out is there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_members_of_a_lagged_ensemble_export(tmp_path) -> None:
+    """Of any number of clips, as all graphs are."""
+    pytest.importorskip("onnxruntime")
+    small("dressed").save(tmp_path / "saved")
+    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--members", "true")
+    assert done.returncode == 0, done.stderr
+    assert max(json.loads((tmp_path / "out/parity.json").read_text()).values()) < 1e-5
+
+
 def in_triton(config: str, kind: str) -> list[tuple[str, str, list[int]]]:
     """Names, types and dimensions of the inputs or outputs of a config.pbtxt."""
     found = re.findall(rf"{kind} {{ name: \"(\w+)\" data_type: (\w+) dims: (\[.*?\])", config)

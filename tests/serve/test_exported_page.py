@@ -220,9 +220,13 @@ def check_noise(page: Any) -> None:
 
 @needs_browser
 @pytest.mark.full
-def test_the_page_of_published_weights_draws_members(tmp_path: Path) -> None:
-    exported(tmp_path / "site", "moving-mnist")
-    forecaster = Forecaster.load("moving-mnist")
+@pytest.mark.parametrize(("name", "apart"), [("moving-mnist", 0.3), ("scenes", 0.8)])
+def test_the_page_of_published_weights_draws_members(
+    name: str, apart: float, tmp_path: Path
+) -> None:
+    """Four members of `scenes`, of few random numbers each, differ more or less by chance."""
+    exported(tmp_path / "site", name)
+    forecaster = Forecaster.load(name)
     clip = MovingMNIST("test")[3][:10].numpy()
     with hosted(tmp_path / "site") as address, opened(address, threads=False) as page:
         asked = [clip.ravel().tolist(), clip.shape]
@@ -234,7 +238,7 @@ def test_the_page_of_published_weights_draws_members(tmp_path: Path) -> None:
     members = np.array(found["values"], np.float32).reshape(found["shape"])
     assert members.shape == (4, 12, 1, 64, 64)
     expected = forecaster.predict(clip, 12, members=4)
-    assert np.std(members, 0).mean() == pytest.approx(np.std(expected, 0).mean(), rel=0.3)
+    assert np.std(members, 0).mean() == pytest.approx(np.std(expected, 0).mean(), rel=apart)
 
 
 def test_the_structure_of_noise() -> None:

@@ -140,7 +140,7 @@ class Dressed(MembersOf):
 
     def _lagged_begun(self, state: State) -> State:
         begun = with_prefix("lagged/", self.lagged.begin(part_of(state, "lagged/")))
-        return begun | {"lead": begun["lagged/shares"].new_zeros(len(begun["lagged/shares"]))}
+        return begun | {"lead": begun["lagged/shares"].new_zeros(begun["lagged/shares"].shape[0])}
 
     def _differences(
         self, m: Frames, state: State, last: bool
@@ -152,7 +152,7 @@ class Dressed(MembersOf):
         exact = torch.promote_types(m.dtype, torch.float32)
         with torch.no_grad(), exactly(m):
             each, lagged = self.lagged.each_next(part_of(state, "lagged/"), steps, last)
-            shares = state["lagged/shares"].view(len(m), 1, -1, 1, 1, 1)
+            shares = state["lagged/shares"].view(m.shape[0], 1, -1, 1, 1, 1)
             n = (shares > 0).sum(dim=2, keepdim=True)
             x = torch.stack(each, dim=2).to(exact).where(shares > 0, 0)
             mean = (shares * x).sum(dim=2, keepdim=True)
