@@ -132,11 +132,12 @@ class Dressed(MembersOf):
         return m, with_prefix("of/", own)
 
     def shared(self, state: State, steps: int) -> State:
-        """With m and what members differ by."""
+        """m, and what members differ by, in place of what both come from."""
         with torch.no_grad():
             m = self.of.decode(_of(state), steps)
         differences, _ = self._differences(m, self._lagged_begun(state), last=True)
-        return state | {"forecast": m, "differences": differences}
+        seen = {"lagged/seen": state["lagged/seen"]}
+        return seen | {"forecast": m, "differences": differences}
 
     def _lagged_begun(self, state: State) -> State:
         begun = with_prefix("lagged/", self.lagged.begin(part_of(state, "lagged/")))
@@ -155,8 +156,10 @@ class Dressed(MembersOf):
             shares = state["lagged/shares"].view(m.shape[0], 1, -1, 1, 1, 1)
             n = (shares > 0).sum(dim=2, keepdim=True)
             x = torch.stack(each, dim=2).to(exact).where(shares > 0, 0)
+            del each  # large frames fill the memory
             mean = (shares * x).sum(dim=2, keepdim=True)
             apart = (x - mean).where(shares > 0, 0) / (n - 1).clamp(min=1).sqrt()
+            del x
             lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
             features = self._features(m.to(exact), mean[:, :, 0], apart, lead)
         with exactly(m):
