@@ -385,6 +385,18 @@ def test_what_no_gradient_is_asked_of() -> None:
     torch.testing.assert_close(torch.autograd.grad(only, [x])[0], alone)
 
 
+def test_backward_drops_the_weights_of_forward() -> None:
+    """Those that oneDNN laid out: the gradients of weights take as much memory."""
+    cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
+    run = one_pass(x)
+    output = ran(cell, [x, x], None, None, run)
+    weights = run.weights_of(cell.gates)
+    if not weights.packed:
+        pytest.skip("oneDNN lays out no weights here")
+    output.sum().backward()
+    assert not weights.packed
+
+
 def test_a_pass_ends() -> None:
     """The next pass has the weights that have changed since; a nested pass gives back the outer.
     Without gradients there are no weights but the present ones.

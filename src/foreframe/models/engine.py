@@ -289,6 +289,7 @@ class _Tape:
         if number != self.number:
             self.number = number
             self.waiting.clear()
+            self.weights.packed.clear()  # for forward; the gradients take their memory
             self.weight = torch.zeros_like(self.weights.cast, dtype=self.wide)
             bias = self.weights.bias
             self.bias = None if bias is None else torch.zeros_like(bias, dtype=self.wide)
