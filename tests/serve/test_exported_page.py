@@ -220,6 +220,7 @@ def check_noise(page: Any) -> None:
 
 @needs_browser
 @pytest.mark.full
+@pytest.mark.timeout(900)  # the graphs of `scenes` are of some 16,000 nodes
 @pytest.mark.parametrize(("name", "apart"), [("moving-mnist", 0.3), ("scenes", 0.8)])
 def test_the_page_of_published_weights_draws_members(
     name: str, apart: float, tmp_path: Path
