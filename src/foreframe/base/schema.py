@@ -146,6 +146,21 @@ def merged(before: Any, change: Any) -> Any:
     return {**before, **{name: merged(before.get(name), value) for name, value in change.items()}}
 
 
+def one_of(given: Any, expected: str) -> tuple[Any, Any]:
+    """Name and arguments of what is given as {name: arguments}, or as a name alone; not checked.
+
+    Raises:
+        ValueError: neither of these, by what is `expected`.
+    """
+    named = {given: {}} if isinstance(given, str) else given
+    if not isinstance(named, Mapping) or len(named) != 1:
+        several = isinstance(named, Mapping) and named
+        found = f"{len(named)} at once" if several else brief(given)
+        raise ValueError(f"{expected}, not {found}")
+    name, args = next(iter(named.items()))
+    return name, {} if args is None else args
+
+
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
     """The name of one of several kinds and all of its arguments, with defaults, from plain values:
     its name, or {its name: arguments}.
@@ -158,17 +173,10 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
     Raises:
         ValueError: no such kind, more than one, or arguments that it does not take.
     """
-    named = {given: {}} if isinstance(given, str) else given
-    if not isinstance(named, Mapping) or len(named) != 1:
-        several = isinstance(named, Mapping) and named
-        found = f"{len(named)} at once" if several else brief(given)
-        raise ValueError(
-            f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}, not {found}"
-        )
-    name, args = next(iter(named.items()))
+    either = f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}"
+    name, args = one_of(given, either)
     if name not in kinds:
         raise UnknownError(f"{what} {brief(name)}", f"choose {', '.join(kinds)}")
-    args = {} if args is None else args
     check_types(kinds[name], args, f"{what} {name}")
     known = parameters(kinds[name]).values()
     defaults = {p.name: p.default for p in known if p.default is not p.empty}

@@ -13,15 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.base.schema import one_of
 from foreframe.models.interface import State, after, first_of, part_of, with_prefix
 from foreframe.models.lagged import Lagged
-from foreframe.models.members_of import MembersOf, one_of
+from foreframe.models.members_of import ONE, MembersOf
 from foreframe.models.motion import exactly, gradient
 from foreframe.models.noise import Noise
 
 Frames = Float[Tensor, "b t c h w"]
 
 LEANS = 0.9  # on a single lagged forecast
+TINY = 1e-6  # of a square, in a range of 1
+MOST = 2.0  # of log s
 
 
 class Dressed(MembersOf):
@@ -59,7 +62,7 @@ class Dressed(MembersOf):
     ) -> None:
         from foreframe.models import build_model, model_name  # which know this model, too
 
-        super().__init__(build_model(*one_of(of)))
+        super().__init__(build_model(*one_of(of, ONE)))
         self.lagged = Lagged(by, lags)
         self.args = {"of": {model_name(self.of): self.of.args}} | {
             "by": self.lagged.args["of"],
@@ -188,7 +191,3 @@ def _of(state: State) -> State:
     """The forecaster's state, with what is known of its inputs."""
     known = {"known": state["known"]} if "known" in state else {}
     return part_of(state, "of/") | known
-
-
-TINY = 1e-6  # of a square, in a range of 1
-MOST = 2.0  # of log s

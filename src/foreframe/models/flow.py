@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.base.schema import one_of
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
@@ -31,7 +32,7 @@ from foreframe.models.interface import (
     parts_of,
     with_prefix,
 )
-from foreframe.models.members_of import MembersOf, one_of
+from foreframe.models.members_of import ONE, MembersOf
 from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
@@ -116,7 +117,7 @@ class Flow(MembersOf, AtOnce):
     ) -> None:
         from foreframe.models import build_model, model_name  # which know this model, too
 
-        name, args = one_of(of)
+        name, args = one_of(of, ONE)
         model = build_model(name, args)
         if (model.channels, model.inputs) not in ((None, inputs), (channels, inputs)):
             sizes = {"channels": channels, "inputs": inputs} if inputs else {"channels": channels}

@@ -1,10 +1,10 @@
 """Models that draw members of another forecaster, whose weights they leave as they are."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from foreframe.base.schema import brief
 from foreframe.models.interface import Model
+
+ONE = "members are of one model, {name: arguments}"  # what `of` is, in messages
 
 
 class MembersOf(Model):
@@ -34,17 +34,3 @@ class MembersOf(Model):
 
     def begun_by(self, trained: Model) -> Model:
         return self if type(trained) is type(self) else self.of
-
-
-def one_of(of: str | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The name and the arguments of a forecaster that is given as {name: arguments}, or as a name
-    alone.
-
-    Raises:
-        ValueError: neither of these.
-    """
-    named = {of: {}} if isinstance(of, str) else of
-    if len(named) != 1:
-        raise ValueError(f"members are of one model, {{name: arguments}}, not of {brief(of)}")
-    name, args = next(iter(named.items()))
-    return name, args or {}
