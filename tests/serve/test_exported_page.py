@@ -48,6 +48,11 @@ FILE = """async ([bytes, name, options]) => {
         return error.message;
     }
 }"""
+BUSY = """() => {
+    const spin = "const end = Date.now() + 3e4; while (Date.now() < end);";
+    const busy = URL.createObjectURL(new Blob([spin]));
+    window.busy = Array.from({ length: 4 }, () => new Worker(busy));
+}"""
 NOISE = """async (structure) => {
     const { noiseOf } = await import("./noise.js");
     const of = { seed: 7, structure };
@@ -141,6 +146,7 @@ def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster])
         assert np.isnan(expected[:, 0, 7, 7]).all()
         np.testing.assert_allclose(values.reshape(found["shape"]), expected, atol=255e-4)
         check_files(page)
+        check_films(page)
         check_noise(page)
         page.locator("#answered", has_text="answered in").wait_for()
         assert serious(page) == []
@@ -150,39 +156,52 @@ def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster])
         page.locator("#answered", has_text="answered in").wait_for()
 
 
+def sent(page: Any, content: bytes, name: str, **options: Any) -> Any:
+    return page.evaluate(FILE, [list(content), name, options])
+
+
+def check_films(page: Any) -> None:
+    """Every frame of a film or GIF in its turn, on a busy machine, too, which shows frames late."""
+
+    def check(name: str, *greys: int) -> None:
+        pictures = [np.full((48, 64), grey, np.uint8) for grey in greys]
+        found = sent(page, recorded(pictures, name), name, steps=1)
+        count = min(3, len(greys))  # the model's past
+        assert found["shapes"] == [[count, 1, 48, 64], [1, 1, 48, 64]]
+        expected = np.repeat(greys[-count:], 48 * 64)
+        np.testing.assert_allclose(found["past"], expected, atol=2)
+
+    check("clip.gif", 20, 40, 60, 80, 100, 120)
+    check("clip.mp4", 50)
+    check("clip.mp4", 50, 90)
+    page.evaluate(BUSY)
+    for _ in range(8):
+        check("clip.mp4", 20, 40, 60, 80, 100, 120)
+    page.evaluate("busy.forEach((worker) => worker.terminate())")
+    large = recorded([np.zeros((60, 512), np.uint8)], "large.gif")
+    assert sent(page, large, "large.gif", steps=1)["shapes"][0] == [1, 1, 30, 256]
+
+
 def check_files(page: Any) -> None:
     """A recording's past, forecast and truth; what cannot be read is told."""
 
-    def sent(frames: np.ndarray, name: str = "clip.npy", **options: Any) -> Any:
+    def given(frames: np.ndarray, name: str = "clip.npy", **options: Any) -> Any:
         buffer = io.BytesIO()
         np.save(buffer, frames)
-        return sent_bytes(buffer.getvalue(), name, **options)
-
-    def sent_bytes(content: bytes, name: str, **options: Any) -> Any:
-        return page.evaluate(FILE, [list(content), name, options])
-
-    greys = np.arange(20, 140, 20, dtype=np.uint8)
-    pictures = [np.full((48, 64), grey, np.uint8) for grey in greys]
-    for name in ("clip.gif", "clip.mp4"):
-        found = sent_bytes(recorded(pictures, name), name, steps=1)
-        assert found["shapes"] == [[3, 1, 48, 64], [1, 1, 48, 64]]
-        seen = np.reshape(found["past"], (3, -1))
-        np.testing.assert_allclose(seen, greys[3:, None].repeat(48 * 64, 1), atol=2)
-    large = recorded([np.zeros((60, 512), np.uint8)], "large.gif")
-    assert sent_bytes(large, "large.gif", steps=1)["shapes"][0] == [1, 1, 30, 256]
+        return sent(page, buffer.getvalue(), name, **options)
 
     frames = np.arange(6, dtype=np.float64)[:, None, None].repeat(8, 1).repeat(12, 2) / 4
-    found = sent(frames, after=3, steps=4)
+    found = given(frames, after=3, steps=4)
     assert found["last"] == 3
     assert found["shapes"] == [[3, 1, 8, 12], [4, 1, 8, 12]]
     assert np.reshape(found["past"], (3, -1))[:, 0].tolist() == [0.25, 0.5, 0.75]
     assert np.reshape(found["known"], (4, -1)).all(1).tolist() == [True, True, False, False]
-    assert sent(frames, steps=1)["known"] is None
-    assert sent(frames, "clip.gif") == "clip.gif is no GIF that this browser reads."
-    assert "values from 0 to 255" in sent(frames * 1000)
-    assert "3 channels" in sent(np.zeros((4, 3, 8, 8)))
-    assert "no frames" in sent(np.zeros(3))
-    assert "has 6 frames" in sent(frames, after=6)
+    assert given(frames, steps=1)["known"] is None
+    assert given(frames, "clip.gif") == "clip.gif is no GIF that this browser reads."
+    assert "values from 0 to 255" in given(frames * 1000)
+    assert "3 channels" in given(np.zeros((4, 3, 8, 8)))
+    assert "no frames" in given(np.zeros(3))
+    assert "has 6 frames" in given(frames, after=6)
 
 
 def recorded(pictures: list[np.ndarray], name: str) -> bytes:

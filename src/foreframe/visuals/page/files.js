@@ -103,36 +103,54 @@ async function* gifPictures(file) {
 }
 
 async function* filmPictures(file) {
-  const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
-  video.src = URL.createObjectURL(file);
+  const address = URL.createObjectURL(file);
   try {
-    await happened(video, "loadeddata");
-    const interval = await intervalOf(video);
+    const interval = await intervalOf(await opened(address));
+    const video = await opened(address); // no frame that was played waits here to be shown
     for (let at = interval / 2; at < video.duration; at += interval) {
-      video.currentTime = at;
-      await happened(video, "seeked");
+      await sought(video, at);
       yield { picture: video, width: video.videoWidth, height: video.videoHeight };
     }
   } catch {
     throw new Error(`${file.name} is no film that this browser plays: give a film, a GIF or a .npy file.`);
   } finally {
-    URL.revokeObjectURL(video.src);
+    URL.revokeObjectURL(address);
   }
 }
 
-/** Seconds from frame to frame, which browsers tell of frames that are played alone. */
+async function opened(address) {
+  const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
+  video.src = address;
+  await happened(video, "loadeddata");
+  return video;
+}
+
+/** Seconds from frame to frame, which browsers tell of frames that are shown alone. */
 async function intervalOf(video) {
-  const times = new Set();
+  const times = new Set([await sought(video, 1e-3)]); // playing may begin with the second frame
   await video.play().catch(() => {}); // a film of one frame ends before it has begun
-  while (times.size < 9 && !video.ended) {
-    const shown = new Promise((resolve) => video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
-    const time = await Promise.race([shown, happened(video, "ended")]);
-    if (typeof time === "number") times.add(time);
-  }
+  while (times.size < 9 && !video.ended) times.add(await Promise.race([shown(video), happened(video, "ended")]));
   video.pause();
-  const sorted = [...times].sort((a, b) => a - b);
+  const sorted = [...times].filter((time) => typeof time === "number").sort((a, b) => a - b);
   const gaps = sorted.slice(1).map((time, k) => time - sorted[k]);
   return gaps.length ? Math.min(...gaps) : video.duration;
+}
+
+/** The time of the frame at `at`, once it is what is drawn: "seeked" alone may come before that. */
+async function sought(video, at) {
+  const frame = shown(video);
+  video.currentTime = at;
+  await happened(video, "seeked");
+  return Promise.race([frame, after(500)]); // a frame that stays need not be told of
+}
+
+/** The time of the next frame that is shown, in seconds. */
+function shown(video) {
+  return new Promise((resolve) => video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
+}
+
+function after(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 function happened(video, what) {
