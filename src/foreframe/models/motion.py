@@ -294,6 +294,7 @@ def _gaussian(sigma: float, reach: float) -> list[float]:
 
 def exactly(values: Tensor) -> AbstractContextManager[None]:
     """Without autocast, since places need all of float32; the meta device has none."""
-    if values.is_meta:
+    device = values.device.type
+    if values.is_meta or not torch.is_autocast_enabled(device):
         return nullcontext()
-    return torch.autocast(values.device.type, enabled=False)
+    return torch.autocast(device, enabled=False)
