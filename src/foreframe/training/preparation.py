@@ -109,12 +109,12 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
         return model
     if model.weights is None:
         raise ValueError(UNTRAINED.format(model.model))
-    trained = _for(kind, Forecaster.load(model.weights).model)
+    trained = _begun_from(kind, Forecaster.load(model.weights).model)
     args = trained.args if type(trained) is kind else {"of": {model_name(trained): trained.args}}
     return replace(model, model_args=args | model.model_args)
 
 
-def _for(kind: type[Model], trained: Model) -> Model:
+def _begun_from(kind: type[Model], trained: Model) -> Model:
     """What a model of that kind begins with: of another one that draws members, its forecaster."""
     return trained if type(trained) is kind or not isinstance(trained, MembersOf) else trained.of
 
@@ -186,7 +186,7 @@ def load_initial_weights(network: Model, weights: str) -> None:
     Raises:
         ValueError: they do not exist, or belong to another network.
     """
-    trained = _for(type(network), Forecaster.load(weights).model)
+    trained = _begun_from(type(network), Forecaster.load(weights).model)
     network = network.begun_by(trained)
     free = {*network.free}
     if ("noise" in trained.args) != ("noise" in network.args):
