@@ -103,37 +103,37 @@ async function* gifPictures(file) {
 }
 
 async function* filmPictures(file) {
-  const address = URL.createObjectURL(file);
+  const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
+  video.src = URL.createObjectURL(file);
   try {
-    const interval = await intervalOf(await opened(address));
-    const video = await opened(address); // no frame that was played waits here to be shown
-    for (let at = interval / 2; at < video.duration; at += interval) {
-      await sought(video, at);
+    await happened(video, "loadeddata");
+    const gaps = [await gapAfter(video, 1e-3), await gapAfter(video, video.duration / 2)];
+    const interval = Math.min(...gaps, video.duration);
+    for (let at = interval / 2, last = -1; at < video.duration; ) {
+      const time = await sought(video, at);
       yield { picture: video, width: video.videoWidth, height: video.videoHeight };
+      // From a new frame's own time: WebM rounds to milliseconds, which would add up.
+      at = interval + (time > last ? time + interval / 2 : at);
+      last = time ?? last;
     }
   } catch {
     throw new Error(`${file.name} is no film that this browser plays: give a film, a GIF or a .npy file.`);
   } finally {
-    URL.revokeObjectURL(address);
+    URL.revokeObjectURL(video.src);
   }
 }
 
-async function opened(address) {
-  const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
-  video.src = address;
-  await happened(video, "loadeddata");
-  return video;
-}
-
-/** Seconds from frame to frame, which browsers tell of frames that are shown alone. */
-async function intervalOf(video) {
-  const times = new Set([await sought(video, 1e-3)]); // playing may begin with the second frame
-  await video.play().catch(() => {}); // a film of one frame ends before it has begun
-  while (times.size < 9 && !video.ended) times.add(await Promise.race([shown(video), happened(video, "ended")]));
-  video.pause();
-  const sorted = [...times].filter((time) => typeof time === "number").sort((a, b) => a - b);
-  const gaps = sorted.slice(1).map((time, k) => time - sorted[k]);
-  return gaps.length ? Math.min(...gaps) : video.duration;
+/** Seconds from the frame at `at` to the next, which browsers do not tell: from the last frame it is
+ * sought back, six tenths of the way each time (half would meet frames where they begin). Infinity
+ * after the last. */
+async function gapAfter(video, at) {
+  const first = await sought(video, at);
+  let gap = Infinity;
+  for (let next = await sought(video, video.duration - 1e-3); next > first; ) {
+    gap = next - first;
+    next = await sought(video, first + 0.6 * gap);
+  }
+  return gap;
 }
 
 /** The time of the frame at `at`, once it is what is drawn: "seeked" alone may come before that. */
