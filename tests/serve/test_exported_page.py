@@ -177,6 +177,11 @@ def check_films(page: Any) -> None:
         np.testing.assert_allclose(values, expected, atol=2)
 
     few = range(20, 140, 20)
+    for name in ("clip.gif", "clip.mp4"):
+        film = recorded([np.full((48, 64), grey, np.uint8) for grey in few], name)
+        found = sent(page, film, name, steps=1)
+        assert found["shapes"] == [[3, 1, 48, 64], [1, 1, 48, 64]]
+        np.testing.assert_allclose(found["past"], np.repeat(few[3:], 48 * 64), atol=2)
     check("clip.gif", few)
     check("clip.mp4", [50])
     check("clip.mp4", [50, 90])

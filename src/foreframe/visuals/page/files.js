@@ -141,7 +141,7 @@ async function sought(video, at) {
   const frame = shown(video);
   video.currentTime = at;
   await happened(video, "seeked");
-  return Promise.race([frame, after(500)]); // a frame that stays need not be told of
+  return Promise.race([frame, after(2000)]); // a frame that stays need not be told of
 }
 
 /** The time of the next frame that is shown, in seconds. */
