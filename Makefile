@@ -49,12 +49,15 @@ demo: .venv/installed
 
 # Three on two cores: a test that waits for a process, a kill or a file leaves its core to another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# What is equal to the bit is so with the threads that a user has, too.
+PYTEST_THREADS := $(BIN)/python -m pytest
 
 test: .venv/installed-dev
 	$(PYTEST) -m "not slow and not full"
 
 test-slow: .venv/installed-dev
 	$(PYTEST) -m "slow and not full"
+	$(PYTEST_THREADS) -m "exact and not full"
 
 test-full: .venv/installed-dev
 	$(PYTEST) -m full

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def same(one: str, other: str) -> None:
         xr.testing.assert_identical(first.drop_attrs(deep=False), second.drop_attrs(deep=False))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(("what", "given"), [("run", {}), ("members", {"members": 2, "seed": 5})])
 def test_each_start_is_a_single_forecast_to_the_bit(what: str, given: dict[str, Any]) -> None:
     made = foreframe.predict(what, "rain.nc", "all.zarr", every=5, **given)
@@ -115,6 +117,7 @@ def test_what_an_archive_refuses(capsys) -> None:
         foreframe.predict("run", np.ones((9, 1, 8, 8)), "new.zarr", every=2, workers=2)
 
 
+@pytest.mark.exact
 def test_a_stopped_job_goes_on_where_it_was(monkeypatch, capsys) -> None:
     def stop(done: int, total: int) -> None:
         if done == 4:
@@ -143,6 +146,37 @@ def test_a_stopped_job_goes_on_where_it_was(monkeypatch, capsys) -> None:
     assert main([*command, "--resume"]) == 0
     assert "all.zarr is complete" in capsys.readouterr().err
     assert len(filled) == 7
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads compute from now on, until the test ends."""
+    usual = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(usual)
+
+
+def stop_at_the_third(done: int, total: int) -> None:
+    if done == 3:
+        raise KeyboardInterrupt
+
+
+def test_whoever_goes_on_takes_as_many_threads(threads, monkeypatch) -> None:
+    """Forecasts by one and by two differ in their last bits."""
+    seen: list[int] = []
+    fill = archive.fill_store
+    monkeypatch.setattr(
+        archive, "fill_store", lambda *of: (seen.append(torch.get_num_threads()), fill(*of))
+    )
+    threads(1)
+    with pytest.raises(KeyboardInterrupt):
+        foreframe.predict("run", "rain.nc", "all.zarr", every=2, progress=stop_at_the_third)
+    threads(2)
+    foreframe.predict("run", "rain.nc", "all.zarr", every=2, resume=True)
+    assert seen == [1] * 11
+    assert torch.get_num_threads() == 2
+    foreframe.predict("run", "rain.nc", "new.zarr", every=2)
+    assert seen[11:] == [2] * 11
 
 
 def test_a_start_without_any_value_is_left_missing() -> None:
@@ -190,6 +224,25 @@ def test_workers_and_one_that_is_killed_change_no_bit() -> None:
     )
     same("one.zarr", "two.zarr")
     assert made.errors == whole.errors
+
+
+@pytest.mark.slow
+@pytest.mark.exact
+def test_workers_of_one_thread_are_gone_on_with_by_two(threads) -> None:
+    """The archive is as if one thread had made all of it, to the bit, and by two it is another."""
+    torch.manual_seed(0)
+    Forecaster(build_model("quick"), Window(4, 3), RAIN).save("quick")
+    rain("wide.nc", 14, side=64)
+    made = partial(foreframe.predict, "quick", "wide.nc", every=2)
+    threads(2)
+    made("both.zarr")
+    with pytest.raises(KeyboardInterrupt):
+        made("all.zarr", workers=2, progress=stop_at_the_third)
+    made("all.zarr", resume=True)
+    threads(1)
+    made("one.zarr")
+    same("all.zarr", "one.zarr")
+    np.testing.assert_allclose(values("both.zarr"), values("one.zarr"), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.slow

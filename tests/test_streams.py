@@ -51,6 +51,7 @@ def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) ->
         assert live.seen == t + 1
 
 
+@pytest.mark.exact
 def test_a_fork_goes_its_own_way(forecaster) -> None:
     frames = torch.rand(5, 1, 16, 16)
     live = forecaster.stream(2)

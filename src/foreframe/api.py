@@ -744,8 +744,8 @@ def _score_in_tasks(
     digest = fingerprint(scorers[0].forecaster, about, items, prints)
     held(digest, lambda: scorers)
     do = partial(_score_task, again, digest)
-    with begun(part, digest, options) as client:
-        sums = results(do, items, part, client, tell or (lambda *_: None))
+    with begun(part, digest, options) as workers:
+        sums = results(do, items, part, workers, tell or (lambda *_: None))
         total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
     shutil.rmtree(part)
     return total
@@ -990,7 +990,7 @@ def _train_each(options: BenchOptions) -> None:
     Raises:
         ValueError: as `fit`; a run with another budget, or one to go on with without `resume`.
     """
-    from foreframe.forecasting.tasks import client_of, run_tasks
+    from foreframe.forecasting.tasks import run_tasks, workers_of
     from foreframe.models import PRESETS
     from foreframe.training.equal import is_done, limits_of
 
@@ -1008,8 +1008,8 @@ def _train_each(options: BenchOptions) -> None:
         quiet = {"verbose": False} if options.workers or options.scheduler else {}
         todo[folder / "trained"] = config, given | limits | quiet
     if todo:
-        with client_of(options) as client:
-            run_tasks(_train_task, todo, client, lambda *_: None)
+        with workers_of(options) as workers:
+            run_tasks(_train_task, todo, workers, lambda *_: None)
 
 
 def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:

@@ -181,6 +181,7 @@ def drawing(request) -> Model:
     return built(request.param)
 
 
+@pytest.mark.exact
 @torch.no_grad()
 def test_a_key_is_a_future(drawing: Model) -> None:
     """The same key to the bit, another key another future; without a key it is as it was."""
@@ -228,6 +229,7 @@ def test_what_members_share_is_what_each_has(drawing: Model) -> None:
     )
 
 
+@pytest.mark.exact
 def test_members_are_streamed_and_resumed(drawing: Model, tmp_path) -> None:
     past = some(drawing)[0]
     forecaster = Forecaster(drawing)

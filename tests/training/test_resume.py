@@ -102,6 +102,7 @@ def test_what_is_stopped_is_saved_before_its_last_validation(tmp_path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.exact
 def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch) -> None:
     """Killed after the last batch of an epoch, then within the next one: the second resume took
     that one from its first batch.

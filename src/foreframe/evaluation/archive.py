@@ -137,14 +137,14 @@ def _write_store(
     part = path.with_name(f"{path.name}.part")
     store = part / "store"
     items = [(place, *start) for place, start in enumerate(starts)]
-    with tasks.begun(part, job.digest, job.options) as client:
+    with tasks.begun(part, job.digest, job.options) as workers:
         if not store.exists():
             first = _forecast(job, clips[starts[0][0]], starts[0][1])
             some = first.future[0] if isinstance(first.future, Ensemble) else first.future
             dataset = first.to_dataset().assign_attrs(foreframe_job=job.digest)
             with atomic_folder(store) as rough:
                 create_store(rough, dataset, [_times(some, clips[r], at) for r, at in starts])
-        scores = tasks.results(partial(_forecast_start, job, store), items, part, client, tell)
+        scores = tasks.results(partial(_forecast_start, job, store), items, part, workers, tell)
     scoring = walk.scoring_of_starts(steps)
     for each in scores:
         for card, sums in zip(scoring.cards.values(), each, strict=False):
@@ -198,8 +198,8 @@ def _write_files(job: Job, clips: Mapping[Recording, Clip], folder: Path, tell: 
         if output in items:
             output = output.with_stem(f"{output.stem}-{len(items)}")
         items[output] = recording
-    with tasks.begun(folder, job.digest, job.options) as client:
-        tasks.run_tasks(partial(_forecast_file, job), items, client, tell)
+    with tasks.begun(folder, job.digest, job.options) as workers:
+        tasks.run_tasks(partial(_forecast_file, job), items, workers, tell)
 
 
 def _forecast_file(job: Job, output: Path, recording: Recording) -> None:

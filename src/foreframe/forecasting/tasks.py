@@ -3,6 +3,9 @@
 
 A task is done once its marker is there, a file that the task itself makes last, whole or not at
 all. So a job that was stopped goes on, and a task whose process died is done again.
+
+The last bits of a result depend on how many threads compute it. So all tasks of a job have as many
+as were chosen when it began, whoever does them.
 """
 
 import hashlib
@@ -11,10 +14,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -58,10 +62,18 @@ def stamp(source: Any) -> float | None:
     return os.path.getmtime(source) if isinstance(source, str) and exists(source) else None
 
 
+class Workers(NamedTuple):
+    """Who does tasks: Dask's client, None where this process does them, and how many threads
+    compute each.
+    """
+
+    client: Any
+    threads: int
+
+
 @contextmanager
-def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Any]:
-    """The folder of a job, made, or, to resume, found to be of this one; yields Dask's client, None
-    where this process does the work.
+def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Workers]:
+    """The folder of a job, made, or, to resume, found to be of this one; yields who does its tasks.
 
     Raises:
         ValueError: it is there and is not to be resumed, or is of another job; no Dask, or no
@@ -70,34 +82,36 @@ def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Any]:
     note = folder / ".foreframe-job"
     if note.exists() and not options.resume:
         raise ValueError(f"{folder} is of a job that was stopped: --resume goes on; or remove it")
-    if note.exists() and note.read_text() != digest:
+    before, *threads = note.read_text().split() if note.exists() else [digest]
+    if before != digest:
         raise ValueError(
             f"{folder} was begun by another run, with other options or of other data, and cannot "
             "be resumed by these: remove it, or name another output"
         )
     if not note.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds no job that could be resumed: name another output")
-    with client_of(options) as client:
+    with workers_of(options) as workers:
         if not note.exists():
             with atomic_write(note) as rough:
-                rough.write_text(digest)
-        yield client
+                rough.write_text(f"{digest} {workers.threads}")
+        yield workers._replace(threads=int(*threads)) if threads else workers
 
 
-def run_tasks(do: Task, items: Mapping[Path, Any], client: Any, tell: Tell) -> None:
+def run_tasks(do: Task, items: Mapping[Path, Any], workers: Workers, tell: Tell) -> None:
     """Do all items, by marker, whose marker is not there.
 
     Args:
-        client: as `begun` yields it.
+        workers: as `begun` yields them.
         tell: called after each with the number of those done, and of all.
 
     Raises:
         ValueError: some cannot be done; all others are.
     """
     failed: list[str] = []
-    outcomes: Iterator[Outcome] = (_attempt(do, *item) for item in items.items())
-    if client is not None:
-        outcomes = _on_dask(do, items, client)
+    attempt = partial(_attempt, do, workers.threads)
+    outcomes: Iterator[Outcome] = (attempt(*item) for item in items.items())
+    if workers.client is not None:
+        outcomes = _on_dask(attempt, items, workers.client)
     for done, (error, notes) in enumerate(outcomes, 1):
         failed += [] if error is None else [error]
         for note in notes:
@@ -108,10 +122,12 @@ def run_tasks(do: Task, items: Mapping[Path, Any], client: Any, tell: Tell) -> N
         raise ValueError(f"{many if len(items) > 1 else ''}{failed[0]}")
 
 
-def results(do: Task, items: Sequence[Any], folder: Path, client: Any, tell: Tell) -> list[Any]:
+def results(
+    do: Task, items: Sequence[Any], folder: Path, workers: Workers, tell: Tell
+) -> list[Any]:
     """Do all items, and return the plain values that each has left by `leave`, in their order."""
     markers = [folder / "done" / f"{k}.json" for k in range(len(items))]
-    run_tasks(do, dict(zip(markers, items, strict=True)), client, tell)
+    run_tasks(do, dict(zip(markers, items, strict=True)), workers, tell)
     return [json.loads(marker.read_text()) for marker in markers]
 
 
@@ -124,25 +140,31 @@ def leave(marker: Path, result: Any) -> None:
 Outcome = tuple[str | None, list[str]]  # the error, and notes
 
 
-def _attempt(do: Task, marker: Path, item: Any) -> Outcome:
+def _attempt(do: Task, threads: int, marker: Path, item: Any) -> Outcome:
     notes: list[str] = []
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         if not marker.exists():
             with listening(notes.append):
                 do(marker, item)
     except ValueError as error:
         return str(error), notes
+    finally:
+        torch.set_num_threads(usual)
     return None, notes
 
 
-def _on_dask(do: Task, items: Mapping[Path, Any], client: Any) -> Iterator[Outcome]:
+def _on_dask(
+    attempt: Callable[..., Outcome], items: Mapping[Path, Any], client: Any
+) -> Iterator[Outcome]:
     from distributed import KilledWorker, as_completed
 
     waiting = iter(items.items())
 
     def submitted(n: int) -> list[Any]:
         some = islice(waiting, n)
-        return [client.submit(_attempt, do, *pair, pure=False) for pair in some]
+        return [client.submit(attempt, *pair, pure=False) for pair in some]
 
     futures = as_completed(submitted(AHEAD))
     for future in futures:
@@ -156,10 +178,10 @@ def _on_dask(do: Task, items: Mapping[Path, Any], client: Any) -> Iterator[Outco
 
 
 @contextmanager
-def client_of(options: TaskOptions) -> Iterator[Any]:
-    """Dask's client of a scheduler, or of new processes of this machine, which share its cores."""
+def workers_of(options: TaskOptions) -> Iterator[Workers]:
+    """This process; those of a scheduler; or new ones of this machine, which share its cores."""
     if not (options.workers or options.scheduler):
-        yield None
+        yield Workers(None, torch.get_num_threads())
         return
     distributed = needed("distributed", "cluster", "--workers and --scheduler")
     cluster: Any = nullcontext(options.scheduler)
@@ -182,4 +204,4 @@ def client_of(options: TaskOptions) -> Iterator[Any]:
         with client:
             if find_spec("bokeh"):
                 warn(f"Dask's dashboard: {client.dashboard_link}")
-            yield client
+            yield Workers(client, min(client.run(torch.get_num_threads).values(), default=1))
