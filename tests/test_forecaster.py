@@ -64,7 +64,7 @@ def test_frames_that_are_refused(forecaster, frames, message: str) -> None:
 def test_what_is_wrong_is_counted_without_what_is_missing(forecaster) -> None:
     frames = np.zeros((4, 1, 10, 10), np.float32)
     frames[0, 0, 0, :4], frames[1, 0, 0, 0] = np.nan, np.inf
-    with pytest.raises(ValueError, match="^frames: 1 of 400 values are infinite; fill or drop"):
+    with pytest.raises(ValueError, match=r"^frames: 1 of 400 values are infinite; fill or drop"):
         forecaster.predict(frames, 3)
 
 
