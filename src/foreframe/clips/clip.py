@@ -351,7 +351,7 @@ def check_frames(
     frames = frames.float()
     least, most = _range_of(frames, missing)
     if not -math.inf < least <= most < math.inf:
-        only_infinite = missing and not bool(frames.isnan().all())
+        only_infinite = least <= most  # NaN may stand where `missing`, unless all is NaN
         bad = int((frames.isinf() if only_infinite else ~frames.isfinite()).sum())
         kind = "infinite" if only_infinite else "NaN or infinite"
         raise ValueError(

@@ -61,10 +61,10 @@ class Stream:
         self._last: Tensor | None = None
 
     def __repr__(self) -> str:
-        name, members = model_name(self.forecaster.model), self.options.members
-        ahead = plural(self.steps, "frame") + " ahead"
-        ahead += f" of {plural(members, 'member')}" if members else ""
-        return f"Stream of {name}: {ahead}, {plural(self.seen, 'frame')} seen"
+        members = self.options.members
+        of = f" of {plural(members, 'member')}" if members else ""
+        ahead = f"{plural(self.steps, 'frame')} ahead{of}, {plural(self.seen, 'frame')} seen"
+        return f"Stream of {model_name(self.forecaster.model)}: {ahead}"
 
     def push(self, frame: Array, known: Any = None) -> Array:
         """Take a frame (C,H,W) and return the forecast after it, (steps,C,H,W) or
