@@ -14,7 +14,9 @@ import xarray as xr
 from PIL import Image, ImageSequence
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
+from foreframe.base.notes import listening
 from foreframe.clips.clip import Variable
+from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.outputs import (
     captions,
     check_output,
@@ -244,6 +246,40 @@ def test_a_rolling_film_plays_as_fast_as_its_recording(tmp_path) -> None:
     forecasts = [(clip[:2], clip[2:3], clip[2:3]), (clip[1:3], clip[3:4], clip[3:4])]
     write_rolling(tmp_path / "out.mp4", clip, iter(forecasts), Scaling(0, 255))
     assert seconds_of(tmp_path / "out.mp4") == pytest.approx([0.1] * 6)
+
+
+def test_films_show_frames_at_their_own_size_and_say_where_they_do_not(tmp_path) -> None:
+    def drawn(name: str, h: int, w: int, truth: bool = False, members: int = 0):
+        """The last picture of a film, and the notes."""
+        clip = Clip(np.zeros((1, 1, h, w), np.uint8))
+        future = Ensemble([clip] * members) if members else clip
+        notes: list[str] = []
+        with listening(notes.append):
+            path, came = tmp_path / name, clip if truth else None
+            write_forecast(path, clip, future, Scaling(0, 255), came, fps=5)
+        if name.endswith(".gif"):
+            with Image.open(path) as film:
+                film.seek(1)
+                return np.asarray(film.convert("RGB")), notes
+        with av.open(str(path)) as film:
+            return list(film.decode(video=0))[-1].to_ndarray(format="rgb24"), notes
+
+    def wide(picture: np.ndarray) -> list[int]:
+        """The columns of each frame: what is dark below the captions, between edges."""
+        dark = np.flatnonzero(np.diff(picture[-20].max(axis=-1) < 20)).reshape(-1, 2)
+        return [int(last - first) for first, last in dark]
+
+    for name, frame, how, columns in (
+        ("own.mp4", (50, 1768), {}, [1768]),
+        ("beside.mp4", (50, 1920), {"truth": True}, [1920] * 2),
+        ("big.mp4", (50, 2560), {}, [1920]),
+        ("several.mp4", (50, 2560), {"members": 3, "truth": True}, [756] * 5),
+        ("big.gif", (50, 2560), {}, [768]),
+    ):
+        picture, notes = drawn(name, *frame, **how)
+        assert wide(picture) == pytest.approx(columns, abs=2), name
+        longest = f"frames of 50x2560 are drawn with {columns[0]} pixels along the longer side"
+        assert [note.split(";")[0] for note in notes] == [longest] * (frame[1] == 2560)
 
 
 @pytest.mark.parametrize("look", LOOKS)

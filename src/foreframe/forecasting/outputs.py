@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from foreframe.base.files import atomic_write, check_writable
+from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, format_step
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
@@ -179,18 +180,29 @@ def _write_moving(
     held: int = 0,
 ) -> None:
     """Write past, forecast and truth of each forecast as .mp4, .gif, or a folder of numbered
-    pictures; the last one of each `held` times more.
+    pictures; the last one of each `held` times more. A note says where frames are shrunk.
     """
+    kind = Path(path).suffix
+    # Pixels along the longer side of frames: two side by side stay within 4096, which players take;
+    # all pictures of a GIF are in memory at once.
+    side = 768 if kind == ".gif" else 1920
 
     def pictures() -> Iterator[np.ndarray]:
         for clips in forecasts:
             past, future, truth, times = _shown(*clips)
             panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
-            for picture in animation_frames(past, panels, truth, paint=paint, times=times):
+            most = min(side, (2 * side + 64) // (len(panels) + (truth is not None)) - 24)
+            h, w = past.shape[2:]
+            if max(h, w) > most:
+                warn(
+                    f"frames of {h}x{w} are drawn with {most} pixels along the longer side; .mp4 "
+                    "has more room than .gif, .npy keeps all, --reading.size forecasts smaller ones"
+                )
+            how = {"paint": paint, "times": times, "most": most}
+            for picture in animation_frames(past, panels, truth, **how):
                 yield picture
             yield from [picture] * held
 
-    kind = Path(path).suffix
     if kind == ".mp4":
         write_mp4(path, pictures(), fps)
     elif kind == ".gif":
