@@ -32,3 +32,12 @@ def test_workflows_try_every_python_that_is_promised() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
     for job in ("tests", "installed"):
         assert workflow["jobs"][job]["strategy"]["matrix"]["python"] == promised
+
+
+def test_the_documentation_lists_every_extra_of_a_user() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Extras\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == {*project["optional-dependencies"]} - {"test", "docs", "lint", "dev"}

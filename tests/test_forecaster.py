@@ -27,6 +27,9 @@ def test_rank_and_kind_come_back_as_given(forecaster) -> None:
     assert isinstance(forecaster.predict(single, 3), np.ndarray)
     assert forecaster.predict(many, 12).shape == (2, 12, 1, 16, 16)
     assert isinstance(forecaster.predict(many, 3), torch.Tensor)
+    flat = forecaster.predict(single[:, 0], 3)  # grey frames (T,H,W), as `fit` takes them
+    np.testing.assert_array_equal(flat, forecaster.predict(single, 3))
+    assert forecaster.predict(many[0, :, 0], 3).shape == (3, 1, 16, 16)
 
 
 def test_units_go_in_and_come_out() -> None:
@@ -40,14 +43,15 @@ def test_units_go_in_and_come_out() -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (np.zeros((4, 16, 16), np.float32), "is neither .T,C,H,W. nor"),
+        (np.zeros((16, 16), np.float32), "is neither .T,C,H,W. nor"),
+        (np.zeros((3, 16, 0), np.float32), "with at least one frame"),
         (np.zeros((4, 3, 16, 16), np.float32), "3 channels"),
         (np.zeros((4, 1, 16, 16), np.uint8), "divide by 255"),
         (np.zeros((4, 1, 16, 16), bool), "dtype bool where a float32 array"),
         (np.array([["a"]]), "dtype <U1"),
         (np.zeros((0, 1, 16, 16), np.float32), "with at least one frame"),
         (np.full((4, 1, 16, 16), np.nan, np.float32), "1024 of 1024 values are NaN"),
-        (np.full((4, 1, 16, 16), np.inf, np.float32), "1024 of 1024 values are NaN or infinite"),
+        (np.full((4, 1, 16, 16), np.inf, np.float32), "1024 of 1024 values are infinite"),
         (np.full((4, 1, 16, 16), 3, np.float32), r"outside \[0, 1\]"),
     ],
 )
@@ -55,6 +59,13 @@ def test_frames_that_are_refused(forecaster, frames, message: str) -> None:
     with pytest.raises(ValueError, match=message) as told:
         forecaster.predict(frames, 3)
     assert "\n" not in str(told.value)
+
+
+def test_what_is_wrong_is_counted_without_what_is_missing(forecaster) -> None:
+    frames = np.zeros((4, 1, 10, 10), np.float32)
+    frames[0, 0, 0, :4], frames[1, 0, 0, 0] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"^frames: 1 of 400 values are infinite; fill or drop"):
+        forecaster.predict(frames, 3)
 
 
 def test_a_saved_folder_explains_itself(forecaster, tmp_path) -> None:

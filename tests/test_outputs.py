@@ -4,22 +4,25 @@ import csv
 import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import cftime
 import numpy as np
 import pytest
 import xarray as xr
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
+from foreframe.base.notes import listening
 from foreframe.clips.clip import Variable
+from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.outputs import (
     captions,
     check_output,
-    usual_fps,
     write_forecast,
     write_place,
+    write_rolling,
     write_values,
 )
 from foreframe.forecasting.places import place_at
@@ -187,7 +190,7 @@ def test_moving_pictures(tmp_path, ending, look) -> None:
         with av.open(str(path)) as held:
             stream = held.streams.video[0]
             assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
-            assert float(stream.average_rate) == pytest.approx(usual_fps(clip))
+            assert float(stream.average_rate) == pytest.approx(5)
             pictures = [frame.to_ndarray(format="rgb24") for frame in held.decode(stream)]
     elif ending == ".gif":
         with Image.open(path) as held:
@@ -197,7 +200,86 @@ def test_moving_pictures(tmp_path, ending, look) -> None:
                 pictures.append(np.asarray(held.convert("RGB")))
     else:
         pictures = [np.asarray(Image.open(one)) for one in sorted(path.iterdir())]
-    assert [orange(one) for one in pictures] == [False] * 4 + [True] * 3
+    held = 5 if ending == ".mp4" else 0  # a second; a GIF has no equal frames, but a longer one
+    assert [orange(one) for one in pictures] == [False] * 4 + [True] * (3 + held)
+
+
+def seconds_of(path: Path) -> list[float]:
+    """How long each picture of a film is shown, equal ones that follow each other as one."""
+    if path.suffix == ".gif":
+        with Image.open(path) as film:
+            return [picture.info["duration"] / 1000 for picture in ImageSequence.Iterator(film)]
+    with av.open(str(path)) as film:
+        rate = float(film.streams.video[0].average_rate)
+        shown = [frame.to_ndarray(format="gray").astype(int) for frame in film.decode(video=0)]
+    seconds: list[float] = []
+    for k, picture in enumerate(shown):
+        if k and np.abs(picture - shown[k - 1]).max() < 30:
+            seconds[-1] += 1 / rate
+        else:
+            seconds.append(1 / rate)
+    return seconds
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_a_film_of_a_forecast_plays_so_that_one_can_follow_it(tmp_path, ending) -> None:
+    frames = np.zeros((7, 1, 40, 48), np.uint8)
+    for t in range(7):
+        frames[t, :, 10:20, 6 * t : 6 * t + 6] = 255
+    grid = Clip(frames, TIMES["5 minutes"][0][0] + np.arange(7) * np.timedelta64(5, "m"))
+    cases = [
+        (Clip(frames, np.arange(7) / 40), 0, 10),
+        (Clip(frames, np.arange(7) / 8), 0, 5),
+        (Clip(frames, np.arange(7) / 2), 0, 2),
+        (grid, 0, 5),
+        (Clip(frames, np.arange(7) / 40), 25, 25),
+    ]
+    for k, (clip, fps, rate) in enumerate(cases):
+        path = tmp_path / f"{k}{ending}"
+        write_forecast(path, clip[:4], clip[4:], Scaling(0, 255), fps=fps)
+        shown = np.array([1 / rate] * 6 + [1 / rate + (0 if fps else 1)])
+        np.testing.assert_allclose(seconds_of(path), shown, atol=1e-6)
+
+
+def test_a_rolling_film_plays_as_fast_as_its_recording(tmp_path) -> None:
+    clip = LOOKS["grey"][0]
+    forecasts = [(clip[:2], clip[2:3], clip[2:3]), (clip[1:3], clip[3:4], clip[3:4])]
+    write_rolling(tmp_path / "out.mp4", clip, iter(forecasts), Scaling(0, 255))
+    assert seconds_of(tmp_path / "out.mp4") == pytest.approx([0.1] * 6)
+
+
+def test_films_show_frames_at_their_own_size_and_say_where_they_do_not(tmp_path) -> None:
+    def drawn(name: str, h: int, w: int, truth: bool = False, members: int = 0):
+        """The last picture of a film, and the notes."""
+        clip = Clip(np.zeros((1, 1, h, w), np.uint8))
+        future = Ensemble([clip] * members) if members else clip
+        notes: list[str] = []
+        with listening(notes.append):
+            path, came = tmp_path / name, clip if truth else None
+            write_forecast(path, clip, future, Scaling(0, 255), came, fps=5)
+        if name.endswith(".gif"):
+            with Image.open(path) as film:
+                film.seek(1)
+                return np.asarray(film.convert("RGB")), notes
+        with av.open(str(path)) as film:
+            return list(film.decode(video=0))[-1].to_ndarray(format="rgb24"), notes
+
+    def wide(picture: np.ndarray) -> list[int]:
+        """The columns of each frame: what is dark below the captions, between edges."""
+        dark = np.flatnonzero(np.diff(picture[-20].max(axis=-1) < 20)).reshape(-1, 2)
+        return [int(last - first) for first, last in dark]
+
+    for name, frame, how, columns in (
+        ("own.mp4", (50, 1768), {}, [1768]),
+        ("beside.mp4", (50, 1920), {"truth": True}, [1920] * 2),
+        ("big.mp4", (50, 2560), {}, [1920]),
+        ("several.mp4", (50, 2560), {"members": 3, "truth": True}, [756] * 5),
+        ("big.gif", (50, 2560), {}, [768]),
+    ):
+        picture, notes = drawn(name, *frame, **how)
+        assert wide(picture) == pytest.approx(columns, abs=2), name
+        longest = f"frames of 50x2560 are drawn with {columns[0]} pixels along the longer side"
+        assert [note.split(";")[0] for note in notes] == [longest] * (frame[1] == 2560)
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -180,12 +180,15 @@ def folder(tmp_path_factory) -> Path:
 def test_the_first_commands_run(tmp_path, monkeypatch) -> None:
     """The whole page, and the others, are slow."""
     monkeypatch.chdir(tmp_path)
-    standins.film(Path("film.mp4"), frames=12, height=32, width=32)
+    standins.film(Path("film.mp4"), frames=112, height=32, width=32)
     standins.rain(Path("rain.nc"), frames=12, side=48)
     first = next(text for language, text in parts(PAGES[0]) if language == "bash")
     ran = [run_line(line) for line in first.splitlines()]
     assert ran == ["predict"] * len(ran)
     assert len(list(Path().glob("future.*"))) == len(ran)
+    assert "--after" in first  # at a film's end there may be nothing that moves, and no truth
+    with Image.open("future.png") as picture:
+        assert picture.height > 3 * 64  # the past, what came, the forecast, and its error
 
 
 @pytest.mark.slow

@@ -51,6 +51,14 @@ def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) ->
         assert live.seen == t + 1
 
 
+def test_a_stream_says_what_it_is(forecaster) -> None:
+    live = forecaster.stream(2)
+    live.take(torch.rand(1, 16, 16))
+    assert repr(live) == "Stream of encoder_decoder: 2 frames ahead, 1 frame seen"
+    drawn = Forecaster(build_model("lagged", {"lags": 2}), Window(4, 3)).stream(members=2)
+    assert repr(drawn) == "Stream of lagged: 3 frames ahead of 2 members, 0 frames seen"
+
+
 @pytest.mark.exact
 def test_a_fork_goes_its_own_way(forecaster) -> None:
     frames = torch.rand(5, 1, 16, 16)

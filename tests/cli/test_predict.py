@@ -91,10 +91,14 @@ def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
     assert (
         main(["predict", run, "ein Film ö.mp4", "--steps", "3", "-o", "neu é/die Zukunft.mp4"]) == 0
     )
-    assert "3 frames that follow frame 9 of ein Film ö.mp4" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("3 frames that follow frame 9 of ein Film ö.mp4")
+    assert said[1] == "It plays slowly, 5 frames a second; --fps 10 is the film's speed"
     with av.open("neu é/die Zukunft.mp4") as held:
-        # The four that it was trained to look at, then three.
-        assert sum(1 for _ in held.decode(video=0)) == 7
+        # The four that it was trained to look at, then three, the last for a second more.
+        assert sum(1 for _ in held.decode(video=0)) == 7 + 5
+    assert main(["predict", run, "ein Film ö.mp4", "--fps", "10", "-o", "fast.mp4"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_what_is_looked_at(capsys) -> None:

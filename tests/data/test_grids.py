@@ -164,7 +164,7 @@ def test_several_variables_become_channels_in_their_order() -> None:
     np.testing.assert_array_equal(whole(clip), np.stack([FIELD * 2, FIELD], axis=1))
     assert (clip.variable, clip.units) == ("u, t2m", "m/s, K")
     assert read_grid(data, ["t2m", "t2m"]).units == "K"
-    with pytest.raises(ValueError, match="several variables: t2m, u; name one"):
+    with pytest.raises(ValueError, match="several variables: t2m, u; variable names one"):
         read_grid(data)
     other = data.assign(s=(("time", "lat_s", "longitude"), FIELD[:, 1:]))
     with pytest.raises(ValueError, match=r"s lies on time, lat_s, longitude; .* the same for all"):

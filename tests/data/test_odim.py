@@ -110,7 +110,7 @@ def test_degrees_and_kilometres(tmp_path: Path) -> None:
 def test_several_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
     rate = {"quantity": "RATE", "raw": RAW[1]}
     path = write(tmp_path / "a.h5", [{"raw": RAW[0]}, rate])
-    with pytest.raises(ValueError, match=r"a\.h5 holds several variables: DBZH, RATE; name one"):
+    with pytest.raises(ValueError, match=r"a\.h5 holds several variables: DBZH, RATE; variable"):
         read_odim(path)
     both = read_odim(path, ["RATE", "DBZH"])
     assert (both.frames.shape, both.units) == ((1, 2, 8, 12), "mm/h, dBZ")

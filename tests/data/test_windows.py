@@ -345,7 +345,7 @@ def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", numbered(92, 8, 8))
     lacks = (
         r"in validation: no recording is in it, and a window takes 20: use a smaller "
-        r"past and future \(--past, --future\), a larger share \(--splits.shares\)"
+        r"past and future, a larger share \(splits.shares\)"
     )
     with pytest.raises(ValueError, match=lacks):
         Recordings(tmp_path / "short.npy", "validation", Window(10, 10))

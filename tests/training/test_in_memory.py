@@ -12,7 +12,7 @@ import xarray as xr
 import yaml
 from trainings import groups, same_to_the_bit
 
-from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate
+from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate, fit
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
 from foreframe.data import ArrayClips, ReadOptions, Recordings, open_dataset
@@ -185,6 +185,39 @@ def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     message = str(error.value)
     assert "\n" not in message
     assert len(message) < 300
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", ["quick", None])
+def test_what_to_do_with_frames_and_recordings_in_a_list(tmp_path: Path, recipe) -> None:
+    """Also without a recipe, whose looking at data comes before that of the others."""
+    frame, recording = frames(16, 24), frames(80, 16, 24)
+    grid = field().to_dataset()
+    told = {
+        r"shape \(16, 24\); an item is one clip \(T,C,H,W\), and one recording .* numpy\.stack": [
+            ([frame] * 40, {}),
+            ({"train": recording, "validation": recording}, {}),
+        ],
+        r"its 2 items, a clip each, are too few .*; several recordings are a folder": [
+            ([recording, recording], {}),
+            ([recording[:, None]] * 2, {}),
+        ],
+        "holds clips, not recordings: reading.variable does nothing": [
+            ([grid, grid], {"reading": {"variable": "rain"}})
+        ],
+        "takes no argument 'n': options of recordings are those of reading and": [
+            (field(), {"data_args": {"n": 3}}),
+        ],
+        "no window of 40 past .* a larger share .splits.shares., or longer": [
+            (field(), {"past": 40, "future": 40}),
+        ],
+    }
+    for message, cases in told.items():
+        for data, options in cases:
+            with pytest.raises(ValueError, match=message) as error:
+                fit(recipe, data=data, run=tmp_path / "run", **options)
+            assert "--" not in str(error.value)
+            assert len(str(error.value).splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 

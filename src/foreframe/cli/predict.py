@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     from foreframe.api import predict
     from foreframe.evaluation.archive import Archive
     from foreframe.evaluation.walk import Rolling
+    from foreframe.forecasting.outputs import slow_fps, usual_fps
 
     with progress("forecasts") as tell:
         source = inputs if len(inputs) > 1 else inputs[0]
@@ -50,3 +51,6 @@ def main(arguments: Sequence[str]) -> None:
         return
     place = f" ({forecast.place.name})" if forecast.place is not None else ""
     print(f"{forecast}{place} {'lies' if options.steps == 1 else 'lie'} in {output}")
+    slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
+    if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
+        print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")

@@ -351,10 +351,11 @@ def check_frames(
     frames = frames.float()
     least, most = _range_of(frames, missing)
     if not -math.inf < least <= most < math.inf:
-        bad = int((~frames.isfinite()).sum())
+        only_infinite = least <= most  # NaN may stand where `missing`, unless all is NaN
+        bad = int((frames.isinf() if only_infinite else ~frames.isfinite()).sum())
+        kind = "infinite" if only_infinite else "NaN or infinite"
         raise ValueError(
-            f"{what}: {bad} of {frames.numel()} values are NaN or infinite; fill or drop those "
-            "frames first"
+            f"{what}: {bad} of {frames.numel()} values are {kind}; fill or drop those frames first"
         )
     slack = 1e-3 * (high - low)
     if least < low - slack or most > high + slack:

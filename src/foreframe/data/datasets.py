@@ -178,7 +178,8 @@ def check_first_clip(dataset: Any, window: Window, channels: int | None, data: s
         raise ValueError(f"data {data}, item 0: {described(error)}") from error
     if isinstance(clip, Tensor | np.ndarray) and clip.ndim != 4:
         raise ValueError(
-            f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W)"
+            f"data {data}: item 0 has shape {tuple(clip.shape)}; an item is one clip (T,C,H,W), "
+            "and one recording is an array: numpy.stack(frames)"
         )
     frames = _checked(clip, f"{data}, item 0", clip_set(dataset).bounded, channels)
     try:

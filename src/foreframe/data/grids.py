@@ -177,8 +177,8 @@ def select_variables(
     wanted = [variable] if isinstance(variable, str) else list(variable or names)
     if variable is None and len(names) > 1:
         raise ValueError(
-            f"{where} holds several variables: {', '.join(names)}; name one, or a list that "
-            "become channels"
+            f"{where} holds several variables: {', '.join(names)}; variable names one, or a "
+            "list that become channels"
         )
     for name in wanted:
         if name not in known:

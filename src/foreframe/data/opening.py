@@ -74,11 +74,12 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
         raise ValueError(f"data {data}: that is its name; give the data themselves")
     name = data_name(data)
     named = isinstance(data, str | Path)
+    flag = "--" if named else ""  # what is in memory comes from Python
     recordings = holds_recordings(data, options.reading.variable)
     if args and (recordings or not named):
         raise ValueError(
             f"data {name} takes no argument {brief(next(iter(args)))}: options of recordings are "
-            "those of --reading and --splits, and --scaling"
+            f"those of {flag}reading and {flag}splits, and {flag}scaling"
         )
     if recordings:
         return _recordings(data, options, scaling)
@@ -91,7 +92,7 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
     for given in options.of_recordings():
         if not (is_file and given.removeprefix("reading.") in of_arrays):
             raise ValueError(
-                f"data {name} holds clips, not recordings: --{given} does nothing, leave it out"
+                f"data {name} holds clips, not recordings: {flag}{given} does nothing, leave it out"
             )
     if not named:
         return _in_memory(data, name)
@@ -157,8 +158,9 @@ def _blocks(dataset: Any, name: str) -> Splits:
         block = split_block(len(dataset), split)
         if block.start == block.stop:
             raise ValueError(
-                f"data {name}: its items are too few to leave one for {split}; a `split` argument "
-                "gives you the choice"
+                f"data {name}: its {len(dataset)} items, a clip each, are too few to leave one for "
+                f"{split}; a `split` argument, or a Dataset for each split, gives you the choice; "
+                "several recordings are a folder of .npy files"
             )
         return ForeignClips(dataset, name, range(block.start, block.stop))
 

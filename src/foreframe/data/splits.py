@@ -170,12 +170,12 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
     if longest >= window.length:
         return (
             "each holds damaged frames, or too little to forecast from: use a smaller past and "
-            "future (--past, --future), or a smaller active (--splits.active)"
+            "future, or a smaller active (splits.active)"
         )
     has = f"its longest stretch has {longest} frames" if clips else "no recording is in it"
     return (
-        f"{has}, and a window takes {window.length}: use a smaller past and future (--past, "
-        "--future), a larger share (--splits.shares), or longer or more recordings"
+        f"{has}, and a window takes {window.length}: use a smaller past and future, a larger share "
+        "(splits.shares), or longer or more recordings"
     )
 
 

@@ -112,7 +112,8 @@ class PredictOptions(TiledOptions, TaskOptions):
         recording: number of the recording, counted from 0, if the input holds several
         reading: read options that differ from training
         colours: auto, grey, radar, temperature or a matplotlib colormap
-        fps: frame rate of a film; by default the input's
+        fps: frame rate of a film; by default a quarter of the input's, but no less than 5, and
+            with every the input's
         probability: in place of values, the share of members that reach this value, in the data's
             units
         at: a single place, latitude,longitude, or row,column if the input has neither, as values

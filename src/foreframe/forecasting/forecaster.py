@@ -116,8 +116,9 @@ class Forecaster:
         """Forecast the next `steps` frames.
 
         Args:
-            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's units; or a
-                `Clip`, whose 8-bit pictures are 0 to 255 even if the model was trained on 0 to 1.
+            frames: (T,C,H,W) or (B,T,C,H,W), array or tensor, any T >= 1, in the data's units;
+                (T,H,W) is (T,1,H,W). Or a `Clip`, whose 8-bit pictures are 0 to 255 even if the
+                model was trained on 0 to 1.
                 NaN is a missing value and is filled by the last value seen at that pixel. A model
                 with I inputs takes (T,C+I,H,W), inputs last.
             steps: number of frames, at least 1; may exceed the horizon of training.
@@ -131,10 +132,10 @@ class Forecaster:
                 inputs keep their last value.
 
         Returns:
-            (steps,C,H,W) or (B,steps,C,H,W), float32, array or tensor as given, in the same units,
-            NaN where every past value was missing; a `Clip`, with the times that follow, for a
-            `Clip`. Of members the same with an axis for them before it, (members,...), or an
-            `Ensemble` for a `Clip`.
+            (steps,C,H,W), also of (T,H,W), or (B,steps,C,H,W), float32, array or tensor as given,
+            in the same units, NaN where every past value was missing; a `Clip`, with the times that
+            follow, for a `Clip`. Of members the same with an axis for them before it,
+            (members,...), or an `Ensemble` for a `Clip`.
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but
@@ -148,6 +149,8 @@ class Forecaster:
         if isinstance(frames, Clip):
             known = known_after(frames, len(frames), steps) if known is None else known
             return self._predict_clip(frames, steps, known, options, frames.times_after(steps))
+        if isinstance(frames, np.ndarray | Tensor) and frames.ndim == 3:
+            frames = frames[:, None]
         future = self.fitted(frames)._forecast(frames, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from foreframe.base.files import atomic_write, check_writable
+from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, format_step
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
@@ -92,7 +93,7 @@ def write_forecast(
         scaling: the forecaster's, whose range is that of grey pictures.
         truth: the frames that followed, one for each lead time, NaN where unknown; shown too.
         colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
-        fps: frames a second of films; 0 takes the past's own, and 5 where its steps are longer than
+        fps: frames a second of films; 0 takes `slow_fps` of the past, and holds the last frame for
             a second.
         attributes: global attributes of a .nc or .zarr, e.g. its history.
         paint: colours of values other than the forecaster's, such as probabilities. By default
@@ -117,7 +118,9 @@ def write_forecast(
         *frames, times = _shown(past, future, truth)
         write_png(path, drawn(*frames, paint=paint, times=times))
         return
-    _write_moving(path, [(past, future, truth)], paint, fps or usual_fps(past))
+    rate = fps or slow_fps(past)
+    held = 0 if fps or not kind else round(rate)
+    _write_moving(path, [(past, future, truth)], paint, rate, held)
 
 
 def _frames_of(clip: Clip | Ensemble) -> np.ndarray:
@@ -149,7 +152,8 @@ def write_rolling(
         clip: the recording.
         forecasts: past, forecast and truth of each, as `foreframe.evaluation.walk.Rolling` yields
             them; consumed one at a time.
-        scaling, colours, fps, attributes: as in `write_forecast`.
+        scaling, colours, attributes: as in `write_forecast`.
+        fps: frames a second of films; 0 takes the recording's own, see `usual_fps`.
         paint: colours of values other than the recording's, such as probabilities.
 
     Raises:
@@ -173,18 +177,32 @@ def _write_moving(
     forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip | None]],
     paint: Paint,
     fps: float,
+    held: int = 0,
 ) -> None:
     """Write past, forecast and truth of each forecast as .mp4, .gif, or a folder of numbered
-    pictures.
+    pictures; the last one of each `held` times more. A note says where frames are shrunk.
     """
+    kind = Path(path).suffix
+    # Pixels along the longer side of frames: two side by side stay within 4096, which players take;
+    # all pictures of a GIF are in memory at once.
+    side = 768 if kind == ".gif" else 1920
 
     def pictures() -> Iterator[np.ndarray]:
         for clips in forecasts:
             past, future, truth, times = _shown(*clips)
             panels = members_by_name(future) if future.ndim == 5 else {"forecast": future}
-            yield from animation_frames(past, panels, truth, paint=paint, times=times)
+            most = min(side, (2 * side + 64) // (len(panels) + (truth is not None)) - 24)
+            h, w = past.shape[2:]
+            if max(h, w) > most:
+                warn(
+                    f"frames of {h}x{w} are drawn with {most} pixels along the longer side; .mp4 "
+                    "has more room than .gif, .npy keeps all, --reading.size forecasts smaller ones"
+                )
+            how = {"paint": paint, "times": times, "most": most}
+            for picture in animation_frames(past, panels, truth, **how):
+                yield picture
+            yield from [picture] * held
 
-    kind = Path(path).suffix
     if kind == ".mp4":
         write_mp4(path, pictures(), fps)
     elif kind == ".gif":
@@ -337,3 +355,11 @@ def usual_fps(clip: Clip) -> float:
     """The rate of a clip with times in seconds, at most 240; 5 below one a second or otherwise."""
     step = clip.step if clip.times is not None and clip.times.dtype.kind == "f" else None
     return min(float(1 / step), 240.0) if step and 0 < step < 1 else 5.0
+
+
+def slow_fps(clip: Clip) -> float:
+    """The rate at which one can follow a short film: a quarter of the clip's own, but no less than
+    5, unless it has less itself.
+    """
+    own = usual_fps(clip)
+    return max(own / 4, min(own, 5.0))

@@ -15,13 +15,14 @@ from torch import Tensor
 from foreframe.base.budget import OverBudgetError
 from foreframe.base.files import atomic_write
 from foreframe.base.schema import typed
+from foreframe.base.wording import plural
 from foreframe.clips.clip import check_frames
 from foreframe.clips.data_options import GUIDE, check_at_least
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.precision import computing
-from foreframe.models import forecast_of, with_known
+from foreframe.models import forecast_of, model_name, with_known
 from foreframe.models.footprint import at_once
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class Stream:
         self.state: dict[str, Tensor] | None = None
         # The last value seen at each pixel, which stands in for missing ones.
         self._last: Tensor | None = None
+
+    def __repr__(self) -> str:
+        members = self.options.members
+        of = f" of {plural(members, 'member')}" if members else ""
+        ahead = f"{plural(self.steps, 'frame')} ahead{of}, {plural(self.seen, 'frame')} seen"
+        return f"Stream of {model_name(self.forecaster.model)}: {ahead}"
 
     def push(self, frame: Array, known: Any = None) -> Array:
         """Take a frame (C,H,W) and return the forecast after it, (steps,C,H,W) or

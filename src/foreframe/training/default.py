@@ -17,7 +17,7 @@ import torch
 from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
-from foreframe.data.datasets import ClipSet
+from foreframe.data.datasets import ClipSet, check_first_clip
 from foreframe.data.opening import Splits, holds_recordings, open_splits
 from foreframe.data.readers import in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
@@ -66,6 +66,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     options = _with(given, made)
     splits = open_splits(options.data)
     train, validation = splits["train"], splits["validation"]
+    check_first_clip(train, options.data.window, None, data_name(data))
     if "batch_size" not in explicit:
         made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
     say(f"{data_name(data)}: chosen from what it is (its option in brackets)")

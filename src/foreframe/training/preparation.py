@@ -48,13 +48,13 @@ def prepared(
     splits = splits or open_splits(data)
     train, validation = splits["train"], splits["validation"]
     check_options(network, model, learning)
+    for dataset in (train, validation):
+        check_first_clip(dataset, window, None, data_name(data.data))
     if len(train) < data.batch_size:
         raise ValueError(
             f"{len(train)} training clips do not fill one batch of {data.batch_size}; use a "
             "smaller batch_size"
         )
-    for dataset in (train, validation):
-        check_first_clip(dataset, window, None, data_name(data.data))
     inputs = train.inputs
     c = int(train[0].shape[1]) - inputs
     # Channels and inputs of the data.

@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
 def letters_of(width: int) -> int:
     """The size of letters above pictures of that width."""
-    return min(16, max(10, width // 14))
+    return max(10, min(16, width // 14), width // 48)
 
 
 def grid(
@@ -49,7 +49,7 @@ def grid(
     """
     pixels = next(cell.pixels for row in rows for cell in row if cell)
     h, w = pixels.shape[:2]
-    size, edge, n = letters_of(w), 1 + w // 64, len(captions)
+    size, edge, n = letters_of(w), min(1 + w // 64, 12), len(captions)
     words = {cell.word for row in rows for cell in row if cell}
     left = max(text_width(word, size) for word in words) + 10 if any(words) else 0
     widest = max(text_width(text, size) for text, _ in captions)

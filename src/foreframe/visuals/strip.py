@@ -141,6 +141,7 @@ def animation_frames(
     *,
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> Iterator[np.ndarray]:
     """The pictures of `animation`, one at a time: a long film need not fit in memory. Captions say
     what each is, and when.
@@ -149,13 +150,15 @@ def animation_frames(
         past, truth, paint: as of `strip`.
         forecast: also several, by name, side by side.
         times: P+S; frames ahead by default.
+        most: pixels along the longer side of a frame, from which on it is shrunk; by default those
+            of a report.
     """
     panels = dict(forecast) if isinstance(forecast, Mapping) else {"forecast": forecast}
     if truth is not None:
         panels = {"truth": truth} | panels
     p, steps = past.shape[0], next(iter(panels.values())).shape[0]
     painted, times = paint or Paint(), times or _leads(p, steps)
-    most = min(FILM[1], WIDEST // len(panels) - 24)
+    most = most or min(FILM[1], WIDEST // len(panels) - 24)
     for t in range(p + steps):
         cells, captions = [], []
         for word, frames in panels.items():
@@ -164,6 +167,7 @@ def animation_frames(
             made = t >= p and word != "truth"
             cells.append(Cell(pixels, ORANGE if made else GREY))
             captions.append((f"{times[t]}\n{word if t >= p else 'past'}", ORANGE if made else INK))
-        # Room for a date and a lead time, whatever they are: all pictures have one size.
+        # Room for edges, and for a date and a lead time, whatever they are: all pictures have one
+        # size.
         pitch = max(pixels.shape[1] + 24, 210)
         yield grid([cells], captions, painted, len(cells), pitch)
