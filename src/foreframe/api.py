@@ -268,7 +268,8 @@ def predict(
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
         source: a recording as in `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
-            data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc".
+            data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc"; files
+            that follow each other in time are one recording.
         output: a file to write it to, by its ending; by default none. Several recordings go to a
             folder, a file each, or to one .zarr.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
@@ -294,19 +295,17 @@ def predict(
     sources = matching(source)
     several = isinstance(source, list | tuple) or sources[0] is not source
     if path is not None:
-        rolling = several or bool(options.every)
-        kind = check_output(path, options.at is not None, rolling, options.resume)
+        kind = check_output(path, options.at is not None, bool(options.every), options.resume)
         paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
         if path.resolve() in paths:
             raise ValueError(f"output {path} is the input: name another file")
-    if several and kind not in ("", ".zarr"):
-        raise ValueError("several recordings go to a folder, a file each, or to one .zarr")
     forecaster, made_by = _forecaster(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
-        clips = [] if several else forecaster.recordings(source, **(options.reading or {}))
-        all_of_them = several or (len(clips) > 1 and options.recording is None)
+        to_archive = several and kind in ("", ".zarr")
+        clips = [] if to_archive else forecaster.recordings(sources, **(options.reading or {}))
+        all_of_them = not clips or (len(clips) > 1 and options.recording is None)
         if (kind in ("", ".zarr") and all_of_them) or (kind == ".zarr" and options.every):
             opened = _for_tasks(what, sources, options)
             archive = write_archive(*opened, path, options, progress)  # type: ignore[arg-type]
@@ -316,7 +315,7 @@ def predict(
                 "workers, scheduler and resume are of several recordings, or of --every N with -o "
                 "NAME.zarr"
             )
-        clip = forecaster.chosen(clips, source, options.recording)
+        clip = forecaster.chosen(clips, sources, options.recording)
         options = resolved(forecaster, clip, options)
         make: Callable[..., Any] = Rolling if options.every else forecast_recording
         made = make(forecaster, clip, made_by, options)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, overload
@@ -24,8 +25,9 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.clips.units import check_units
+from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
-from foreframe.data.readers import read_clips
+from foreframe.data.readers import one_after_another, read_clips
 from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
@@ -340,7 +342,8 @@ class Forecaster:
 
         Args:
             source: as in `foreframe.clips_from`.
-            recording: number of the recording, counted from 0, if the source holds several.
+            recording: number of the recording, counted from 0, if the source holds several; by
+                default the last of those that differ in time alone.
             reading: fields of `foreframe.data.ReadOptions` that replace those of training.
 
         Warns:
@@ -353,23 +356,41 @@ class Forecaster:
         return self.chosen(self.recordings(source, **reading), source, recording)
 
     def recordings(self, source: Any, **reading: Any) -> list[Clip]:
-        """All recordings of a source, as `open` reads them, not checked yet."""
+        """All recordings of a source, or of a list of sources, as `open` reads them, not checked
+        yet.
+        """
         given = {"cuts": False, **reading}
-        return read_clips(source, reading_as_trained(self, source, given, whole=True))
+        sources = source if isinstance(source, list) else [source]
+        alike = groupby(sources, lambda one: reading_as_trained(self, one, given, whole=True))
+        return [clip for how, some in alike for clip in read_clips(list(some), how)]
 
     def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:
-        """One of the recordings of a source, checked; raises and warns as `open`."""
+        """One of the recordings of a source, checked: of stretches of one series the last, unless
+        `recording` says otherwise. Raises and warns as `open`.
+        """
+        sources = source if isinstance(source, list) else [source]
+        name = data_name(sources[0]) + (f" and {len(sources) - 1} more" if sources[1:] else "")
+        if recording is None and one_after_another(clips):
+            recording = len(clips) - 1
+            if recording:
+                before, after = (np.asarray(clip.times).astype(str) for clip in clips[-2:])
+                since = plural(len(clips[-1]), "frame")
+                warn(
+                    f"{name}: nothing is there between {before[-1][:19]} and {after[0][:19]}; the "
+                    f"forecast looks at the {since} since then, and --recording {recording - 1} at "
+                    "those before"
+                )
         if recording is None and len(clips) == 1:
             recording = 0
         if recording is None or not 0 <= recording < len(clips):
             raise ValueError(
-                f"{source} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
+                f"{name} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
                 f"to {len(clips) - 1}"
             )
         clip = clips[recording]
-        check_channels(self, clip.frames.shape[1], source, clip.frames.dtype)
+        check_channels(self, clip.frames.shape[1], name, clip.frames.dtype)
         for note in (*clip.notes, *doubts(self, clip)):
-            warn(f"{source}: {note}")
+            warn(f"{name}: {note}")
         return clip
 
     def forecast_from(
