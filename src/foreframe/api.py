@@ -769,11 +769,12 @@ def open_scored(
         raise ValueError("name a RUN, or what to score on without one: --data")
     from torch.utils.data import Dataset
 
+    from foreframe.base.notes import warn
     from foreframe.data import ClipSet, Recordings, check_first_clip, open_dataset
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.recordings import check_channels
+    from foreframe.forecasting.recordings import check_channels, doubts
     from foreframe.models import model_name
 
     known = "persistence" if what is None else what
@@ -798,6 +799,8 @@ def open_scored(
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     elif isinstance(dataset, ClipSet):
+        for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
+            warn(f"{name}: {note}")
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     row = model_name(model) if forecaster.free else "model"
     own = what is not None and (options.data is None or name == trained.data)

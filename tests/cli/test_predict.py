@@ -196,9 +196,9 @@ def test_several_recordings(kelvin, capsys) -> None:
     assert "both holds 2 recordings; choose one with --recording, 0 to 1" in refused
     refused = told(capsys, kelvin, "both", "-o", "out.npy", "--recording", "2")
     assert "both holds 2 recordings" in refused
-    np.testing.assert_allclose(
-        foreframe.predict(kelvin, "both", recording=1).frames, 270, rtol=1e-5
-    )
+    with pytest.warns(Note, match="both: it does not say its units: K is assumed"):
+        made = foreframe.predict(kelvin, "both", recording=1)
+    np.testing.assert_allclose(made.frames, 270, rtol=1e-5)
 
 
 def test_what_came_before_a_cut_is_not_looked_at() -> None:

@@ -22,7 +22,7 @@ from foreframe.data.pictures import natural
 from foreframe.data.readers import read_clips, reader_of
 from foreframe.data.reading import one_by_one
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.recordings import check_channels, reading_as_trained
+from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.streaming import Stream
 
 Frame = Num[np.ndarray, "c h w"]
@@ -69,7 +69,7 @@ def live_frames(
         clips = read_clips(source, how)
         for clip in clips:
             check_units(clip.units, forecaster.scaling.units, clip.name)
-            for note in clip.notes:
+            for note in (*clip.notes, *doubts(forecaster, clip)):
                 warn(f"{source}: {note}")
         if len(clips) > 1:
             warn(f"{source} holds {len(clips)} recordings, which are taken as if they were one")
