@@ -13,6 +13,7 @@ from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from html import escape
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -470,14 +471,18 @@ class Live:
 
     Args:
         frame: its number, counted from 0.
-        forecast: (steps,C,H,W), of members (members,steps,C,H,W), in the data's units; None between
-            forecasts.
+        made: the forecast after it, with times and place; None between forecasts.
         errors: root mean squared errors of earlier forecasts of this frame, by lead time.
     """
 
     frame: int
-    forecast: np.ndarray | None
+    made: "Forecast | None"
     errors: Mapping[int, float]
+
+    @property
+    def forecast(self) -> np.ndarray | None:
+        """(steps,C,H,W), of members (members,steps,C,H,W), in the data's units."""
+        return None if self.made is None else self.made.frames
 
 
 @_takes(StreamOptions)
@@ -494,8 +499,8 @@ def stream(
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a film or other file; a folder that grows, of pictures or .npy; "-" is standard
-            input, a film or .npy frames.
+        source: a film or other file; a folder that grows, of pictures, .npy or files of grids; "-"
+            is standard input, a film or .npy frames.
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
     Yields:
@@ -508,18 +513,30 @@ def stream(
     options = _options(options or StreamOptions(), changes)
     from foreframe.base.notes import warn
     from foreframe.evaluation.walk import score_live
+    from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.incoming import live_frames, place_of
+    from foreframe.forecasting.places import place_at
 
-    forecaster, _ = _forecaster(what, options.device, options.compile)
+    forecaster, made_by = _forecaster(what, options.device, options.compile)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
         warn(f"going on after {live.seen} frames, from {options.state}")
     place, before = place_of(live, source), live.seen
+    seen = live_frames(forecaster, source, place, options.wait, **(options.reading or {}))
+    pasts, same = tee(seen)  # no frame is asked for before the one before it is scored
+    drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
+    written = PredictOptions(steps=live.steps, at=options.at, **drawn)
     try:
-        frames = live_frames(forecaster, source, place, options.wait, **(options.reading or {}))
-        for _, forecast, errors in score_live(live, frames, options.every, place):
-            yield Live(live.seen - 1, forecast, errors)
+        scored = score_live(live, (past.frames[:][-1] for past in same), options.every, place)
+        for past, (_, forecast, errors) in zip(pasts, scored, strict=True):
+            made, frame = None, live.seen - 1
+            if forecast is not None:
+                future = live.forecaster.as_clip(forecast, past, past.times_after(live.steps))
+                place = None if options.at is None else place_at(past, options.at)
+                about = live.forecaster.scaling, made_by, written, place
+                made = Forecast(past, past.without_inputs()[-1:], future, None, frame, *about)
+            yield Live(frame, made, errors)
     finally:
         if options.state is not None and live.seen:
             live.save(options.state)

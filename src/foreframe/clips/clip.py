@@ -391,19 +391,12 @@ def _range_of(frames: Tensor, missing: bool) -> tuple[float, float]:
     return least, most
 
 
-def seconds_of(step: Any) -> float:
-    """A time step, as `Clip.step` gives it, in seconds."""
-    if isinstance(step, int | float):
-        return step
-    exact = isinstance(step, np.timedelta64)
-    return float(step / np.timedelta64(1, "s") if exact else step.total_seconds())
-
-
 def format_step(step: Any) -> str:
     """A time step in words: "5 min", "1 h", "30 d"."""
-    seconds = seconds_of(step)
     if isinstance(step, int | float):
         return f"{step:.4g} s"
+    exact = isinstance(step, np.timedelta64)
+    seconds = step / np.timedelta64(1, "s") if exact else step.total_seconds()
     for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.4g} {name}"

@@ -162,16 +162,13 @@ def starts_of(clip: Clip, options: PredictOptions) -> range:
 def last_seen(clip: Clip) -> int:
     """The number of the last frame that has values; a note says where others come after it."""
     n = last = len(clip) - 1
-    while last and clip.frames.dtype.kind == "f" and _is_empty(clip, last):
+    while last >= 0 and clip.frames.dtype.kind == "f":
+        if np.isfinite(clip.frames[last : last + 1, : clip.channels]).any():
+            break
         last -= 1
-    if last == n or _is_empty(clip, last):  # of nothing but empty frames there is no forecast
-        return n
-    warn(f"{clip.name}: no value after frame {last} of {n}: the forecast begins there")
-    return last
-
-
-def _is_empty(clip: Clip, frame: int) -> bool:
-    return not np.isfinite(clip.frames[frame : frame + 1, : clip.channels]).any()
+    if 0 <= last < n:
+        warn(f"{clip.name}: no value after frame {last} of {n}: the forecast begins there")
+    return last if last >= 0 else n
 
 
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:

@@ -185,16 +185,22 @@ class Forecaster:
         check_units(clip.units, f.scaling.units, clip.name or "the clip")
         past = f.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
         futures = f._forecast(past, steps, known, options, clip.frames.dtype).cpu().numpy()
+        return f.as_clip(futures, clip, times)
+
+    def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
+        """A forecast (S,C,H,W), or of members (M,S,C,H,W), with what the past says of itself, and
+        its own times.
+        """
         future = replace(
-            clip,
-            frames=futures if options.members is None else futures[0],
+            past,
+            frames=futures if futures.ndim == 4 else futures[0],
             times=times,
-            units=clip.units or f.scaling.units,
+            units=past.units or self.scaling.units,
             notes=(),
-            start=None if clip.times is None else clip.times[-1],
+            start=None if past.times is None else past.times[-1],
             inputs=(),
         )
-        return future if options.members is None else Ensemble.like(future, futures)
+        return future if futures.ndim == 4 else Ensemble.like(future, futures)
 
     @torch.inference_mode()
     def _forecast(

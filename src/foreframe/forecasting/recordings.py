@@ -9,7 +9,7 @@ import numpy as np
 
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip, format_step, seconds_of
+from foreframe.clips.clip import Clip, format_step
 from foreframe.clips.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import reader_of
@@ -89,7 +89,8 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
     if unsaid:
         yield f"it does not say its {', '.join(unsaid)}: {', '.join(unsaid.values())} is assumed"
-    if pace and step and not 0.9 < seconds_of(step) / trained.step < 1.1:
+    second = 1 if isinstance(step, float) else np.timedelta64(1, "s")
+    if pace and step and not 0.9 < step / second / trained.step < 1.1:
         yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
     if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
         yield f"its rows are {spacing / 1000:.3g} km apart; the model was scored on grids of {grid}"
