@@ -161,14 +161,12 @@ def starts_of(clip: Clip, options: PredictOptions) -> range:
 
 def last_seen(clip: Clip) -> int:
     """The number of the last frame that has values; a note says where others come after it."""
-    n = last = len(clip) - 1
-    while last >= 0 and clip.frames.dtype.kind == "f":
-        if np.isfinite(clip.frames[last : last + 1, : clip.channels]).any():
-            break
-        last -= 1
-    if 0 <= last < n:
+    n, values = len(clip) - 1, clip.without_inputs().frames
+    backwards = range(n, -1, -1) if values.dtype.kind == "f" else [n]
+    last = next((k for k in backwards if np.isfinite(values[k : k + 1]).any()), n)
+    if last < n:
         warn(f"{clip.name}: no value after frame {last} of {n}: the forecast begins there")
-    return last if last >= 0 else n
+    return last
 
 
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:

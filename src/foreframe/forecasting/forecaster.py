@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
-from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, overload
@@ -366,9 +365,7 @@ class Forecaster:
         yet.
         """
         given = {"cuts": False, **reading}
-        sources = source if isinstance(source, list) else [source]
-        alike = groupby(sources, lambda one: reading_as_trained(self, one, given, whole=True))
-        return [clip for how, some in alike for clip in read_clips(list(some), how)]
+        return read_clips(source, reading_as_trained(self, source, given, whole=True))
 
     def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:
         """One of the recordings of a source, checked: of stretches of one series the last, unless
@@ -380,12 +377,8 @@ class Forecaster:
             recording = len(clips) - 1
             if recording:
                 before, after = (np.asarray(clip.times).astype(str) for clip in clips[-2:])
-                since = plural(len(clips[-1]), "frame")
-                warn(
-                    f"{name}: nothing is there between {before[-1][:19]} and {after[0][:19]}; the "
-                    f"forecast looks at the {since} since then, and --recording {recording - 1} at "
-                    "those before"
-                )
+                gap = f"nothing is there between {before[-1][:19]} and {after[0][:19]}"
+                warn(f"{name}: {gap}: the forecast looks at what came since then")
         if recording is None and len(clips) == 1:
             recording = 0
         if recording is None or not 0 <= recording < len(clips):

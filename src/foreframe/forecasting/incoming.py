@@ -23,8 +23,7 @@ from foreframe.data.npy import read_array
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.pictures import natural
-from foreframe.data.readers import GRIDS, PICTURES, read_clips, reader_of
-from foreframe.data.reading import apply_options
+from foreframe.data.readers import GRIDS, PICTURES, in_parts, read_clips, reader_of
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.streaming import Stream
@@ -67,9 +66,7 @@ def live_frames(
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
-    # One at a time nobody can tell which number stands for no data.
-    missing = None if isinstance(how.missing, str) else how.missing
-    each = replace(how, every=1, cuts=False, strict=True, missing=missing)
+    each = replace(how, every=1, cuts=False, strict=True)
     path = Path(source)
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
@@ -197,7 +194,7 @@ def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str = "standard inp
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
         return frame
-    return apply_options(Clip(_single(frame, where)[None], name=where), how, how.missing)
+    return in_parts(Clip(_single(frame, where)[None], name=where), how)[0]
 
 
 def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:

@@ -31,6 +31,7 @@ def reading_as_trained(
     Raises:
         ValueError: a name that is no field of `ReadOptions`, or a value that it cannot have.
     """
+    source = source[0] if isinstance(source, list) else source  # of several of a kind
     trained = replace(forecaster.trained.reading, budget=BUDGET)  # a user's limit, not training's
     if whole and forecaster.model.reduces:
         trained = replace(trained, size=None)
