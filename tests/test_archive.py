@@ -102,7 +102,7 @@ def test_what_an_archive_refuses(capsys) -> None:
     for words, said in (
         ("run none*.nc -o new", "no file matches none*.nc"),
         ("run rain.nc other.nc -o new.zarr", "these recordings differ in grid"),
-        ("run rain.nc other.nc -o new.npy", "several recordings go to a folder"),
+        ("run rain.nc other.nc -o new.npy", "rain.nc and 1 more holds 2 recordings; choose one"),
         ("run rain.nc --every 2 -o there.zarr", "there.zarr is there already"),
         ("run rain.nc --workers 2 -o new.npy", "workers, scheduler and resume are of several"),
         ("run rain.nc --every 2 --workers 0 -o new.zarr", "workers"),

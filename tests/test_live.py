@@ -1,5 +1,6 @@
 """Frames as they come are those of the file or folder, once each, wherever reading goes on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import rasterio
 
 import standins
-from foreframe import Forecaster, Scaling, clips_from
+from foreframe import Clip, Forecaster, Scaling, clips_from
 from foreframe.data import ReadOptions
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.trained import Trained
@@ -25,16 +26,21 @@ def persistence(**reading) -> Forecaster:
     return Forecaster(build_model("persistence"), scaling=Scaling(0, 255), trained=trained)
 
 
+def stacked(pasts: Iterable[Clip]) -> np.ndarray:
+    """The last frame of each."""
+    return np.stack([past.frames[:][-1] for past in pasts])
+
+
 def test_frames_are_read_as_in_training_unless_told_otherwise() -> None:
     standins.film(Path("film.mp4"), 6)
     forecaster = persistence(colour="grey", size=[24, 32])
-    frames = np.stack(list(live_frames(forecaster, "film.mp4")))
+    frames = stacked(live_frames(forecaster, "film.mp4"))
     (clip,) = clips_from("film.mp4", colour="grey", size=[24, 32])
     np.testing.assert_array_equal(frames, clip.frames[0:6])
     opened = forecaster.open("film.mp4")
     np.testing.assert_array_equal(opened.frames[0:6], clip.frames[0:6])
     (first, *_) = live_frames(forecaster, "film.mp4", size=[12, 16], every=2)
-    assert first.shape == (1, 12, 16)
+    assert first.frames.shape == (1, 1, 12, 16)
     assert forecaster.open("film.mp4", size=[12, 16], every=2).frames.shape == (3, 1, 12, 16)
 
 
@@ -52,7 +58,7 @@ def test_reading_goes_on_where_it_stopped() -> None:
         first = [next(begun), next(begun)]
         stream.source = dict(place)
         rest = list(live_frames(forecaster, source, place_of(stream, source), wait=0))
-        np.testing.assert_array_equal(np.stack(first + rest), frames[:, None])
+        np.testing.assert_array_equal(stacked(first + rest), frames[:, None])
         assert place_of(stream, "another") == {"path": str(Path("another").resolve())}
 
 
@@ -64,7 +70,7 @@ def test_a_growing_folder_of_geotiffs_has_their_scale() -> None:
         with rasterio.open(f"rain/20201116_120{k}.tif", "w", **how) as file:
             file.write(np.full((1, 8, 9), 100 + k, np.uint16))
             file.scales = [0.01]
-    frames = np.stack(list(live_frames(persistence(), "rain", wait=0)))
+    frames = stacked(live_frames(persistence(), "rain", wait=0))
     (clip,) = clips_from("rain")
     np.testing.assert_allclose(frames[:, 0, 0, 0], [1.0, 1.01, 1.02], rtol=1e-6)
     np.testing.assert_array_equal(frames, clip.frames[:])

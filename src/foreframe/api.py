@@ -13,6 +13,7 @@ from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from html import escape
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -268,7 +269,8 @@ def predict(
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
         source: a recording as in `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
-            data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc".
+            data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc"; files
+            that follow each other in time are one recording.
         output: a file to write it to, by its ending; by default none. Several recordings go to a
             folder, a file each, or to one .zarr.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
@@ -294,19 +296,17 @@ def predict(
     sources = matching(source)
     several = isinstance(source, list | tuple) or sources[0] is not source
     if path is not None:
-        rolling = several or bool(options.every)
-        kind = check_output(path, options.at is not None, rolling, options.resume)
+        kind = check_output(path, options.at is not None, bool(options.every), options.resume)
         paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
         if path.resolve() in paths:
             raise ValueError(f"output {path} is the input: name another file")
-    if several and kind not in ("", ".zarr"):
-        raise ValueError("several recordings go to a folder, a file each, or to one .zarr")
     forecaster, made_by = _forecaster(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
-        clips = [] if several else forecaster.recordings(source, **(options.reading or {}))
-        all_of_them = several or (len(clips) > 1 and options.recording is None)
+        to_archive = several and kind in ("", ".zarr")
+        clips = [] if to_archive else forecaster.recordings(sources, **(options.reading or {}))
+        all_of_them = not clips or (len(clips) > 1 and options.recording is None)
         if (kind in ("", ".zarr") and all_of_them) or (kind == ".zarr" and options.every):
             opened = _for_tasks(what, sources, options)
             archive = write_archive(*opened, path, options, progress)  # type: ignore[arg-type]
@@ -316,7 +316,7 @@ def predict(
                 "workers, scheduler and resume are of several recordings, or of --every N with -o "
                 "NAME.zarr"
             )
-        clip = forecaster.chosen(clips, source, options.recording)
+        clip = forecaster.chosen(clips, sources, options.recording)
         options = resolved(forecaster, clip, options)
         make: Callable[..., Any] = Rolling if options.every else forecast_recording
         made = make(forecaster, clip, made_by, options)
@@ -471,14 +471,18 @@ class Live:
 
     Args:
         frame: its number, counted from 0.
-        forecast: (steps,C,H,W), of members (members,steps,C,H,W), in the data's units; None between
-            forecasts.
+        made: the forecast after it, with times and place; None between forecasts.
         errors: root mean squared errors of earlier forecasts of this frame, by lead time.
     """
 
     frame: int
-    forecast: np.ndarray | None
+    made: "Forecast | None"
     errors: Mapping[int, float]
+
+    @property
+    def forecast(self) -> np.ndarray | None:
+        """(steps,C,H,W), of members (members,steps,C,H,W), in the data's units."""
+        return None if self.made is None else self.made.frames
 
 
 @_takes(StreamOptions)
@@ -495,8 +499,8 @@ def stream(
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a film or other file; a folder that grows, of pictures or .npy; "-" is standard
-            input, a film or .npy frames.
+        source: a film or other file; a folder that grows, of pictures, .npy or files of grids; "-"
+            is standard input, a film or .npy frames.
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
     Yields:
@@ -509,18 +513,30 @@ def stream(
     options = _options(options or StreamOptions(), changes)
     from foreframe.base.notes import warn
     from foreframe.evaluation.walk import score_live
+    from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.incoming import live_frames, place_of
+    from foreframe.forecasting.places import place_at
 
-    forecaster, _ = _forecaster(what, options.device, options.compile)
+    forecaster, made_by = _forecaster(what, options.device, options.compile)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
         warn(f"going on after {live.seen} frames, from {options.state}")
     place, before = place_of(live, source), live.seen
+    seen = live_frames(forecaster, source, place, options.wait, **(options.reading or {}))
+    pasts, same = tee(seen)  # no frame is asked for before the one before it is scored
+    drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
+    written = PredictOptions(steps=live.steps, at=options.at, **drawn)
     try:
-        frames = live_frames(forecaster, source, place, options.wait, **(options.reading or {}))
-        for _, forecast, errors in score_live(live, frames, options.every, place):
-            yield Live(live.seen - 1, forecast, errors)
+        scored = score_live(live, (past.frames[:][-1] for past in same), options.every, place)
+        for past, (_, forecast, errors) in zip(pasts, scored, strict=True):
+            made, frame = None, live.seen - 1
+            if forecast is not None:
+                future = live.forecaster.as_clip(forecast, past, past.times_after(live.steps))
+                place = None if options.at is None else place_at(past, options.at)
+                about = live.forecaster.scaling, made_by, written, place
+                made = Forecast(past, past.without_inputs()[-1:], future, None, frame, *about)
+            yield Live(frame, made, errors)
     finally:
         if options.state is not None and live.seen:
             live.save(options.state)
@@ -770,11 +786,12 @@ def open_scored(
         raise ValueError("name a RUN, or what to score on without one: --data")
     from torch.utils.data import Dataset
 
+    from foreframe.base.notes import warn
     from foreframe.data import ClipSet, Recordings, check_first_clip, open_dataset
     from foreframe.data.arrays import data_name
     from foreframe.data.forecasts import open_forecasts
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.recordings import check_channels
+    from foreframe.forecasting.recordings import check_channels, doubts
     from foreframe.models import model_name
 
     known = "persistence" if what is None else what
@@ -799,6 +816,8 @@ def open_scored(
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     elif isinstance(dataset, ClipSet):
+        for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
+            warn(f"{name}: {note}")
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     row = model_name(model) if forecaster.free else "model"
     own = what is not None and (options.data is None or name == trained.data)

@@ -67,3 +67,85 @@ def test_a_forecast_does_not_replace_its_input(capsys) -> None:
     assert main(["predict", "run", "past.npy", "-o", "past.npy"]) == 2
     assert "is the input: name another file" in capsys.readouterr().err
     assert len(np.load("past.npy")) == 4
+
+
+@pytest.fixture
+def radar() -> str:
+    """Persistence of rain that, as it says, was scored every five minutes on grids of 1 to 2 km."""
+    trained = Trained(step=300, spacing=(1000.0, 2000.0))
+    scaling = Scaling(0.5, 100, "mm/h", "log")
+    Forecaster(build_model("persistence"), Window(2, 2), scaling, trained).save("run")
+    return "run"
+
+
+def rain(path: str, units: str = "mm/h", km: float = 1, minutes: int = 5, **places) -> xr.DataArray:
+    times = np.datetime64("2026-07-01", "ns") + np.arange(6) * np.timedelta64(minutes, "m")
+    rows = xr.DataArray(np.arange(8) * km * 1e3, dims="y", attrs={"units": "m"})
+    values = np.random.default_rng(0).uniform(0, 9, (6, 8, 8)).astype("f4")
+    there = {"time": times, "y": rows} | places
+    field = xr.DataArray(
+        values, there, ("time", "y", "x"), "rain", {"units": units} if units else {}
+    )
+    field.to_netcdf(path)
+    return field
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"units": ""}, "it does not say its units: mm/h is assumed"),
+        ({"y": np.arange(8)}, "it does not say its grid spacing: 1 to 2 km is assumed"),
+        ({"minutes": 10}, "it has a frame every 10 min; the model was scored at 5 min"),
+        ({"km": 4}, "its rows are 4 km apart; the model was scored on grids of 1 to 2 km"),
+        (
+            {"y": ("y", 47 + np.arange(8) / 10, {"units": "degrees_north"})},
+            "rows are 11.1 km apart",
+        ),
+    ],
+)
+def test_what_a_forecast_assumes_is_said(radar, changes, said, capsys) -> None:
+    rain("rain.nc", **changes)
+    assert main(["predict", radar, "rain.nc", "-o", "future.nc"]) == 0
+    told = capsys.readouterr().err
+    assert (f"note: rain.nc: {said}" in told or said in told) if said else not told
+
+
+def test_an_array_says_nothing_of_itself(radar, capsys) -> None:
+    """Nor to `stream`, nor to `evaluate`."""
+    np.save("array.npy", np.random.default_rng(0).random((9, 1, 16, 16)).astype("f4"))
+    said = "note: array.npy: it does not say its units, time step, grid spacing: mm/h, 5 min, 1 to"
+    for verb in (["predict", radar, "array.npy", "-o", "out.npy"], ["stream", radar, "array.npy"]):
+        assert main(verb) == 0
+        assert said in capsys.readouterr().err
+    words = ["--baselines", "[]", "--clips", "1", "--split", "all"]
+    assert main(["evaluate", radar, "--data", "array.npy", *words]) == 0
+    assert said in capsys.readouterr().err
+
+
+def test_a_fill_value_that_the_file_does_not_name_is_said(radar, capsys) -> None:
+    field = rain("rain.nc")
+    field[:, :4] = -9999
+    field.to_netcdf("rain.nc")
+    assert main(["predict", radar, "rain.nc", "-o", "future.nc"]) == 0
+    said = (
+        "50% of its last frame is -9999, which is taken as a value; --reading.missing -9999 reads"
+    )
+    assert said in capsys.readouterr().err
+    words = ["--reading.missing", "-9999"]
+    assert main(["predict", radar, "rain.nc", "-o", "future.nc", *words]) == 0
+    assert not capsys.readouterr().err
+    with xr.open_dataset("future.nc") as made:
+        assert made.rain[0].isnull().mean() == 0.5
+
+
+def test_frames_without_any_value_at_the_end_are_no_past(radar, capsys) -> None:
+    field = rain("rain.nc")
+    field[4:] = np.nan
+    field.to_netcdf("rain.nc")
+    assert main(["predict", radar, "rain.nc", "-o", "future.nc"]) == 0
+    assert "no value after frame 3 of 5: the forecast begins there" in capsys.readouterr().err
+    with xr.open_dataset("future.nc") as made:
+        assert made.forecast_reference_time == field.time[3]
+        np.testing.assert_array_equal(made.time, field.time[4:])
+        np.testing.assert_allclose(made.rain[0], field[3], rtol=1e-5)

@@ -200,9 +200,9 @@ def test_several_recordings(kelvin, capsys) -> None:
     assert "both holds 2 recordings; choose one with --recording, 0 to 1" in refused
     refused = told(capsys, kelvin, "both", "-o", "out.npy", "--recording", "2")
     assert "both holds 2 recordings" in refused
-    np.testing.assert_allclose(
-        foreframe.predict(kelvin, "both", recording=1).frames, 270, rtol=1e-5
-    )
+    with pytest.warns(Note, match="both: it does not say its units: K is assumed"):
+        made = foreframe.predict(kelvin, "both", recording=1)
+    np.testing.assert_allclose(made.frames, 270, rtol=1e-5)
 
 
 def test_what_came_before_a_cut_is_not_looked_at() -> None:
@@ -263,3 +263,35 @@ def test_big_frames_are_tiled_unless_told_otherwise() -> None:
     with pytest.warns(Note, match=note):
         bare = foreframe.predict(small, frames, steps=2, overlap=0)
     assert np.abs(bare.frames - whole.frames).max() > 1e-4  # what is compared is not flat
+
+
+def hours(name: str, first: int, n: int = 1) -> str:
+    """A file of some hours of 2 May 2026, each of its own value."""
+    times = np.datetime64("2026-05-02", "ns") + np.arange(first, first + n) * np.timedelta64(1, "h")
+    values = np.broadcast_to(250 + np.arange(first, first + n)[:, None, None, None], (n, 1, 4, 4))
+    write_grid(name, Clip(values.astype(np.float32), times, "K", variable="t2m"))
+    return name
+
+
+@pytest.mark.parametrize("a_file", [1, 4])
+def test_files_of_a_series_by_pattern_list_or_folder_are_one(kelvin, a_file, capsys) -> None:
+    """As far back as the last file that is lost, which is said."""
+    Path("series").mkdir()
+    lost = 4 * a_file
+    names = [
+        hours(f"series/{k:02d}.nc", k, a_file) for k in range(0, 9 * a_file, a_file) if k != lost
+    ]
+    for source in (["series/*.nc"], names, ["series"]):
+        assert main(["predict", kelvin, *source, "-o", "out.nc"]) == 0
+        said = capsys.readouterr().err
+        since = f"2026-05-02T{lost - 1:02d}:00:00 and 2026-05-02T{lost + a_file:02d}:00:00"
+        assert f"nothing is there between {since}" in said
+        with xr.open_dataset("out.nc") as made:
+            np.testing.assert_allclose(made.t2m[0], 250 + 9 * a_file - 1, rtol=1e-5)
+            after = np.datetime64("2026-05-02T00", "ns") + np.timedelta64(9 * a_file, "h")
+            assert made.time.values[0] == after
+    made = foreframe.predict(kelvin, "series/*.nc", recording=0)
+    np.testing.assert_allclose(made.frames[0], 250 + lost - 1, rtol=1e-5)
+    grid("other.nc")  # other numbers of pixels: another recording
+    refused = told(capsys, kelvin, "series/00.nc", "other.nc", "-o", "out.nc")
+    assert "series/00.nc and 1 more holds 2 recordings; choose one with --recording" in refused

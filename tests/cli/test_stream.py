@@ -14,10 +14,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
-from foreframe import Forecaster, Scaling, Window
+from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.cli import main
+from foreframe.data.cf import write_grid
+from foreframe.forecasting.incoming import live_frames, patience
 from foreframe.models import build_model
 
 STREAM = [sys.executable, "-m", "foreframe", "stream"]
@@ -253,3 +256,84 @@ def test_stopped_it_keeps_its_state(run, frames) -> None:
     np.testing.assert_allclose(
         live.push(frames[4]), Forecaster.load(run).predict(frames[:5], 1), rtol=1e-5
     )
+
+
+def rain(name: str, first: int, n: int = 1, since: str = "2026-07-01") -> np.ndarray:
+    """Some frames of rain, five minutes apart; the third of all is lost."""
+    numbers = np.delete(np.arange(99), 2)[first : first + n]
+    values = np.random.default_rng(first).uniform(0, 9, (n, 1, 5, 6)).astype(np.float32)
+    times = np.datetime64(since, "ns") + numbers * np.timedelta64(5, "m")
+    there = {"latitude": np.linspace(48.0, 47.0, 5), "longitude": np.linspace(7.0, 8.0, 6)}
+    write_grid(name, Clip(values, times, "mm/h", there, variable="rain"))
+    return values
+
+
+@pytest.fixture
+def series() -> np.ndarray:
+    """Eight frames, in files of one and, at the end, of two."""
+    scaling = Scaling(0, 20, "mm/h", "minmax")
+    Forecaster(build_model("mean"), Window(8, 3), scaling).save("run")
+    Path("rain").mkdir()
+    counts = [1, 1, 1, 1, 2, 2]
+    files = [rain(f"rain/{k}.nc", sum(counts[:k]), n) for k, n in enumerate(counts)]
+    return np.concatenate(files)
+
+
+def test_files_of_a_series_are_forecast_with_times_and_grid(series, capsys) -> None:
+    told = streamed(capsys, "run", "rain", "--steps", "2", "--output", "out", "--wait", "0")
+    assert [line["forecast"] for line in told] == [f"out/frame-{k:06d}.nc" for k in range(8)]
+    for after in (4, 7):  # the fourth came after a gap
+        with xr.open_dataset(f"out/frame-{after:06d}.nc") as made:
+            np.testing.assert_allclose(made.rain[0], series[: after + 1].mean(0)[0], rtol=1e-5)
+            assert made.rain.units == "mm/h"
+            assert made.latitude.values[0] == 48
+            seen = np.datetime64("2026-07-01", "ns") + (after + 1) * np.timedelta64(5, "m")
+            assert made.forecast_reference_time == seen
+            assert list(made.time.values - seen) == [
+                np.timedelta64(5, "m"),
+                np.timedelta64(10, "m"),
+            ]
+            assert "forecast from run" in made.history
+
+
+def test_one_place_of_a_stream(series, capsys) -> None:
+    words = ["--steps", "2", "--output", "out", "--wait", "0", "--at", "47.5,7.0"]
+    streamed(capsys, "run", "rain", *words)
+    rows = Path("out/frame-000007.csv").read_text().splitlines()
+    assert rows[0] == "time,ahead,variable,units,measured,forecast"
+    assert rows[1].startswith("2026-07-01T00:40:00,0,rain,mm/h,")
+    assert rows[3].startswith("2026-07-01T00:50:00,2,rain,mm/h,,")
+    assert float(rows[3].split(",")[-1]) == pytest.approx(series[:, 0, 2, 0].mean(), rel=1e-5)
+    assert "no cell lies there" in error_lines(capsys, "run", "rain", *words[:-1], "0,0")
+
+
+def test_a_series_that_grows_and_is_gone_on_from_within_a_file(series, capsys) -> None:
+    """Stopped after the first frame of a file of two; then files come while it waits."""
+    place: dict = {}
+    frames = live_frames(Forecaster.load("run"), "rain", place, wait=0)
+    for _ in range(5):
+        next(frames)
+    left = dict(place)
+
+    def later() -> None:
+        time.sleep(0.2)
+        rain(".8.nc", 8)
+        Path(".8.nc").replace("rain/8.nc")
+
+    writer = threading.Thread(target=later)
+    writer.start()
+    rest = list(live_frames(Forecaster.load("run"), "rain", left, wait=0.6))
+    writer.join()
+    np.testing.assert_array_equal([past.frames[:][-1] for past in rest[:3]], series[5:])
+    assert len(rest) == 4
+    assert np.diff(rest[-1].times).tolist() == [300_000_000_000] * 2
+
+
+def test_a_live_series_is_waited_for_and_an_old_one_is_not() -> None:
+    now, minute = np.datetime64("now", "ns"), np.timedelta64(1, "m")
+    ago = [now - 12 * minute, now - 7 * minute, now - 2 * minute]
+    assert patience(ago) == 15 * 60
+    assert patience(ago[-1:]) == 60 * 60
+    assert patience([time - 90 * minute for time in ago]) == 5
+    assert patience([now - np.timedelta64(days, "D") for days in (3, 2, 1)]) == 5
+    assert patience([0.1, 0.2]) == patience([]) == 5

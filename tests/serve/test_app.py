@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from safetensors.numpy import load
 
 from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.base.notes import Note
 from foreframe.serve.app import create_app
 from foreframe.serve.serve_options import ServeOptions
 from small import built
@@ -89,9 +90,10 @@ def test_before_it_runs_it_is_alive_and_not_ready() -> None:
 
 def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None:
     (tmp_path / "clip.npy").write_bytes(npy(CLIP))
-    made = predict(
-        models()["flow"], str(tmp_path / "clip.npy"), steps=5, after=5, members=2, seed=4
-    )
+    with pytest.warns(Note, match="it does not say its units: mm/h is assumed"):
+        made = predict(
+            models()["flow"], str(tmp_path / "clip.npy"), steps=5, after=5, members=2, seed=4
+        )
     fields = {"model": "flow", "steps": 5, "after": 5, "members": 2, "seed": 4}
     answers = {}
     for output in ("json", "npy", "safetensors"):
@@ -102,6 +104,7 @@ def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None
         answers[output] = answer.content
     of_json = json.loads(answers["json"])
     assert of_json["shape"] == [2, 5, 1, 16, 16]
+    assert "clip.npy: it does not say its units: mm/h is assumed" in of_json["notes"]
     assert (of_json["model"], of_json["units"], of_json["times"]) == ("flow", "mm/h", None)
     tensors = load(answers["safetensors"])
     for frames in (

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.files import atomic_write, check_source, check_writable
+from foreframe.base.files import check_source, check_writable
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
 from foreframe.base.shipped import check_forecaster
@@ -24,10 +24,10 @@ def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
             scenes), or a baseline, such as optical_flow
-        input: a film or other file; a growing folder of pictures or .npy; - for standard input, a
-            film or .npy frames
-        output: folder for the forecasts, frame-N.npy, each (steps,C,H,W) or (members,steps,C,H,W);
-            by default only scores are printed
+        input: a film or other file; a growing folder of pictures, .npy or files of grids; - for
+            standard input, a film or .npy frames
+        output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
+            frame-N.npy, with --at frame-N.csv; by default only scores are printed
     """
 
 
@@ -46,8 +46,6 @@ def main(arguments: Sequence[str]) -> None:
     check_forecaster(run)
     check_source(input)
 
-    import numpy as np
-
     from foreframe.api import stream
 
     # Services are stopped by SIGTERM: handle it as Ctrl-C.
@@ -55,10 +53,12 @@ def main(arguments: Sequence[str]) -> None:
     with closing(stream(run, input, options)) as lives:
         for live in lives:
             line: dict[str, Any] = {"frame": live.frame}
-            if live.forecast is not None and output is not None:
-                path = Path(output) / f"frame-{live.frame:06d}.npy"
-                with atomic_write(path) as rough, rough.open("wb") as file:
-                    np.save(file, live.forecast)
+            if live.made is not None and output is not None:
+                times = live.made.past.times
+                kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
+                kind = kind if options.at is None else ".csv"
+                path = Path(output) / f"frame-{live.frame:06d}{kind}"
+                live.made.write(path)
                 line["forecast"] = str(path)
             if live.errors:
                 line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clips.clip import Coordinate
+from foreframe.clips.clip import LATITUDES, Clip, Coordinate
 
 MAPPING = "crs"
+METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1e3, "degrees_north": 111_195.0}
 
 
 def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
@@ -34,6 +35,16 @@ def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         "dims": (names[1], names[0]),
         "attributes": {"grid_mapping": MAPPING},
     }
+
+
+def row_spacing(clip: Clip) -> float | None:
+    """Metres from row to row of a regular grid; None where its coordinates do not tell."""
+    for name, rows in clip.coordinates.items():
+        usual = "degrees_north" if name.lower() in LATITUDES else ""
+        metres = METRES.get(rows.attributes.get("units", usual))
+        if rows.dims == ("row",) and len(rows.values) > 1 and metres:
+            return metres * float(np.median(np.abs(np.diff(rows.values))))
+    return None
 
 
 def _mapping(crs: Any) -> dict[str, Any]:

@@ -175,7 +175,13 @@ def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
 
 
 def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
-    """Recordings as the files have them."""
+    """Recordings as the files have them; of a list of sources those that follow each other in time
+    are one, as in a folder.
+    """
+    if isinstance(source, list):
+        every = [clip for one in source for clip in raw_clips(one, options)]
+        yield from every if len(source) == 1 else _joined(every)
+        return
     if isinstance(source, np.ndarray | torch.Tensor):
         yield from read_arrays(source)
         return
@@ -296,6 +302,14 @@ def kind_of(clip: Clip) -> tuple[Any, ...] | None:
     }
     kind = clip.frames.shape[1:], clip.frames.dtype, clip.variable, clip.inputs, clip.units
     return *kind, clip.times.dtype.kind, frozenset(places)
+
+
+def one_after_another(clips: Sequence[Clip]) -> bool:
+    """Whether recordings are of one kind, and each begins after the one before it ends."""
+    kinds = {kind_of(clip) for clip in clips}
+    times = [np.asarray(clip.times) for clip in clips]
+    of_a_kind = len(kinds) == 1 and None not in kinds
+    return of_a_kind and all(b[0] > a[-1] for a, b in pairwise(times))
 
 
 def _content(coordinate: Coordinate) -> tuple[Any, ...]:

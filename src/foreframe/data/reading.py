@@ -3,7 +3,6 @@ time when they are needed.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from foreframe.base.budget import check_budget, check_stretch
 from foreframe.clips.clip import Clip, Coordinate
 from foreframe.clips.data_options import ReadOptions
-from foreframe.clips.frames import FLOAT32, ArrayFrames, Frames, resized
+from foreframe.clips.frames import FLOAT32, Frames, resized
 from foreframe.data.arrays import stand_in
 from foreframe.data.grids import without_corner
 from foreframe.data.header_limits import frames_at_once
@@ -124,17 +123,6 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
     coordinates = {name: _coordinate(place, frames) for name, place in clip.coordinates.items()}
     variables = clip.variables if frames.shape[1] == clip.frames.shape[1] else ()
     return replace(clip, frames=frames, times=times, coordinates=coordinates, variables=variables)
-
-
-def one_by_one(frames: Iterator[np.ndarray], options: ReadOptions) -> Iterator[np.ndarray]:
-    """Frames (C,H,W) that come one at a time, as the reader wants them; "auto" can know of no
-    missing values here.
-    """
-    missing = None if isinstance(options.missing, str) else options.missing
-    each = replace(options, every=1)
-    for k, frame in enumerate(frames):
-        if k % options.every == 0:
-            yield View(ArrayFrames(frame[None]), each, missing).read(0, 1)[0]
 
 
 def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:

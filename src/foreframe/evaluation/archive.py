@@ -59,20 +59,14 @@ class Archive:
         return walk.table_of_errors(self.errors, self.units) if self.errors else ""
 
 
-class Recording(NamedTuple):
-    """A recording, which each process opens for itself: the number of its source, the source, and
-    its number there.
-    """
-
-    of: int
-    source: Any
-    number: int
+Recording = int  # its number in the sources of a job, which each process opens for itself
 
 
 class Job(NamedTuple):
-    """What tasks have in common: a forecaster or its path, options, and a fingerprint."""
+    """What tasks have in common: a forecaster or its path, sources, options, and a fingerprint."""
 
     what: Any
+    sources: list[Any]
     options: PredictOptions
     digest: str
 
@@ -95,13 +89,12 @@ def write_archive(
             another job; as `Forecaster.open` and `predict`.
     """
     forecaster, _ = loaded(what, options.device)
-    clips: dict[Recording, Clip] = {}
-    for of, source in enumerate(sources):
-        each = forecaster.recordings(source, **(options.reading or {}))
-        numbers = range(len(each)) if options.recording is None else [options.recording]
-        clips |= {Recording(of, source, n): forecaster.chosen(each, source, n) for n in numbers}
-    about = [(*r[1:], tasks.stamp(r.source), clip.frames.shape) for r, clip in clips.items()]
-    job = Job(what, options, tasks.fingerprint(forecaster, options.about(), about))
+    sources = list(sources)
+    each = forecaster.recordings(sources, **(options.reading or {}))
+    numbers = range(len(each)) if options.recording is None else [options.recording]
+    clips = {n: forecaster.chosen(each, sources, n) for n in numbers}
+    about = [(of, tasks.stamp(of)) for of in sources], [(n, clips[n].frames.shape) for n in clips]
+    job = Job(what, sources, options, tasks.fingerprint(forecaster, options.about(), about))
     some = next(iter(clips.values()))
     options = resolved(forecaster, some, options)
     starts = [(r, first) for r, clip in clips.items() for first in starts_of(clip, options)]
@@ -166,11 +159,10 @@ def _forecast(job: Job, clip: Clip, first: int) -> Forecast:
 
 
 def _opened(job: Job, recording: Recording) -> Clip:
-    """A recording, whose source a process opens once."""
-    of, source, number = recording
+    """A recording of the sources, which a process opens once."""
     forecaster, _ = loaded(job.what, job.options.device)
     reading = job.options.reading or {}
-    return tasks.held((job.digest, of), lambda: forecaster.recordings(source, **reading))[number]
+    return tasks.held(job.digest, lambda: forecaster.recordings(job.sources, **reading))[recording]
 
 
 def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recording, int]) -> None:

@@ -153,10 +153,20 @@ def starts_of(clip: Clip, options: PredictOptions) -> range:
     n = len(clip)
     if options.every:
         return range(min(options.past, n), n + 1, options.every)
-    last = n - 1 if options.after is None else options.after
+    last = last_seen(clip) if options.after is None else options.after
     if not 0 <= last < n:
         raise ValueError(f"after {last}: {clip.name} has frames 0 to {n - 1}")
     return range(last + 1, last + 2)
+
+
+def last_seen(clip: Clip) -> int:
+    """The number of the last frame that has values; a note says where others come after it."""
+    n, values = len(clip) - 1, clip.without_inputs().frames
+    backwards = range(n, -1, -1) if values.dtype.kind == "f" else [n]
+    last = next((k for k in backwards if np.isfinite(values[k : k + 1]).any()), n)
+    if last < n:
+        warn(f"{clip.name}: no value after frame {last} of {n}: the forecast begins there")
+    return last
 
 
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:
@@ -216,8 +226,7 @@ def remarks(clip: Clip, options: PredictOptions) -> Iterable[str]:
     h, w = clip.frames.shape[2:]
     if 0 < (options.tile or 0) < max(h, w):
         yield f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels"
-    last = len(clip) - 1 if options.after is None else options.after
-    n = len(clip) if options.every else last + 1
+    n = len(clip) if options.every else starts_of(clip, options)[0]
     if 0 < n < options.past:
         fewer = f"{plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer"
         yield f"{fewer} than the {options.past} to look at"

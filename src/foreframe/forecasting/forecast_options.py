@@ -159,7 +159,9 @@ class StreamOptions(ForecastOptions):
         every: forecast after every so many frames; each frame updates the state
         state: file of the state: resumed from if it exists, saved at the end and when stopped, with
             the position in INPUT
-        wait: seconds without a new frame after which a growing folder counts as finished
+        wait: seconds without a new frame after which a growing folder counts as finished; by
+            default 5, and three steps of a series that is not an hour old
+        at: a single place, as of predict, in place of whole frames (.csv)
         reading: read options that differ from training
         device: cpu, cuda, mps; auto takes cuda if available
         compile: compile recurrent cells once a long call has shown that it pays back; false never
@@ -171,7 +173,8 @@ class StreamOptions(ForecastOptions):
     steps: int = 0
     every: int = 1
     state: str | None = None
-    wait: float = 5.0
+    wait: float | None = None
+    at: str | None = None
     reading: ReadingAsTrained = None
     device: str = "auto"
     compile: bool = True

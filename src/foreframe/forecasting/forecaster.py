@@ -24,8 +24,9 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.clips.units import check_units
+from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
-from foreframe.data.readers import read_clips
+from foreframe.data.readers import one_after_another, read_clips
 from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
@@ -186,16 +187,22 @@ class Forecaster:
         check_units(clip.units, f.scaling.units, clip.name or "the clip")
         past = f.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
         futures = f._forecast(past, steps, known, options, clip.frames.dtype).cpu().numpy()
+        return f.as_clip(futures, clip, times)
+
+    def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
+        """A forecast (S,C,H,W), or of members (M,S,C,H,W), with what the past says of itself, and
+        its own times.
+        """
         future = replace(
-            clip,
-            frames=futures if options.members is None else futures[0],
+            past,
+            frames=futures if futures.ndim == 4 else futures[0],
             times=times,
-            units=clip.units or f.scaling.units,
+            units=past.units or self.scaling.units,
             notes=(),
-            start=None if clip.times is None else clip.times[-1],
+            start=None if past.times is None else past.times[-1],
             inputs=(),
         )
-        return future if options.members is None else Ensemble.like(future, futures)
+        return future if futures.ndim == 4 else Ensemble.like(future, futures)
 
     @torch.inference_mode()
     def _forecast(
@@ -343,7 +350,8 @@ class Forecaster:
 
         Args:
             source: as in `foreframe.clips_from`.
-            recording: number of the recording, counted from 0, if the source holds several.
+            recording: number of the recording, counted from 0, if the source holds several; by
+                default the last of those that differ in time alone.
             reading: fields of `foreframe.data.ReadOptions` that replace those of training.
 
         Warns:
@@ -356,23 +364,35 @@ class Forecaster:
         return self.chosen(self.recordings(source, **reading), source, recording)
 
     def recordings(self, source: Any, **reading: Any) -> list[Clip]:
-        """All recordings of a source, as `open` reads them, not checked yet."""
+        """All recordings of a source, or of a list of sources, as `open` reads them, not checked
+        yet.
+        """
         given = {"cuts": False, **reading}
         return read_clips(source, reading_as_trained(self, source, given, whole=True))
 
     def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:
-        """One of the recordings of a source, checked; raises and warns as `open`."""
+        """One of the recordings of a source, checked: of stretches of one series the last, unless
+        `recording` says otherwise. Raises and warns as `open`.
+        """
+        sources = source if isinstance(source, list) else [source]
+        name = data_name(sources[0]) + (f" and {len(sources) - 1} more" if sources[1:] else "")
+        if recording is None and one_after_another(clips):
+            recording = len(clips) - 1
+            if recording:
+                before, after = (np.asarray(clip.times).astype(str) for clip in clips[-2:])
+                gap = f"nothing is there between {before[-1][:19]} and {after[0][:19]}"
+                warn(f"{name}: {gap}: the forecast looks at what came since then")
         if recording is None and len(clips) == 1:
             recording = 0
         if recording is None or not 0 <= recording < len(clips):
             raise ValueError(
-                f"{source} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
+                f"{name} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
                 f"to {len(clips) - 1}"
             )
         clip = clips[recording]
-        check_channels(self, clip.frames.shape[1], source, clip.frames.dtype)
+        check_channels(self, clip.frames.shape[1], name, clip.frames.dtype)
         for note in (*clip.notes, *doubts(self, clip)):
-            warn(f"{source}: {note}")
+            warn(f"{name}: {note}")
         return clip
 
     def forecast_from(

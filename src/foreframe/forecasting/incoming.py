@@ -2,8 +2,10 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +18,14 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.units import check_units
 from foreframe.data.films import film_stream
+from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.npy import read_array
+from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.pictures import natural
-from foreframe.data.readers import read_clips, reader_of
-from foreframe.data.reading import one_by_one
+from foreframe.data.readers import GRIDS, PICTURES, in_parts, read_clips, reader_of
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.recordings import check_channels, reading_as_trained
+from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.streaming import Stream
 
 Frame = Num[np.ndarray, "c h w"]
@@ -42,55 +45,72 @@ def live_frames(
     forecaster: Forecaster,
     source: str,
     place: dict[str, Any] | None = None,
-    wait: float = 5.0,
+    wait: float | None = None,
     **reading: Any,
-) -> Iterator[Frame]:
-    """Frames (C,H,W) in the data's own units, read as in training, one at a time.
+) -> Iterator[Clip]:
+    """Frames in the data's own units, read as in training, one at a time, each at the end of a
+    `Clip` with the two before it, which tell the pace.
 
     Args:
-        source: a film or any other file of recordings; a folder of pictures or .npy frames, which
-            may grow; "-" for standard input, a film or .npy frames one after the other.
+        source: a film or any other file of recordings; a folder of pictures, .npy frames or files
+            of grids, which may grow; "-" for standard input, a film or .npy frames one after the
+            other.
         place: the position to continue from, kept up to date: the number of `frames` read from a
             file, or the name of the `last` file of a folder.
-        wait: seconds without a new file after which a growing folder counts as finished.
+        wait: seconds without a new file after which a growing folder counts as finished; None
+            takes `patience`.
         reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
     Raises:
-        ValueError: errors of reading; other channels than the model's.
+        ValueError: errors of reading; other channels or units than the model's.
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
+    each = replace(how, every=1, cuts=False, strict=True)
     path = Path(source)
     if source == "-":
-        frames = one_by_one(_from_pipe(sys.stdin.buffer, how.budget), how)
+        pipe = _from_pipe(sys.stdin.buffer, how.budget)
+        clips = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
     elif path.is_dir() and _may_grow(path):
-        frames = one_by_one(_from_folder(path, wait, place, how), how)
+        clips = islice(_from_folder(path, wait, place, each), 0, None, how.every)
     else:
-        clips = read_clips(source, how)
-        for clip in clips:
-            check_units(clip.units, forecaster.scaling.units, clip.name)
-            for note in clip.notes:
+        found = read_clips(source, how)
+        if len(found) > 1:
+            warn(f"{source} holds {len(found)} recordings, which are taken as if they were one")
+        clips = _from_clips(found, place)
+    recent: deque[Clip] = deque(maxlen=3)
+    for number, clip in enumerate(clips):
+        check_channels(forecaster, clip.frames.shape[1], source, clip.frames.dtype)
+        check_units(clip.units, forecaster.scaling.units, clip.name)
+        recent.append(clip)
+        past = _together(recent)
+        if number == 1:  # the first tells no pace
+            for note in (*past.notes, *doubts(forecaster, past)):
                 warn(f"{source}: {note}")
-        if len(clips) > 1:
-            warn(f"{source} holds {len(clips)} recordings, which are taken as if they were one")
-        frames = _from_clips(clips, place)
-    for frame in frames:
-        check_channels(forecaster, frame.shape[0], source, frame.dtype)
-        yield frame
+        yield past
 
 
-def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Frame]:
+def _together(clips: Sequence[Clip]) -> Clip:
+    """Clips of a frame each as one; those that are unlike the last are left out."""
+    kinds = [(clip.frames.shape, clip.frames.dtype, clip.times is None) for clip in clips]
+    alike = [clip for clip, kind in zip(clips, kinds, strict=True) if kind == kinds[-1]]
+    times = None if clips[-1].times is None else np.concatenate([clip.times for clip in alike])
+    frames = np.concatenate([clip.frames[:] for clip in alike])
+    return replace(clips[-1], frames=frames, times=times)
+
+
+def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
     """The frames of recordings after the first `frames` of `place`, which are counted on there."""
     taken, start = place.get("frames", 0), 0
     for clip in clips:
         for k in range(max(0, taken - start), len(clip)):
             place["frames"] = start + k + 1
-            yield clip.frames[k : k + 1][0]
+            yield clip[k : k + 1]
         start += len(clip)
 
 
 def _is_frame(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGES, ".npy") and path.name[0] != "."
+    return path.suffix.lower() in (*IMAGES, ".npy", *GRIDS, *RADAR, *GRIBS) and path.name[0] != "."
 
 
 def _may_grow(folder: Path) -> bool:
@@ -98,50 +118,83 @@ def _may_grow(folder: Path) -> bool:
     return not names or any(map(_is_frame, names))
 
 
+def patience(times: Sequence[Any]) -> float:
+    """Seconds to wait for the next file: 5, and three steps of a live series, of at most an hour
+    from frame to frame, whose last frame is not older than twelve steps. A step from the first
+    frame on is not known yet, and taken as 20 minutes.
+
+    Args:
+        times: of the last frames.
+    """
+    if not times or not isinstance(times[-1], np.datetime64):
+        return 5.0
+    step = min(np.diff(times), default=np.timedelta64(20, "m"))
+    live = step <= np.timedelta64(1, "h") and np.datetime64("now") - times[-1] < 12 * step
+    return float(3 * step / np.timedelta64(1, "s")) if live else 5.0
+
+
 def _from_folder(
-    folder: Path, wait: float, place: dict[str, Any], how: ReadOptions
-) -> Iterator[Frame]:
-    """Pictures and .npy frames in a folder, in the order of their names, as they arrive.
+    folder: Path, wait: float | None, place: dict[str, Any], how: ReadOptions
+) -> Iterator[Clip]:
+    """The frames in the files of a folder, in the order of their names, as they arrive.
 
     A file that cannot be read may still be in writing: while it is the last one, it is tried again
     for `wait` seconds; then, or if others follow, it is skipped with a note. Files with names
-    before the last one taken are ignored.
+    before the last one taken are ignored, and so are frames that are not later than it.
     """
     last = natural(Path(place["last"])) if place.get("last") else None
-    quiet = time.monotonic()  # since when nothing has come
+    quiet, times = time.monotonic(), deque[Any](maxlen=3)  # since when nothing has come
     while True:
-        over = time.monotonic() - quiet >= wait
+        limit = patience(times) if wait is None else wait
+        over = time.monotonic() - quiet >= limit
         names = sorted(filter(_is_frame, folder.iterdir()), key=natural)
         new = [path for path in names if last is None or natural(path) > last]
         for path in new:
-            frame = None
+            found: Sequence[Any] = ()
             try:
-                frame = _whole_frame(path, how)
+                found = _whole(path, how)
             except (OSError, EOFError, ValueError) as error:
                 if path == new[-1] and not over:
                     break
                 warn(f"{path.name} is left out: {error}")
-            last, place["last"] = natural(path), path.name
-            if frame is not None:
-                yield _single(frame, path.name)
+                place |= {"last": path.name, "frames": 0}
+            last, clips = natural(path), [_read(one, how, path.name) for one in found]
+            for clip in _from_clips(clips, place):
+                if place["frames"] == sum(map(len, clips)):
+                    place |= {"last": path.name, "frames": 0}
+                if clip.times is not None and times and not clip.times[0] > times[-1]:
+                    warn(f"{path.name}: what is not later than {times[-1]} is left out")
+                    continue
+                times.extend(() if clip.times is None else clip.times)
+                yield clip
                 quiet = time.monotonic()  # the time of the forecast does not count
-        if over and time.monotonic() - quiet >= wait:
+        if over and time.monotonic() - quiet >= limit:
             return
         time.sleep(PAUSE)
 
 
-def _whole_frame(path: Path, how: ReadOptions) -> np.ndarray:
-    """The frame in a file, as the file has it.
+def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
+    """What a file holds: the frame of a .npy or a picture, or recordings.
 
     Raises:
         OSError, EOFError, ValueError: it cannot be read.
     """
     if path.suffix.lower() == ".npy":
         with path.open("rb") as file:
-            return read_array(file, how.budget)
-    reader = reader_of(path)
-    assert reader is not None  # by its ending
-    return reader.read([path], replace(how, strict=True, size=None))[0].frames[0]
+            return [read_array(file, how.budget)]
+    if reader_of(path) == PICTURES:
+        return [PICTURES.read([path], replace(how, size=None))[0].frames[0]]
+    clips = read_clips(path, how)
+    for clip in clips:
+        clip.frames[len(clip) - 1 : len(clip)]  # of a file in writing they are not there yet
+    return clips
+
+
+def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str = "standard input") -> Clip:
+    """A frame as a clip, read as the options say."""
+    if isinstance(frame, Clip):
+        return frame
+    return in_parts(Clip(_single(frame, where)[None], name=where), how)[0]
 
 
 def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:

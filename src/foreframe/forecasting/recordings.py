@@ -1,15 +1,17 @@
 """Recordings opened for a forecaster, with the read options of its training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip
+from foreframe.clips.clip import Clip, format_step
 from foreframe.clips.data_options import BUDGET, ReadOptions
+from foreframe.data.maps import row_spacing
 from foreframe.data.readers import reader_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def reading_as_trained(
     Raises:
         ValueError: a name that is no field of `ReadOptions`, or a value that it cannot have.
     """
+    source = source[0] if isinstance(source, list) else source  # of several of a kind
     trained = replace(forecaster.trained.reading, budget=BUDGET)  # a user's limit, not training's
     if whole and forecaster.model.reduces:
         trained = replace(trained, size=None)
@@ -65,16 +68,53 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) ->
     raise ValueError(f"{source}: {plural(c, 'channel')}, but the model takes {takes}{cure}")
 
 
+FILLS = (-99, -999, -9999, -99999, -32768)  # which mark no data in files that do not say so
+
+
 def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
-    """Reasons to suspect that a recording is of another kind than the training data."""
-    scaling = forecaster.scaling
-    if scaling.kind not in ("minmax", "standard"):
-        return []  # fixed ranges refuse or cut values outside: read no frame
+    """What is assumed of a recording that it does not say, and reasons to suspect that it is of
+    another kind than the data of training.
+    """
+    return [*_assumed(forecaster, clip), *_odd_values(forecaster, clip)]
+
+
+def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+    if clip.name.startswith(IN_MEMORY) and not any(clip.dims):
+        return  # an array, which cannot say: it is in the data's units by contract
+    trained, step, spacing = forecaster.trained, clip.step, row_spacing(clip)
+    pace = trained.step and format_step(np.timedelta64(trained.step, "s"))
+    low, high = trained.spacing or (0.0, 0.0)
+    grid = trained.spacing and f"{low / 1000:g} to {high / 1000:g} km"
+    units = (clip.units, forecaster.scaling.units)
+    facts = {"units": units, "time step": (step, pace), "grid spacing": (spacing, grid)}
+    unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
+    if unsaid:
+        yield f"it does not say its {', '.join(unsaid)}: {', '.join(unsaid.values())} is assumed"
+    second = 1 if isinstance(step, float) else np.timedelta64(1, "s")
+    if pace and step and not 0.9 < step / second / trained.step < 1.1:
+        yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
+    if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
+        yield f"its rows are {spacing / 1000:.3g} km apart; the model was scored on grids of {grid}"
+
+
+def _odd_values(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+    scaling, bounded = forecaster.scaling, forecaster.scaling.kind in ("minmax", "standard")
+    if clip.frames.dtype.kind not in "fi" and not bounded:
+        return  # fixed ranges refuse or cut values outside: read no frame
     last = clip.frames[len(clip) - 1 : len(clip), : clip.channels]
     known = last[np.isfinite(last)]
-    if not known.size or (known.min() <= scaling.high and known.max() >= scaling.low):
-        return []
-    return [
-        f"its last frame has values from {known.min():.4g} to {known.max():.4g}, all outside "
-        f"{scaling.low:.4g} to {scaling.high:.4g} {scaling.units}, which the model was trained on"
-    ]
+    if not known.size:
+        return
+    low, high = known.min(), known.max()
+    others = known[known > low]
+    if int(low) in FILLS and (not others.size or low < 2 * others.min() - high):
+        yield (
+            f"{(known == low).mean():.0%} of its last frame is {low:g}, which is taken as a value; "
+            f"--reading.missing {low:g} reads it as no data"
+        )
+    elif bounded and (low > scaling.high or high < scaling.low):
+        yield (
+            f"its last frame has values from {low:.4g} to {high:.4g}, all outside "
+            f"{scaling.low:.4g} to {scaling.high:.4g} {scaling.units}, which the model was trained "
+            "on"
+        )

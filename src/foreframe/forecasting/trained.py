@@ -31,6 +31,8 @@ class Trained:
         preset: name of the model's preset.
         weights: name of the published weights that training began with; "" for none.
         seed: seed of weights and clips.
+        step: seconds from frame to frame of what it was scored on; None if unknown.
+        spacing: the smallest and largest distance of its rows, in metres; None if unknown.
 
     Raises:
         ValueError: a field out of its range.
@@ -44,6 +46,8 @@ class Trained:
     preset: str = ""
     seed: int | None = None
     weights: str = ""
+    step: int | None = None
+    spacing: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_plain(self.data_args, "data_args")
