@@ -4,7 +4,7 @@ Shapes: B clips, T frames, C channels, H rows, W columns.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -318,23 +318,15 @@ def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
     apart = np.diff(months)
     if apart.min() != apart.max() or not apart[0].astype(int):
         return None
-    ahead = months[-1] + apart[0] * np.arange(1, steps + 1)
+    both = np.append(months, months[-1] + apart[0] * np.arange(1, steps + 1))
+    length = (both + 1).astype("datetime64[us]") - both.astype("datetime64[us]")
     within, day = exact - months, np.timedelta64(1, "D")
     same = within.max()
-    rules: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
-        lambda length: np.minimum(same, length - day + same % day),
-        lambda length: length / 2,
-        lambda length: length / 2 // day * day,
-    )
-    for rule in rules:
-        if np.all(within == rule(_lengths(months))):
-            return (ahead + rule(_lengths(ahead))).astype(times.dtype)
+    one_day = np.minimum(same, length - day + same % day)
+    for place in (one_day, length // 2, length // (2 * day) * day):
+        if np.all(within == place[: len(times)]):
+            return (both + place)[len(times) :].astype(times.dtype)
     return None
-
-
-def _lengths(months: np.ndarray) -> np.ndarray:
-    """Of datetime64[M], as timedelta64[us]."""
-    return (months + 1).astype("datetime64[us]") - months.astype("datetime64[us]")
 
 
 def check_frames(
