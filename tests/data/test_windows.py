@@ -2,6 +2,8 @@
 slices of numbered frames.
 """
 
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import foreframe.data.windows as windows
+from foreframe.base import files
 from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
@@ -33,6 +36,10 @@ def numbered(t: int, h: int = 4, w: int = 4, start: int = 0) -> np.ndarray:
     return np.broadcast_to(
         np.arange(start, start + t, dtype=np.float32)[:, None, None], (t, h, w)
     ).copy()
+
+
+def grid_of(values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, dims=("time", "y", "x"), name="v")
 
 
 def values_of(dataset: Recordings) -> set[int]:
@@ -334,11 +341,69 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(
     monkeypatch.setattr(windows, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
-        dataset = Recordings(
-            xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL
-        )
+        dataset = Recordings(grid_of(numbered(60) + add), "train", SMALL)
         assert dataset.clips[0].frames[0].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
+def test_a_folder_of_many_recordings_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a").mkdir()
+    for k in range(4):
+        grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
+    seen: list[Path] = []
+    original = windows._stamp
+    monkeypatch.setattr(windows, "_stamp", lambda path: seen.append(path) or original(path))
+    assert len(windows.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
+    assert seen == [tmp_path / "a"]
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked here, so nothing is removed")
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
+def test_of_decoded_frames_those_not_used_for_longest_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setattr(windows, "ON_DISK", 3 * (numbered(60).nbytes + 200))
+    monkeypatch.setenv("FOREFRAME_CACHE", str(cache))
+    cache.mkdir()
+    np.save(cache / "mine.npy", numbered(600))  # whose folder it is besides
+
+    def decoded(k: int) -> Path:
+        """As a process of its own that has ended."""
+        monkeypatch.setattr(files, "_USED", set())
+        grid = grid_of(numbered(60, start=k))
+        frames = windows.decode(grid, ReadOptions())["undecided"][0][0].frames
+        assert isinstance(frames, NpyFrames)
+        return frames.path
+
+    kept = [decoded(k) for k in (1, 2, 3)]
+    assert decoded(1) == kept[0]  # used again
+    fourth = decoded(4)
+    assert [path.exists() for path in (*kept, fourth)] == [True, False, True, True]
+    assert len(list(cache.iterdir())) == 1 + 2 * 3 + 1  # and what is locked
+    assert (cache / "mine.npy").exists()
+    # What another process uses stays, and what this one uses.
+    code = "import sys; from foreframe.base.files import use; from pathlib import Path; "
+    code += "use(Path(sys.argv[1])); print('so', flush=True); input()"
+    words = [sys.executable, "-c", code, str(kept[2])]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"so\n"
+        fifth = decoded(5)
+        assert [path.exists() for path in (*kept, fourth)] == [False, False, True, True]
+        monkeypatch.setattr(windows, "ON_DISK", 0)
+        sixth = decoded(6)
+        assert [path.exists() for path in (kept[2], fourth, fifth)] == [True, False, False]
+        other.communicate(b"\n")
+    windows.decode(grid_of(numbered(60, start=7)), ReadOptions())
+    assert sixth.exists()
+    assert not kept[2].exists()
 
 
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:

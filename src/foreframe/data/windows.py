@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,7 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
-from foreframe.base.files import atomic_write, cache
+from foreframe.base.files import atomic_write, cache, prune, use
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
@@ -40,6 +41,8 @@ from foreframe.data.splits import (
 )
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
+ON_DISK = 10 * 2**30  # bytes of decoded frames that are kept in files
+DECODED = "[0-9a-f]" * 24 + ".npy"  # their names
 CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
@@ -389,7 +392,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
     _check_sizes(clips, tile)
     slow = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, ArrayFrames))
     fits = slow <= min(IN_MEMORY, options.budget * GIB)
-    kept = Kept(IN_MEMORY)
+    kept, stamp_of = Kept(IN_MEMORY), lru_cache(_stamp)
 
     def quick(clip: Clip) -> Frames:
         if isinstance(clip.frames, ArrayFrames):
@@ -400,16 +403,20 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
         few = frames_at_once(shape, max(CHUNK, chunk), options.budget)
         if 0 < chunk <= few:
             return ChunkedFrames(clip.frames, few // chunk, kept)
-        is_npy = isinstance(clip.frames, NpyFrames)
-        return clip.frames if is_npy else _in_file(clip, source, options, slow)
+        if isinstance(clip.frames, NpyFrames):
+            return clip.frames
+        return _in_file(clip, slow, options, _identity(clip, source, options, stamp_of))
 
-    return {
+    decoded = {
         folder: [
             [with_clocks(replace(part, frames=quick(part)), options.inputs) for part in parts]
             for parts in inside
         ]
         for folder, inside in recordings.items()
     }
+    if not fits:
+        prune(cache().glob(DECODED), ON_DISK)
+    return decoded
 
 
 def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
@@ -443,17 +450,24 @@ def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
     return ArrayFrames(frames, clip.frames.broken)
 
 
-def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
+def _stamp(path: Path) -> str:
+    """A digest of names, sizes and dates of a file, or of the files in a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [(file, file.stat()) for file in files]
+    found = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def _identity(
+    clip: Clip, source: Any, options: ReadOptions, stamp_of: Callable[[Path], str]
+) -> str:
     """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
     `source`; of what is no file here, times and some of the frames.
     """
     if isinstance(source, Published):
         source = source.source_of(clip)
     if isinstance(source, str | Path) and "://" not in str(source):
-        path = Path(source)
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        stats = [(file, file.stat()) for file in files]
-        stamps: Any = [(str(f.resolve()), stat.st_size, stat.st_mtime_ns) for f, stat in stats]
+        stamps: Any = stamp_of(Path(source))
     else:
         some = np.linspace(0, len(clip) - 1, 16).astype(int).tolist()
         stamps = [crc32(np.ascontiguousarray(clip.frames.read(k, k + 1)).data) for k in some]
@@ -462,16 +476,17 @@ def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
     return repr((stamps, clip.name, clip.frames.shape, how))
 
 
-def _in_file(clip: Clip, source: Any, options: ReadOptions, total: int) -> NpyFrames:
+def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> NpyFrames:
     """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
     it. One note says how many bytes all recordings take (`total`).
 
     Raises:
         ValueError: the disk has no room for it, or what was written is whole no more.
     """
-    key = hashlib.sha256(_identity(clip, source, options).encode()).hexdigest()[:24]
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = cache()
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
+    use(file)
     if not (file.exists() and damaged.exists()):
         _check_disk(clip, folder)
         cure = "size, coarsen or every make them fewer"
