@@ -209,7 +209,7 @@ def test_flips_and_turns_only_move_pixels() -> None:
     values = RANDOM.random((3, 1, 6, 6))
     for augment, ways in (("flips", 2), ("turns", 8)):
         seen = {
-            windows._augmented(values, np.random.default_rng(k), augment).tobytes()
+            windows._augmented(values, np.random.default_rng(k), augment, []).tobytes()
             for k in range(100)
         }
         group = [
@@ -219,6 +219,60 @@ def test_flips_and_turns_only_move_pixels() -> None:
         ]
         assert seen <= set(group)
         assert len(seen) == ways
+
+
+def wind(**names: str) -> xr.Dataset:
+    """Variables by their names, and what CF calls them."""
+    draw = np.random.default_rng(3)
+    return xr.Dataset(
+        {
+            name: (("time", "y", "x"), draw.normal(size=(40, 4, 4)).astype(np.float32), of)
+            for name, title in names.items()
+            for of in [{"standard_name": title} if title else {}]
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("grid", "inputs", "signs"),
+    [
+        (wind(t="", east="eastward_wind", north="northward_wind"), [], [1, -1, 1]),
+        (wind(u10="unknown", v10=""), [], [-1, 1]),
+        (wind(a="x_wind", max_x=""), [], [-1, 1]),
+        (wind(tos="sea_surface_temperature", u=""), ["u"], [1, -1]),
+    ],
+)
+def test_a_mirrored_wind_blows_the_other_way(
+    grid: xr.Dataset, inputs: list[str], signs: list[int]
+) -> None:
+    variable = [name for name in grid if name not in inputs]
+    reading, splits = ReadOptions(variable=variable, inputs=inputs), SplitOptions(augment="flips")
+    data = Recordings(grid, "train", SMALL, reading=reading, splits=splits)
+    seen = []
+    for key in range(12):
+        clip, start, _, _ = data.windows[key]
+        plain = data.clips[clip].frames[start : start + 2]  # the past, which shows all inputs
+        mirrored = plain[..., ::-1] * np.array(signs, np.float32)[:, None, None]
+        seen += [np.array_equal(data.values(key)[:2], v) for v in (plain, mirrored)]
+    assert sum(seen) == 12
+    assert 0 < sum(seen[::2]) < 12
+
+
+@pytest.mark.parametrize(
+    ("grid", "augment"),
+    [
+        (wind(u10="", v10=""), "turns"),
+        (wind(current="northward_sea_water_velocity"), "turns"),
+        (wind(wd="wind_from_direction"), "flips"),
+    ],
+)
+def test_what_no_sign_can_turn_is_not_augmented(grid: xr.Dataset, augment: str) -> None:
+    how: dict[str, Any] = {"reading": ReadOptions(variable=[*grid])}
+    how["splits"] = SplitOptions(augment=augment)
+    with pytest.raises(ValueError, match=f"splits.augment {augment} cannot turn") as told:
+        Recordings(grid, "train", SMALL, **how)
+    assert "\n" not in str(told.value)
+    assert len(Recordings(grid, "test", SMALL, **how))
 
 
 def test_recordings_of_different_sizes(tmp_path: Path) -> None:

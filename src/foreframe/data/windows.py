@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
@@ -19,11 +20,12 @@ from torch import Tensor
 from foreframe.base.budget import GIB, in_gib
 from foreframe.base.files import atomic_write, cache, prune, use
 from foreframe.base.notes import warn
-from foreframe.clips.clip import Clip, Window
+from foreframe.clips.clip import Clip, Variable, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
+from foreframe.data.cf import variables_of
 from foreframe.data.chunks import ChunkedFrames, Kept
 from foreframe.data.datasets import ClipSet, Key, Stretches
 from foreframe.data.header_limits import frames_at_once
@@ -47,6 +49,9 @@ CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
 ROUNDING = 1e-9
+# Winds and currents, by CF's standard names (x_wind, eastward_sea_water_velocity) and usual ones.
+EAST = re.compile(r"(\b|_)(eastward|x)_(wind|\w*(velocity|stress))|\b\d*u\d*$")
+NORTH = re.compile(r"(\b|_)(northward|y)_(wind|\w*(velocity|stress))|\b\d*v\d*$")
 
 
 class Recordings(ClipSet):
@@ -125,6 +130,7 @@ class Recordings(ClipSet):
         self.clips = self._by_split[split]
         self.windows = self._windows(split)
         self.by_epoch = split == "train" and self.splits.augment != "none"
+        self._mirrored = sideways(self.clips[0], self.splits.augment) if self.by_epoch else []
         if not self.windows:
             raise ValueError(
                 f"{self.name}: no window of {self.window.past} past and {self.window.future} "
@@ -177,7 +183,7 @@ class Recordings(ClipSet):
         stop = start + self.window.length
         values = frames[start:stop, :, top : top + tile_h, left : left + tile_w]
         if draw is not None:
-            values = _augmented(values, draw, self.splits.augment)
+            values = _augmented(values, draw, self.splits.augment, self._mirrored)
         if self._unknown:
             values = np.array(values)
             past = self.window.past
@@ -360,9 +366,37 @@ def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
-def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> np.ndarray:
+def sideways(clip: Clip, augment: str) -> list[int]:
+    """The channels whose sign turns in a mirror: winds and currents from left to right, by their
+    standard name or their usual one.
+
+    Raises:
+        ValueError: directions; with "turns" winds and currents at all.
+    """
+    named = [*variables_of(clip.without_inputs()), *(Variable(one.name) for one in clip.inputs)]
+    words = [
+        f"{variable.attributes.get('standard_name', '')} {variable.name}".lower()
+        for variable in named
+        for _ in range(variable.channels)
+    ]
+    turns = augment == "turns"
+    for said in words:
+        if "direction" in said or (turns and (EAST.search(said) or NORTH.search(said))):
+            raise ValueError(
+                f"{clip.name}: splits.augment {augment} cannot turn {said.strip()}, which no sign "
+                "turns: choose none, or, for parts of a wind, flips"
+            )
+    return [k for k, said in enumerate(words) if EAST.search(said)]
+
+
+def _augmented(
+    values: np.ndarray, draw: np.random.Generator, augment: str, mirrored: list[int]
+) -> np.ndarray:
     if draw.random() < 0.5:
         values = values[..., ::-1]
+        if mirrored:
+            values = np.array(values)
+            values[:, mirrored] *= -1
     if augment == "turns" and values.shape[-1] == values.shape[-2]:
         values = np.rot90(values, int(draw.integers(4)), axes=(-2, -1))
     return values
