@@ -96,6 +96,19 @@ def test_several_files_go_to_one_store_or_to_a_file_each(capsys) -> None:
     assert list(days) == ["2026-01-01", "2026-01-02", "2026-01-03"]
 
 
+def test_recordings_of_one_name_have_a_file_each() -> None:
+    names = ["d1/a.nc", "d1/a-2.nc", "d2/a.nc"]
+    for k, name in enumerate(names):
+        Path(name).parent.mkdir(exist_ok=True)
+        rain(name, seed=k)
+    made = foreframe.predict("run", names, "each")
+    files = sorted(Path("each").glob("[!.]*"))
+    assert len(made) == len(files) == 3
+    assert {"a.nc", "a-2.nc"} < {file.name for file in files}
+    ahead = {xr.load_dataset(file).rain.values.tobytes() for file in files}
+    assert ahead == {foreframe.predict("run", name).frames[:, 0].tobytes() for name in names}
+
+
 def test_what_an_archive_refuses(capsys) -> None:
     rain("other.nc", side=12)
     Path("there.zarr").mkdir()

@@ -1,7 +1,10 @@
 """Checkpoints as files: torn, flipped, without a seal, and the generation before."""
 
 import random
+import resource
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from foreframe.forecasting.checkpoint_files import (
     read_checkpoint,
     write_checkpoint,
 )
-from foreframe.models import preset
+from foreframe.models import build_model, preset
 
 
 def forecaster(bias: float = 0.0) -> Forecaster:
@@ -74,6 +77,54 @@ def test_what_is_compressed_or_without_a_seal_is_refused(tmp_path, monkeypatch) 
     write_checkpoint(path, {})
     with pytest.raises(ValueError, match="cut short or damaged"):
         read_checkpoint(path)
+
+
+@contextmanager
+def more_memory(at_most: int) -> Iterator[None]:
+    """No more than so many bytes beside those that this process has."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + at_most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def one_number_each(weights: dict) -> dict:
+    """Weights of these shapes, each of which a file holds as a single number."""
+    return {name: torch.zeros(1).expand(value.shape) for name, value in weights.items()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_weights_that_a_file_holds_as_one_number_take_no_memory(tmp_path) -> None:
+    """A tensor may have any shape by strides of 0: what is computed on it fills the memory."""
+    path = tmp_path / "best.ckpt"
+    whole = checkpoint_of(forecaster())
+    more = {"network.more": torch.zeros(1).expand(3 * 10**9)}
+    write_checkpoint(path, whole | {"state_dict": whole["state_dict"] | more})
+    assert path.stat().st_size < 50_000
+    with more_memory(2**30), pytest.raises(ValueError, match="weight 'more' is not held"):
+        Forecaster.load(path)
+    # Nor does a model that is as large as these weights say.
+    whole["forecaster"]["args"]["core"]["convlstm"]["hidden"] = [8192, 8192]
+    with torch.device("meta"):
+        large = build_model("tutorial", {"core": {"convlstm": {"hidden": [8192, 8192]}}}, 100)
+    write_checkpoint(path, whole | {"state_dict": one_number_each(large.state_dict())})
+    assert path.stat().st_size < 50_000
+    with more_memory(2**30), pytest.raises(ValueError, match="is not held"):
+        Forecaster.load(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_weights_that_share_their_numbers_make_no_large_model(tmp_path) -> None:
+    whole = checkpoint_of(forecaster())
+    numbers = torch.zeros(2**20)
+    views = {f"network.{k}": numbers.view(2**10, 2**10) for k in range(1000)}
+    whole["forecaster"]["args"]["core"]["convlstm"]["hidden"] = [1024, 1024]
+    write_checkpoint(tmp_path / "best.ckpt", whole | {"state_dict": views})
+    with pytest.raises(ValueError, match="more weights than its file holds"):
+        Forecaster.load(tmp_path / "best.ckpt")
 
 
 @pytest.mark.parametrize("kept", [0, 0.5])

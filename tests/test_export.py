@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.api import _known_scores, _rounded
 from foreframe.cli import main
@@ -19,6 +22,7 @@ from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, members
 from small import SMALL, built
 
+EXAMPLE = Path(foreframe.__file__).parent / "forecasting" / "exported_example.py"
 CLIP = np.random.default_rng(0).random((5, 1, 24, 32)).astype(np.float32)
 
 
@@ -126,6 +130,45 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, monkeypatch, capsys) -> N
             ]
     assert main(["export", "saved", "-o", "out"]) == 2
     assert "output out is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("film.mp4", "takes a .npy file of frames"),
+        ("several.npz", "takes a .npy file of frames"),
+        ("nowhere.npy", "takes a .npy file of frames"),
+        ("picture.npy", "takes a .npy file of frames"),
+        ("objects.npy", "takes a .npy file of frames"),
+        ("colours.npy", "3 channels, not 1"),
+        (
+            "large.npy",
+            "33x32 pixels, but this was exported for 24x32 alone",
+        ),
+    ],
+)
+def test_what_the_example_does_not_take_is_said_in_a_line(
+    name: str, told: str, tmp_path, monkeypatch, capsys
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    about = {"beyond_example": [], "channels": 1, "multiple": 8, "size": [24, 32]}
+    Path("about.json").write_text(json.dumps(about))
+    shutil.copyfile(EXAMPLE, "example.py")
+    Path("film.mp4").write_bytes(bytes(range(256)))
+    np.savez("several.npz", CLIP)
+    np.save("picture.npy", CLIP[0, 0])
+    np.save("objects.npy", np.array([None]), allow_pickle=True)
+    np.save("colours.npy", CLIP.repeat(3, axis=1))
+    np.save("large.npy", np.pad(CLIP, [(0, 0), (0, 0), (0, 9), (0, 0)]))
+    monkeypatch.setattr(sys, "argv", ["example.py", name, "out.npy"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path("example.py", run_name="__main__")
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{name}: ")
+    assert told in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -58,7 +58,15 @@ TIMES = {
     ),
     "middles of months": (
         stamps("2019-10-16T12", "2019-11-16", "2019-12-16T12", "2020-01-16T12"),
-        stamps("2020-02-16T12", "2020-03-16T12"),
+        stamps("2020-02-15T12", "2020-03-16T12"),
+    ),
+    "ends of months": (
+        stamps("2019-01-31", "2019-02-28", "2019-03-31", "2019-04-30"),
+        stamps("2019-05-31", "2019-06-30"),
+    ),
+    "30 days": (
+        stamps("2019-01-30", "2019-03-01", "2019-03-31", "2019-04-30"),
+        stamps("2019-05-30", "2019-06-29"),
     ),
     "a calendar without leap days": (
         np.array(NOLEAP),
@@ -81,6 +89,28 @@ def test_the_times_that_follow(case) -> None:
     labels = captions(given, future.times)
     assert len(labels) == 6
     assert all("+" in label for label in labels[4:])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2019-03-31 2019-04-30", "2019-05-31 2019-06-30"),
+        ("2019-11-30T18 2019-12-31T18", "2020-01-31T18 2020-02-29T18"),
+        ("2018-12-30 2019-01-30 2019-02-28", "2019-03-30 2019-04-30"),
+        ("2019-12-16 2020-01-16 2020-02-15", "2020-03-16 2020-04-16"),  # the days of the middles
+        ("2019-01-15T06 2019-02-15T06", "2019-03-15T06 2019-04-15T06"),
+        ("2003-01-01 2004-01-01", "2005-01-01 2006-01-01"),
+        ("2019-04-01 2019-07-01 2019-10-01", "2020-01-01 2020-04-01"),
+        ("2019-01-10 2019-02-07 2019-03-07", "2019-04-04 2019-05-02"),  # 28 days
+        ("2019-01-10 2019-02-10 2019-03-13", "2019-04-13 2019-05-14"),  # 31 days
+    ],
+)
+def test_months_go_on_where_times_follow_the_calendar(given: str, expected: str) -> None:
+    for unit in ("ns", "s"):
+        times = np.array(given.split(), f"datetime64[{unit}]")
+        after = field(times, len(times)).times_after(2)
+        np.testing.assert_array_equal(after, np.array(expected.split(), after.dtype))
+        assert after.dtype == times.dtype
 
 
 def test_missing_values_are_those_that_were_never_seen() -> None:

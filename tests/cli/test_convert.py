@@ -24,6 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(weights, "weights.pt")
     torch.save({"state_dict": weights, "run": Path("here")}, "objects.ckpt")
     torch.save([1.0], "list.pt")
+    torch.save(weights | {"more": torch.zeros(1).expand(10**12)}, "repeated.pt")
     Path("text.pt").write_text("weights")
     Path("cut.pt").write_bytes(Path("weights.pt").read_bytes()[:-999])
 
@@ -47,6 +48,7 @@ def test_it_forecasts(file: str, capsys) -> None:
         ("text.pt", [], "no file of torch.save"),
         ("cut.pt", [], "cannot be read as a checkpoint"),
         ("list.pt", [], "holds no weights by name"),
+        ("repeated.pt", [], "weight 'more' is not held in full"),
         ("none.pt", [], "there is no file or folder none.pt"),
         ("weights.pt", ["--model", "simvp_small"], "no original of 'simvp_small' is known"),
         ("weights.pt", ["--model_args.spatial=16"], "do the model's arguments fit?"),

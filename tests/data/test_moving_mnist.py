@@ -104,6 +104,32 @@ def test_eight_bits_hold_the_same_clips_however_many_are_drawn_together(
         assert torch.equal(data.batch(range(7)), clips)
 
 
+def test_redrawn_walls_equal_the_step_by_step_rule() -> None:
+    """At a wall the speed away from it is 1 to 4, all as likely, and the other one -4 to 4, rows
+    before columns (`deterministic=False` in the code of Denton & Fergus 2018).
+    """
+    data, length, room = MovingMNIST("train", motion=REDRAWN, length=60), 60, 32
+    u = double_uniforms(np.arange(40), 8, stream=1).reshape(40, 2, 2, 2)
+    at_walls = double_uniforms(np.arange(40), length * 8, stream=2).reshape(40, 2, length, 2, 2)
+    tracks = np.stack(data.positions(np.arange(40)), axis=-1)
+    away = []
+    for k, digit in np.ndindex(40, 2):
+        place = [int(v * room) for v in u[k, digit, :, 0]]
+        speed = [int(v * 9) - 4 for v in u[k, digit, :, 1]]
+        for t in range(length):
+            for axis in (0, 1):
+                if not 0 <= place[axis] < room:
+                    drawn, other = at_walls[k, digit, t, axis]
+                    away.append(1 + int(drawn * 4))
+                    speed[axis] = away[-1] if place[axis] < 0 else -away[-1]
+                    speed[1 - axis] = int(other * 9) - 4
+                    place[axis] = 0 if place[axis] < 0 else room - 1
+            assert tracks[k, digit, t].tolist() == place
+            place = [at + by for at, by in zip(place, speed, strict=True)]
+    share = np.bincount(away)[1:] / len(away)
+    np.testing.assert_allclose(share, 0.25, atol=0.05)
+
+
 def test_redrawn_walls_keep_digits_inside_and_speeds_whole() -> None:
     data = MovingMNIST("train", motion={"rule": "svg", "redraw": True}, length=200)
     rows, columns = data.positions(np.arange(50))

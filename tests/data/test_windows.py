@@ -2,6 +2,8 @@
 slices of numbered frames.
 """
 
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import foreframe.data.windows as windows
+from foreframe.base import files
 from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
@@ -33,6 +36,10 @@ def numbered(t: int, h: int = 4, w: int = 4, start: int = 0) -> np.ndarray:
     return np.broadcast_to(
         np.arange(start, start + t, dtype=np.float32)[:, None, None], (t, h, w)
     ).copy()
+
+
+def grid_of(values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, dims=("time", "y", "x"), name="v")
 
 
 def values_of(dataset: Recordings) -> set[int]:
@@ -202,7 +209,7 @@ def test_flips_and_turns_only_move_pixels() -> None:
     values = RANDOM.random((3, 1, 6, 6))
     for augment, ways in (("flips", 2), ("turns", 8)):
         seen = {
-            windows._augmented(values, np.random.default_rng(k), augment).tobytes()
+            windows._augmented(values, np.random.default_rng(k), augment, []).tobytes()
             for k in range(100)
         }
         group = [
@@ -212,6 +219,60 @@ def test_flips_and_turns_only_move_pixels() -> None:
         ]
         assert seen <= set(group)
         assert len(seen) == ways
+
+
+def wind(**names: str) -> xr.Dataset:
+    """Variables by their names, and what CF calls them."""
+    draw = np.random.default_rng(3)
+    return xr.Dataset(
+        {
+            name: (("time", "y", "x"), draw.normal(size=(40, 4, 4)).astype(np.float32), of)
+            for name, title in names.items()
+            for of in [{"standard_name": title} if title else {}]
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("grid", "inputs", "signs"),
+    [
+        (wind(t="", east="eastward_wind", north="northward_wind"), [], [1, -1, 1]),
+        (wind(u10="unknown", v10=""), [], [-1, 1]),
+        (wind(a="x_wind", max_x=""), [], [-1, 1]),
+        (wind(tos="sea_surface_temperature", u=""), ["u"], [1, -1]),
+    ],
+)
+def test_a_mirrored_wind_blows_the_other_way(
+    grid: xr.Dataset, inputs: list[str], signs: list[int]
+) -> None:
+    variable = [name for name in grid if name not in inputs]
+    reading, splits = ReadOptions(variable=variable, inputs=inputs), SplitOptions(augment="flips")
+    data = Recordings(grid, "train", SMALL, reading=reading, splits=splits)
+    seen = []
+    for key in range(12):
+        clip, start, _, _ = data.windows[key]
+        plain = data.clips[clip].frames[start : start + 2]  # the past, which shows all inputs
+        mirrored = plain[..., ::-1] * np.array(signs, np.float32)[:, None, None]
+        seen += [np.array_equal(data.values(key)[:2], v) for v in (plain, mirrored)]
+    assert sum(seen) == 12
+    assert 0 < sum(seen[::2]) < 12
+
+
+@pytest.mark.parametrize(
+    ("grid", "augment"),
+    [
+        (wind(u10="", v10=""), "turns"),
+        (wind(current="northward_sea_water_velocity"), "turns"),
+        (wind(wd="wind_from_direction"), "flips"),
+    ],
+)
+def test_what_no_sign_can_turn_is_not_augmented(grid: xr.Dataset, augment: str) -> None:
+    how: dict[str, Any] = {"reading": ReadOptions(variable=[*grid])}
+    how["splits"] = SplitOptions(augment=augment)
+    with pytest.raises(ValueError, match=f"splits.augment {augment} cannot turn") as told:
+        Recordings(grid, "train", SMALL, **how)
+    assert "\n" not in str(told.value)
+    assert len(Recordings(grid, "test", SMALL, **how))
 
 
 def test_recordings_of_different_sizes(tmp_path: Path) -> None:
@@ -334,11 +395,69 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(
     monkeypatch.setattr(windows, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
-        dataset = Recordings(
-            xr.DataArray(numbered(60) + add, dims=("time", "y", "x"), name="v"), "train", SMALL
-        )
+        dataset = Recordings(grid_of(numbered(60) + add), "train", SMALL)
         assert dataset.clips[0].frames[0].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
+def test_a_folder_of_many_recordings_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a").mkdir()
+    for k in range(4):
+        grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
+    seen: list[Path] = []
+    original = windows._stamp
+    monkeypatch.setattr(windows, "_stamp", lambda path: seen.append(path) or original(path))
+    assert len(windows.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
+    assert seen == [tmp_path / "a"]
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked here, so nothing is removed")
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
+def test_of_decoded_frames_those_not_used_for_longest_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setattr(windows, "ON_DISK", 3 * (numbered(60).nbytes + 200))
+    monkeypatch.setenv("FOREFRAME_CACHE", str(cache))
+    cache.mkdir()
+    np.save(cache / "mine.npy", numbered(600))  # whose folder it is besides
+
+    def decoded(k: int) -> Path:
+        """As a process of its own that has ended."""
+        monkeypatch.setattr(files, "_USED", set())
+        grid = grid_of(numbered(60, start=k))
+        frames = windows.decode(grid, ReadOptions())["undecided"][0][0].frames
+        assert isinstance(frames, NpyFrames)
+        return frames.path
+
+    kept = [decoded(k) for k in (1, 2, 3)]
+    assert decoded(1) == kept[0]  # used again
+    fourth = decoded(4)
+    assert [path.exists() for path in (*kept, fourth)] == [True, False, True, True]
+    assert len(list(cache.iterdir())) == 1 + 2 * 3 + 1  # and what is locked
+    assert (cache / "mine.npy").exists()
+    # What another process uses stays, and what this one uses.
+    code = "import sys; from foreframe.base.files import use; from pathlib import Path; "
+    code += "use(Path(sys.argv[1])); print('so', flush=True); input()"
+    words = [sys.executable, "-c", code, str(kept[2])]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"so\n"
+        fifth = decoded(5)
+        assert [path.exists() for path in (*kept, fourth)] == [False, False, True, True]
+        monkeypatch.setattr(windows, "ON_DISK", 0)
+        sixth = decoded(6)
+        assert [path.exists() for path in (kept[2], fourth, fifth)] == [True, False, False]
+        other.communicate(b"\n")
+    windows.decode(grid_of(numbered(60, start=7)), ReadOptions())
+    assert sixth.exists()
+    assert not kept[2].exists()
 
 
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:

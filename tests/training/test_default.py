@@ -13,7 +13,7 @@ from trainings import last, same_to_the_bit
 
 import foreframe
 from foreframe.cli import main
-from foreframe.clips.data_options import SplitOptions
+from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.data.splits import split_clips
 from foreframe.models import build_model
 from foreframe.training.choices import Recording, choices, shares_for, working_size
@@ -73,6 +73,15 @@ def test_what_is_chosen(name: str) -> None:
     recording, expected = TABLE[name]
     chosen = {choice.path[-1]: choice.value for choice in choices(recording, {})}
     assert chosen == expected
+
+
+def test_a_month_is_no_step_of_28_days(tmp_path) -> None:
+    frames = np.random.default_rng(0).random((60, 1, 8, 9)).astype(np.float32)
+    months = np.arange("2001-01", "2006-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    days = months[0] + 28 * np.arange(60) * np.timedelta64(1, "D")
+    for times, period in ((months, 12), (days, None)):
+        np.savez(tmp_path / "sst.npz", frames=frames, times=times.astype(str))
+        assert look_at(str(tmp_path / "sst.npz"), ReadOptions(), True).period == period
 
 
 def test_what_was_told_is_left_alone() -> None:

@@ -23,6 +23,8 @@ import foreframe
 from foreframe.base.processes import gathered, is_first_process, joined
 from foreframe.cli import main
 from foreframe.training.fit import train
+from foreframe.training.options import ModelOptions, RunOptions
+from foreframe.training.run_folder import locked_folder
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0",
@@ -75,6 +77,45 @@ def test_which_process_is_the_first(monkeypatch, names: dict[str, str], first: b
     assert is_first_process() == first
     assert joined() == (0, 1)  # tasks of SLURM may each score a run of their own
     assert gathered("mine") == ["mine"]
+
+
+def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:
+    """Those of torchrun; the next call joins them anew."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name, word in (TORCHRUN | {"WORLD_SIZE": "1", "MASTER_PORT": port}).items():
+        monkeypatch.setenv(name, word)
+    clips = [torch.rand(6, 1, 8, 8) for _ in range(3)]
+    for _ in range(2):
+        assert not torch.distributed.is_initialized()
+        foreframe.evaluate("persistence", clips, past=3, future=3)
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_training_leaves_no_name_of_its_folder(tmp_path) -> None:
+    with locked_folder(ModelOptions("quick"), RunOptions(run=str(tmp_path / "run"))) as folder:
+        assert os.environ["FOREFRAME_RUN"] == str(folder)
+    assert "FOREFRAME_RUN" not in os.environ
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_processes_of_torchrun_score_twice_in_python(tmp_path) -> None:
+    (tmp_path / "twice.py").write_text(
+        "import foreframe, torch\n"
+        "clips = [torch.rand(6, 1, 8, 8) for _ in range(40)]\n"
+        "for _ in range(2):\n"
+        "    made = foreframe.evaluate('persistence', clips, past=3, future=3)\n"
+        "    print('scored', made['clips'])\n"
+    )
+    before = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *before, str(tmp_path / "twice.py")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("scored 4") == 4
 
 
 @pytest.mark.slow

@@ -279,19 +279,15 @@ class Clip:
         return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
     def times_after(self, steps: int) -> np.ndarray | None:
-        """Times of the next `steps` frames, at `step` from each other, where months stay months;
-        None without times, or with only one.
+        """Times of the next `steps` frames: at `step` from each other, or, where the times follow
+        the calendar, as many months; None without times, or with only one.
         """
         if self.times is None or self.step is None:
             return None
-        last, ahead = self.times[-1], np.arange(1, steps + 1)
-        days = np.diff(self.times) / np.timedelta64(1, "D") if self.times.dtype.kind == "M" else 0
-        if np.all(np.abs(days - 29.75) < 2):
-            month = last.astype("datetime64[M]")
-            # Every month has a 28th.
-            within = np.minimum(last - month, np.timedelta64(27, "D").astype("timedelta64[ns]"))
-            return (month + ahead).astype(self.times.dtype) + within
-        return np.array([last + k * self.step for k in ahead], dtype=self.times.dtype)
+        if self.times.dtype.kind == "M" and (after := _months_after(self.times, steps)) is not None:
+            return after
+        ahead = np.arange(1, steps + 1)
+        return np.array([self.times[-1] + k * self.step for k in ahead], dtype=self.times.dtype)
 
     def times_from(self, first: int, steps: int) -> np.ndarray | None:
         """Times of frames `first` to `first + steps`, which may lie beyond the recording's end;
@@ -311,6 +307,26 @@ class Clip:
         known = self.frames[first : first + len(truth), : self.channels]
         truth[: len(known)] = known
         return replace(forecast, frames=truth)
+
+
+def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
+    """The next times of some that are whole months apart: on one day of the month, or the last
+    day of shorter ones, or in the middle, to the hour or to the day; None of others.
+    """
+    exact = times.astype("datetime64[us]")
+    months = exact.astype("datetime64[M]")
+    apart = np.diff(months)
+    if apart.min() != apart.max() or not apart[0].astype(int):
+        return None
+    both = np.append(months, months[-1] + apart[0] * np.arange(1, steps + 1))
+    length = (both + 1).astype("datetime64[us]") - both.astype("datetime64[us]")
+    within, day = exact - months, np.timedelta64(1, "D")
+    same = within.max()
+    one_day = np.minimum(same, length - day + same % day)
+    for place in (one_day, length // 2, length // (2 * day) * day):
+        if np.all(within == place[: len(times)]):
+            return (both + place)[len(times) :].astype(times.dtype)
+    return None
 
 
 def check_frames(

@@ -114,7 +114,8 @@ class SplitOptions:
         active: least share of a window's past values above 5 % of the scaled range; excludes dry
             tiles of a radar.
         augment: mirror training clips: "flips": left to right, half of the time; "turns": mirror
-            and rotate by quarter turns, for square tiles; both also shift training tiles.
+            and rotate by quarter turns, for square tiles; both also shift training tiles. Winds
+            from left to right, known by their names, change their sign in a mirror.
         seed: seed of augmentation.
 
     Raises:

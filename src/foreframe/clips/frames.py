@@ -4,6 +4,7 @@ Missing values are NaN, so frames with missing values are floats.
 """
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
@@ -161,7 +162,8 @@ class Joined(Frames):
 
     def read(self, first: int, last: int) -> np.ndarray:
         found = [np.empty((0, *self.shape[1:]), self.dtype)]
-        for start, source in zip(self._starts, self.sources, strict=False):
+        some = slice(bisect_right(self._starts, first) - 1, bisect_left(self._starts, last))
+        for start, source in zip(self._starts[some], self.sources[some], strict=False):
             begin, end = max(0, first - start), min(len(source), last - start)
             if begin < end:
                 found.append(source.read(begin, end))

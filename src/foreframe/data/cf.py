@@ -192,7 +192,7 @@ def _as_dataset(
         coordinates["realization"] = ("realization", np.arange(len(clips[0])), _MEMBER)
     fields: dict[str, Any] = {}
     done = 0
-    for variable in _variables_of(first):
+    for variable in variables_of(first):
         end = done + variable.channels
         if variable.channels > 1:
             coordinates |= _channels(variable)
@@ -216,7 +216,7 @@ def _as_dataset(
 # -- variables -------------------------------------------------------------------------------------
 
 
-def _variables_of(clip: Clip) -> Sequence[Variable]:
+def variables_of(clip: Clip) -> Sequence[Variable]:
     """The variables that the file gets: those that were read, of which a forecast has the first,
     or all channels as one.
     """

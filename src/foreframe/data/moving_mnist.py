@@ -38,7 +38,8 @@ class Motion:
         rule: "srivastava" or "svg".
         speed: srivastava: share of the free range a frame (0.1); svg: the fastest whole-pixel speed
             per axis (4).
-        redraw: svg only: draw a new velocity at a wall, away from it, instead of turning round.
+        redraw: svg only: draw a new velocity at a wall instead of turning round: 1 to `speed` away
+            from it, -speed to `speed` along it, as the authors' code does unless `deterministic`.
         digit_px: side of a digit in pixels (28 for srivastava, 32 for svg).
     """
 

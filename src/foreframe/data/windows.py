@@ -2,10 +2,12 @@
 
 import hashlib
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,13 +18,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
-from foreframe.base.files import atomic_write, cache
+from foreframe.base.files import atomic_write, cache, prune, use
 from foreframe.base.notes import warn
-from foreframe.clips.clip import Clip, Window
+from foreframe.clips.clip import Clip, Variable, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
+from foreframe.data.cf import variables_of
 from foreframe.data.chunks import ChunkedFrames, Kept
 from foreframe.data.datasets import ClipSet, Key, Stretches
 from foreframe.data.header_limits import frames_at_once
@@ -40,10 +43,15 @@ from foreframe.data.splits import (
 )
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
+ON_DISK = 10 * 2**30  # bytes of decoded frames that are kept in files
+DECODED = "[0-9a-f]" * 24 + ".npy"  # their names
 CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
 ROUNDING = 1e-9
+# Winds and currents, by CF's standard names (x_wind, eastward_sea_water_velocity) and usual ones.
+EAST = re.compile(r"(\b|_)(eastward|x)_(wind|\w*(velocity|stress))|\b\d*u\d*$")
+NORTH = re.compile(r"(\b|_)(northward|y)_(wind|\w*(velocity|stress))|\b\d*v\d*$")
 
 
 class Recordings(ClipSet):
@@ -122,6 +130,7 @@ class Recordings(ClipSet):
         self.clips = self._by_split[split]
         self.windows = self._windows(split)
         self.by_epoch = split == "train" and self.splits.augment != "none"
+        self._mirrored = sideways(self.clips[0], self.splits.augment) if self.by_epoch else []
         if not self.windows:
             raise ValueError(
                 f"{self.name}: no window of {self.window.past} past and {self.window.future} "
@@ -174,7 +183,7 @@ class Recordings(ClipSet):
         stop = start + self.window.length
         values = frames[start:stop, :, top : top + tile_h, left : left + tile_w]
         if draw is not None:
-            values = _augmented(values, draw, self.splits.augment)
+            values = _augmented(values, draw, self.splits.augment, self._mirrored)
         if self._unknown:
             values = np.array(values)
             past = self.window.past
@@ -357,9 +366,37 @@ def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]
     return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
-def _augmented(values: np.ndarray, draw: np.random.Generator, augment: str) -> np.ndarray:
+def sideways(clip: Clip, augment: str) -> list[int]:
+    """The channels whose sign turns in a mirror: winds and currents from left to right, by their
+    standard name or their usual one.
+
+    Raises:
+        ValueError: directions; with "turns" winds and currents at all.
+    """
+    named = [*variables_of(clip.without_inputs()), *(Variable(one.name) for one in clip.inputs)]
+    words = [
+        f"{variable.attributes.get('standard_name', '')} {variable.name}".lower()
+        for variable in named
+        for _ in range(variable.channels)
+    ]
+    turns = augment == "turns"
+    for said in words:
+        if "direction" in said or (turns and (EAST.search(said) or NORTH.search(said))):
+            raise ValueError(
+                f"{clip.name}: splits.augment {augment} cannot turn {said.strip()}, which no sign "
+                "turns: choose none, or, for parts of a wind, flips"
+            )
+    return [k for k, said in enumerate(words) if EAST.search(said)]
+
+
+def _augmented(
+    values: np.ndarray, draw: np.random.Generator, augment: str, mirrored: list[int]
+) -> np.ndarray:
     if draw.random() < 0.5:
         values = values[..., ::-1]
+        if mirrored:
+            values = np.array(values)
+            values[:, mirrored] *= -1
     if augment == "turns" and values.shape[-1] == values.shape[-2]:
         values = np.rot90(values, int(draw.integers(4)), axes=(-2, -1))
     return values
@@ -389,7 +426,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
     _check_sizes(clips, tile)
     slow = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, ArrayFrames))
     fits = slow <= min(IN_MEMORY, options.budget * GIB)
-    kept = Kept(IN_MEMORY)
+    kept, stamp_of = Kept(IN_MEMORY), lru_cache(_stamp)
 
     def quick(clip: Clip) -> Frames:
         if isinstance(clip.frames, ArrayFrames):
@@ -400,16 +437,20 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
         few = frames_at_once(shape, max(CHUNK, chunk), options.budget)
         if 0 < chunk <= few:
             return ChunkedFrames(clip.frames, few // chunk, kept)
-        is_npy = isinstance(clip.frames, NpyFrames)
-        return clip.frames if is_npy else _in_file(clip, source, options, slow)
+        if isinstance(clip.frames, NpyFrames):
+            return clip.frames
+        return _in_file(clip, slow, options, _identity(clip, source, options, stamp_of))
 
-    return {
+    decoded = {
         folder: [
             [with_clocks(replace(part, frames=quick(part)), options.inputs) for part in parts]
             for parts in inside
         ]
         for folder, inside in recordings.items()
     }
+    if not fits:
+        prune(cache().glob(DECODED), ON_DISK)
+    return decoded
 
 
 def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
@@ -443,17 +484,24 @@ def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
     return ArrayFrames(frames, clip.frames.broken)
 
 
-def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
+def _stamp(path: Path) -> str:
+    """A digest of names, sizes and dates of a file, or of the files in a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [(file, file.stat()) for file in files]
+    found = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
+
+
+def _identity(
+    clip: Clip, source: Any, options: ReadOptions, stamp_of: Callable[[Path], str]
+) -> str:
     """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
     `source`; of what is no file here, times and some of the frames.
     """
     if isinstance(source, Published):
         source = source.source_of(clip)
     if isinstance(source, str | Path) and "://" not in str(source):
-        path = Path(source)
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        stats = [(file, file.stat()) for file in files]
-        stamps: Any = [(str(f.resolve()), stat.st_size, stat.st_mtime_ns) for f, stat in stats]
+        stamps: Any = stamp_of(Path(source))
     else:
         some = np.linspace(0, len(clip) - 1, 16).astype(int).tolist()
         stamps = [crc32(np.ascontiguousarray(clip.frames.read(k, k + 1)).data) for k in some]
@@ -462,16 +510,17 @@ def _identity(clip: Clip, source: Any, options: ReadOptions) -> str:
     return repr((stamps, clip.name, clip.frames.shape, how))
 
 
-def _in_file(clip: Clip, source: Any, options: ReadOptions, total: int) -> NpyFrames:
+def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> NpyFrames:
     """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
     it. One note says how many bytes all recordings take (`total`).
 
     Raises:
         ValueError: the disk has no room for it, or what was written is whole no more.
     """
-    key = hashlib.sha256(_identity(clip, source, options).encode()).hexdigest()[:24]
+    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = cache()
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
+    use(file)
     if not (file.exists() and damaged.exists()):
         _check_disk(clip, folder)
         cure = "size, coarsen or every make them fewer"

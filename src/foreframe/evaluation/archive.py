@@ -186,9 +186,9 @@ def _write_files(job: Job, clips: Mapping[Recording, Clip], folder: Path, tell: 
     for recording, clip in clips.items():
         name = Path(clip.name)
         kind = name.suffix if name.suffix in VALUES else ".mp4" if clip.pictures else ".nc"
-        output = folder / f"{name.stem}{kind}"
-        if output in items:
-            output = output.with_stem(f"{output.stem}-{len(items)}")
+        output, k = folder / f"{name.stem}{kind}", len(items)
+        while output in items:
+            output, k = folder / f"{name.stem}-{k}{kind}", k + 1
         items[output] = recording
     with tasks.begun(folder, job.digest, job.options) as workers:
         tasks.run_tasks(partial(_forecast_file, job), items, workers, tell)

@@ -21,19 +21,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise of a member")
     given = parser.parse_args()
     about = json.loads((HERE / "about.json").read_text())
-    if about["beyond_example"]:
-        raise SystemExit(f"this example cannot make {', '.join(about['beyond_example'])}: card.md")
+    try:
+        clip, (height, width) = padded(given.clip, about)
+    except ValueError as error:
+        parser.exit(2, f"{given.clip}: {error}\n")
     encode, begin, step = (
         onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
         for name in ("encode", "begin", "step")
     )
-    clip = np.load(given.clip).astype(np.float32)
-    clip = clip if clip.ndim == 4 else clip[:, None]
-    if clip.shape[1] != about["channels"]:
-        raise SystemExit(f"{given.clip}: {clip.shape[1]} channels, not {about['channels']}")
-    height, width = clip.shape[-2:]
-    down, right = -height % about["multiple"], -width % about["multiple"]
-    clip = np.pad(clip, [(0, 0), (0, 0), (0, down), (0, right)], mode="edge")
     draw = np.random.default_rng(given.seed)
 
     def size(shape: list) -> list[int]:
@@ -71,6 +66,33 @@ def main() -> None:
         frames.append(made.pop("frames")[0])
         state = next_state(made)
     np.save(given.out, np.concatenate(frames)[: given.steps, :, :height, :width])
+
+
+def padded(path: str, about: dict) -> tuple[np.ndarray, tuple[int, int]]:
+    """Frames (T,C,H,W) whose sides are multiples of the model's, and their height and width before;
+    a ValueError says what cannot be forecast.
+    """
+    if about["beyond_example"]:
+        raise ValueError(f"this example cannot make {', '.join(about['beyond_example'])}: card.md")
+    try:
+        with open(path, "rb") as file:
+            clip = np.load(file).astype(np.float32)
+        clip = clip if clip.ndim == 4 else clip[:, None]
+        _, channels, height, width = clip.shape
+    except Exception:  # of the half dozen kinds that what is no such file raises
+        raise ValueError("this takes a .npy file of frames (T,C,H,W) or (T,H,W)") from None
+    if channels != about["channels"]:
+        raise ValueError(f"{channels} channels, not {about['channels']}")
+    down, right = -height % about["multiple"], -width % about["multiple"]
+    clip = np.pad(clip, [(0, 0), (0, 0), (0, down), (0, right)], mode="edge")
+    size = list(clip.shape[-2:])
+    if about["size"] not in (None, size):
+        rows, columns = about["size"]
+        raise ValueError(
+            f"{height}x{width} pixels, but this was exported for {rows}x{columns} alone: export it "
+            f"with --size [{size[0]},{size[1]}]"
+        )
+    return clip, (height, width)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, build_model
+from foreframe.models.originals import check_held
 
 LONGEST = 2**20  # bytes of a config.json
 
@@ -167,17 +168,13 @@ def _filled(description: Description, weights: Mapping[str, Any]) -> Model:
     Raises:
         ValueError: invalid arguments; missing, surplus or invalid weights.
     """
+    room = {}
     for name, value in weights.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
-            raise ValueError(f"its weight {brief(name)} is no plain tensor")
-        if not value.is_floating_point() or not value.float().isfinite().all():
-            raise ValueError(
-                f"its weight {brief(name)} holds other than finite numbers of floating point: its "
-                "training went wrong, or the file is damaged"
-            )
+        check_held(name, value)
+        numbers = value.untyped_storage()
+        room[numbers.data_ptr()] = numbers.nbytes() // value.element_size()
     # At most as large as the weights, which are in memory already.
-    room = sum(value.numel() for value in weights.values())
-    model = build_model(description.model, description.args, room_for=room)
+    model = build_model(description.model, description.args, room_for=sum(room.values()))
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in [*shapes, *weights]:
         shape, given = shapes.get(name), tuple(weights[name].shape) if name in weights else None
@@ -185,6 +182,12 @@ def _filled(description: Description, weights: Mapping[str, Any]) -> Model:
             raise ValueError(
                 f"its weight {brief(name)} has shape {given}, but {shape} in the model that it "
                 "describes"
+            )
+    for name, value in weights.items():
+        if not value.is_floating_point() or not value.float().isfinite().all():
+            raise ValueError(
+                f"its weight {brief(name)} holds other than finite numbers of floating point: its "
+                "training went wrong, or the file is damaged"
             )
     model.load_state_dict(dict(weights))
     # The layout that suits convolutions on a CPU.

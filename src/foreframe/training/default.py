@@ -159,7 +159,9 @@ def _cadence(clip: Clip) -> tuple[float | None, bool]:
     step = clip.step
     exact = isinstance(step, np.timedelta64)
     hours = float(step / np.timedelta64(1, "h")) if exact else step.total_seconds() / 3600
-    return hours, 27.5 <= hours / 24 <= 31.5
+    # Of frames every 28 days, two are of one month.
+    months = {str(time)[:7] for time in clip.times}
+    return hours, 27.5 <= hours / 24 <= 31.5 and len(months) == len(clip)
 
 
 def _has_colour(clip: Clip) -> bool:

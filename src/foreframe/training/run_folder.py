@@ -67,6 +67,7 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
             of_first(str(folder))
             yield folder
         finally:
+            os.environ.pop("FOREFRAME_RUN", None)
             lock.release()
     finally:
         for empty in created:
