@@ -1,5 +1,5 @@
-"""What is said where a package of an extra is missing, or there and broken; and that modules of the
-user are found in the working directory for as long as a call lasts.
+"""What is said where a package of an extra is missing, or there and broken; where modules of the
+user are found.
 """
 
 import sys
@@ -23,24 +23,20 @@ def test_a_package_is_given_or_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
     assert "wrapper" not in sys.modules
 
 
-def test_modules_are_found_in_the_working_directory_while_a_call_lasts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also what is imported late, by a module that was."""
+def test_a_call_leaves_the_path_of_imports_alone(tmp_path, monkeypatch) -> None:
+    """Which a command adds the working directory to, at its end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(tmp_path))])
-    (tmp_path / "late_frames.py").write_text("import torch\nframes = torch.rand(6, 1, 8, 8)\n")
     (tmp_path / "own_clips.py").write_text(
+        "import torch\n"
         "class Clips:\n"
         "    def __len__(self):\n        return 20\n"
-        "    def __getitem__(self, k):\n"
-        "        from late_frames import frames\n        return frames\n"
+        "    def __getitem__(self, k):\n        return torch.rand(6, 1, 8, 8)\n"
     )
     before = [*sys.path]
-    given = {"data": "own_clips.Clips", "past": 3, "future": 3, "clips": 2}
-    foreframe.evaluate("persistence", **given)
+    with pytest.raises(ValueError, match="No module named 'own_clips'"):
+        foreframe.evaluate("persistence", "own_clips.Clips", past=3, future=3, clips=2)
     assert sys.path == before
-    del sys.modules["own_clips"], sys.modules["late_frames"]
     assert main(["data", "--data", "own_clips.Clips", "--past", "3", "--future", "3"]) == 0
-    assert "late_frames" in sys.modules
-    assert sys.path == before
+    assert sys.path == [*before, str(tmp_path)]
+    monkeypatch.delitem(sys.modules, "own_clips")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from foreframe.base.files import atomic_folder, check_new, check_writable, exists, matching
-from foreframe.base.processes import joined, undoing
+from foreframe.base.processes import place
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
@@ -64,8 +64,7 @@ SECONDS = 40.0  # of scoring by default: with what comes before and after, about
 
 def _takes(*groups: type) -> Callable[[Call], Call]:
     """Show the fields of dataclasses as arguments of a function that takes them by name: in its
-    signature with their defaults, and in its help. What a call changes for the whole process is
-    undone at its end.
+    signature with their defaults, and in its help.
     """
 
     def show(function: Call) -> Call:
@@ -78,7 +77,6 @@ def _takes(*groups: type) -> Callable[[Call], Call]:
                 shown.setdefault(name, named)
         parts = [part for group in groups for part in group.__mro__[:-1]]
         about = [inspect.cleandoc(part.__doc__ or "") for part in (function, *parts)]
-        function = undoing()(function)
         given: Any = function
         given.__signature__ = signature.replace(parameters=list(shown.values()))
         given.__doc__ = "\n\n".join(about)
@@ -655,7 +653,7 @@ def evaluate(
     if data is not None:
         changes["data"] = data
     options = _options(options or EvaluateOptions(), changes)
-    scored, first = open_scored(what, options), joined()[0] == 0
+    scored, first = open_scored(what, options), place()[0] == 0
     if options.output is not None:
         check_writable(Path(options.output))
     if options.pasts is not None and first:

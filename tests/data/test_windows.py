@@ -2,8 +2,8 @@
 slices of numbered frames.
 """
 
-import subprocess
-import sys
+import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import foreframe.data.windows as windows
-from foreframe.base import files
 from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
@@ -416,7 +415,6 @@ def test_a_folder_of_many_recordings_is_looked_through_once(
     assert seen == [tmp_path / "a"]
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="nothing is locked here, so nothing is removed")
 @pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_of_decoded_frames_those_not_used_for_longest_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -428,36 +426,26 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
     cache.mkdir()
     np.save(cache / "mine.npy", numbered(600))  # whose folder it is besides
 
-    def decoded(k: int) -> Path:
-        """As a process of its own that has ended."""
-        monkeypatch.setattr(files, "_USED", set())
+    def decoded(k: int, days: int) -> Path:
+        """The file of a recording, once it is so old."""
         grid = grid_of(numbered(60, start=k))
         frames = windows.decode(grid, ReadOptions())["undecided"][0][0].frames
         assert isinstance(frames, NpyFrames)
+        used = time.time() - days * windows.DAY
+        os.utime(frames.path, (used, used))
         return frames.path
 
-    kept = [decoded(k) for k in (1, 2, 3)]
-    assert decoded(1) == kept[0]  # used again
-    fourth = decoded(4)
-    assert [path.exists() for path in (*kept, fourth)] == [True, False, True, True]
-    assert len(list(cache.iterdir())) == 1 + 2 * 3 + 1  # and what is locked
+    old = [decoded(k, 9 - k) for k in (1, 2, 3)]
+    assert decoded(1, 2) == old[0]  # used again
+    fourth = decoded(4, 0)
+    assert [path.exists() for path in (*old, fourth)] == [True, False, True, True]
+    fifth = decoded(5, 0)
+    assert [path.exists() for path in (*old, fourth, fifth)] == [True, False, False, True, True]
+    assert len(list(cache.iterdir())) == 1 + 2 * 3
+    monkeypatch.setattr(windows, "ON_DISK", 0)
+    sixth = decoded(6, 0)  # what was used within a day may be in use
+    assert [path.exists() for path in (old[0], fourth, fifth, sixth)] == [False, True, True, True]
     assert (cache / "mine.npy").exists()
-    # What another process uses stays, and what this one uses.
-    code = "import sys; from foreframe.base.files import use; from pathlib import Path; "
-    code += "use(Path(sys.argv[1])); print('so', flush=True); input()"
-    words = [sys.executable, "-c", code, str(kept[2])]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"so\n"
-        fifth = decoded(5)
-        assert [path.exists() for path in (*kept, fourth)] == [False, False, True, True]
-        monkeypatch.setattr(windows, "ON_DISK", 0)
-        sixth = decoded(6)
-        assert [path.exists() for path in (kept[2], fourth, fifth)] == [True, False, False]
-        other.communicate(b"\n")
-    windows.decode(grid_of(numbered(60, start=7)), ReadOptions())
-    assert sixth.exists()
-    assert not kept[2].exists()
 
 
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
 """Optional packages, and modules of the user, imported on demand."""
 
 import importlib
-import os
-import sys
 from typing import Any
 
-from foreframe.base.processes import at_end
 from foreframe.base.wording import described
 
 
@@ -36,11 +33,6 @@ def own(what: str, module: str, name: str = "") -> Any:
     Raises:
         ValueError: it cannot be imported.
     """
-    # Find modules in the working directory, as `python -m` does, also those that it imports late.
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-        at_end(lambda: sys.path.remove(here))
     try:
         found = importlib.import_module(module)
         return getattr(found, name) if name else found

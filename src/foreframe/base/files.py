@@ -5,14 +5,12 @@ import re
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 try:
     import fcntl
@@ -260,51 +258,6 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(file)
-
-
-_USED: set[Path] = set()  # files of caches that this process uses
-
-
-def use(path: Path) -> None:
-    """Say that this process uses a file of a cache, there or not yet, until it ends."""
-    _USED.add(path)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _lock_use(path, fcntl.LOCK_SH if fcntl else 0)
-        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
-
-
-def prune(paths: Iterable[Path], most: int) -> None:
-    """Remove the least recently used files of a cache, and what has their name with another ending,
-    until the others take at most `most` bytes. What this process or another one uses stays, and
-    everything where nothing can be locked.
-    """
-    found = []
-    for path in paths if fcntl else ():
-        with suppress(FileNotFoundError):  # which another process removes, too
-            found.append((path.stat(), path))
-    total = sum(stat.st_size for stat, _ in found)
-    for stat, path in sorted(found, key=lambda one: one[0].st_atime_ns):
-        if total > most and path not in _USED:
-            with suppress(OSError):
-                _lock_use(path, AT_ONCE)
-                try:
-                    for part in path.parent.glob(f"{path.stem}.*"):
-                        part.unlink()
-                    total -= stat.st_size
-                finally:
-                    _lock_use(path, fcntl.LOCK_UN)
-
-
-def _lock_use(path: Path, how: int) -> None:
-    """Lock the byte that stands for a file of a cache, so that one open file does for all."""
-    if fcntl:
-        fcntl.lockf(_uses(path.parent), how, 1, crc32(path.name.encode()))
-
-
-@lru_cache
-def _uses(folder: Path) -> int:
-    return os.open(folder / ".used", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
 
 
 class RunLock:

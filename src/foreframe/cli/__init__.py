@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from foreframe.base.notes import listening
-from foreframe.base.processes import give_way, undoing
+from foreframe.base.processes import give_way
 from foreframe.base.wording import closest
 
 VERBS = {
@@ -63,8 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         choose = closest(verb, VERBS) or f"choose {', '.join(VERBS)}"
         return _fail(f"there is no verb {verb!r}; {choose}")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # modules of the user are found here, as by `python -m`
     try:
-        with warnings.catch_warnings(), listening(_note), undoing():
+        with warnings.catch_warnings(), listening(_note):
             for library in READING:  # foreframe itself reports faults of a file, once
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             return import_module(f"foreframe.cli.{verb}").main(rest) or 0

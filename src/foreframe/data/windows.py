@@ -4,7 +4,9 @@ import hashlib
 import math
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -18,7 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.base.budget import GIB, in_gib
-from foreframe.base.files import atomic_write, cache, prune, use
+from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, Variable, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
@@ -45,6 +47,7 @@ from foreframe.data.splits import (
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
 ON_DISK = 10 * 2**30  # bytes of decoded frames that are kept in files
 DECODED = "[0-9a-f]" * 24 + ".npy"  # their names
+DAY = 86_400  # seconds: a file that was used within a day may be in use
 CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
@@ -449,7 +452,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
         for folder, inside in recordings.items()
     }
     if not fits:
-        prune(cache().glob(DECODED), ON_DISK)
+        _remove_old(cache())
     return decoded
 
 
@@ -520,7 +523,6 @@ def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> Npy
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = cache()
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
-    use(file)
     if not (file.exists() and damaged.exists()):
         _check_disk(clip, folder)
         cure = "size, coarsen or every make them fewer"
@@ -533,8 +535,23 @@ def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> Npy
                 out.write(np.ascontiguousarray(chunk).data)
         with atomic_write(damaged) as rough:
             rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
+    file.touch()  # it is used now
     broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
     return replace(frames_in(file, header_of(file), options.budget), damaged=broken)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove decoded frames, the least recently used first, until the others take at most
+    `ON_DISK` bytes; what was used within a day stays.
+    """
+    with suppress(OSError):  # another process removes them, too
+        stats = sorted((file.stat().st_mtime, file) for file in folder.glob(DECODED))
+        total = sum(file.stat().st_size for _, file in stats)
+        for used, file in stats:
+            if total > ON_DISK and used < time.time() - DAY:
+                total -= file.stat().st_size
+                file.unlink()
+                file.with_suffix(".broken").unlink()
 
 
 def _check_disk(clip: Clip, folder: Path) -> None:

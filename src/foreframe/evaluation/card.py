@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.base.processes import gathered, joined
+from foreframe.base.processes import gathered, joined, place
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.clips.data_options import GUIDE, NONE
@@ -42,6 +42,7 @@ Tell = Callable[[int, int], Any]
 """Called after each batch with the number of clips scored, and the number of all."""
 
 
+@joined()
 def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
@@ -92,7 +93,7 @@ def score_clips(
     options = options or ScoreOptions()
     scorer = Scorer(forecaster, dataset, options, forecasts, name)
     seconds = math.inf if options.seconds is None else options.seconds
-    rank, processes = joined()
+    rank, processes = place()
     fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
     clips = gathered(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
