@@ -198,10 +198,9 @@ def _write_moving(
                     f"frames of {h}x{w} are drawn with {most} pixels along the longer side; .mp4 "
                     "has more room than .gif, .npy keeps all, --reading.size forecasts smaller ones"
                 )
-            how = {"paint": paint, "times": times, "most": most}
-            for picture in animation_frames(past, panels, truth, **how):
-                yield picture
-            yield from [picture] * held
+            for one in animation_frames(past, panels, truth, paint=paint, times=times, most=most):
+                yield one
+            yield from [one] * held
 
     if kind == ".mp4":
         write_mp4(path, pictures(), fps)
