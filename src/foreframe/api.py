@@ -533,8 +533,8 @@ def stream(
             made, frame = None, live.seen - 1
             if forecast is not None:
                 future = live.forecaster.as_clip(forecast, past, past.times_after(live.steps))
-                place = None if options.at is None else place_at(past, options.at)
-                about = live.forecaster.scaling, made_by, written, place
+                at = None if options.at is None else place_at(past, options.at)
+                about = live.forecaster.scaling, made_by, written, at
                 made = Forecast(past, past.without_inputs()[-1:], future, None, frame, *about)
             yield Live(frame, made, errors)
     finally:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 import shutil
 import time
@@ -535,7 +536,7 @@ def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> Npy
                 out.write(np.ascontiguousarray(chunk).data)
         with atomic_write(damaged) as rough:
             rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
-    file.touch()  # it is used now
+    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))  # it is used now
     broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
     return replace(frames_in(file, header_of(file), options.budget), damaged=broken)
 
@@ -545,7 +546,7 @@ def _remove_old(folder: Path) -> None:
     `ON_DISK` bytes; what was used within a day stays.
     """
     with suppress(OSError):  # another process removes them, too
-        stats = sorted((file.stat().st_mtime, file) for file in folder.glob(DECODED))
+        stats = sorted((file.stat().st_atime, file) for file in folder.glob(DECODED))
         total = sum(file.stat().st_size for _, file in stats)
         for used, file in stats:
             if total > ON_DISK and used < time.time() - DAY:

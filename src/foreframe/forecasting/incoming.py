@@ -70,7 +70,7 @@ def live_frames(
     path = Path(source)
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
+        clips: Iterator[Clip] = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
     elif path.is_dir() and _may_grow(path):
         clips = islice(_from_folder(path, wait, place, each), 0, None, how.every)
     else:
