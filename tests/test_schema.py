@@ -164,7 +164,7 @@ def test_a_network_that_is_to_be_filled_takes_no_more_than_what_fills_it() -> No
     drawn = torch.rand(1)
     torch.manual_seed(3)
     build_model("quick", room_for=weights)
-    assert torch.equal(torch.rand(1), drawn)  # its own weights were not drawn
+    assert torch.equal(torch.rand(1), drawn)  # as nobody asks for random weights
     with pytest.raises(ValueError, match="more weights than its file holds"):
         build_model("quick", {"core": {"convlstm": {"hidden": [2000]}}}, room_for=weights)
 

@@ -20,12 +20,10 @@ known of them in the future, such as a map's heights or the hour of the day, com
 checks all of this for every entry of `MODELS` and every preset.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import UnknownError, brief, check_types, merged
@@ -195,7 +193,7 @@ def build_model(
             come from an untrusted file.
         budget: GiB that its weights may take as float32.
         room_for: number of weights that will be loaded into it: it may take no more memory than
-            these, and its own weights are not initialised.
+            these, and drawing its own changes no random state.
 
     Raises:
         ValueError: unknown name, arguments that the model does not take, or weights of more than
@@ -214,54 +212,21 @@ def build_model(
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
     _check_sizes(args, f"model {name}")
     try:
-        with _Building(
-            budget * GIB / 4 if room_for is None else room_for + SPARE, room_for is None
-        ):
+        with torch.device("meta"):  # without memory
+            size = sum(weight.numel() for weight in kind(**args).state_dict().values())
+        if size > (budget * GIB / 4 if room_for is None else room_for):
+            raise OverBudgetError(
+                f"model {name} has more weights than its file holds"
+                if room_for is not None
+                else f"the weights of model {name} would take more than the budget of {budget:g} "
+                "GiB; choose fewer or smaller layers, or raise budget if that is meant"
+            )
+        with torch.random.fork_rng(devices=[], enabled=room_for is not None):
             return kind(**args)
-    except _TooLargeError:
-        raise OverBudgetError(
-            f"model {name} has more weights than its file holds"
-            if room_for is not None
-            else f"the weights of model {name} would take more than the budget of {budget:g} GiB; "
-            "choose fewer or smaller layers, or raise budget if that is meant"
-        ) from None
     except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
         # torch's own errors are among them.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"model {name}: {reason.replace('__init__() ', '')}") from None
-
-
-MAKES = ("empty", "zeros", "ones", "full", "rand", "randn")
-DRAWS = ("normal_", "trunc_normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_")
-SPARE = 2**22  # numbers that building a network may take beside those of its file
-
-
-class _TooLargeError(Exception):
-    """A network would have more weights than it may."""
-
-
-class _Building(TorchFunctionMode):
-    """Counts the numbers that building a network takes, before their memory is allocated.
-
-    Args:
-        most: the limit.
-        draw: whether weights are initialised; those that will be loaded need not be.
-    """
-
-    def __init__(self, most: float, draw: bool) -> None:
-        super().__init__()
-        self.left, self.draw = most, draw
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        if name in MAKES:
-            size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
-            self.left -= math.prod(size)
-            if self.left < 0:
-                raise _TooLargeError
-        if name in DRAWS and not self.draw:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def _check_sizes(value: Any, what: str) -> None:
