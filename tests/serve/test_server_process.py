@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.base.notes import Note
 from small import built
 
 pytestmark = pytest.mark.slow
@@ -100,7 +101,8 @@ def server(folder: Path) -> Iterator[Server]:
 def test_its_files_are_those_of_the_command_line(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "clip.npy"
     np.save(path, CLIPS[0])
-    made = predict(server.model, str(path), steps=2, after=4)
+    with pytest.warns(Note, match="it does not say its units: mm/h is assumed"):
+        made = predict(server.model, str(path), steps=2, after=4)
     for output in ("gif", "png", "mp4"):
         answer = server.forecast(CLIPS[0], steps=2, after=4, output=output)
         assert answer.content == made.to_bytes(f".{output}"), answer.text[:200]
