@@ -25,6 +25,7 @@ from foreframe.base.schema import brief
 from foreframe.data.npy import read_array
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.streaming import Stream
+from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem, about
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
@@ -194,8 +195,12 @@ class Streams:
 
     async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the thread that runs models; raises FullError."""
-        async with self._turns:
-            return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
+        while True:
+            try:
+                async with self._turns:
+                    return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
+            except UnmeasuredError as unknown:
+                await asyncio.to_thread(unknown.measure)
 
     async def push(self, live: _Live, frames: Frames) -> None:
         """Take frames, all or none; one push after the other.

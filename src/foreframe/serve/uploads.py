@@ -56,9 +56,11 @@ class Remote(Forecaster):
 
     Attributes:
         ask: takes what is asked as plain values, and arrays; gives the forecast.
+        footprint: as of a `Forecaster`; the server remembers it for others.
     """
 
     ask: Callable[..., np.ndarray]
+    footprint: Callable[..., int]
 
     def _forecast(
         self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
@@ -72,21 +74,6 @@ class Remote(Forecaster):
         }
         arrays = [np.asarray(each, np.float32) for each in (frames, known) if each is not None]
         return torch.from_numpy(self.ask(asked, arrays))
-
-
-class Footprints(dict[Any, int]):
-    """The memory of a model's forecasts, which the server measures, and remembers."""
-
-    def __init__(self, ask: Callable[[Any], int]) -> None:
-        super().__init__()
-        self.ask = ask
-
-    def __contains__(self, size: object) -> bool:
-        return True
-
-    def __missing__(self, size: Any) -> int:
-        self[size] = self.ask(size)
-        return self[size]
 
 
 def remote_of(forecaster: Forecaster) -> bytes:
@@ -185,12 +172,11 @@ def _answer(
             connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
         return np.asarray(connection.recv())
 
-    def measured(size: Any) -> int:
+    def measured(*size: Any) -> int:
         connection.send_bytes(json.dumps({"model": name, "footprint": size}).encode())
         return int(connection.recv())
 
-    remote.ask = ask
-    remote.model.__dict__["footprints"] = Footprints(measured)
+    remote.ask, remote.footprint = ask, measured
     made = predict(remote, str(path), None, wanted)
     assert isinstance(made, Forecast)
     notes = tuple(_in_words(note, shown) for note in made.notes)
