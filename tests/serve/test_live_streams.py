@@ -3,7 +3,10 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -85,6 +88,13 @@ def detail(answer, status: int) -> str:
     return answer.json()["detail"]
 
 
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert holds()
+
+
 def test_a_stream_is_that_of_python(service) -> None:
     live = forecaster("tutorial").stream()
     at = service.begin()
@@ -136,6 +146,38 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
         assert "no saved stream of this model" in detail(refused, 422)
         assert "id: " in detail(other.http.put("/v1/streams/short/state", content=b""), 422)
     assert "nothing to save" in detail(service.http.get(f"{service.begin()}/state"), 422)
+
+
+def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:
+    at, other = service.begin(), service.begin()
+    service.push(other, FRAMES[:3])
+    state = service.http.get(f"{other}/state").content
+    begun, free = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        service.worker.run(lambda: (begun.set(), free.wait(10)))
+        assert begun.wait(10)
+        put = pool.submit(service.http.put, f"{at}/state", content=state)
+        wait_for(lambda: service.worker.waiting == 1)
+        pushed = pool.submit(service.push, at, FRAMES[3])
+        time.sleep(0.1)
+        free.set()
+        assert put.result().json()["seen"] == 3
+        assert pushed.result() == {"seen": 4}
+    service.push(other, FRAMES[3])
+    np.testing.assert_array_equal(service.forecast(at), service.forecast(other))
+
+
+def test_frames_of_a_stream_that_ends_meanwhile_are_refused(service) -> None:
+    at = service.begin()
+    begun, free = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        service.worker.run(lambda: (begun.set(), free.wait(10)))
+        assert begun.wait(10)
+        pushed = pool.submit(service.http.post, f"{at}/frames", content=npy(FRAMES))
+        wait_for(lambda: service.worker.waiting == 1)
+        service.http.delete(at)
+        free.set()
+        assert "has ended" in detail(pushed.result(), 410)
 
 
 def test_streams_end(service) -> None:

@@ -59,7 +59,7 @@ class _Live:
     Attributes:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
-        pushing: held by the push that is under way.
+        pushing: held by the push that is under way, or by what puts another state.
     """
 
     model: str
@@ -118,7 +118,7 @@ class Streams:
         return _Live(name, stream, self.clock())
 
     def keep(self, name: str, live: _Live) -> None:
-        """Add a stream, or put it in the place of the one that has this name.
+        """Add a stream, or have the one of this name go on from its state.
 
         Raises:
             Problem: there are as many as there may be.
@@ -127,7 +127,8 @@ class Streams:
             told = f"{self.options.streams} streams are open here, and no more may be; end one"
             raise Problem(503, told, AGAIN)
         self._ended.pop(name, None)
-        self._open[name] = live
+        own = self._open.setdefault(name, live)
+        own.model, own.stream, own.used = live.model, live.stream, live.used
 
     def find(self, name: str) -> _Live:
         """The stream of that name, which is in use from now on.
@@ -257,7 +258,7 @@ def router(streams: Streams) -> APIRouter:
             of_json = request.headers.get("content-type", "").startswith("application/json")
             frames = await asyncio.to_thread(_of_json if of_json else _of_npy, content)
             await streams.push(live, frames)
-        return {"seen": live.stream.seen}
+        return {"seen": streams.find(id).stream.seen}
 
     @router.get("/{id}/forecast", response_class=Response)
     async def forecast(
@@ -303,9 +304,10 @@ def router(streams: Streams) -> APIRouter:
         """Go on from a state: of a stream of another server, with the fields it began with."""
         async with streams.answering(), streams.body(request) as content:
             live = streams.make(wanted)
-            await streams.on_model(live.stream.loads, content)
-            streams.check_room(live, live.stream)
-            streams.keep(id, live)
+            async with streams._open.get(id, live).pushing:
+                await streams.on_model(live.stream.loads, content)
+                streams.check_room(live, live.stream)
+                streams.keep(id, live)
         return streams.described(id)
 
     @router.websocket("/{id}/live")
