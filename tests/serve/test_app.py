@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from safetensors.numpy import load
+from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.serve.app import create_app
@@ -20,6 +23,7 @@ from small import built
 
 CLIP = np.random.default_rng(0).random((9, 1, 16, 16)).astype(np.float32)
 CLIP[7, 0, 3] = np.nan
+OWN = "http://127.0.0.1:8000"
 
 
 def models() -> dict[str, Forecaster]:
@@ -54,7 +58,7 @@ def http() -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         in_threads.use(patch)
         app = create_app(models(), ServeOptions(upload=1, seconds=20))
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, OWN, raise_server_exceptions=False) as client:
             yield client
 
 
@@ -79,8 +83,26 @@ def test_health_and_metrics(http: TestClient) -> None:
         assert name in told
 
 
+def test_metrics_are_told_in_the_thread_that_changes_streams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def gone(_: Any) -> int:
+        threads.append(threading.get_ident())
+        return 0
+
+    monkeypatch.setattr("foreframe.serve.live.Streams.__len__", gone)
+    in_threads.use(monkeypatch)
+    with TestClient(create_app(models(), ServeOptions()), OWN) as http:
+        assert http.get("/metrics").status_code == 200
+        http.get("/v1/streams/unknown/forecast")
+    assert len(set(threads)) == 1
+    assert len(threads) == 2
+
+
 def test_before_it_runs_it_is_alive_and_not_ready() -> None:
-    http = TestClient(create_app(models(), ServeOptions()))
+    http = TestClient(create_app(models(), ServeOptions()), OWN)
     assert http.get("/healthz").status_code == 200
     answer = http.get("/readyz")
     assert "models" in problem(answer, 503)
@@ -189,6 +211,8 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
     chunks = (bytes(2**18) for _ in range(5))
     answer = http.post("/v1/forecast", content=chunks, headers=kind)
     assert "at most 1 MiB" in problem(answer, 413)
+    long = b'{"model": "' + b"a" * 2**20 + b'"}'
+    assert "at most 1 MiB" in problem(http.post("/v1/streams", content=long, headers=kind), 413)
 
 
 def test_a_token_is_wanted_where_there_is_one() -> None:
@@ -204,6 +228,58 @@ def test_a_token_is_wanted_where_there_is_one() -> None:
     assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     assert described["paths"]["/v1/streams"]["post"]["security"] == [{"token": []}]
     assert "security" not in described["paths"]["/healthz"]["get"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},  # whose address is now this machine's
+        {"host": "evil.example:8000", "origin": "http://evil.example:8000"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://127.0.0.1:3000"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "null"},
+        {"host": "[::1"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(http: TestClient, headers: dict[str, str]) -> None:
+    for request in ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/streams"):
+        told = problem(http.request(*request, headers=headers), 403)
+        assert "--hosts" in told
+        assert "\n" not in told
+    posted = http.post("/v1/forecast", files=sent(), headers=headers)
+    assert problem(posted, 403)
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        http.websocket_connect("/v1/streams/any/live", headers=headers),
+    ):
+        pass
+    assert problem(refused.value, 403)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": OWN},
+        {"host": "localhost:8000", "origin": "http://localhost:8000"},
+        {"host": "192.168.1.7:8000", "origin": "http://192.168.1.7:8000"},
+        {"host": "[::1]:8000", "origin": "http://[::1]:8000"},
+        {"host": f"{socket.gethostname().upper()}:8000"},
+        {"host": "forecasts.example", "origin": "https://forecasts.example"},
+        {"host": "127.0.0.1:9000", "origin": "https://forecasts.example"},  # behind a proxy
+    ],
+)
+def test_own_pages_and_programs_are_not_refused(headers: dict[str, str]) -> None:
+    options = ServeOptions(hosts=["forecasts.example"])
+    http = TestClient(create_app(models(), options), OWN)
+    assert http.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_who_has_the_token_may_ask_by_any_name() -> None:
+    http = TestClient(create_app(models(), ServeOptions(token="secret")), "http://any.example")
+    bearer = {"authorization": "Bearer secret", "origin": "https://other.example"}
+    assert http.get("/v1/models", headers=bearer).status_code == 200
 
 
 def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
@@ -346,6 +347,48 @@ def test_a_websocket_forecasts_after_every_frame(service) -> None:
     ):
         pass
     assert "no such stream" in detail(refused.value, 404)
+
+
+def test_a_websocket_that_is_silent_is_closed() -> None:
+    with Service("persistence", idle=0.2).running() as service:
+        at = service.begin()
+        with service.http.websocket_connect(f"{at}/live") as socket:
+            told = json.loads(socket.receive_text())
+            assert (told["status"], told["detail"]) == (408, "no frame came for 0.2 s")
+            assert socket.receive()["type"] == "websocket.close"
+
+
+def test_websockets_are_counted(service) -> None:
+    at = service.begin()
+    with ExitStack() as several:
+        for _ in range(3):
+            several.enter_context(service.http.websocket_connect(f"{at}/live"))
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            service.http.websocket_connect(f"{at}/live"),
+        ):
+            pass
+        assert "3 sockets are open here" in detail(refused.value, 503)
+        assert refused.value.headers["retry-after"]
+    with service.http.websocket_connect(f"{at}/live") as socket:
+        socket.send_bytes(npy(FRAMES[0]))
+        assert socket.receive_bytes()
+
+
+def test_states_that_no_frames_lead_to_are_refused() -> None:
+    live = forecaster("dressed").stream(members=2)
+    live.take(np.nan_to_num(FRAMES[0]))
+    assert live.state is not None
+    with Service("dressed").running() as service:
+        at = "/v1/streams/stream-of-strangers"
+        for seen in (0.0, 2.0, -1.0):
+            changed = live.fork()
+            changed.state = live.state | {"lagged/seen": torch.tensor([seen])}
+            answer = service.http.put(f"{at}/state?members=2", content=changed.dumps())
+            assert "no saved stream of this model" in detail(answer, 422)
+        answer = service.http.put(f"{at}/state?members=2", content=live.dumps())
+        assert answer.json()["seen"] == 1
+        assert service.forecast(at).shape == (2, 3, 1, 16, 20)
 
 
 def test_the_service_has_streams_behind_its_token() -> None:

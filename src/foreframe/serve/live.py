@@ -88,6 +88,7 @@ class Streams:
         self.clock, self.arriving = clock, 0
         self._open: dict[str, _Live] = {}
         self._ended: dict[str, None] = {}
+        self.sockets = asyncio.Semaphore(options.streams)
         # They wait for each other, and leave half of the queue to other requests.
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
@@ -193,6 +194,13 @@ class Streams:
             yield bytes(content)
         finally:
             self.arriving -= len(content)
+
+    async def received(self, socket: WebSocket) -> Any:
+        """The next message of a client, which may be silent as long as its stream may (Problem)."""
+        try:
+            return await asyncio.wait_for(socket.receive(), self.options.idle)
+        except TimeoutError:
+            raise Problem(408, f"no frame came for {self.options.idle:g} s") from None
 
     async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the thread that runs models; raises FullError."""
@@ -316,23 +324,27 @@ def router(streams: Streams) -> APIRouter:
         after which the stream goes on.
         """
         streams.find(id)
-        await socket.accept()
+        if streams.sockets.locked():
+            told = f"{streams.options.streams} sockets are open here, and no more may be"
+            raise Problem(503, told, AGAIN)
         status = 200
-        with suppress(WebSocketDisconnect):
-            while status not in (404, 410):
-                message = await socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                try:
-                    async with streams.answering():
-                        own = streams.find(id)
-                        await streams.push(own, _of_npy(message.get("bytes") or b""))
-                        future = await streams.forecast(own)
-                    await socket.send_bytes(_npy(future))
-                except Problem as problem:
-                    status = problem.status
-                    await socket.send_text(json.dumps(about(problem)))
-            await socket.close()
+        async with streams.sockets:
+            await socket.accept()
+            with suppress(WebSocketDisconnect):
+                while status not in (404, 408, 410):
+                    try:
+                        message = await streams.received(socket)
+                        if message["type"] == "websocket.disconnect":
+                            return
+                        async with streams.answering():
+                            own = streams.find(id)
+                            await streams.push(own, _of_npy(message.get("bytes") or b""))
+                            future = await streams.forecast(own)
+                        await socket.send_bytes(_npy(future))
+                    except Problem as problem:
+                        status = problem.status
+                        await socket.send_text(json.dumps(about(problem)))
+                await socket.close()
 
     return router
 
