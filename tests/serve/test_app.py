@@ -12,11 +12,14 @@ from typing import Any
 import in_threads
 import numpy as np
 import pytest
+import xarray as xr
 from fastapi.testclient import TestClient
+from PIL import Image
 from safetensors.numpy import load
 from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.forecasting.trained import Trained
 from foreframe.serve.app import create_app
 from foreframe.serve.serve_options import ServeOptions
 from small import built
@@ -167,6 +170,50 @@ def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
         np.testing.assert_allclose(np.load(io.BytesIO(answer.content)), expected, atol=1e-5)
 
 
+def test_the_model_is_by_default_one_for_what_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_threads.use(monkeypatch)
+    digits = Forecaster(
+        built("tutorial"), Window(4, 3), trained=Trained("moving_mnist", frame=(64, 64))
+    )
+    scenes = Forecaster(built("dressed_of_any_channels"), Window(4, 3))
+    rain = Forecaster(built("quick"), Window(4, 3), Scaling(0, 100, "mm/h", "minmax"))
+    served = {"digits": digits, "scenes": scenes, "rain": rain}
+    random = np.random.default_rng(0)
+    grey, colour = random.random((4, 1, 64, 64)), random.random((4, 3, 32, 32))
+    film = Image.fromarray(random.integers(0, 255, (32, 40), np.uint8))
+    gif, grid = io.BytesIO(), io.BytesIO()
+    film.save(gif, "gif", save_all=True, append_images=[film] * 3)
+    rate = xr.DataArray(
+        random.random((4, 32, 32)), dims=("time", "y", "x"), attrs={"units": "mm/h"}
+    )
+    rate.to_dataset(name="rain").to_netcdf(grid, engine="h5netcdf")
+    with TestClient(create_app(served, ServeOptions(seconds=20)), OWN) as http:
+        for content, ending, model in (
+            (npy(grey), "npy", "digits"),
+            (npy(colour), "npy", "scenes"),
+            (gif.getvalue(), "gif", "scenes"),
+            (grid.getvalue(), "nc", "rain"),
+        ):
+            answer = http.post("/v1/forecast", files=sent(f"a.{ending}", content)).json()
+            assert answer.get("model") == model, answer.get("detail")
+            assert "digits" not in str(answer["notes"])
+        answer = http.post(
+            "/v1/forecast", files=sent("a.gif", gif.getvalue()), data={"model": "digits"}
+        )
+        assert any("only digits" in note for note in answer.json()["notes"])
+
+
+def test_titles_are_words_of_users() -> None:
+    own = Forecaster(built("tutorial"), trained=Trained("data/rain.nc", preset="quick"))
+    named = {name: Forecaster.load(name) for name in ("moving-mnist", "radar", "persistence")}
+    http = TestClient(create_app({**named, "own": own}, ServeOptions()), OWN)
+    titles = [model["title"] for model in http.get("/v1/models").json()]
+    assert titles[:2] == ["Handwritten digits that move (Moving MNIST)", "Rain of weather radars"]
+    assert titles[2:] == ["persistence", "quick, trained on rain.nc"]
+
+
 @pytest.mark.parametrize(
     ("status", "fields", "words"),
     [
@@ -178,6 +225,8 @@ def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
         (422, {"device": "cuda"}, "there is no field device"),
         (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),
         (422, {"members": "2"}, "has one future"),
+        (422, {"seed": "-1"}, "seed"),
+        (422, {"variable": "rain"}, "clip.npy holds one array, and no variables"),
     ],
 )
 def test_fields_that_are_refused(http: TestClient, status: int, fields: Any, words: str) -> None:

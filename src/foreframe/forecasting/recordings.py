@@ -12,6 +12,8 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET, ReadOptions
 from foreframe.data.readers import reader_of
 
+DIGITS = "moving_mnist"  # the generated data of that name
+
 if TYPE_CHECKING:
     from foreframe.forecasting.forecaster import Forecaster
 
@@ -67,7 +69,10 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) ->
 
 def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
     """Reasons to suspect that a recording is of another kind than the training data."""
-    scaling = forecaster.scaling
+    scaling, trained = forecaster.scaling, forecaster.trained
+    h, w = clip.frames.shape[-2:]
+    if trained.data == DIGITS and trained.frame not in (None, (h, w)):
+        return [f"frames of {h}x{w}, but the model knows only digits that move: scenes knows films"]
     if scaling.kind not in ("minmax", "standard"):
         return []  # fixed ranges refuse or cut values outside: read no frame
     last = clip.frames[len(clip) - 1 : len(clip), : clip.channels]

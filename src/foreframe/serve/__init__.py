@@ -36,9 +36,7 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
         raise ValueError(f"two of {', '.join(names)} have one name; rename a folder")
     options = replace(options, token=options.token or os.environ.get("FOREFRAME_TOKEN") or None)
     if not landlock_version():
-        warn(
-            "this system cannot confine the reading of uploads (no Landlock): take none of strangers"
-        )
+        warn("no Landlock here confines the reading of uploads: take them from people you know")
     with listening_on(options.host, options.port) as own:
         forecasters = {
             name: Forecaster.load(one, options.device)
