@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from collections import Counter
+from typing import Any
 
 import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from foreframe.base.budget import OverBudgetError
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.models import build_model
-from foreframe.models.footprint import at_once, bound, footprint
+from foreframe.models.footprint import UnmeasuredError, at_once, bound, footprint, only_known
 
 # Encode and decode in a process of its own: by how many bytes its peak rises. (ru_maxrss begins at
 # that of the process which starts it.)
@@ -67,3 +70,37 @@ def test_a_model_that_asks_for_values_is_guessed() -> None:
     model = build_model("lagged", {"of": "persistence", "lags": 2})
     said = footprint(model, 4, (1, 32, 32), 4, draws=True)
     assert 0 < said < bound(4, (1, 32, 32), 4) + 2**26
+
+
+class Worked(TorchDispatchMode):
+    """Counts the operations that are worked out within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_operation_is_worked_out_once_however_often_a_forecast_repeats_it() -> None:
+    model = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
+    convolutions = []
+    for steps in (4, 40):
+        with Worked() as worked:
+            footprint(model, 4, (1, 64, 64), steps)
+        convolutions.append(worked.counts["aten.convolution.default"])
+    assert convolutions[0] > 4  # of each layer
+    assert convolutions[1] == convolutions[0]
+
+
+def test_the_sizes_that_are_remembered_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreframe.models.footprint.KEPT", 3)
+    model = build_model("persistence")
+    said = [footprint(model, 2, (1, 32, side), 2) for side in (32, 64, 96, 128, 160)]
+    with only_known():
+        assert [footprint(model, 2, (1, 32, side), 2) for side in (96, 128, 160)] == said[2:]
+        with pytest.raises(UnmeasuredError) as unknown:
+            footprint(model, 2, (1, 32, 32), 2)
+    assert unknown.value.measure() == said[0]

@@ -224,6 +224,12 @@ def test_what_came_before_a_cut_is_not_looked_at() -> None:
     ):
         frames = foreframe.predict(forecaster, "film", **options).frames
         assert frames.mean() == pytest.approx(np.mean(seen), rel=1e-3)
+    with pytest.warns(Note, match="another scene begins at frame 35, and ends the truth"):
+        truth = foreframe.predict(forecaster, "film", after=32).truth
+    assert truth is not None
+    assert (
+        np.isnan(np.asarray(truth.frames)).all(axis=(1, 2, 3)).tolist() == [False] * 2 + [True] * 2
+    )
 
 
 def damaged() -> str:

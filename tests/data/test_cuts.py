@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import real_data
-from foreframe.data.cuts import find_cuts, since_cut
+from foreframe.data.cuts import find_cuts, next_cut, since_cut
 from foreframe.data.films import read_film
 
 
@@ -39,6 +39,14 @@ def test_how_many_of_the_last_frames_are_of_one_scene(end: int, since: int) -> N
     assert since_cut(film, end, 10) == since
 
 
+@pytest.mark.parametrize(
+    ("first", "end"), [(5, 15), (10, 20), (15, 20), (20, 20), (45, 50), (51, 61), (60, 65)]
+)
+def test_which_of_the_next_frames_are_of_one_scene(first: int, end: int) -> None:
+    film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
+    assert next_cut(film, first, 10) == end
+
+
 def test_what_is_no_cut() -> None:
     calm = scene(30, 0)
     flash = calm.copy()
@@ -69,4 +77,7 @@ def test_what_is_no_cut() -> None:
     ],
 )
 def test_real_films(name, cuts) -> None:
-    assert find_cuts(read_film(real_data(f"video/{name}")).frames) == cuts
+    frames = read_film(real_data(f"video/{name}")).frames
+    assert find_cuts(frames) == cuts
+    for cut in cuts:
+        assert next_cut(frames, cut - 4, 10) == cut

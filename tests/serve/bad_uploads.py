@@ -72,7 +72,7 @@ def forecast_request(draw: random.Random, whole: dict[str, bytes], folder: Path)
     if draw.random() < 0.4:
         fields |= {draw.choice(FIELDS): draw.choice(ODD_WORDS)[:999].replace("\udcff", "?")}
     made = httpx.Request(
-        "POST", "http://it/v1/forecast", data=fields, files={"file": (name, content)}
+        "POST", "http://[::1]/v1/forecast", data=fields, files={"file": (name, content)}
     )
     if draw.random() < 0.1:  # the form itself
         body = damaged(draw, made.read())
@@ -92,7 +92,7 @@ def json_request(draw: random.Random) -> httpx.Request:
         body = damaged(draw, body)
     kind = draw.choice(["application/json"] * 5 + ["text/plain", "multipart/form-data", ""])
     return httpx.Request(
-        "POST", "http://it/v1/forecast", content=body, headers={"content-type": kind}
+        "POST", "http://[::1]/v1/forecast", content=body, headers={"content-type": kind}
     )
 
 
@@ -102,23 +102,25 @@ def stream_request(draw: random.Random, whole: dict[str, bytes], state: bytes) -
     if way < 0.4:
         content = draw.choice([odd_npy(draw), damaged(draw, whole["npy"])])
         return httpx.Request(
-            "POST", "http://it/v1/streams/stream-of-strangers/frames", content=content
+            "POST", "http://[::1]/v1/streams/stream-of-strangers/frames", content=content
         )
     if way < 0.5:
         values = odd_json(draw, {"frames": [[[0.5] * 16] * 16]}, 1)
         return httpx.Request(
             "POST",
-            "http://it/v1/streams/stream-of-strangers/frames",
+            "http://[::1]/v1/streams/stream-of-strangers/frames",
             content=json.dumps(values),
             headers={"content-type": "application/json"},
         )
     if way < 0.9:
         return httpx.Request(
-            "PUT", "http://it/v1/streams/stream-of-strangers/state", content=damaged(draw, state)
+            "PUT",
+            "http://[::1]/v1/streams/stream-of-strangers/state",
+            content=damaged(draw, state),
         )
     steps = draw.choice(ODD_WORDS)[:999].replace("\udcff", "?")
     return httpx.Request(
-        "GET", "http://it/v1/streams/stream-of-strangers/forecast", params={"steps": steps}
+        "GET", "http://[::1]/v1/streams/stream-of-strangers/forecast", params={"steps": steps}
     )
 
 

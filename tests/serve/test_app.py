@@ -2,6 +2,8 @@
 
 import io
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +12,22 @@ from typing import Any
 import in_threads
 import numpy as np
 import pytest
+import xarray as xr
 from fastapi.testclient import TestClient
+from PIL import Image
 from safetensors.numpy import load
+from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.base.notes import Note
+from foreframe.forecasting.trained import Trained
 from foreframe.serve.app import create_app
 from foreframe.serve.serve_options import ServeOptions
 from small import built
 
 CLIP = np.random.default_rng(0).random((9, 1, 16, 16)).astype(np.float32)
 CLIP[7, 0, 3] = np.nan
+OWN = "http://127.0.0.1:8000"
 
 
 def models() -> dict[str, Forecaster]:
@@ -55,7 +62,7 @@ def http() -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         in_threads.use(patch)
         app = create_app(models(), ServeOptions(upload=1, seconds=20))
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, OWN, raise_server_exceptions=False) as client:
             yield client
 
 
@@ -80,8 +87,26 @@ def test_health_and_metrics(http: TestClient) -> None:
         assert name in told
 
 
+def test_metrics_are_told_in_the_thread_that_changes_streams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def gone(_: Any) -> int:
+        threads.append(threading.get_ident())
+        return 0
+
+    monkeypatch.setattr("foreframe.serve.live.Streams.__len__", gone)
+    in_threads.use(monkeypatch)
+    with TestClient(create_app(models(), ServeOptions()), OWN) as http:
+        assert http.get("/metrics").status_code == 200
+        http.get("/v1/streams/unknown/forecast")
+    assert len(set(threads)) == 1
+    assert len(threads) == 2
+
+
 def test_before_it_runs_it_is_alive_and_not_ready() -> None:
-    http = TestClient(create_app(models(), ServeOptions()))
+    http = TestClient(create_app(models(), ServeOptions()), OWN)
     assert http.get("/healthz").status_code == 200
     answer = http.get("/readyz")
     assert "models" in problem(answer, 503)
@@ -148,6 +173,50 @@ def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
         np.testing.assert_allclose(np.load(io.BytesIO(answer.content)), expected, atol=1e-5)
 
 
+def test_the_model_is_by_default_one_for_what_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_threads.use(monkeypatch)
+    digits = Forecaster(
+        built("tutorial"), Window(4, 3), trained=Trained("moving_mnist", frame=(64, 64))
+    )
+    scenes = Forecaster(built("dressed_of_any_channels"), Window(4, 3))
+    rain = Forecaster(built("quick"), Window(4, 3), Scaling(0, 100, "mm/h", "minmax"))
+    served = {"digits": digits, "scenes": scenes, "rain": rain}
+    random = np.random.default_rng(0)
+    grey, colour = random.random((4, 1, 64, 64)), random.random((4, 3, 32, 32))
+    film = Image.fromarray(random.integers(0, 255, (32, 40), np.uint8))
+    gif, grid = io.BytesIO(), io.BytesIO()
+    film.save(gif, "gif", save_all=True, append_images=[film] * 3)
+    rate = xr.DataArray(
+        random.random((4, 32, 32)), dims=("time", "y", "x"), attrs={"units": "mm/h"}
+    )
+    rate.to_dataset(name="rain").to_netcdf(grid, engine="h5netcdf")
+    with TestClient(create_app(served, ServeOptions(seconds=20)), OWN) as http:
+        for content, ending, model in (
+            (npy(grey), "npy", "digits"),
+            (npy(colour), "npy", "scenes"),
+            (gif.getvalue(), "gif", "scenes"),
+            (grid.getvalue(), "nc", "rain"),
+        ):
+            answer = http.post("/v1/forecast", files=sent(f"a.{ending}", content)).json()
+            assert answer.get("model") == model, answer.get("detail")
+            assert "digits" not in str(answer["notes"])
+        answer = http.post(
+            "/v1/forecast", files=sent("a.gif", gif.getvalue()), data={"model": "digits"}
+        )
+        assert any("only digits" in note for note in answer.json()["notes"])
+
+
+def test_titles_are_words_of_users() -> None:
+    own = Forecaster(built("tutorial"), trained=Trained("data/rain.nc", preset="quick"))
+    named = {name: Forecaster.load(name) for name in ("moving-mnist", "radar", "persistence")}
+    http = TestClient(create_app({**named, "own": own}, ServeOptions()), OWN)
+    titles = [model["title"] for model in http.get("/v1/models").json()]
+    assert titles[:2] == ["Handwritten digits that move (Moving MNIST)", "Rain of weather radars"]
+    assert titles[2:] == ["persistence", "quick, trained on rain.nc"]
+
+
 @pytest.mark.parametrize(
     ("status", "fields", "words"),
     [
@@ -159,6 +228,8 @@ def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
         (422, {"device": "cuda"}, "there is no field device"),
         (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),
         (422, {"members": "2"}, "has one future"),
+        (422, {"seed": "-1"}, "seed"),
+        (422, {"variable": "rain"}, "clip.npy holds one array, and no variables"),
     ],
 )
 def test_fields_that_are_refused(http: TestClient, status: int, fields: Any, words: str) -> None:
@@ -192,6 +263,8 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
     chunks = (bytes(2**18) for _ in range(5))
     answer = http.post("/v1/forecast", content=chunks, headers=kind)
     assert "at most 1 MiB" in problem(answer, 413)
+    long = b'{"model": "' + b"a" * 2**20 + b'"}'
+    assert "at most 1 MiB" in problem(http.post("/v1/streams", content=long, headers=kind), 413)
 
 
 def test_a_token_is_wanted_where_there_is_one() -> None:
@@ -207,6 +280,58 @@ def test_a_token_is_wanted_where_there_is_one() -> None:
     assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     assert described["paths"]["/v1/streams"]["post"]["security"] == [{"token": []}]
     assert "security" not in described["paths"]["/healthz"]["get"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},  # whose address is now this machine's
+        {"host": "evil.example:8000", "origin": "http://evil.example:8000"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://127.0.0.1:3000"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "null"},
+        {"host": "[::1"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(http: TestClient, headers: dict[str, str]) -> None:
+    for request in ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/streams"):
+        told = problem(http.request(*request, headers=headers), 403)
+        assert "--hosts" in told
+        assert "\n" not in told
+    posted = http.post("/v1/forecast", files=sent(), headers=headers)
+    assert problem(posted, 403)
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        http.websocket_connect("/v1/streams/any/live", headers=headers),
+    ):
+        pass
+    assert problem(refused.value, 403)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": OWN},
+        {"host": "localhost:8000", "origin": "http://localhost:8000"},
+        {"host": "192.168.1.7:8000", "origin": "http://192.168.1.7:8000"},
+        {"host": "[::1]:8000", "origin": "http://[::1]:8000"},
+        {"host": f"{socket.gethostname().upper()}:8000"},
+        {"host": "forecasts.example", "origin": "https://forecasts.example"},
+        {"host": "127.0.0.1:9000", "origin": "https://forecasts.example"},  # behind a proxy
+    ],
+)
+def test_own_pages_and_programs_are_not_refused(headers: dict[str, str]) -> None:
+    options = ServeOptions(hosts=["forecasts.example"])
+    http = TestClient(create_app(models(), options), OWN)
+    assert http.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_who_has_the_token_may_ask_by_any_name() -> None:
+    http = TestClient(create_app(models(), ServeOptions(token="secret")), "http://any.example")
+    bearer = {"authorization": "Bearer secret", "origin": "https://other.example"}
+    assert http.get("/v1/models", headers=bearer).status_code == 200
 
 
 def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:

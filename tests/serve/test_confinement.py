@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foreframe.base.notes import listening
+from foreframe.serve import serve
 from foreframe.serve.confinement import confine, landlock_version
+from foreframe.serve.serve_options import ServeOptions
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="Linux confines"),
@@ -68,6 +71,17 @@ def test_nothing_else_is(name: str, tmp_path: Path) -> None:
     }
     assert tried(acts[name], own) == errno.EACCES
     assert not (other / "new").exists()
+
+
+def test_a_server_that_cannot_confine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, said in ((0, ["Landlock"]), (6, [])):
+        monkeypatch.setattr("foreframe.serve.landlock_version", lambda version=version: version)
+        notes: list[str] = []
+        with socket.create_server(("127.0.0.1", 0)) as taken, listening(notes.append):
+            port = taken.getsockname()[1]
+            with pytest.raises(ValueError, match="cannot listen"):
+                serve(["persistence"], ServeOptions(port=port))
+        assert [word for word in ("Landlock",) for note in notes if word in note] == said
 
 
 @landlock

@@ -3,11 +3,15 @@
 import asyncio
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
@@ -85,6 +89,13 @@ def detail(answer, status: int) -> str:
     return answer.json()["detail"]
 
 
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert holds()
+
+
 def test_a_stream_is_that_of_python(service) -> None:
     live = forecaster("tutorial").stream()
     at = service.begin()
@@ -136,6 +147,38 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
         assert "no saved stream of this model" in detail(refused, 422)
         assert "id: " in detail(other.http.put("/v1/streams/short/state", content=b""), 422)
     assert "nothing to save" in detail(service.http.get(f"{service.begin()}/state"), 422)
+
+
+def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:
+    at, other = service.begin(), service.begin()
+    service.push(other, FRAMES[:3])
+    state = service.http.get(f"{other}/state").content
+    begun, free = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        service.worker.run(lambda: (begun.set(), free.wait(10)))
+        assert begun.wait(10)
+        put = pool.submit(service.http.put, f"{at}/state", content=state)
+        wait_for(lambda: service.worker.waiting == 1)
+        pushed = pool.submit(service.push, at, FRAMES[3])
+        time.sleep(0.1)
+        free.set()
+        assert put.result().json()["seen"] == 3
+        assert pushed.result() == {"seen": 4}
+    service.push(other, FRAMES[3])
+    np.testing.assert_array_equal(service.forecast(at), service.forecast(other))
+
+
+def test_frames_of_a_stream_that_ends_meanwhile_are_refused(service) -> None:
+    at = service.begin()
+    begun, free = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        service.worker.run(lambda: (begun.set(), free.wait(10)))
+        assert begun.wait(10)
+        pushed = pool.submit(service.http.post, f"{at}/frames", content=npy(FRAMES))
+        wait_for(lambda: service.worker.waiting == 1)
+        service.http.delete(at)
+        free.set()
+        assert "has ended" in detail(pushed.result(), 410)
 
 
 def test_streams_end(service) -> None:
@@ -304,6 +347,48 @@ def test_a_websocket_forecasts_after_every_frame(service) -> None:
     ):
         pass
     assert "no such stream" in detail(refused.value, 404)
+
+
+def test_a_websocket_that_is_silent_is_closed() -> None:
+    with Service("persistence", idle=0.2).running() as service:
+        at = service.begin()
+        with service.http.websocket_connect(f"{at}/live") as socket:
+            told = json.loads(socket.receive_text())
+            assert (told["status"], told["detail"]) == (408, "no frame came for 0.2 s")
+            assert socket.receive()["type"] == "websocket.close"
+
+
+def test_websockets_are_counted(service) -> None:
+    at = service.begin()
+    with ExitStack() as several:
+        for _ in range(3):
+            several.enter_context(service.http.websocket_connect(f"{at}/live"))
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            service.http.websocket_connect(f"{at}/live"),
+        ):
+            pass
+        assert "3 sockets are open here" in detail(refused.value, 503)
+        assert refused.value.headers["retry-after"]
+    with service.http.websocket_connect(f"{at}/live") as socket:
+        socket.send_bytes(npy(FRAMES[0]))
+        assert socket.receive_bytes()
+
+
+def test_states_that_no_frames_lead_to_are_refused() -> None:
+    live = forecaster("dressed").stream(members=2)
+    live.take(np.nan_to_num(FRAMES[0]))
+    assert live.state is not None
+    with Service("dressed").running() as service:
+        at = "/v1/streams/stream-of-strangers"
+        for seen in (0.0, 2.0, -1.0):
+            changed = live.fork()
+            changed.state = live.state | {"lagged/seen": torch.tensor([seen])}
+            answer = service.http.put(f"{at}/state?members=2", content=changed.dumps())
+            assert "no saved stream of this model" in detail(answer, 422)
+        answer = service.http.put(f"{at}/state?members=2", content=live.dumps())
+        assert answer.json()["seen"] == 1
+        assert service.forecast(at).shape == (2, 3, 1, 16, 20)
 
 
 def test_the_service_has_streams_behind_its_token() -> None:

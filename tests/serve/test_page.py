@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sync = pytest.importorskip("playwright.sync_api", reason="comes with foreframe[test]")
 axe = pytest.importorskip(
@@ -165,6 +166,28 @@ def wants_a_token(route: Any) -> None:
         route.continue_()
     else:
         route.fulfill(status=401)
+
+
+def test_no_score_is_of_another_scene(server: str, browser: Any, tmp_path: Path) -> None:
+    from foreframe import MovingMNIST
+
+    first, second = (MovingMNIST("test")[k].numpy() for k in (3, 4))
+    frames = (255 * np.concatenate([first, 1 - second])).astype(np.uint8)[:, 0]
+    film = [Image.fromarray(frame) for frame in frames]
+    film[0].save(tmp_path / "cut.gif", save_all=True, append_images=film[1:])
+    with page_of(browser, server) as page:
+        page.goto(server + "#tab=recording&steps=10")
+        page.set_input_files("#file", tmp_path / "cut.gif")
+        page.locator("#chart-words", has_text="that of the last frame").wait_for()
+        page.fill("#after", str(len(first) - 4))
+        page.locator("#notes", has_text=f"another scene begins at frame {len(first)}").wait_for()
+        page.fill("#time", "3")
+        assert page.inner_text("#error-words").startswith("RMSE")
+        page.fill("#time", "4")
+        assert page.inner_text("#truth-words") == "not known"
+        assert page.inner_text("#error-words") == ""
+        page.fill("#after", str(len(first) - 1))
+        page.locator("#chart-words", has_text="Nothing is known").wait_for()
 
 
 def test_a_recording_is_forecast_beside_what_came(

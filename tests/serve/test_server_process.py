@@ -137,7 +137,7 @@ def test_nothing_stays_of_a_client_that_leaves(server: Server) -> None:
     usual = 3  # one that counts resources, one that others are copies of, the next request's
     assert soon(lambda: server.processes() == usual)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        head = "POST /v1/forecast HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = "POST /v1/forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         assert soon(lambda: server.processes() > usual)
     assert soon(lambda: server.processes() == usual)

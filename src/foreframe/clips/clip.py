@@ -299,12 +299,13 @@ class Clip:
         beyond = self.times_after(steps - len(known))
         return None if beyond is None else np.concatenate([known, beyond])
 
-    def truth_of(self, first: int, forecast: "Clip") -> "Clip":
-        """The frames from `first` on that correspond to a forecast, float32, NaN beyond the
-        recording's end.
+    def truth_of(self, first: int, forecast: "Clip", end: int | None = None) -> "Clip":
+        """The frames from `first` on that correspond to a forecast, float32, NaN from `end` on, by
+        default the recording's.
         """
         truth = np.full(forecast.frames.shape, np.nan, np.float32)
-        known = self.frames[first : first + len(truth), : self.channels]
+        end = len(self) if end is None else end
+        known = self.frames[first : min(first + len(truth), end), : self.channels]
         truth[: len(known)] = known
         return replace(forecast, frames=truth)
 

@@ -74,6 +74,15 @@ def since_cut(frames: FramesLike, end: int, n: int) -> int:
     return min(n, end - max((k for k in cuts if k <= end - _SIDE), default=0))
 
 
+def next_cut(frames: FramesLike, first: int, n: int) -> int:
+    """The first of the `n` frames from frame `first` on with which another scene begins, or the one
+    after them all.
+    """
+    begin, end = max(0, first - _AROUND), min(len(frames), first + n)
+    cuts = (begin + k for k in find_cuts(frames[begin : end + _AROUND]))
+    return min((k for k in cuts if first <= k < end), default=end)
+
+
 def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:
     """How much frames around i change from one to the next: the third largest step, since a flash
     or another cut may be near.

@@ -1,5 +1,6 @@
 """What somebody who sends frames to a forecaster needs to know of it, as plain values."""
 
+from pathlib import Path
 from typing import Any
 
 from foreframe.forecasting.forecaster import Forecaster
@@ -23,5 +24,13 @@ def described(name: str, forecaster: Forecaster) -> dict[str, Any]:
         "high": scaling.high,
         "match": forecaster.match,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "title": str(forecaster.about.get("title") or model_name(model)),
+        "title": _title(forecaster),
     }
+
+
+def _title(forecaster: Forecaster) -> str:
+    """What a user knows it by: its own title, or its preset and the data that it was trained on."""
+    trained = forecaster.trained
+    kind = trained.preset or model_name(forecaster.model)
+    own = f"{kind}, trained on {Path(trained.data).name}" if trained.data else kind
+    return str(forecaster.about.get("title") or own)

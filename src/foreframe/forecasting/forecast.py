@@ -16,7 +16,7 @@ from foreframe.clips.data_options import GUIDE, LAST
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import forecast_dataset
-from foreframe.data.cuts import since_cut
+from foreframe.data.cuts import next_cut, since_cut
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import write_forecast, write_place
@@ -129,7 +129,7 @@ def forecast_recording(
     # Before anything is computed: it refuses what is no place.
     place = None if options.at is None else place_at(clip, options.at)
     last = starts_of(clip, options)[0] - 1
-    seen = options.past
+    seen, end = options.past, len(clip)
     if clip.pictures and (options.reading or {}).get("cuts") is None:
         seen = since_cut(clip.frames, last + 1, options.past)
         if seen < min(options.past, last + 1):
@@ -137,9 +137,12 @@ def forecast_recording(
                 f"{clip.name}: another scene begins at frame {last + 1 - seen}, and nothing before "
                 "it is looked at; --reading.cuts false looks across"
             )
+        end = next_cut(clip.frames, last + 1, options.steps)
+        if end < min(last + 1 + options.steps, len(clip)):
+            warn(f"{clip.name}: another scene begins at frame {end}, and ends the truth")
     past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
     some = future[0] if isinstance(future, Ensemble) else future
-    truth = clip.truth_of(last + 1, some) if last + 1 < len(clip) else None
+    truth = clip.truth_of(last + 1, some, end) if last + 1 < end else None
     return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options, place)
 
 

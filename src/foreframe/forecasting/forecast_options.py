@@ -43,6 +43,7 @@ class ForecastOptions:
     def __post_init__(self) -> None:
         check_at_least(0, budget=self.budget)
         check_at_least(1, members=self.members)
+        check_at_least(0, seed=self.seed)
 
 
 @dataclass(frozen=True)

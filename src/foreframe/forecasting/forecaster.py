@@ -317,9 +317,13 @@ class Forecaster:
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
             members = options.members is not None
-            need = 4 * COPIES * values + footprint(self.model, *size, members)
+            need = 4 * COPIES * values + self.footprint(*size, members)
         what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
+
+    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+        """The memory of a forecast of the model: see `foreframe.models.footprint.footprint`."""
+        return footprint(self.model, past, frame, steps, draws)
 
     def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
         """The side of tiles, 0 for whole frames. Without `options.tile`: tiles if a frame has more

@@ -14,6 +14,8 @@ from foreframe.clips.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import reader_of
 
+DIGITS = "moving_mnist"  # the generated data of that name
+
 if TYPE_CHECKING:
     from foreframe.forecasting.forecaster import Forecaster
 
@@ -79,9 +81,12 @@ def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
 
 
 def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+    trained, (h, w) = forecaster.trained, clip.frames.shape[-2:]
+    if trained.data == DIGITS and trained.frame not in (None, (h, w)):
+        yield f"frames of {h}x{w}, but the model knows only digits that move: scenes knows films"
     if clip.name.startswith(IN_MEMORY) and not any(clip.dims):
         return  # an array, which cannot say: it is in the data's units by contract
-    trained, step, spacing = forecaster.trained, clip.step, row_spacing(clip)
+    step, spacing = clip.step, row_spacing(clip)
     pace = trained.step and format_step(np.timedelta64(trained.step, "s"))
     low, high = trained.spacing or (0.0, 0.0)
     grid = trained.spacing and f"{low / 1000:g} to {high / 1000:g} km"

@@ -234,7 +234,8 @@ class Stream:
             if last.ndim != 4 or len(last) != 1:
                 raise ValueError("not a single frame")
             f.check_size(last.shape, self.steps, self.options)
-            state = self._fitted({n.removeprefix("state."): t for n, t in tensors.items()}, last)
+            own = {n.removeprefix("state."): t for n, t in tensors.items()}
+            state = self._fitted(own, last, about.seen)
         except OverBudgetError:
             raise
         except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -246,19 +247,22 @@ class Stream:
         return self
 
     @torch.inference_mode()
-    def _fitted(self, state: Mapping[str, Tensor], last: Tensor) -> dict[str, Tensor]:
+    def _fitted(self, state: Mapping[str, Tensor], last: Tensor, seen: int) -> dict[str, Tensor]:
         """The state on the model's device and in this stream's precision.
 
         Raises:
-            ValueError: the model has no such state for frames of that size.
+            ValueError: the model has no such state after so many frames of that size.
         """
         zeros = torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
         with self._computing():
             like = self.forecaster.model.eval().encode(zeros)
         fitted = {name: state[name].to(value) for name, value in like.items()}
         for name in state:
-            if fitted[name].shape != like[name].shape or not fitted[name].isfinite().all():
+            own, first = fitted[name], like[name]
+            if own.shape != first.shape or not own.isfinite().all():
                 raise ValueError(name)
+            if own.ndim == 1 and not ((first <= own) & (own <= seen)).all():
+                raise ValueError(f"{name}: no number of the frames seen")
         return fitted
 
 

@@ -2,12 +2,18 @@
 (torch's meta device): for any model, frame size and horizon.
 """
 
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import deepcopy
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,27 +26,62 @@ GROUP = 2**29  # bytes for the clips or members that are forecast at a time
 MOST = 300  # values at once for each value of past and future: more than any model here takes
 MANY = 40  # steps from which on memory is extrapolated
 UNKNOWN = 100  # as MOST, of a model that does not run without values
+KEPT = 1000  # sizes of which a model's memory is remembered
+
+_measures: ContextVar[bool] = ContextVar("measures", default=True)
+_one_at_a_time = threading.Lock()
+
+
+class UnmeasuredError(Exception):
+    """The memory of a forecast is not known yet, within `only_known`; `measure()` finds it out."""
+
+    def __init__(self, measure: Callable[[], int]) -> None:
+        super().__init__("the memory of this forecast is not known yet")
+        self.measure = measure
+
+
+@contextmanager
+def only_known() -> Iterator[None]:
+    """For a thread that others wait for: within it `footprint` raises UnmeasuredError rather than
+    measuring, which takes as long as a forecast may.
+    """
+    token = _measures.set(False)
+    try:
+        yield
+    finally:
+        _measures.reset(token)
 
 
 def footprint(
     model: Model, past: int, frame: Sequence[int], steps: int, draws: bool = False
 ) -> int:
-    """The most bytes that a forecast of one clip holds at once.
+    """The most bytes that a forecast of one clip holds at once. The model may be at work meanwhile
+    in another thread.
 
     Args:
         past: number of frames that are encoded.
         frame: (C,H,W) of each, inputs included.
         steps: frames of the forecast.
         draws: whether it is the forecast of one member.
+
+    Raises:
+        UnmeasuredError: within `only_known`, of a size that is not known.
     """
     if steps > MANY:  # memory grows linearly
         some, more = (footprint(model, past, frame, n, draws) for n in (MANY // 2, MANY))
         return more + (more - some) * (steps - MANY) // (MANY - MANY // 2)
     size = (past, tuple(frame), steps, draws)
     known = model.__dict__.setdefault("footprints", {})
-    if size not in known:
-        known[size] = FIXED + int(FACTOR * _most(model, *size))
-    return int(known[size])
+    if (need := known.get(size)) is not None:
+        return int(need)
+    if not _measures.get():
+        raise UnmeasuredError(partial(footprint, model, *size))
+    with _one_at_a_time:
+        need = FIXED + int(FACTOR * _most(model, *size))
+        while len(known) >= KEPT:
+            del known[next(iter(known))]
+        known[size] = need
+    return need
 
 
 def bound(past: int, frame: Sequence[int], steps: int) -> int:
@@ -69,43 +110,57 @@ def at_once(
 
 def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bool) -> float:
     """The most bytes of tensors at once in such a forecast."""
-    weights = {n: w.to("meta") for n, w in nn.Module.state_dict(_Forecast(model)).items()}
-    with torch.device("meta"), torch.no_grad(), _Held() as held:
-        frames = torch.empty(1, past, *frame)
-        try:
-            torch.func.functional_call(_Forecast(model), weights, (frames, steps, draws))
-        except (RuntimeError, TypeError):  # it needs values
-            return bound(past, frame, steps) / MOST * UNKNOWN
+    try:
+        own = _without_values(model)
+        with torch.device("meta"), torch.no_grad(), _Held() as held:
+            frames = torch.empty(1, past, *frame)  # whoever asks for a forecast has them, too
+            state = own.encode(frames)
+            if draws:
+                key = torch.zeros(1, dtype=torch.int64)
+                state = {**own.shared(state, steps), "key": key, "member": key}
+            own.decode(state, steps)
+    except (RuntimeError, TypeError):  # it needs values
+        return bound(past, frame, steps) / MOST * UNKNOWN
     return held.most
 
 
-class _Forecast(nn.Module):
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: Tensor, steps: int, draws: bool) -> Tensor:
-        state = self.model.encode(frames)
-        if draws:
-            key = torch.zeros(1, dtype=torch.int64)
-            state = {**self.model.shared(state, steps), "key": key, "member": key}
-        return self.model.decode(state, steps)
+def _without_values(model: Model) -> Model:
+    """A copy of the model on the meta device, made without a copy of its weights."""
+    tensors = chain(model.parameters(), model.buffers())
+    return deepcopy(model, {id(tensor): tensor.detach().to("meta") for tensor in tensors})
 
 
 class _Held(TorchDispatchMode):
-    """Counts the bytes of all tensors that exist at once."""
+    """Counts the bytes of all tensors that exist at once.
+
+    What an operation makes of tensors without values depends on their shapes alone. Working it out
+    is slow, and most of a forecast are the same operations again, so it is remembered.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
         self._sizes: dict[int, int] = {}
+        self._made: dict[Hashable, dict[str, Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        of = func, *kwargs, *(_shape(leaf) for leaf in tree_leaves((args, kwargs)))
+        if of in self._made:
+            made = torch.empty_strided(**self._made[of])
+        else:
+            made = func(*args, **kwargs)
+            if isinstance(made, Tensor) and made.is_meta and not self._shares(func, made):
+                like = {"size": made.shape, "stride": made.stride(), "dtype": made.dtype}
+                self._made[of] = {**like, "device": "meta"}
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
         return made
+
+    def _shares(self, func: Any, made: Tensor) -> bool:
+        """Whether it lies in the memory of another tensor."""
+        return getattr(func, "is_view", True) or id(made.untyped_storage()) in self._sizes
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         if id(storage) not in self._sizes:
@@ -116,3 +171,10 @@ class _Held(TorchDispatchMode):
 
     def _free(self, storage_id: int) -> None:
         self.now -= self._sizes.pop(storage_id)
+
+
+def _shape(leaf: Any) -> Hashable:
+    """All of an operation's argument that decides what it makes of tensors without values."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape, leaf.stride(), leaf.dtype, leaf.device
+    return type(leaf), leaf

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from foreframe.base.extras import needed
+from foreframe.base.notes import warn
 from foreframe.base.shipped import name_of
+from foreframe.serve.confinement import landlock_version
 from foreframe.serve.serve_options import ServeOptions
 
 
@@ -33,6 +35,8 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
     if len(set(names)) < len(names):
         raise ValueError(f"two of {', '.join(names)} have one name; rename a folder")
     options = replace(options, token=options.token or os.environ.get("FOREFRAME_TOKEN") or None)
+    if not landlock_version():
+        warn("no Landlock here confines the reading of uploads: take them from people you know")
     with listening_on(options.host, options.port) as own:
         forecasters = {
             name: Forecaster.load(one, options.device)

@@ -1,8 +1,11 @@
 """The service as an application of FastAPI: models, forecasts, health, metrics and the page."""
 
 import hmac
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from socket import gethostname
 from time import perf_counter
 from typing import Any
 
@@ -71,7 +74,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     app.state.worker, app.state.desk, app.state.streams = worker, desk, streams
     problems.install(app)
     app.add_middleware(Gate, int(options.upload * 2**20), metrics)
-    asked = [Depends(Token(options.token))] if options.token else []
+    asked = [Depends(Token(options.token) if options.token else OwnPages(options))]
     app.include_router(forecasts(desk), dependencies=asked)
     app.include_router(live(streams), dependencies=asked)
     app.include_router(metrics.router, dependencies=asked)
@@ -100,6 +103,39 @@ class Token(HTTPBase):
         if not hmac.compare_digest(given.encode(), self.token):
             told = "this server wants its token: send Authorization: Bearer TOKEN"
             raise Problem(401, told, {"WWW-Authenticate": "Bearer"})
+
+
+class OwnPages:
+    """A dependency of FastAPI that refuses what pages of other sites ask. Browsers send it for
+    them, and tell where a page is from.
+    """
+
+    def __init__(self, options: ServeOptions) -> None:
+        self.hosts = {name.lower() for name in options.hosts}
+        self.here = self.hosts | {"localhost", gethostname().lower(), options.host.lower()}
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        host = connection.headers.get("host", "")
+        # Another site's name can be made to lead to this machine, but no address can.
+        if not (_name(host) in self.here or _is_address(_name(host))):
+            told = f"this server is not known as {host!r}; start it with --hosts of that name"
+            raise Problem(403, told)
+        site = connection.headers.get("origin", f"http://{host}").partition("://")[2]
+        if site.lower() != host.lower() and _name(site) not in self.hosts:
+            told = "a page of another site asks; start the server with --hosts of its name"
+            raise Problem(403, told)
+
+
+def _name(host: str) -> str:
+    """Without a port and the brackets of an address."""
+    return re.sub(r":\d*$", "", host).strip("[]").lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def forecasts(desk: Desk) -> APIRouter:
@@ -151,7 +187,7 @@ class Metrics:
         self.router = APIRouter()
 
         @self.router.get("/metrics", response_class=Response)
-        def metrics() -> Response:
+        async def metrics() -> Response:
             """Counts of requests, and sizes of the queue and of batches, as Prometheus reads."""
             return Response(generate_latest(own), media_type="text/plain; version=0.0.4")
 

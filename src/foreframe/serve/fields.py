@@ -19,7 +19,7 @@ def _field(kind: str, description: str, **more: Any) -> dict[str, Any]:
 
 
 FIELDS = {
-    "model": _field("string", "of /v1/models; by default the first there"),
+    "model": _field("string", "of /v1/models; by default the first that takes what is sent"),
     "steps": _field("integer", "frames to forecast; by default as in training", minimum=0),
     "past": _field("integer", "past frames to look at; by default as in training", minimum=0),
     "after": _field("integer", "last frame to look at; by default the last there is", minimum=0),

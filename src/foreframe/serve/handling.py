@@ -21,7 +21,7 @@ from foreframe.base.schema import typed
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.footprint import footprint
+from foreframe.models.footprint import UnmeasuredError, footprint
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.uploads import BODY, attend, remote_of
@@ -184,8 +184,7 @@ class Visit:
             about, headers = self._heard(), {}
             while "footprint" in about:
                 model = self.desk.forecasters[about["model"]].model
-                measure = partial(footprint, model, *about["footprint"])
-                self.connection.send(self._result(partial(self.desk.worker.run, measure)))
+                self.connection.send(footprint(model, *about["footprint"]))
                 about = self._heard()
             if "model" in about:
                 asked, done = time.monotonic(), self._forecast(about)
@@ -230,6 +229,9 @@ class Visit:
         try:
             self.job = submit()
             return self.job.result()
+        except UnmeasuredError as unknown:
+            unknown.measure()
+            return self._result(submit)
         except ValueError as error:
             raise Problem(422, str(error)) from None
         except (FullError, CancelledError):

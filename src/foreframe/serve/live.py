@@ -25,6 +25,7 @@ from foreframe.base.schema import brief
 from foreframe.data.npy import read_array
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.streaming import Stream
+from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem, about
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
@@ -58,7 +59,7 @@ class _Live:
     Attributes:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
-        pushing: held by the push that is under way.
+        pushing: held by the push that is under way, or by what puts another state.
     """
 
     model: str
@@ -87,6 +88,7 @@ class Streams:
         self.clock, self.arriving = clock, 0
         self._open: dict[str, _Live] = {}
         self._ended: dict[str, None] = {}
+        self.sockets = asyncio.Semaphore(options.streams)
         # They wait for each other, and leave half of the queue to other requests.
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
@@ -117,7 +119,7 @@ class Streams:
         return _Live(name, stream, self.clock())
 
     def keep(self, name: str, live: _Live) -> None:
-        """Add a stream, or put it in the place of the one that has this name.
+        """Add a stream, or have the one of this name go on from its state.
 
         Raises:
             Problem: there are as many as there may be.
@@ -126,7 +128,8 @@ class Streams:
             told = f"{self.options.streams} streams are open here, and no more may be; end one"
             raise Problem(503, told, AGAIN)
         self._ended.pop(name, None)
-        self._open[name] = live
+        own = self._open.setdefault(name, live)
+        own.model, own.stream, own.used = live.model, live.stream, live.used
 
     def find(self, name: str) -> _Live:
         """The stream of that name, which is in use from now on.
@@ -192,10 +195,21 @@ class Streams:
         finally:
             self.arriving -= len(content)
 
+    async def received(self, socket: WebSocket) -> Any:
+        """The next message of a client, which may be silent as long as its stream may (Problem)."""
+        try:
+            return await asyncio.wait_for(socket.receive(), self.options.idle)
+        except TimeoutError:
+            raise Problem(408, f"no frame came for {self.options.idle:g} s") from None
+
     async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the thread that runs models; raises FullError."""
-        async with self._turns:
-            return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
+        while True:
+            try:
+                async with self._turns:
+                    return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
+            except UnmeasuredError as unknown:
+                await asyncio.to_thread(unknown.measure)
 
     async def push(self, live: _Live, frames: Frames) -> None:
         """Take frames, all or none; one push after the other.
@@ -252,7 +266,7 @@ def router(streams: Streams) -> APIRouter:
             of_json = request.headers.get("content-type", "").startswith("application/json")
             frames = await asyncio.to_thread(_of_json if of_json else _of_npy, content)
             await streams.push(live, frames)
-        return {"seen": live.stream.seen}
+        return {"seen": streams.find(id).stream.seen}
 
     @router.get("/{id}/forecast", response_class=Response)
     async def forecast(
@@ -298,9 +312,10 @@ def router(streams: Streams) -> APIRouter:
         """Go on from a state: of a stream of another server, with the fields it began with."""
         async with streams.answering(), streams.body(request) as content:
             live = streams.make(wanted)
-            await streams.on_model(live.stream.loads, content)
-            streams.check_room(live, live.stream)
-            streams.keep(id, live)
+            async with streams._open.get(id, live).pushing:
+                await streams.on_model(live.stream.loads, content)
+                streams.check_room(live, live.stream)
+                streams.keep(id, live)
         return streams.described(id)
 
     @router.websocket("/{id}/live")
@@ -309,23 +324,27 @@ def router(streams: Streams) -> APIRouter:
         after which the stream goes on.
         """
         streams.find(id)
-        await socket.accept()
+        if streams.sockets.locked():
+            told = f"{streams.options.streams} sockets are open here, and no more may be"
+            raise Problem(503, told, AGAIN)
         status = 200
-        with suppress(WebSocketDisconnect):
-            while status not in (404, 410):
-                message = await socket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                try:
-                    async with streams.answering():
-                        own = streams.find(id)
-                        await streams.push(own, _of_npy(message.get("bytes") or b""))
-                        future = await streams.forecast(own)
-                    await socket.send_bytes(_npy(future))
-                except Problem as problem:
-                    status = problem.status
-                    await socket.send_text(json.dumps(about(problem)))
-            await socket.close()
+        async with streams.sockets:
+            await socket.accept()
+            with suppress(WebSocketDisconnect):
+                while status not in (404, 408, 410):
+                    try:
+                        message = await streams.received(socket)
+                        if message["type"] == "websocket.disconnect":
+                            return
+                        async with streams.answering():
+                            own = streams.find(id)
+                            await streams.push(own, _of_npy(message.get("bytes") or b""))
+                            future = await streams.forecast(own)
+                        await socket.send_bytes(_npy(future))
+                    except Problem as problem:
+                        status = problem.status
+                        await socket.send_text(json.dumps(about(problem)))
+                await socket.close()
 
     return router
 

@@ -56,8 +56,9 @@ async def _answer(connection: HTTPConnection, error: Exception) -> JSONResponse:
 
 
 def _problem_of(error: Exception, path: str) -> Problem:
-    if isinstance(error, Problem):
-        return error
+    # FastAPI wraps what is raised while it reads a body.
+    if isinstance(cause := error.__cause__ or error, Problem):
+        return cause
     if isinstance(error, HTTPException):
         nothing = f"there is nothing at {path}; /openapi.json lists what there is"
         detail = nothing if error.status_code == 404 else error.detail

@@ -2,6 +2,7 @@
 no torch, so that `--help` is fast.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foreframe.clips.data_options import check_at_least
@@ -15,6 +16,9 @@ class ServeOptions:
     Args:
         host: address to listen on; 0.0.0.0 is every network of this machine
         port: number of the port; 0 takes a free one
+        hosts: names by which clients reach it, such as [forecasts.example.org], if not by this
+            machine's; without a token, requests to other names and from pages of other sites are
+            refused
         token: requests must bring it, "Authorization: Bearer TOKEN"; by default the environment's
             FOREFRAME_TOKEN, and without either anybody may ask
         device: cpu, cuda, mps; auto takes cuda if available
@@ -33,6 +37,7 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    hosts: Sequence[str] = ()
     token: str | None = None
     device: str = "auto"
     precision: Precision = "32-true"

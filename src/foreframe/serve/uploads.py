@@ -14,6 +14,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
@@ -36,12 +37,14 @@ from foreframe.base.wording import closest
 from foreframe.base.yaml_files import plain_yaml
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
+from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.readers import SUFFIXES, ZIPPED
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import stamp
+from foreframe.forecasting.recordings import check_channels, doubts
 from foreframe.serve.confinement import confine
 from foreframe.serve.fields import OPTIONS, TYPES, WORDS
 from foreframe.serve.problems import UNEXPECTED, Problem
@@ -56,9 +59,11 @@ class Remote(Forecaster):
 
     Attributes:
         ask: takes what is asked as plain values, and arrays; gives the forecast.
+        footprint: as of a `Forecaster`; the server remembers it for others.
     """
 
     ask: Callable[..., np.ndarray]
+    footprint: Callable[..., int]
 
     def _forecast(
         self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
@@ -72,21 +77,6 @@ class Remote(Forecaster):
         }
         arrays = [np.asarray(each, np.float32) for each in (frames, known) if each is not None]
         return torch.from_numpy(self.ask(asked, arrays))
-
-
-class Footprints(dict[Any, int]):
-    """The memory of a model's forecasts, which the server measures, and remembers."""
-
-    def __init__(self, ask: Callable[[Any], int]) -> None:
-        super().__init__()
-        self.ask = ask
-
-    def __contains__(self, size: object) -> bool:
-        return True
-
-    def __missing__(self, size: Any) -> int:
-        self[size] = self.ask(size)
-        return self[size]
 
 
 def remote_of(forecaster: Forecaster) -> bytes:
@@ -161,7 +151,12 @@ def _answer(
     """The answer, and what it is; names in files that a client knows otherwise go to `shown`."""
     of_json = content_type.startswith("application/json")
     given, path = (_of_json if of_json else _of_form)(body, content_type, shown)
-    name = str(given.pop("model", next(iter(models))))
+    reading: dict[str, Any] = {"budget": options.budget}
+    if "variable" in given:
+        if path.suffix == ".npy":
+            raise ValueError(f"{path.name} holds one array, and no variables: leave out variable")
+        reading["variable"] = given.pop("variable")
+    name = str(given.pop("model", "") or _suiting(models, path, reading))
     output = str(given.pop("output", "json"))
     if name not in models:
         raise ValueError(
@@ -171,9 +166,6 @@ def _answer(
         raise ValueError(
             f"output {brief(output, quoted=False)} is unknown; choose one of {', '.join(TYPES)}"
         )
-    reading: dict[str, Any] = {"budget": options.budget}
-    if "variable" in given:
-        reading["variable"] = given.pop("variable")
     fixed = PredictOptions(precision=options.precision, budget=options.budget)
     wanted = changed(fixed, {**_known(given), "reading": reading})
     remote: Remote = pickle.loads(models[name])
@@ -185,17 +177,33 @@ def _answer(
             connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
         return np.asarray(connection.recv())
 
-    def measured(size: Any) -> int:
+    def measured(*size: Any) -> int:
         connection.send_bytes(json.dumps({"model": name, "footprint": size}).encode())
         return int(connection.recv())
 
-    remote.ask = ask
-    remote.model.__dict__["footprints"] = Footprints(measured)
+    remote.ask, remote.footprint = ask, measured
     made = predict(remote, str(path), None, wanted)
     assert isinstance(made, Forecast)
     notes = tuple(_in_words(note, shown) for note in made.notes)
     content = _written(replace(made, made_by=name, notes=notes), output)
     return {"status": 200, "type": TYPES[output], "output": output}, content
+
+
+def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
+    """The first model that takes such a recording, by channels, units and doubts; else the first
+    of all, which then says why it does not.
+    """
+    for name, pickled in models.items():
+        forecaster: Remote = pickle.loads(pickled)
+        wanted = forecaster.scaling.units
+        with suppress(ValueError):
+            clip = forecaster.recordings(path, **reading)[0]
+            check_channels(forecaster, clip.frames.shape[1], path, clip.frames.dtype)
+            check_units(clip.units, wanted, path.name)
+            of_kind = forecaster.free or bool(wanted) or not clip.units
+            if of_kind and not doubts(forecaster, clip):
+                return name
+    return next(iter(models))
 
 
 def _in_words(text: str, shown: Mapping[str, str]) -> str:

@@ -7,9 +7,10 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
+from foreframe.models.footprint import only_known
 
 # Items of a batch. Of more, the memory of even small frames is counted before the first of them
-# (`footprint.at_once`), which takes seconds.
+# (`footprint.at_once`).
 MOST = 4
 
 
@@ -79,7 +80,8 @@ class Worker:
         """Have something computed, with all others of this key that wait at that time.
 
         Args:
-            do: gives a result for each item of a list; of a batch that of its first is called.
+            do: gives a result for each item of a list; of a batch that of its first is called. It
+                measures no memory of forecasts: see `footprint.only_known`.
             what: an item.
             key: of what `do` can compute together.
 
@@ -126,7 +128,7 @@ def _compute(batch: list[_Task]) -> None:
     large, or one of its items bad.
     """
     try:
-        with while_wanted(lambda: any(task.future.wanted for task in batch)):
+        with while_wanted(lambda: any(task.future.wanted for task in batch)), only_known():
             results = batch[0].do([task.what for task in batch])
     except Exception as error:
         if len(batch) == 1:
