@@ -100,7 +100,7 @@ def test_as_many_at_a_time_as_fit() -> None:
     some = [clips_at_once([model], window, clip, 16, budget=gib) for gib in (1, 2, 1000)]
     assert some == sorted(some)
     assert 1 <= some[0] < some[1] < some[2] == 16
-    with pytest.raises(OverBudgetError, match=r"scoring one clip of 16 frames of 3x480x640.*--past"):
+    with pytest.raises(OverBudgetError, match=r"scoring one clip of 16 frames of 3x480.*--past"):
         clips_at_once([model], window, clip, 16, budget=0.3)
 
 

@@ -10,8 +10,7 @@ import torch
 from fields import pair
 from skimage.metrics import structural_similarity
 
-from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
-from foreframe.evaluation.metrics import scorecard
+from foreframe.evaluation.metrics import SCORES, Scorecard, scorecard, scores_of
 from foreframe.evaluation.metrics import structural_similarity as ours
 
 
