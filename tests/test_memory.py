@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from foreframe import Forecaster
 from foreframe.base.budget import OverBudgetError
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
@@ -46,6 +47,46 @@ def test_the_footprint_is_what_a_process_takes(name: str, frame: tuple[int, ...]
     assert 1 / 1.5 < said / took < 1.5, (said, took)
 
 
+# Score one clip in a process of its own: by how many bytes its peak rises.
+SCORE = """
+import sys, torch
+import foreframe
+
+class Clips(torch.utils.data.Dataset):
+    def __init__(self, *frame):
+        self.clip = torch.rand(20, *frame)
+    def __len__(self):
+        return 1
+    def __getitem__(self, index):
+        return self.clip
+
+def scored(*frame):
+    return foreframe.evaluate("scenes", Clips(*frame), baselines=["linear_motion"])
+
+scored(3, 32, 32)  # what is loaded only once
+peak = lambda: 1024 * int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])
+before = peak()
+scored(*map(int, sys.argv[1:]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+@pytest.mark.parametrize("size", [(720, 1280), (1080, 1920)])
+def test_films_of_the_usual_sizes_are_scored_within_the_budget(size: tuple[int, int]) -> None:
+    command = [sys.executable, "-c", SCORE, "3", *map(str, size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2.5 * 2**30  # the budget, and the clip as the Dataset has it
+
+
+@pytest.mark.slow
+def test_of_large_frames_a_forecast_holds_a_few_lead_times() -> None:
+    model, frame = Forecaster.load("scenes").model, (3, 720, 1280)
+    short, long = (footprint(model, 10, frame, steps) for steps in (4, 10))
+    assert long - short < 1.2 * 2 * 6 * 4 * 3 * 720 * 1280  # six frames, and as they are joined
+
+
 def test_it_grows_with_frames_and_steps() -> None:
     model = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
     small, large = (footprint(model, 4, (1, side, side), 4) for side in (64, 128))
@@ -58,11 +99,11 @@ def test_as_many_at_a_time_as_fit() -> None:
     model = build_model("persistence")
     assert at_once(model, 16, 4, (1, 32, 32), 4) == 16  # so small that nobody looks
     assert at_once(model, 5, 4, (3, 2000, 2000), 4) == 1
-    window, clip = Window(4, 4), (8, 3, 480, 640)
+    window, clip = Window(8, 8), (16, 3, 480, 640)
     some = [clips_at_once([model], window, clip, 16, budget=gib) for gib in (1, 2, 1000)]
     assert some == sorted(some)
     assert 1 <= some[0] < some[1] < some[2] == 16
-    with pytest.raises(OverBudgetError, match=r"scoring one clip of 8 frames of 3x480x640.*--past"):
+    with pytest.raises(OverBudgetError, match=r"scoring one clip of 16 frames of 3x480.*--past"):
         clips_at_once([model], window, clip, 16, budget=0.3)
 
 

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -1011,12 +1012,13 @@ def _train_each(options: BenchOptions) -> None:
     """
     from foreframe.forecasting.tasks import run_tasks, workers_of
     from foreframe.models import PRESETS
-    from foreframe.training.equal import is_done, limits_of
+    from foreframe.training.equal import VALIDATED, is_done, limits_of, warn_of_unequal
 
     todo = {}
     for recipe in options.to_train:
         folder = Path(os.path.abspath(options.output)) / "runs" / Path(recipe).stem
-        given = {**options.of_data, **options.window, "device": options.device, **options.training}
+        given = {**options.of_data, **options.window, "device": options.device}
+        given |= {"validation_clips": VALIDATED, **options.training}
         config = None if recipe in PRESETS and recipe not in recipes() else recipe
         given |= {"model": recipe} if config is None else {}
         limits = limits_of(options.for_each, options_from(*given_options(config, given)))
@@ -1029,9 +1031,12 @@ def _train_each(options: BenchOptions) -> None:
     if todo:
         with workers_of(options) as workers:
             run_tasks(_train_task, todo, workers, lambda *_: None)
+        if options.minutes:
+            warn_of_unequal([marker.parent for marker in todo])
 
 
 def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
+    from foreframe.forecasting.tasks import leave
     from foreframe.training.notices import listening, say
 
     recipe, given = item
@@ -1039,4 +1044,6 @@ def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
         say(f"training {marker.parent.name}, in {marker.parent}")
     begun = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
     where = {"resume" if begun else "run": str(marker.parent)}
+    began, worked = time.monotonic(), time.process_time()
     fit(None if begun else recipe, **given | where)
+    leave(marker, (time.process_time() - worked) / (time.monotonic() - began))

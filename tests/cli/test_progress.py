@@ -1,5 +1,6 @@
 """Long commands say how far they are, on standard error alone."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,19 @@ def test_where_no_terminal_is_nothing_is_shown(run: str, capsys) -> None:
     rolling = ["predict", run, "film.npy", "-o", "out.npy", "--steps", "2", "--every", "10"]
     assert main(rolling) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_has_a_line_after_the_first_clip_and_then_every_minute(capsys, monkeypatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with progress("clips") as tell:
+        for done in range(1, 9):
+            now += 40
+            tell(done, 8)
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.splitlines() == [
+        "1 of 8 clips: about 5 more minutes",
+        "3 of 8 clips: about 3 more minutes",
+        "5 of 8 clips: about 2 more minutes",
+    ]

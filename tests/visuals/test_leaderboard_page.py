@@ -173,17 +173,14 @@ addEventListener("load", () => {
 </body>"""
 
 
-@pytest.mark.full
-def test_a_browser_sorts_and_draws_it(board: dict[str, Any], tmp_path: Path) -> None:
-    """On a phone's width: rows in the order of ranks, and as columns are clicked; lines that the
-    legend hides; no scrolling sideways, no error.
-    """
+def in_a_browser(page: str, width: int, tmp_path: Path) -> Any:
+    """What the page's probe saw in a window of that width, in pixels."""
     browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
     if browser is None:
         pytest.skip("needs Chromium")
-    page = html.escape(page_html(board).replace("</body>", PROBE))
-    file = tmp_path / "phone.html"  # the windows of browsers are wider
-    file.write_text(f'<iframe width="390" height="800" srcdoc="{page}"></iframe>', encoding="utf-8")
+    file = tmp_path / "page.html"  # the windows of browsers are wider than phones
+    frame = f'<iframe width="{width}" height="800" srcdoc="{html.escape(page)}"></iframe>'
+    file.write_text(frame, encoding="utf-8")
     how = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
     how += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     run = subprocess.run(
@@ -191,7 +188,41 @@ def test_a_browser_sorts_and_draws_it(board: dict[str, Any], tmp_path: Path) -> 
     )
     assert "CONSOLE" not in run.stderr, run.stderr
     (text,) = re.findall("<body>(.*)</body>", run.stdout)
-    seen = json.loads(html.unescape(text))
+    return json.loads(html.unescape(text))
+
+
+SCROLLS = """
+<script>
+addEventListener("load", () => {
+  const table = document.querySelector(".scroll");
+  const seen = [table.querySelectorAll("thead th[scope=col]").length,
+    table.scrollWidth - table.clientWidth];
+  parent.document.body.textContent = JSON.stringify(seen);
+});
+</script>
+</body>"""
+
+
+@pytest.mark.slow
+def test_a_small_laptop_shows_every_column(board: dict[str, Any], tmp_path: Path) -> None:
+    scores = [{**board["scores"][0], "key": key, "name": key.upper()} for key in ("mae", "psnr")]
+    rows = [
+        {**row, "scores": row["scores"] | dict.fromkeys(("mae", "psnr"), row["scores"]["mse"])}
+        for row in board["rows"]
+    ]
+    wide = {**board, "scores": [*board["scores"], *scores], "rows": rows}
+    page = page_html(wide).replace("</body>", SCROLLS)
+    columns, beyond = in_a_browser(page, 1351, tmp_path)  # 1366 with a bar to scroll by
+    assert columns == 16
+    assert beyond <= 0
+
+
+@pytest.mark.full
+def test_a_browser_sorts_and_draws_it(board: dict[str, Any], tmp_path: Path) -> None:
+    """On a phone's width: rows in the order of ranks, and as columns are clicked; lines that the
+    legend hides; no scrolling sideways, no error.
+    """
+    seen = in_a_browser(page_html(board).replace("</body>", PROBE), 390, tmp_path)
     assert seen["first"][:5] == ["tau_small", "simvp_small", "predrnn", NASTY, LONG]
     assert seen["first"][-2:] == ["persistence", "cycle"]
     assert seen["clicked"] == [

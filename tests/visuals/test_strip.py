@@ -98,6 +98,15 @@ def test_a_long_strip_goes_on_in_further_rows_that_say_what_they_hold(said) -> N
     assert max(strip(wide, wide).shape[1], several.shape[1]) <= 1600
 
 
+def test_a_strip_of_many_large_frames_shows_some_spread_over_the_horizon(said) -> None:
+    large = np.random.default_rng(0).random((4, 10, 1, 180, 320))
+    picture = strip_of_members(large[0], large, large[0])
+    assert max(picture.shape[:2]) <= 1600
+    leads = [text for text in said if not text.strip("+-0123456789")]
+    assert leads == ["0", "+1", "+4", "+7", "+10"]
+    assert "past,\ntruth\n4 of 10 shown" in said
+
+
 @pytest.mark.parametrize("with_truth", [False, True])
 def test_members_lie_below_each_other(with_truth: bool, said) -> None:
     members = np.random.default_rng(0).random((8, 2, 1, 16, 16)) + 270

@@ -1,20 +1,43 @@
-"""Progress of long commands: a bar on standard error, if that is a terminal, since standard output
-is for results.
+"""Progress of long commands, on standard error, since standard output is for results: a bar on a
+terminal; elsewhere, as in a log, a line now and then of what takes minutes.
 """
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Tell = Callable[[int, int], None]
+
+LONG, EVERY = 60, 60  # seconds that are left, so that it is said; from line to line
+
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with the number done and the total. Shows nothing unless standard
-    error is a terminal.
-    """
+def progress(what: str) -> Iterator[Tell]:
+    """Yield a function to call with the number done and the total."""
     from rich import progress as rich
     from rich.console import Console
 
     console = Console(stderr=True)
-    with rich.Progress(console=console, transient=True, disable=not console.is_interactive) as bar:
+    if not console.is_interactive:
+        yield _lines(what)
+        return
+    with rich.Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(what: str) -> Tell:
+    """The first line says after the first clip how long all will take."""
+    began, said = time.monotonic(), -float(EVERY)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said
+        spent = time.monotonic() - began
+        left = spent / max(1, done) * (total - done)
+        if done and left >= LONG and spent - said >= EVERY:
+            said = spent
+            line = f"{done} of {total} {what}: about {left / 60:.0f} more minutes"
+            print(line, file=sys.stderr, flush=True)
+
+    return tell

@@ -269,6 +269,7 @@ class Scorer:
             yield self.mean[0], ensembles.score(parts, clips, self.precision).mean(dim=1)
         for row, match in self.matches.items():
             yield row, match_to(match, forecast, parts.last, guide)
+        del forecast, guide  # large frames fill the memory
         for row, network in self.networks.items():
             yield row, forecast_clips(network, parts)[0]
 

@@ -14,7 +14,8 @@ from foreframe.base.budget import GIB, check_budget
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data.datasets import clip_set
-from foreframe.evaluation.metrics.structural import STRETCH
+from foreframe.evaluation.metrics.scorecard import COPIES, STRETCH
+from foreframe.evaluation.metrics.structural import HELD
 from foreframe.evaluation.score_options import BUDGET
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.precision import EXACT, computing
@@ -56,8 +57,8 @@ def members_of(
     return future.unflatten(0, (-1, drawn.n))
 
 
-SCORED = 8  # copies of a forecast held by its scores at a time, beside those of SSIM
-OF_MEMBERS = 9  # the same for each member of an ensemble
+KEPT = 3  # forecasts while one is scored: it, and what others are matched to
+OF_MEMBERS = 9  # copies of each member held by the scores of an ensemble
 
 
 def clips_at_once(
@@ -73,7 +74,7 @@ def clips_at_once(
     `batch_size`.
 
     Args:
-        networks: the networks to score in turn; the first one's forecast is kept.
+        networks: the networks to score in turn.
         window: past and future frames.
         clip: (T,C,H,W), with `inputs` input channels.
         members: members of each clip to score as an ensemble.
@@ -83,24 +84,25 @@ def clips_at_once(
         OverBudgetError: a single clip takes more than the budget.
     """
     _, c, h, w = clip
-    frames, targets = 4 * window.length * c * h * w, 4 * window.future * (c - inputs) * h * w
-    # The first forecast and its guide's are kept while others are scored.
-    scores = frames + (2 + SCORED + members * OF_MEMBERS) * targets
-    most = frames + 2 * targets + bound(window.past, (c, h, w), window.future)
+    frames, target = 4 * window.length * c * h * w, 4 * (c - inputs) * h * w
+    targets = (KEPT + members * OF_MEMBERS) * window.future * target
+    # What scores hold of some lead times, and SSIM of some images: two, where they are large.
+    held = max(STRETCH, 2 * COPIES * target) + max(STRETCH, 8 * HELD * h * w)
+    most = frames + bound(window.past, (c, h, w), window.future)
     if FIXED + batch_size * most > budget * GIB:
-        first, *others = (
+        most = frames - FIXED
+        most += max(
             footprint(n, window.past, (c if n.inputs else c - inputs, h, w), window.future)
             for n in networks
         )
-        most = frames + max(first, *(2 * targets + need for need in others), 0) - FIXED
     check_budget(
-        FIXED + max(most, STRETCH + scores),
+        FIXED + max(most, held + frames + targets),
         budget,
         f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
         "score fewer --members, smaller frames (--reading.size) or fewer (--past, --future)",
     )
     room = budget * GIB - FIXED
-    return min(batch_size, int(room / most), int((room - STRETCH) / scores))
+    return min(batch_size, int(room / most), int((room - held) / (frames + targets)))
 
 
 def fewer_within(

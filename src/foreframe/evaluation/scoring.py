@@ -49,6 +49,7 @@ class Scoring:
         """Score a batch: pairs of a forecaster's name and forecast, computed in turn."""
         for name, forecast in forecasts:
             self.cards[name].update(forecast, truth)
+            del forecast  # before the next one is made: large frames fill the memory
 
     @property
     def clips(self) -> int:

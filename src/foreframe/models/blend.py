@@ -32,7 +32,7 @@ from foreframe.models.packed import PackedConv2d
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 
 REACH = 3.0  # sigma at which blurs are cut off
-BYTES = 2**28  # of a clip's levels that are mixed at a time
+BYTES = 2**28  # of a clip's levels at a time
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
 
 
@@ -129,14 +129,18 @@ class Guides(Model):
         """
         n, recent = self.hindcast, state["recent"].float()
         seen = (state["seen"] - 1).clamp(0, n).long()  # of a stranger's state, too
-        ahead = [max(1, round(lead * n)) for lead in HINDCAST_LEADS]
-        leads = torch.minimum(seen[:, None], torch.tensor(ahead, device=seen.device)).clamp(min=1)
+        some = [max(1, round(lead * n)) for lead in HINDCAST_LEADS]
+        leads = torch.minimum(seen[:, None], torch.tensor(some, device=seen.device)).clamp(min=1)
         errors = []
         with exactly(recent):
-            truth = at(recent, leads - 1 + (n - seen[:, None]).clamp(max=n - 1))
             early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early_"))
-            for frames, _ in self.forecasts(early, n):
-                error = (at(frames.float(), leads - 1) - truth).square().mean(dim=2)
+            for k, guide in enumerate(self.each):
+                own, squares = part_of(early, f"{k}_"), []
+                for ahead in range(n):  # one by one, as large frames fill the memory
+                    frame, own = guide.step(own, last=ahead == n - 1)
+                    truth = at(recent, (n - seen[:, None] + ahead).clamp(max=n - 1))
+                    squares.append((frame.float() - truth).square().mean(dim=2))
+                error = at(torch.cat(squares, dim=1), leads - 1)
                 error = (blurred(error, 1.5) + 1e-5).log() / 3 + 2.5
                 errors.append(error.where((seen > 0).view(-1, 1, 1, 1), 0))
         return torch.cat(errors, dim=1)
@@ -263,6 +267,11 @@ class Blend(Head):
             seen = torch.cat([V / self.factor(evidence.shape[-2:]), errors], dim=2)
         return begun | {"evidence": seen[:, 0]}
 
+    def steps_at_once(self, frame: Float[Tensor, "b c h w"]) -> int:
+        """Lead times to forecast at a time: of large frames few, as the levels of each are held."""
+        levels = len(self.guide.each) + len(self.blurs)
+        return max(1, BYTES // (levels * frame[:1].nbytes))
+
     def levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
         """All levels of the next steps: the guides' frames, and blurs of the first's. What the
         decoder is fed at each step: the guides' frames and the evidence for each, as small as the
@@ -338,19 +347,13 @@ class Blend(Head):
         noise: MemberNoise | None = None,
         sums: Sums | None = None,
     ) -> tuple[Frames, Sums | None]:
-        """Of large frames a few steps at a time, as many maps of their size are held. `sums` are
-        the uncertainties of a member's motion and growth.
-        """
+        """`sums` are the uncertainties of a member's motion and growth."""
         inputs = [self.numbers(raised, frames), frames]
         if noise is not None:
             assert sums is not None
             terms, sums = self.member_terms(maps, noise, frames, sums)
             inputs.append(terms)
-        if frames.shape[1] == 1:
-            return self.blended(*inputs), sums
-        n = max(1, BYTES // frames[:1, 0].nbytes)
-        steps = zip(*(each.split(n, dim=1) for each in inputs), strict=True)
-        return torch.cat([self.blended(*each) for each in steps], dim=1), sums
+        return self.blended(*inputs), sums
 
     def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
         """Levels mixed as the numbers say, and as the terms of a member do."""

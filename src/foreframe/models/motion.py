@@ -135,8 +135,10 @@ def _corrected(
     # The mean of both frames' gradients: exact to the second order, where both are aligned.
     x, y = ((a + b) * (lag / 2) for a, b in zip(gradient(last), gradient(carried), strict=True))
     weight = real / (1 + (r / scale).square())
-    terms = [(weight * term).sum(dim=1) for term in (x * x, x * y, y * y, x * r, y * r)]
-    xx, xy, yy, xr, yr = blurred(torch.stack(terms, dim=1), WINDOW).split(1, dim=1)
+    pairs_of = (x, x), (x, y), (y, y), (x, r), (y, r)
+    terms = torch.stack([(weight * (a * b)).sum(dim=1) for a, b in pairs_of], dim=1)
+    del carried, r, x, y, weight, pairs_of  # large frames fill the memory
+    xx, xy, yy, xr, yr = blurred(terms, WINDOW).split(1, dim=1)
     xx, yy = xx + 1e-4, yy + 1e-4  # where there is no contrast, the coarser level's motion stays
     determinant = xx * yy - xy * xy
     step = torch.cat([xy * yr - yy * xr, xy * xr - xx * yr], dim=1) / determinant

@@ -454,7 +454,13 @@ class EncoderDecoder(Recurrent):
         return own | {"levels": levels, "fed": fed}
 
     def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
-        return self.advance(self._begun(state | self.outside(state, steps)), steps, last=True)
+        begun, n, parts = self._begun(state | self.outside(state, steps)), steps, []
+        if isinstance(self.output, Blend):
+            n = self.output.steps_at_once(state["frame"])
+        for k in range(0, steps, n):
+            frames, begun = self.advance(begun, min(n, steps - k), last=k + n >= steps)
+            parts.append(frames)
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], begun
 
     def decode_with_guide(
         self, state: State, steps: int

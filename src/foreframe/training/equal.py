@@ -1,11 +1,12 @@
 """Several trainings with an equal budget each, to compare what comes out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foreframe.base.notes import warn
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.training.notices import listening
 from foreframe.training.options import Options
@@ -13,6 +14,8 @@ from foreframe.training.planning import plan
 from foreframe.training.recipes import options_from
 
 EPOCHS = 100_000  # the budget ends a training
+VALIDATED = 100  # clips, which choose the best weights of each alike
+FEW, UNEQUAL = 200, 1.5  # steps that rank nothing; a ratio of the cores that trainings had
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
@@ -70,6 +73,23 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
             "another --output, or remove it"
         )
     return all(had[name] >= limit for name, limit in wanted.items())
+
+
+def warn_of_unequal(runs: Sequence[Path]) -> None:
+    """Warn where trainings of equal minutes say little of their networks: they had few steps, or
+    unequal shares of a busy processor, which the marker "trained" of each has.
+    """
+    steps = {run.name: (history_of(run) or {}).get("steps", 0) for run in runs}
+    if min(steps.values()) < FEW:
+        had = ", ".join(f"{name} {n}" for name, n in steps.items())
+        warn(f"so few steps rank no networks ({had}): give more minutes")
+    cores = {run.name: float((run / "trained").read_text()) for run in runs}
+    if max(cores.values()) > UNEQUAL * min(cores.values()):
+        had = ", ".join(f"{name} {n:.2g}" for name, n in cores.items())
+        warn(
+            f"of equal minutes these trainings had unequal shares of the processor ({had} cores): "
+            "train where nothing else runs, or give each --steps or --clips_seen"
+        )
 
 
 def _words(budget: Mapping[str, float] | None) -> str:

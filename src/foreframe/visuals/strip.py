@@ -9,7 +9,7 @@ import numpy as np
 from foreframe.base.wording import plural
 from foreframe.clips.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, ORANGE, Colour, Paint, round_up, text_width
-from foreframe.visuals.grid import WIDEST, Cell, fit, grid, letters_of
+from foreframe.visuals.grid import SCALE, WIDEST, Cell, fit, grid, letters_of
 
 # The longer side of frames: small ones are enlarged to about the first number of pixels, large
 # ones shrunk to the second.
@@ -94,13 +94,30 @@ def _below_each_other(
     rows = [[*(seen if k < with_past else [None] * p), *row] for k, row in enumerate(ahead)]
     if truth is not None:
         rows.insert(0, [*seen, *_cells(truth, paint, GREY, "truth")])
-    size = letters_of(width := seen[0].pixels.shape[1])
-    captions = []
+    height, width, _ = seen[0].pixels.shape
+    room = (WIDEST - 2 * SCALE) // (width + 8) * max(1, WIDEST // (len(rows) * height))
+    places = _spread(p, len(ahead[0]), room)
+    size, captions = letters_of(width), []
     for t, text in enumerate(times or _leads(p, len(ahead[0]))):
         if text_width(text, size) > width:  # a word a line; a unit or a month stays with its number
             text = re.sub(r" +(?![^\W\d])", "\n", text)
         captions.append((text, ORANGE if t >= p else INK))
-    return grid(rows, captions, paint, ahead=p)
+    if len(places) < len(captions):
+        said = f"\n{sum(k >= p for k in places)} of {len(ahead[0])} shown"
+        rows[0][p:] = [cell and cell._replace(word=cell.word + said) for cell in rows[0][p:]]
+    shown = [[row[place] for place in places] for row in rows]
+    return grid(shown, [captions[k] for k in places], paint, ahead=sum(k < p for k in places))
+
+
+def _spread(past: int, steps: int, room: int) -> list[int]:
+    """The frames to show where not all have room: the last seen, and lead times evenly spread to
+    the last.
+    """
+    if past + steps <= room:
+        return list(range(past + steps))
+    seen = min(past, max(1, room // 4))
+    leads = np.linspace(past, past + steps - 1, min(steps, max(2, room - seen)))
+    return [*range(past - seen, past), *leads.round().astype(int).tolist()]
 
 
 def _leads(past: int, steps: int) -> list[str]:

@@ -248,7 +248,7 @@ class EnsembleScorecard(Scorecard):
             )
         numbers = range(self.clips, self.clips + len(Y)) if clips is None else clips
         keys = further(self._key, torch.tensor(list(numbers), dtype=torch.int64))
-        self._add(Members(X, Y, self._to_units, keys))
+        self._add(self._sums_of(Members(X, Y, self._to_units, keys)))
 
     def summary(self) -> dict[str, Any]:
         """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),

@@ -5,10 +5,13 @@ from functools import cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.processes import gathered
 from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
+
+STRETCH, COPIES = 2**28, 8  # bytes of lead times that are scored at a time; their copies meanwhile
 
 
 class Score:
@@ -72,12 +75,18 @@ class Scorecard:
                 f"forecast and truth must both be (B,{self.steps},C,H,W), not {tuple(P.shape)} and "
                 f"{tuple(Y.shape)}"
             )
-        self._add(Pair(P, Y, self._to_units))
+        # Of large frames a few lead times at a time; never one, whose sums torch adds up otherwise.
+        some = max(1, self.steps // max(2, STRETCH // (COPIES * P[:, :1].nbytes)))
+        stretches = zip(P.tensor_split(some, dim=1), Y.tensor_split(some, dim=1), strict=True)
+        self._add(torch.cat([self._sums_of(Pair(*of, self._to_units)) for of in stretches], dim=2))
 
-    def _add(self, pair: Pair) -> None:
-        rows = torch.stack([pair.of(row) for row in self._rows]).masked_fill(pair.lost, torch.nan)
+    def _sums_of(self, pair: Pair) -> Float[Tensor, "sums b t"]:
+        sums = torch.stack([pair.of(row) for row in self._rows])
+        return sums.masked_fill(pair.lost, torch.nan)
+
+    def _add(self, rows: Float[Tensor, "sums b t"]) -> None:
         rows = rows.cpu().double()  # on the CPU: not every device has float64
-        self.sums[0] += len(pair.Y)
+        self.sums[0] += rows.shape[1]
         self.sums[1:] += rows.sum(dim=1)
         self._by_clip.append(rows.sum(dim=2))
 

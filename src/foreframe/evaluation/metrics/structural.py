@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -32,7 +31,9 @@ def structural_similarity(P: Frames, Y: Frames, data_range: float = 1.0) -> PerF
 
 def frames_with_windows(pair: Pair) -> PerFrame:
     """1 for a frame with a window without missing values, 0 for others."""
-    return pair.whole(WINDOW).flatten(2).any(dim=2).float()
+    whole = pair.whole(WINDOW)
+    whole = whole if pair.gaps else whole[..., :1, :1]  # all are alike
+    return whole.flatten(2).any(dim=2).float()
 
 
 @cache
@@ -78,7 +79,7 @@ def _means(
     data_ranges: Sequence[float],
 ) -> list[Float[Tensor, " n"]]:
     """The mean SSIM over windows of each image; NaN without a valid window."""
-    pooled = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], dim=1), WINDOW, stride=1)
+    pooled = _means_of_windows(torch.cat([x, y, x * x, y * y, x * y], dim=1))
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = pooled.unbind(dim=1)
     sample = WINDOW**2 / (WINDOW**2 - 1)
     var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
@@ -93,3 +94,16 @@ def _means(
         else:
             means.append(ssim.where(whole, 0).sum(dim=(1, 2)) / whole.sum(dim=(1, 2)))
     return means
+
+
+def _means_of_windows(maps: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k rows columns"]:
+    """The mean of each window: rows, then columns, which is 14 additions where `avg_pool2d` has 49,
+    and a tenth of its time.
+    """
+    for axis in (2, 3):
+        count = maps.shape[axis] - WINDOW + 1
+        total = maps.narrow(axis, 0, count).clone()
+        for k in range(1, WINDOW):
+            total += maps.narrow(axis, k, count)
+        maps = total
+    return maps / WINDOW**2
