@@ -80,9 +80,15 @@ def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
     return [*_assumed(forecaster, clip), *_odd_values(forecaster, clip)]
 
 
+def knows_other_digits(forecaster: "Forecaster", clip: Clip) -> bool:
+    """Whether the model knows nothing but digits that move, in frames of another size."""
+    trained = forecaster.trained
+    return trained.data == DIGITS and trained.frame not in (None, clip.frames.shape[-2:])
+
+
 def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     trained, (h, w) = forecaster.trained, clip.frames.shape[-2:]
-    if trained.data == DIGITS and trained.frame not in (None, (h, w)):
+    if knows_other_digits(forecaster, clip):
         yield f"frames of {h}x{w}, but the model knows only digits that move: scenes knows films"
     if clip.name.startswith(IN_MEMORY) and not any(clip.dims):
         return  # an array, which cannot say: it is in the data's units by contract

@@ -44,7 +44,7 @@ from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import stamp
-from foreframe.forecasting.recordings import check_channels, doubts
+from foreframe.forecasting.recordings import check_channels, knows_other_digits
 from foreframe.serve.confinement import confine
 from foreframe.serve.fields import OPTIONS, TYPES, WORDS
 from foreframe.serve.problems import UNEXPECTED, Problem
@@ -190,8 +190,8 @@ def _answer(
 
 
 def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
-    """The first model that takes such a recording, by channels, units and doubts; else the first
-    of all, which then says why it does not.
+    """The first model that takes such a recording, by channels and units; else the first of all,
+    which then says why it does not.
     """
     for name, pickled in models.items():
         forecaster: Remote = pickle.loads(pickled)
@@ -200,8 +200,8 @@ def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]
             clip = forecaster.recordings(path, **reading)[0]
             check_channels(forecaster, clip.frames.shape[1], path, clip.frames.dtype)
             check_units(clip.units, wanted, path.name)
-            of_kind = forecaster.free or bool(wanted) or not clip.units
-            if of_kind and not doubts(forecaster, clip):
+            of_kind = forecaster.free or wanted or not clip.units
+            if of_kind and not knows_other_digits(forecaster, clip):
                 return name
     return next(iter(models))
 
