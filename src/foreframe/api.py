@@ -817,9 +817,9 @@ def open_scored(
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     elif isinstance(dataset, ClipSet):
+        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
             warn(f"{name}: {note}")
-        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
     row = model_name(model) if forecaster.free else "model"
     own = what is not None and (options.data is None or name == trained.data)
     # A new one: the caller's forecaster keeps its window.
