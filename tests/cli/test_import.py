@@ -88,7 +88,8 @@ def test_a_core_of_ones_own_trains_and_is_used(
 def test_models_within_models_and_saved_ones_say_so_too(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import_module("foreframe.base.extras").own("test", "own_parts")
+    sys.path.append(str(here))  # as commands do
+    import_module("own_parts")
     of = [{"next_frame": {"core": {"mine": {"hidden": [2]}}}}] * 2
     Forecaster(build_model("ensemble", {"of": of})).save("both")
     Forecaster(build_model("still")).save("still")
