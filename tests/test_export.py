@@ -46,7 +46,7 @@ def test_states_pair_by_their_sorted_names(name: str) -> None:
         assert not {*graph.inputs} & {*ENTERING} or graph.name == "step"
 
 
-@pytest.mark.parametrize("name", ["tutorial", "decoupled", "ensemble"])
+@pytest.mark.parametrize("name", ["tutorial", "decoupled"])
 def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
     """Else a graph has one input in place of two, and a check of values does not see it."""
     graph = graphs(Forecaster(built(name), Window(2, 2)), ExportOptions())[2]

@@ -21,8 +21,7 @@ from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.graphs import export_to, graphs
 from foreframe.forecasting.web_runtime import VERSION, web_runtime
-from foreframe.models import Model
-from foreframe.models.alternatives import Alternatives
+from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
 from foreframe.visuals import PAGE
 
@@ -62,7 +61,7 @@ def export_page(
             "this model takes OpenCV's optical flow, which no browser has: train with the guide "
             "dense_motion, which is exported"
         )
-    draws = model.draws and not isinstance(model, Alternatives)
+    draws = model.draws and not isinstance(model, Lagged)
     if options.members and not draws:
         raise ValueError("this model draws no members from noise: export its page without")
     if forecaster.match != NONE:
