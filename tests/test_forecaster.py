@@ -240,8 +240,8 @@ def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
         rows, columns = (_tiles(n, tile, tile // 4, stride) for n in (h, w))
         sizes = {(r.stop - r.start, c.stop - c.start) for r in rows for c in columns}
         assert {model.stride_in(size) for size in sizes} == {stride}
-    joined = build_model("ensemble", {"of": [{"guided": model.args}, {"persistence": {}}]})
-    assert joined.stride_in((300, 900)) == 24
+    dressed = build_model("dressed", {"of": {"guided": model.args}})
+    assert dressed.stride_in((300, 900)) == 24
     assert tile_layout(build_model("simvp_small"), 30, 100, 100) == (32, 4)
 
 

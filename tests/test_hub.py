@@ -115,7 +115,6 @@ def test_names_of_the_hub_are_names_of_forecasters(
     for words in (
         "predict hf://me/rain clip.npy -o future.npy",
         "evaluate hf://me/rain --data clip.npy --clips 2",
-        "ensemble hf://me/rain hf://me/rain@main -o joined",
         f"train --data clip.npy {train} {args} --weights hf://me/rain",
         "train --resume run --trainer.max_steps 2",  # whose weights are in its checkpoint
     ):

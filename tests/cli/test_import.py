@@ -88,14 +88,14 @@ def test_a_core_of_ones_own_trains_and_is_used(
 def test_models_within_models_and_saved_ones_say_so_too(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sys.path.append(str(here))
+    sys.path.append(str(here))  # as commands do
     import_module("own_parts")
-    of = [{"next_frame": {"core": {"mine": {"hidden": [2]}}}}] * 2
-    Forecaster(build_model("ensemble", {"of": of})).save("both")
+    of = {"next_frame": {"core": {"mine": {"hidden": [2]}}}}
+    Forecaster(build_model("dressed", {"of": of})).save("dressed")
     Forecaster(build_model("still")).save("still")
     forget()
-    with pytest.raises(ValueError, match=r"^both needs core 'mine', which is unknown here; if"):
-        Forecaster.load("both")
+    with pytest.raises(ValueError, match=r"^dressed needs core 'mine', which is unknown here; if"):
+        Forecaster.load("dressed")
     with pytest.raises(ValueError, match=r"^still needs model 'still', which is unknown here"):
         Forecaster.load("still")
     line = said(capsys, "train", "--model", "stil", "--import", "own_parts")

@@ -24,7 +24,6 @@ VERBS = {
     "serve": "answer forecasts over HTTP, with a page to try them",
     "export": "write the steps of a forecaster for ONNX, OpenVINO, torch.export or a web page",
     "convert": "make a forecaster of a checkpoint of a paper's own code",
-    "ensemble": "join several runs to one forecaster with members",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",
     "completion": "print a completion script for bash, zsh or fish",

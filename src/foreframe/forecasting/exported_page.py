@@ -21,8 +21,7 @@ from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.graphs import export_to, graphs
 from foreframe.forecasting.web_runtime import VERSION, web_runtime
-from foreframe.models import Model
-from foreframe.models.alternatives import Alternatives
+from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
 from foreframe.visuals import PAGE
 
@@ -62,7 +61,7 @@ def export_page(
             "this model takes OpenCV's optical flow, which no browser has: train with the guide "
             "dense_motion, which is exported"
         )
-    draws = model.draws and not isinstance(model, Alternatives)
+    draws = model.draws and not isinstance(model, Lagged)
     if options.members and not draws:
         raise ValueError("this model draws no members from noise: export its page without")
     if forecaster.match != NONE:
@@ -74,10 +73,11 @@ def export_page(
     (folder / "browser.js").rename(folder / "backend.js")
     shutil.copytree(runtime, folder / "runtime")
     (folder / "_headers").write_text(HEADERS, encoding="utf-8")
-    parity = _graphs(folder / "model", forecaster, plain, scores)
+    parity = export_to(folder / "model", forecaster, plain, scores)
     if draws:
-        of_members = _graphs(folder / "members", forecaster, replace(plain, members=True), scores)
-        (folder / "members" / "encode.onnx").unlink()
+        drawn = folder / "members"
+        of_members = export_to(drawn, forecaster, replace(plain, members=True), scores)
+        (drawn / "encode.onnx").unlink()
         parity |= {f"members {part}": apart for part, apart in of_members.items()}
     scaling = forecaster.scaling
     about = {
@@ -87,15 +87,6 @@ def export_page(
         "runtime": f"onnxruntime-web {VERSION}",
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return parity
-
-
-def _graphs(
-    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str
-) -> dict[str, float]:
-    folder.mkdir()
-    parity = export_to(folder, forecaster, options, scores)
-    shutil.rmtree(folder / "triton")
     return parity
 
 

@@ -35,7 +35,7 @@ from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.tiles import LONG, forecast_in_tiles, tile_size
 from foreframe.forecasting.trained import Trained
-from foreframe.models import EnsembleRequest, Model, ModelEnsemble, model_name
+from foreframe.models import EnsembleRequest, Model, model_name
 from foreframe.models.footprint import at_once, bound, footprint
 
 Frames = TypeVar("Frames", Clip, Tensor, np.ndarray)
@@ -163,15 +163,11 @@ class Forecaster:
         """
         options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
         self.check_match(options.match)
-        members = options.members or 0
-        if members and not self.model.draws:
+        if options.members and not self.model.draws:
             raise ValueError(
                 "this model has one future, and draws no members: train a flow of it, by --config "
                 "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse"
             )
-        if isinstance(self.model, ModelEnsemble) and members > len(self.model.each):
-            n = len(self.model.each)
-            raise ValueError(f"this forecaster joins {n} runs, its members: {n} at most")
         return options
 
     def ensemble_request(self, options: ForecastOptions) -> EnsembleRequest | None:
@@ -562,28 +558,3 @@ class Forecaster:
         name = f"{HUB}{repository}@{revision}"
         with TemporaryDirectory() as folder:
             return upload(self.save(folder, half), name, commit_message, private)
-
-
-def joined(forecasters: Sequence[Forecaster], names: Sequence[str]) -> Forecaster:
-    """Join forecasters to an ensemble: its members are their forecasts, its forecast the mean.
-
-    Args:
-        forecasters: at least one; window and training data are taken from the first.
-        names: their names, for messages and the model card.
-
-    Raises:
-        ValueError: channels or scaling differ from those of the first.
-    """
-    first = forecasters[0]
-    for name, other in zip(names, forecasters, strict=True):
-        if other.scaling.config() != first.scaling.config():
-            raise ValueError(
-                f"the values of an ensemble are on one scale, but {name} scales them otherwise "
-                f"than {names[0]}; train both with the same --scaling"
-            )
-    model = ModelEnsemble([{model_name(each.model): each.model.args} for each in forecasters])
-    for network, forecaster in zip(model.each, forecasters, strict=True):
-        network.load_state_dict(forecaster.model.state_dict())
-    trained = replace(first.trained, preset="", seed=None)  # these differ
-    about = {"title": f"Ensemble of {len(names)} forecasters", "members": list(names)}
-    return Forecaster(model.eval(), first.window, first.scaling, trained, about)

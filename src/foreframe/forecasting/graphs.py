@@ -38,8 +38,6 @@ LONGEST = 4096  # pixels of a side
 # frames that a graph takes, and those that it makes.
 LAST, TAKEN, MADE = "/last", "/taken", "/made"
 ENTERING = ("known", "noise")  # inputs of a step that are no state
-CLIPS = 16  # at once in Triton, at most
-TYPES = {1: "TYPE_FP32", 7: "TYPE_INT64", 9: "TYPE_BOOL"}  # of ONNX's numbers, in Triton
 FEW = 64  # numbers, which are stored as they are
 
 Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
@@ -49,7 +47,7 @@ Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 def export_to(
     folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
 ) -> dict[str, float]:
-    """Write the graphs of a forecaster to a folder that is there, with a card, an example that runs
+    """Write the graphs of a forecaster to a folder, new or empty, with a card, an example that runs
     them without foreframe, and parity.json: the largest differences of each graph, and of a
     forecast by all of them ("chain"), from the model at sizes other than those of the export, as a
     share of the values' range. Returns these.
@@ -67,6 +65,7 @@ def export_to(
             "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of "
             "begin, outside_00: give it, or train with the guide dense_motion, which is exported"
         )
+    folder.mkdir(exist_ok=True)
     runs = [WRITERS[options.format](graph, folder, options.half) for graph in parts]
     sizes = parts[0].other_sizes()
     parity = {
@@ -412,13 +411,10 @@ def _onnx(graph: Graph, folder: Path, half: bool) -> Runner:
     settings.optimized_model_filepath = str(path)
     settings.log_severity_level = 3  # errors alone
     runtime.InferenceSession(program.model_proto.SerializeToString(), settings)
-    model = onnx.load(path)
     if half:
+        model = onnx.load(path)
         _store_as_half(model.graph)
         onnx.save(model, path)
-    config = folder / "triton" / graph.name / "config.pbtxt"
-    config.parent.mkdir(parents=True)
-    config.write_text(_triton(model.graph), encoding="utf-8")
     session = runtime.InferenceSession(path)
 
     def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -443,21 +439,6 @@ def _store_as_half(graph: Any) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _triton(graph: Any) -> str:
-    """The config.pbtxt of an ONNX graph in a model repository of Triton. States are plain inputs
-    and outputs, as one part's go into another.
-    """
-    lines = ['backend: "onnxruntime"', f"max_batch_size: {CLIPS}", "dynamic_batching { }"]
-    for kind, tensors in (("input", graph.input), ("output", graph.output)):
-        for tensor in tensors:
-            of = tensor.type.tensor_type
-            dims = [axis.dim_value or -1 for axis in of.shape.dim][1:]  # without that of clips
-            shape = f"dims: {dims}" if dims else "dims: [1] reshape: { shape: [] }"
-            name = f'name: "{tensor.name}" data_type: {TYPES[of.elem_type]}'
-            lines.append(f"{kind} {{ {name} {shape} }}")
-    return "\n".join(lines) + "\n"
 
 
 def _openvino(graph: Graph, folder: Path, half: bool) -> Runner:

@@ -73,7 +73,6 @@ from foreframe.models.lagged import Lagged
 from foreframe.models.mau import MAU
 from foreframe.models.members_of import MembersOf
 from foreframe.models.mim import MIM
-from foreframe.models.model_ensemble import ModelEnsemble
 from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
 from foreframe.models.optical_flow import OpticalFlow
 from foreframe.models.originals import ORIGINALS
@@ -106,7 +105,6 @@ MODELS: dict[str, type[Model]] = {
     "swinlstm": SwinLSTM,
     **BASELINES,
     "lagged": Lagged,
-    "ensemble": ModelEnsemble,
     "flow": Flow,
     "dressed": Dressed,
 }
@@ -274,7 +272,7 @@ __all__ = [
     "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
     "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Dressed", "Earthformer",
     "EncoderDecoder", "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "MembersOf",
-    "Model", "ModelEnsemble", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
+    "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
     "RecurrentAtOnce", "SimVP", "State", "SwinLSTM", "baselines_here", "build_model",
     "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
     "with_known",

@@ -92,7 +92,7 @@ class Dressed(MembersOf):
         if "forecast" not in state:
             entering = with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
         if "key" in state:
-            count = self.lagged.count(part_of(state, "lagged/"))
+            count = state["lagged/seen"].long()
             lag = torch.arange(self.lagged.lags, device=count.device)
             leans = (lag == (state["member"] % count)[:, None]).float().view(-1, 1, len(lag), 1, 1)
             leans = leans * (count - 1).sqrt().view(-1, 1, 1, 1, 1)

@@ -4,15 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models.alternatives import Alternatives
 from foreframe.models.baselines import guide_of
-from foreframe.models.interface import State, chosen, counted, kept, part_of, with_prefix
+from foreframe.models.interface import (
+    Model,
+    State,
+    after,
+    chosen,
+    counted,
+    first_of,
+    kept,
+    part_of,
+    with_prefix,
+)
 
 
-class Lagged(Alternatives):
+class Lagged(Model):
     """Forecasts of a baseline that begin 0, 1, 2, ... frames ago, as members (Hoffman & Kalnay
     1983): the older a forecast, the larger its error, and so the spread.
 
@@ -27,12 +36,14 @@ class Lagged(Alternatives):
         ValueError: an unknown baseline, arguments that it does not take, lags below 1 or above 100.
     """
 
+    draws = True
+
     def __init__(self, of: str | Mapping[str, Any] = "dense_motion", lags: int = 5) -> None:
         super().__init__()
         if not 1 <= lags <= 100:  # frames that a state keeps
             raise ValueError(f"a lagged ensemble has 1 to 100 lags, not {lags}")
         self.baseline, self.lags, self.channels = guide_of(of), lags, None
-        self.each, self.sized = [self.baseline] * lags, self.baseline.sized
+        self.sized = self.baseline.sized
         self.args = {"of": of if isinstance(of, str) else dict(of), "lags": lags}
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
@@ -50,10 +61,53 @@ class Lagged(Alternatives):
             "seen": counted(past, state, "seen", n),
         } | with_prefix("old_", old)
 
-    def count(self, state: State) -> Int[Tensor, " b"]:
-        return state["seen"].long()
+    def shared(self, state: State, steps: int) -> State:
+        """With all forecasts."""
+        forecasts = [self.baseline.advance(own, steps, last=True)[0] for own in self._ready(state)]
+        return state | {"forecasts": torch.stack(forecasts, dim=2)}
 
-    def ready(self, state: State) -> list[State]:
+    def begin(self, state: State) -> State:
+        """Forecasts that are made already, or each ready to step; and the share of each."""
+        begun: State = {}
+        if "forecasts" in state:
+            begun["forecasts"] = state["forecasts"]
+        else:
+            for k, own in enumerate(self._ready(state)):
+                begun |= with_prefix(f"{k}/", own)
+        n = state["seen"].long()
+        number = torch.arange(self.lags, device=n.device)
+        if "member" in state:
+            shares = (number == (state["member"] % n)[:, None]).float()
+        else:
+            shares = (number < n[:, None]) / n[:, None]
+        return {"shares": shares} | begun
+
+    def step(
+        self, state: State, last: bool = False
+    ) -> tuple[Float[Tensor, "b horizon c h w"], State]:
+        each, stepped = self.each_next(state, self.horizon, last)
+        total = torch.zeros_like(each[0])
+        for frames, share in zip(each, state["shares"].unbind(dim=1), strict=True):
+            share = share.view(-1, 1, 1, 1, 1)
+            total = total + frames.where(share > 0, 0) * share  # a forecast may be missing (NaN)
+        return total.to(each[0].dtype), stepped
+
+    def each_next(
+        self, state: State, steps: int, last: bool = False
+    ) -> tuple[list[Float[Tensor, "b steps c h w"]], State]:
+        """The next frames of each forecast, and the state after them; arguments as of `advance`."""
+        stepped = dict(state)
+        if "forecasts" in state:
+            stepped["forecasts"] = after(state["forecasts"], steps)
+            return list(first_of(state["forecasts"], steps).unbind(dim=2)), stepped
+        each = []
+        for k in range(self.lags):
+            frames, own = self.baseline.advance(part_of(state, f"{k}/"), steps, last)
+            each.append(frames)
+            stepped |= with_prefix(f"{k}/", own)
+        return each, stepped
+
+    def _ready(self, state: State) -> list[State]:
         """The baseline k frames ago, run on to the next frame."""
         ready: list[State] = []
         own, n = part_of(state, "old_"), self.lags
