@@ -102,8 +102,8 @@ def _below_each_other(
         if text_width(text, size) > width:  # a word a line; a unit or a month stays with its number
             text = re.sub(r" +(?![^\W\d])", "\n", text)
         captions.append((text, ORANGE if t >= p else INK))
-    if len(places) < len(captions):
-        said = f"\n{sum(k >= p for k in places)} of {len(ahead[0])} shown"
+    if (leads := sum(k >= p for k in places)) < len(ahead[0]):
+        said = f"\n{leads} of {len(ahead[0])} shown"
         rows[0][p:] = [cell and cell._replace(word=cell.word + said) for cell in rows[0][p:]]
     shown = [[row[place] for place in places] for row in rows]
     return grid(shown, [captions[k] for k in places], paint, ahead=sum(k < p for k in places))
