@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from foreframe.base.files import atomic_folder, check_new, check_writable, exists, matching
-from foreframe.base.processes import place
+from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS, name_of
 from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
@@ -654,7 +654,7 @@ def evaluate(
     if data is not None:
         changes["data"] = data
     options = _options(options or EvaluateOptions(), changes)
-    scored, first = open_scored(what, options), place()[0] == 0
+    scored, first = open_scored(what, options), rank_and_size()[0] == 0
     if options.output is not None:
         check_writable(Path(options.output))
     if options.pasts is not None and first:

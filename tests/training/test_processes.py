@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from trainings import FLAGS, SMALL, groups, last, rows_of
 
 import foreframe
-from foreframe.base.processes import gathered, is_first_process, place
+from foreframe.base.processes import gathered, is_first_process, rank_and_size
 from foreframe.cli import main
 from foreframe.training.fit import train
 from foreframe.training.options import ModelOptions, RunOptions
@@ -75,7 +75,7 @@ def test_which_process_is_the_first(monkeypatch, names: dict[str, str], first: b
     for name, word in names.items():
         monkeypatch.setenv(name, word)
     assert is_first_process() == first
-    assert place() == (0, 1)  # tasks of SLURM may each score a run of their own
+    assert rank_and_size() == (0, 1)  # tasks of SLURM may each score a run of their own
     assert gathered("mine") == ["mine"]
 
 

@@ -24,7 +24,7 @@ def give_way() -> None:
         time.sleep(10)
 
 
-def place() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """The number of this process and how many there are, of those that torchrun started or that
     others have joined; (0, 1) of one alone. Those of SLURM, say, may each do a thing of their own.
     """
@@ -42,7 +42,7 @@ def joined() -> Iterator[None]:
     """Have the processes that torchrun started find each other, and part at the end."""
     import torch.distributed as dist
 
-    rank, size = place()
+    rank, size = rank_and_size()
     if size == 1 or dist.is_initialized():
         yield
         return

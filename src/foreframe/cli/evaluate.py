@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
 
     from foreframe.api import open_scored
     from foreframe.base.files import check_writable
-    from foreframe.base.processes import place
+    from foreframe.base.processes import rank_and_size
     from foreframe.visuals import figures
 
     scored = open_scored(run, options)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(options.output or beside)
     check_writable(folder)  # what hours have scored must have a place to go
     scored = replace(scored, options=replace(options, output=str(folder)))
-    if place()[0] > 0:
+    if rank_and_size()[0] > 0:
         scored.score()
         return
     if options.pasts is not None:

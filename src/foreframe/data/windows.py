@@ -552,7 +552,7 @@ def _remove_old(folder: Path) -> None:
             if total > ON_DISK and used < time.time() - DAY:
                 total -= file.stat().st_size
                 file.unlink()
-                file.with_suffix(".broken").unlink()
+                file.with_suffix(".broken").unlink(missing_ok=True)
 
 
 def _check_disk(clip: Clip, folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.base.processes import gathered, joined, place
+from foreframe.base.processes import gathered, joined, rank_and_size
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.clips.data_options import GUIDE, NONE
@@ -93,7 +93,7 @@ def score_clips(
     options = options or ScoreOptions()
     scorer = Scorer(forecaster, dataset, options, forecasts, name)
     seconds = math.inf if options.seconds is None else options.seconds
-    rank, processes = place()
+    rank, processes = rank_and_size()
     fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
     clips = gathered(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
