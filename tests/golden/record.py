@@ -76,6 +76,8 @@ WAYS: dict[str, Way] = {
     "simvp_small": Way(gain=1),
     "simvp_v2_small": Way(gain=1),
     "tau_small": Way(gain=1),
+    "unet": Way((10, 14), gain=1),
+    "unet_small": Way(gain=1),
     "swinlstm_d": Way(),
     "swinlstm_b": Way(),
     "swinlstm_small": Way((20, 36), steps=2),  # two windows, of which one is cut off

@@ -19,6 +19,7 @@ WAYS = [
     "carried_colours",
     "at_once",
     "simvp_small",
+    "unet",
     "predformer_small",
     "earthformer_small",
 ]
@@ -64,7 +65,7 @@ def test_known_inputs_change_what_is_forecast_from_there_on(model: Model) -> Non
     assert all(torch.equal(state[name], value) for name, value in before.items())
     changed = (first - second).abs().amax(dim=(0, 2, 3, 4)) > 1e-9
     # All at once: the frames of a chunk see each other's inputs.
-    at_once = {"RecurrentAtOnce": 3, "SimVP": 2, "PredFormer": 3, "Earthformer": 3}.get(
+    at_once = {"RecurrentAtOnce": 3, "SimVP": 2, "PredFormer": 3, "Earthformer": 3, "UNet": 3}.get(
         type(model).__name__
     )
     until = 4 if at_once is None else 4 // at_once * at_once

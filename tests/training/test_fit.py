@@ -49,6 +49,7 @@ SETTINGS = {
     "members": MEMBERS,
     "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
     "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
+    "moving average": {"average": 0.9, "schedule": "wsd", "decay": 0.7, "warmup": 2},
 }
 
 
@@ -66,6 +67,23 @@ def stopped_and_resumed(folder: Path, first: int, **settings) -> None:
 
 def test_stop_and_resume_equals_never_stopping(tmp_path) -> None:
     stopped_and_resumed(tmp_path, 3)
+
+
+@pytest.mark.exact
+def test_stop_and_resume_with_a_moving_average(tmp_path) -> None:
+    """What it trains on, too; the average is what a forecaster opens, and what was validated."""
+    stopped_and_resumed(tmp_path, 4, **SETTINGS["moving average"])  # an epoch's end
+    run = tmp_path / "parts"
+    saved = last(run)
+    averaged, trained = saved["state_dict"], saved["current_model_state"]
+    assert saved["averaging_state"]["n_averaged"] == 7
+    assert not any(torch.equal(value, trained[name]) for name, value in averaged.items())
+    opened = Forecaster.load(run / "checkpoints" / "last.ckpt").model.state_dict()
+    for name, value in opened.items():
+        assert torch.equal(value, averaged[f"network.{name}"])
+    best = evaluate(run, split="validation", clips=5)["scores"]["model"]
+    validated = min(row["scores"]["openstl"]["mse"]["overall"] for row in rows_of(run))
+    assert best["openstl"]["mse"]["overall"] == pytest.approx(validated, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from foreframe import MovingMNIST, Window
 from foreframe.data.datasets import Stretches, clip_set
 from foreframe.models import build_model, preset
 from foreframe.training import LearningOptions
+from foreframe.training.averaging import MovingAverage
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 from foreframe.training.module import ForecastModule
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_shares
@@ -48,6 +50,36 @@ def test_cosine_equals_torchs_and_warms_up() -> None:
         1,
         1,
     ]
+
+
+def test_wsd_warms_up_stays_and_falls() -> None:
+    factors = [learning_rate("wsd", k / 10, k, warmup=2, decay=0.4) for k in range(11)]
+    assert factors == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+    assert learning_rate("wsd", 0.5, 9, decay=1) == 0.5  # the end of a training, as one of its own
+
+
+def test_a_moving_average_forgets_its_first_weights_soon() -> None:
+    weight = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(weight, **MovingAverage(0.5)._kwargs)
+    for value in (4.0, 0.0, 0.0, 8.0):
+        torch.nn.init.constant_(weight.weight, value)
+        average.update_parameters(weight)
+    first = 4.0 * 2 / 11 * 3 / 12  # (1 + n)/(10 + n), n = 1 and 2
+    assert average.module.weight.item() == pytest.approx(first * 4 / 13 + 8 * 9 / 13)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"average": 1.0}, r"average must lie in \[0, 1\), not 1.0"),
+        ({"average": -0.1}, r"average must lie in \[0, 1\), not -0.1"),
+        ({"decay": 1.5}, "decay is a share of the training, above 0 and at most 1"),
+        ({"decay": 0.0}, "decay is a share of the training, above 0 and at most 1"),
+    ],
+)
+def test_averages_and_decays_that_cannot_be(options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LearningOptions(**options)
 
 
 def test_the_balanced_loss_equals_its_formula() -> None:

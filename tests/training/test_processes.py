@@ -107,7 +107,8 @@ def test_processes_of_torchrun_score_twice_in_python(tmp_path) -> None:
         "clips = [torch.rand(6, 1, 8, 8) for _ in range(40)]\n"
         "for _ in range(2):\n"
         "    made = foreframe.evaluate('persistence', clips, past=3, future=3)\n"
-        "    print(f\"scored {made['clips']}\\n\", end='')\n"  # one write: two processes share a pipe
+        # In one write each: the processes share a pipe.
+        "    print(f\"scored {made['clips']}\\n\", end='')\n"
     )
     before = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

@@ -72,8 +72,10 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
 def same_to_the_bit(a: Path, b: Path) -> None:
     one, other = last(a), last(b)
     assert one["global_step"] == other["global_step"]
-    for name, value in one["state_dict"].items():
-        assert torch.equal(value, other["state_dict"][name]), name
+    for weights in ("state_dict", "current_model_state", "averaging_state"):
+        assert (weights in one) == (weights in other)
+        for name, value in one.get(weights, {}).items():
+            assert torch.equal(value, other[weights][name]), (weights, name)
     for key, moments in one["optimizer_states"][0]["state"].items():
         for name, value in moments.items():
             assert torch.equal(value, other["optimizer_states"][0]["state"][key][name]), (key, name)

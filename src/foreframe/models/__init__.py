@@ -41,6 +41,7 @@ from foreframe.models import (
     simvp,
     svg,
     swinlstm,
+    unet,
 )
 from foreframe.models.at_once import AtOnce
 from foreframe.models.baselines import (
@@ -90,12 +91,14 @@ from foreframe.models.recurrent import (
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
 from foreframe.models.swinlstm import SwinLSTM
+from foreframe.models.unet import UNet
 
 MODELS: dict[str, type[Model]] = {
     "encoder_decoder": EncoderDecoder,
     "next_frame": NextFrame,
     "at_once": RecurrentAtOnce,
     "simvp": SimVP,
+    "unet": UNet,
     "svg": SVG,
     "predformer": PredFormer,
     "earthformer": Earthformer,
@@ -123,6 +126,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     **predrnn.PRESETS,
     **predrnnpp.PRESETS,
     **simvp.PRESETS,
+    **unet.PRESETS,
     **mim.PRESETS,
     **svg.PRESETS,
     **swinlstm.PRESETS,

@@ -20,6 +20,7 @@ from foreframe.evaluation.networks import clips_at_once
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
+from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
@@ -181,12 +182,13 @@ def setup(
     # Checkpoints come last, to include the state of the other callbacks at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
+    average = [MovingAverage(learning.average)] if learning.average else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
     with quiet():  # Lightning's CSVLogger warns of what is in the folder
         trainer = build_trainer(
             machine,
             learning,
-            [scores, Watch(), waiting, *pictures, *bar, *callbacks, stops, checkpoints],
+            [scores, Watch(), waiting, *pictures, *bar, *average, *callbacks, stops, checkpoints],
             loggers_of(folder, loggers, start.step),
             # A resumed run has been validated before its first step.
             **processes | ({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),

@@ -139,7 +139,8 @@ class ForecastModule(L.LightningModule):
             self.learning.seed, self.global_rank, self.trainer.fit_loop.total_batch_idx, 0
         )
         done, options = self.done, self.learning
-        factor = learning_rate(options.schedule, done, self.global_step, options.warmup)
+        how = options.schedule, done, self.global_step, options.warmup, options.decay
+        factor = learning_rate(*how)
         for group in self.optimizers().param_groups:
             group["lr"] = options.learning_rate * factor
             if options.schedule == "onecycle":

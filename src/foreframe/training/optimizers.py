@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from foreframe.forecasting.precision import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
-MOMENTUM = 0.95
 # Coefficients of a Newton-Schulz step: so many bring singular values of 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 5
@@ -24,7 +23,8 @@ def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim
     """The optimizer of these options for all parameters of `network`."""
     betas = (options.beta_1, options.beta_2)
     if options.optimizer == "muon":
-        return Muon(network, options.learning_rate, betas, options.weight_decay)
+        how = options.learning_rate, betas, options.weight_decay, options.momentum
+        return Muon(network, *how)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     return kind(
         network.parameters(), options.learning_rate, betas, weight_decay=options.weight_decay
@@ -49,10 +49,16 @@ class Muon(torch.optim.Optimizer):
         lr: learning rate of both.
         betas: of Adam.
         weight_decay: decoupled; for weights only.
+        momentum: of Muon (Nesterov's).
     """
 
     def __init__(
-        self, network: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float = 0.0
+        self,
+        network: nn.Module,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
     ) -> None:
         parts = {
             module.weight: getattr(module, "groups", 1)
@@ -71,7 +77,8 @@ class Muon(torch.optim.Optimizer):
             "weight_decay": 0.0,
         }
         super().__init__(
-            [group for group in (weights, rest) if group["params"]], {"lr": lr, "betas": betas}
+            [group for group in (weights, rest) if group["params"]],
+            {"lr": lr, "betas": betas, "momentum": momentum},
         )
 
     @torch.no_grad()
@@ -93,8 +100,8 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
-            momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-            ahead = weight.grad.lerp(momentum, MOMENTUM)
+            momentum = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
+            ahead = weight.grad.lerp(momentum, group["momentum"])
             matrices = ahead.reshape(parts, weight.shape[0] // parts, -1)
             alike[matrices.shape].append((weight, matrices))
         for shape, stack in alike.items():
@@ -140,21 +147,28 @@ def orthogonal(matrices: Float[Tensor, "n o i"]) -> Float[Tensor, "n o i"]:
     return (X.mT if tall else X).to(matrices.dtype)
 
 
-def learning_rate(schedule: str, done: float, step: int, warmup: int = 0) -> float:
+def learning_rate(
+    schedule: str, done: float, step: int, warmup: int = 0, decay: float = 0.2
+) -> float:
     """The factor on the highest learning rate.
 
     Args:
-        schedule: "constant"; "cosine" (to 0); "onecycle" (Smith & Topin 2017, arXiv 1708.07120,
-            with torch's OneCycleLR numbers: up from 1/25 over the first 30 %, then down to
-            1/250,000, both as cosines).
+        schedule: "constant"; "cosine" (to 0); "wsd" (warm-up, stable, decay: constant, then by a
+            straight line to 0; Zhai et al. 2022, arXiv 2106.04560, appendix B, and Hu et al. 2024,
+            arXiv 2404.06395); "onecycle" (Smith & Topin 2017, arXiv 1708.07120, with torch's
+            OneCycleLR numbers: up from 1/25 over the first 30 %, then down to 1/250,000, both as
+            cosines).
         done: share of the training done, 0 to 1, by steps or by time.
         step: optimizer steps done, for the warm-up.
-        warmup: steps of a linear rise before constant and cosine.
+        warmup: steps of a linear rise before all but onecycle.
+        decay: share of the training, at its end, in which wsd falls.
     """
     done = min(max(done, 0.0), 1.0)
     if schedule == "onecycle":
         return _onecycle(done, 1 / 25, 1.0, 1 / 25 / 1e4)
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    if schedule == "wsd":
+        return rise * min(1.0, (1 - done) / decay)
     return rise * (_cosine(done, 1.0, 0.0) if schedule == "cosine" else 1.0)
 
 

@@ -64,9 +64,13 @@ class LearningOptions:
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
         beta_2: decay of Adam's variance
+        momentum: decay of Muon's mean
         weight_decay: of the optimizer
-        schedule: of the learning rate, over all steps (or minutes)
-        warmup: steps of linear rise before constant or cosine
+        schedule: of the learning rate, over all steps (or minutes); wsd is constant, then falls
+        warmup: steps of linear rise at the beginning; onecycle has its own
+        decay: of wsd, the share at the end in which the rate falls to 0
+        average: decay of an exponential moving average of the weights, e.g. .999, which is then
+            what is validated and kept; 0 is off
         clip: gradients are scaled down to this norm; 0 is off
         truncate: gradients reach back through at most so many frames of the past; 0 through all
         least_past: a step sees so many frames of the past or more, by chance; 0 always all
@@ -88,9 +92,12 @@ class LearningOptions:
     learning_rate: float = 1e-4
     beta_1: float = 0.9
     beta_2: float = 0.98
+    momentum: float = 0.95
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    schedule: Literal["constant", "cosine", "onecycle", "wsd"] = "constant"
     warmup: int = 0
+    decay: float = 0.2
+    average: float = 0.0
     clip: float = 1.0
     truncate: int = 0
     least_past: int = 0
@@ -117,7 +124,12 @@ class LearningOptions:
             raise ValueError("sampling reverse is a scheduled sampling: give it sampling_steps")
         for name in FROM_0:
             check_at_least(0, **{name: getattr(self, name)})
-        for name in ("beta_1", "beta_2"):
+        if not 0 < self.decay <= 1:
+            raise ValueError(
+                "decay is a share of the training, above 0 and at most 1 (all of it), not "
+                f"{self.decay}"
+            )
+        for name in ("beta_1", "beta_2", "momentum", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
 

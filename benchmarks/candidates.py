@@ -1,0 +1,91 @@
+"""Blocks that were tried in the place of those of `unet`; docs/reports/digits.md has what came.
+
+`training_rate.py` times them, and in this folder `foreframe train --import candidates --config unet
+--model chains` trains them.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foreframe.models import MODELS
+from foreframe.models.packed import PackedConv2d
+from foreframe.models.unet import UNet
+
+
+class Chain(nn.Module):
+    """x + a chain of convolutions of norm x, with SiLU after each but the last, and after a single
+    one: of these kernels, and widths as multiples of that of x.
+    """
+
+    def __init__(self, width: int, kernels: Sequence[int], widths: Sequence[int]) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        outs = [width * of for of in widths]
+        sizes = zip([width, *outs], outs, kernels, strict=False)
+        self.convs = nn.ModuleList(PackedConv2d(i, o, k, padding=k // 2) for i, o, k in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        for k, conv in enumerate(self.convs, 1):
+            y = conv(y, silu=k == 1 or k < len(self.convs))
+        return x + y
+
+
+class Chains(UNet):
+    """`unet` of one level, of such blocks.
+
+    Args:
+        kernels, multiples: of each block.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        frames: int = 10,
+        widths: Sequence[int] = (256,),
+        blocks: Sequence[int] = (6,),
+        kernels: Sequence[int] = (5,),
+        multiples: Sequence[int] = (1,),
+        inputs: int = 0,
+    ) -> None:
+        super().__init__(channels, frames, widths, [1], inputs)
+        more = {"kernels": list(kernels), "multiples": list(multiples)}
+        self.args |= more | {"blocks": list(blocks)}
+        chains = (Chain(widths[0], kernels, multiples) for _ in range(blocks[0]))
+        self.levels = nn.Sequential(*chains)
+
+
+class Gate(nn.Module):
+    """x + V * (SiLU(a) · b), where a and b are the halves of W * norm x."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.W = PackedConv2d(width, 2 * width, 3, padding=1)
+        self.V = PackedConv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.W(self.norm(x)).chunk(2, dim=1)
+        y: Tensor = x + self.V(F.silu(a) * b)
+        return y
+
+
+class Gates(UNet):
+    """`unet` of one level, of gated blocks."""
+
+    def __init__(
+        self,
+        channels: int = 1,
+        frames: int = 10,
+        widths: Sequence[int] = (128,),
+        blocks: Sequence[int] = (6,),
+        inputs: int = 0,
+    ) -> None:
+        super().__init__(channels, frames, widths, [1], inputs)
+        self.args["blocks"] = list(blocks)
+        self.levels = nn.Sequential(*(Gate(widths[0]) for _ in range(blocks[0])))
+
+
+MODELS |= {"chains": Chains, "gates": Gates}

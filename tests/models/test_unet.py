@@ -1,0 +1,61 @@
+"""The U-Net: what its shapes promise; see also tests/contract."""
+
+import pytest
+import torch
+
+from foreframe.models import build_model
+from foreframe.models.unet import LEAK, UNet
+
+
+def test_what_came_before_its_frames_does_not_matter() -> None:
+    network = UNet(frames=3, widths=[4, 6], blocks=[1, 1]).eval()
+    past = torch.rand(2, 5, 1, 10, 14)
+    torch.testing.assert_close(network(past, 2), network(past[:, 2:], 2))
+
+
+def test_beyond_its_frames_it_goes_on_from_its_own() -> None:
+    network = UNet(frames=3, widths=[4], blocks=[1], sharpen=0.2).eval()
+    past = torch.rand(2, 3, 1, 8, 8)
+    first = network(past, 3)
+    torch.testing.assert_close(network(past, 5), torch.cat([first, network(first, 2)], dim=1))
+
+
+def test_forecasts_are_cut_and_in_training_lean_back() -> None:
+    """Beyond [0,1] with a small slope, which tells what is sharpened."""
+    network, past = UNet(frames=2, widths=[4], blocks=[1], sharpen=0.4), torch.rand(4, 2, 1, 8, 8)
+    with torch.no_grad():
+        network.last.weight.mul_(8)
+        trained = network(past, 2)
+        forecast = network.eval()(past, 2)
+    assert trained.min() < 0
+    assert trained.max() > 1
+    p = trained.where(trained >= 0, trained / LEAK).where(trained <= 1, 1 + (trained - 1) / LEAK)
+    torch.testing.assert_close(forecast, ((p - 0.2) / 0.6).clamp(0, 1), atol=1e-4, rtol=0)
+    assert forecast.min() == 0
+
+
+def test_it_starts_at_the_mean() -> None:
+    """Every pixel moves by what the bias does."""
+    network, past = UNet(frames=2, widths=[4], blocks=[1]).eval(), torch.rand(4, 2, 1, 8, 8)
+    with torch.no_grad():
+        network.last.weight.mul_(0.1)
+        for mean in (0.3, 0.6):
+            network.start_at(mean)
+            assert network(past, 2).mean().item() == pytest.approx(mean, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (
+            {"widths": [4, 8]},
+            r"as many widths as blocks, 1 to 8 of each, not \[4, 8\] and \[2, 4, 2\]",
+        ),
+        ({"widths": [4, 0, 4]}, "1 channel, frame, block and channel of each width or more"),
+        ({"widths": [4, 4, 4], "inputs": -1}, "0 inputs or more"),
+        ({"widths": [4, 4, 4], "sharpen": 1.0}, "sharpen is a share, from 0 to below 1, not 1.0"),
+    ],
+)
+def test_what_makes_no_network(args: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build_model("unet", args | {"blocks": [2, 4, 2]})
