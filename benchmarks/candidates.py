@@ -1,10 +1,10 @@
-"""Blocks that were tried in the place of those of `unet`; docs/reports/digits.md has what came.
+"""Networks that were tried for Moving MNIST beside `unet`, and blocks in the place of its own.
 
-`training_rate.py` times them, and in this folder `foreframe train --import candidates --config unet
---model chains` trains them.
+`training_rate.py` times them, `quality.py` trains them; docs/reports/digits.md has what came.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -89,3 +89,27 @@ class Gates(UNet):
 
 
 MODELS |= {"chains": Chains, "gates": Gates}
+
+# Of one size of maps, of other blocks, and of what the field has.
+CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
+    "3x3, 128": ("unet", {"widths": [128], "blocks": [8]}),
+    "3x3, 256": ("unet", {"widths": [256], "blocks": [8]}),
+    "3x3, 512": ("unet", {"widths": [512], "blocks": [2]}),
+    "5x5, 128": ("chains", {"widths": [128], "blocks": [8]}),
+    "5x5, 256": ("chains", {"widths": [256], "blocks": [6]}),
+    "3x3 and 1x1, 256": ("chains", {"widths": [256], "kernels": [3, 1], "multiples": [2, 1]}),
+    "gates, 128": ("gates", {"widths": [128], "blocks": [6]}),
+    "ConvLSTM, 4x4": (
+        "at_once",
+        {"core": {"convlstm": {"hidden": [128, 128]}}, "codec": {"patches": {"size": 4}}},
+    ),
+    "ConvLSTM, 8x8": (
+        "at_once",
+        {"core": {"convlstm": {"hidden": [256, 256]}}, "codec": {"patches": {"size": 8}}},
+    ),
+    "ST-LSTM, 8x8": (
+        "next_frame",
+        {"core": {"predrnn": {"hidden": [128, 128]}}, "codec": {"patches": {"size": 8}}},
+    ),
+    "PredFormer": ("predformer_small", {"width": 256}),
+}

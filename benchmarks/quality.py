@@ -1,87 +1,143 @@
-"""How good after how long?
+"""How good after how long, and after how much computation?
 
-    python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] RECIPE_OR_RUN ...
+    python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] [--rates R ...] NAME ...
 
-Trains each recipe (a name or a YAML file) on Moving MNIST for M minutes, its schedule running on
-the clock, one after the other; what was trained before is a run's folder, and is taken as it is.
-Then prints the validation MSE (`openstl`) at 1, 4, 15, 30, 60 and 120 minutes, and draws it against
-seconds of training, validation included. Before its end a schedule shows less than a shorter one
-would have reached.
+Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
+recipe (by name or a YAML file), or by the recipe `unet` another preset or one of CANDIDATES in
+candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
+says on how many cores; `--parallel 2` trains two at a time.
+
+Prints the validation MSE (`openstl`) after some minutes, and at the end with SSIM (`standard`),
+steps, clips and operations (six for each multiply-add of a clip's forecast), and draws it against
+minutes and against operations. Before its end a schedule shows less than a shorter one would have
+reached.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import yaml
+from candidates import CANDIDATES
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-AT = (1, 4, 15, 30, 60, 120)
+from foreframe.models import build_model, multiply_adds
+from foreframe.training.recipes import recipes
+
+AT = (1, 2, 4, 10, 20, 40, 120)
+HERE = Path(__file__).parent
 
 
-def trained(config: str, minutes: float, digits: str) -> Path:
-    run = Path("runs/quality") / f"{Path(config).stem}-{minutes:g}min-{Path(digits).stem}"
+def command(source: str, rate: float | None) -> tuple[str, list[str]]:
+    """The name of a training, and what `foreframe train` is told."""
+    name = re.sub(r"\W+", "-", Path(source).stem) + (f"-{rate:g}" if rate else "")
+    learning = ["--learning_rate", f"{rate:g}"] if rate else []
+    if source in recipes() or Path(source).is_file():
+        config = source if source in recipes() else str(Path(source).resolve())
+        return name, ["--config", config, *learning]
+    model, args = CANDIDATES.get(source, (source, {}))
+    words = [word for key, of in args.items() for word in (f"--model_args.{key}", json.dumps(of))]
+    return name, ["--config", "unet", "--model", model, *words, *learning]
+
+
+def trained(source: str, rate: float | None, minutes: float, digits: str) -> Path:
+    """The folder of a training, which is done where it is not there."""
+    if Path(source).is_dir():
+        return Path(source)
+    name, words = command(source, rate)
+    run = Path("runs/quality") / f"{name}-{minutes:g}min-{Path(digits).stem}"
     if not (run / "validation.jsonl").exists():
-        train = [sys.executable, "-m", "foreframe", "train", "--config", config, "--run", str(run)]
+        train = [sys.executable, "-m", "foreframe", "train", "--import", "candidates", *words]
         # The same clips for all, the tutorial's too.
-        data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 100"
+        data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 200"
         how_long = f"--minutes {minutes:g} --epochs 1000000 --precision bf16-mixed"
-        reports = "--trainer.val_check_interval 00:00:00:20 --picture_every 0"
-        subprocess.run([*train, *f"{data} {how_long} {reports}".split()], check=True)
+        reports = "--trainer.val_check_interval 00:00:00:30 --picture_every 0 --verbose false"
+        given = f"{data} {how_long} {reports} --run {run.resolve()}".split()
+        subprocess.run([*train, *given], check=True, cwd=HERE)
     return run
 
 
-def main() -> None:
+def row_of(run: Path) -> dict[str, Any]:
+    """What a training came to."""
+    written = (run / "validation.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in written.splitlines()]
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    network = build_model(config["model"], {"channels": 1} | config["model_args"])
+    clip = 6e-15 * multiply_adds(network, 10, 10, (64, 64))
+    end = rows[-1]
+    return {
+        "minutes": [row["seconds"] / 60 for row in rows],
+        "mse": [row["scores"]["openstl"]["mse"]["overall"] for row in rows],
+        "pflop": [clip * row["step"] * config["batch_size"] for row in rows],
+        "ssim": end["scores"]["standard"]["ssim"]["overall"],
+        "steps": end["step"],
+        "clips": end["step"] * config["batch_size"],
+    }
+
+
+def line_of(name: str, row: dict[str, Any]) -> str:
+    cells, ended = [], row["minutes"][-1]
+    for at in AT:
+        errors = [mse for t, mse in zip(row["minutes"], row["mse"], strict=True) if t <= at]
+        cells.append(f"{errors[-1]:.1f}" if errors and ended > at else "")
+    end = f"{ended:.0f} | {row['steps']:,} | {row['clips']:,} | {row['pflop'][-1]:.2f}"
+    return f"| {name} | {' | '.join(cells)} | {row['mse'][-1]:.1f} | {row['ssim']:.3f} | {end} |"
+
+
+def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, by, label in zip(axes, ("minutes", "pflop"), ("minutes", "PFLOP"), strict=True):
+        for name, row in rows.items():
+            axis.plot(row[by], row["mse"], marker=".", label=name)
+        axis.set(xscale="log", yscale="log", xlabel=f"{label} of training")
+        axis.grid(alpha=0.3, which="both")
+        axis.yaxis.set_major_formatter("{x:.0f}")
+        axis.yaxis.set_minor_formatter("{x:.0f}")
+        axis.xaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("validation MSE (openstl)")
+    axes[1].legend(fontsize="small")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
+
+
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("picture", type=Path)
-    parser.add_argument("of", nargs="+", metavar="RECIPE_OR_RUN")
+    parser.add_argument("of", nargs="+", metavar="NAME")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--digits", default="mini")
-    given = parser.parse_args()
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
+    parser.add_argument("--rates", nargs="+", type=float, default=[None])
+    parser.add_argument("--parallel", type=int, default=1)
+    given = parser.parse_args(words)
+    digits = given.digits if given.digits == "mini" else str(Path(given.digits).resolve())
     print(
-        f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | the end |\n"
-        f"|---|{'---|' * len(AT)}---|"
+        f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | end | SSIM | minutes | "
+        f"steps | clips | PFLOP |\n|---|{'---|' * (len(AT) + 6)}"
     )
-    for source in given.of:
-        if Path(source).is_dir():
-            run = Path(source)
-            name = run.name
-        else:
-            run = trained(source, given.minutes, given.digits)
-            name = Path(source).stem
-        written = (run / "validation.jsonl").read_text(encoding="utf-8")
-        rows = [json.loads(line) for line in written.splitlines()]
-        points = [(row["seconds"], row["scores"]["openstl"]["mse"]["overall"]) for row in rows]
-        ended = points[-1][0] / 60
-        cells = []
-        for minutes in AT:
-            errors = [mse for seconds, mse in points if seconds <= 60 * minutes]
-            cells.append(f"{errors[-1]:.1f}" if errors and ended > 0.9 * minutes else "")
-        print(
-            f"| {name} | {' | '.join(cells)} | {points[-1][1]:.1f} ({ended:.0f} min) |", flush=True
-        )
-        axis.plot(*zip(*points, strict=True), marker=".", label=name)
-    axis.set(
-        xscale="log", yscale="log", xlabel="seconds of training", ylabel="validation MSE (openstl)"
-    )
-    axis.grid(alpha=0.3, which="both")
-    axis.yaxis.set_major_formatter("{x:.0f}")
-    axis.yaxis.set_minor_formatter("{x:.0f}")
-    axis.set_xticks(
-        [15 * 2**k for k in range(12) if axis.get_xlim()[0] < 15 * 2**k < axis.get_xlim()[1]]
-    )
-    axis.xaxis.set_major_formatter("{x:.0f}")
-    axis.xaxis.set_minor_formatter("")
-    axis.legend()
-    given.picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(given.picture, dpi=110)
+    rows = {}
+    with ThreadPoolExecutor(given.parallel) as pool:
+        trainings = {
+            f"{source} {rate:g}" if rate else source: pool.submit(
+                trained, source, rate, given.minutes, digits
+            )
+            for source in given.of
+            for rate in given.rates
+        }
+        for name, training in trainings.items():
+            rows[name] = row_of(training.result())
+            print(line_of(name, rows[name]), flush=True)
+    draw(rows, given.picture)
 
 
 if __name__ == "__main__":

@@ -11,46 +11,22 @@ in the count.
 All wait in this process and step in turn, round after round; the table has medians. Seconds are of
 the clock on the wall, or with --clock cpu of the processor, which others on the machine change
 less; with one thread, since threads that wait for each other count too. NAMEs are of presets and of
-CANDIDATES below; all of these, unless some are named.
+CANDIDATES in candidates.py; all of these, unless some are named.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any
 
-import candidates  # noqa: F401  (in MODELS by that)
 import torch
+from candidates import CANDIDATES
 from torch import Tensor
 
 from foreframe.base.memory import keep_memory
 from foreframe.models import Model, build_model, multiply_adds
 from foreframe.training.optimizers import Muon
 
-# Of one size of maps, of other blocks, and of what the field has.
-CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
-    "3x3, 128": ("unet", {"widths": [128], "blocks": [8]}),
-    "3x3, 256": ("unet", {"widths": [256], "blocks": [8]}),
-    "3x3, 512": ("unet", {"widths": [512], "blocks": [2]}),
-    "5x5, 128": ("chains", {"widths": [128], "blocks": [8]}),
-    "5x5, 256": ("chains", {"widths": [256], "blocks": [6]}),
-    "3x3 and 1x1, 256": ("chains", {"widths": [256], "kernels": [3, 1], "multiples": [2, 1]}),
-    "gates, 128": ("gates", {"widths": [128], "blocks": [6]}),
-    "ConvLSTM, 4x4": (
-        "at_once",
-        {"core": {"convlstm": {"hidden": [128, 128]}}, "codec": {"patches": {"size": 4}}},
-    ),
-    "ConvLSTM, 8x8": (
-        "at_once",
-        {"core": {"convlstm": {"hidden": [256, 256]}}, "codec": {"patches": {"size": 8}}},
-    ),
-    "ST-LSTM, 8x8": (
-        "next_frame",
-        {"core": {"predrnn": {"hidden": [128, 128]}}, "codec": {"patches": {"size": 8}}},
-    ),
-    "PredFormer": ("predformer_small", {"width": 256}),
-}
 PRESETS = ("unet_small", "unet", "simvp_small", "tau_small", "predformer_small", "quick")
 
 
