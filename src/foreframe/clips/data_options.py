@@ -157,8 +157,7 @@ class DataOptions:
         batch_size: clips a step and process
         workers: loader processes
         validation_clips: clips of the validation split to score after each epoch
-        scaling: of the values of recordings, e.g. standard, or --scaling.kind log --scaling.low 0.1
-            --scaling.high 100; by default fitted to the training frames
+        scaling: of recordings' values, e.g. standard, or --scaling.kind log; by default fitted
         reading: how recordings are read
         splits: how they become train, validation and test
     """

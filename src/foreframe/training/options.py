@@ -59,18 +59,17 @@ class LearningOptions:
         pools: sides in pixels of the means that crps compares
         sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
             off
-        sampling: forward hides future frames alone; reverse past ones too, fewer and fewer
+        sampling: forward hides future frames; reverse past ones, too
         optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
         learning_rate: the highest that the schedule reaches
         beta_1: decay of Adam's mean; onecycle has its own
         beta_2: decay of Adam's variance
         momentum: decay of Muon's mean
         weight_decay: of the optimizer
-        schedule: of the learning rate, over all steps (or minutes); wsd is constant, then falls
+        schedule: of the learning rate; wsd: constant, then falls
         warmup: steps of linear rise at the beginning; onecycle has its own
         decay: of wsd, the share at the end in which the rate falls to 0
-        average: decay of an exponential moving average of the weights, e.g. .999, which is then
-            what is validated and kept; 0 is off
+        average: decay of a moving average of the weights, which is validated and kept; 0 is off
         clip: gradients are scaled down to this norm; 0 is off
         truncate: gradients reach back through at most so many frames of the past; 0 through all
         least_past: a step sees so many frames of the past or more, by chance; 0 always all
@@ -175,8 +174,7 @@ class RunOptions:
         accept_changes: go on though other options were given than the run was trained with
         save_every: minutes between checkpoints, besides one an epoch
         picture_every: steps between pictures and GIFs; 0 is off
-        logger: tensorboard, csv, mlflow, wandb or a list of them, e.g. [tensorboard,mlflow]; false
-            is none; in Python also any logger of Lightning
+        logger: tensorboard, csv, mlflow, wandb or a list; false: none; in Python, Lightning's
         tensorboard: start TensorBoard beside the training
         port: of TensorBoard
         verbose: tell what happens; false trains without a word
