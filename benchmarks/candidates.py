@@ -53,6 +53,7 @@ class Chains(UNet):
         super().__init__(channels, frames, widths, [1], inputs)
         more = {"kernels": list(kernels), "multiples": list(multiples)}
         self.args |= more | {"blocks": list(blocks)}
+        del self.args["sharpen"]
         chains = (Chain(widths[0], kernels, multiples) for _ in range(blocks[0]))
         self.levels = nn.Sequential(*chains)
 
@@ -85,6 +86,7 @@ class Gates(UNet):
     ) -> None:
         super().__init__(channels, frames, widths, [1], inputs)
         self.args["blocks"] = list(blocks)
+        del self.args["sharpen"]
         self.levels = nn.Sequential(*(Gate(widths[0]) for _ in range(blocks[0])))
 
 
