@@ -36,7 +36,7 @@ demo: .venv/installed
 	@$(BIN)/foreframe data --split test --clip 7 --output runs/published/clip.npy
 	$(BIN)/foreframe predict moving-mnist runs/published/clip.npy --steps 20 -o runs/published/future.gif
 	@echo "That was made by the weights that come with foreframe. Now a model of your own, in four minutes:"
-	$(BIN)/foreframe train --config unet --run runs/demo
+	$(BIN)/foreframe train --config unet_small --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 25 -o runs/demo/future.gif
 	@echo "At last three possible futures of ten frames, by those weights, beside what came:"

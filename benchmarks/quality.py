@@ -3,7 +3,7 @@
     python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] [--rates R ...] NAME ...
 
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
-recipe (by name or a YAML file), or by the recipe `unet` another preset or one of CANDIDATES in
+recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES in
 candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
 says on how many cores; `--parallel 2` trains two at a time.
 
@@ -44,7 +44,7 @@ def command(source: str, rate: float | None) -> tuple[str, list[str]]:
         return name, ["--config", config, *learning]
     model, args = CANDIDATES.get(source, (source, {}))
     words = [word for key, of in args.items() for word in (f"--model_args.{key}", json.dumps(of))]
-    return name, ["--config", "unet", "--model", model, *words, *learning]
+    return name, ["--config", "unet_small", "--model", model, *words, *learning]
 
 
 def trained(source: str, rate: float | None, minutes: float, digits: str) -> Path:

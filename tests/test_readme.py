@@ -155,7 +155,7 @@ def run_python(page: str, code: str, names: dict[str, Any] | None = None) -> Non
 
 def demo_commands() -> list[str]:
     """What `make demo` runs, without its environment."""
-    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[-1].split("\n\n")[0]
     return [
         f"foreframe {line}"
         for line in re.findall(r"^\t@?\$\(BIN\)/foreframe (.*)$", recipe, re.MULTILINE)
