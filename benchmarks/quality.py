@@ -3,8 +3,8 @@
     python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] [--rates R ...] NAME ...
 
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
-recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES in
-candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
+recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES
+in candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
 says on how many cores; `--parallel 2` trains two at a time.
 
 Prints the validation MSE (`openstl`) after some minutes, and at the end with SSIM (`standard`),
