@@ -24,7 +24,7 @@ BIN := .venv/bin
 		echo "Without it tests of the exported page are skipped"
 	@touch $@
 
-# The main job: a forecast by the published weights; then train a SimVP for four minutes on the
+# The main job: a forecast by the published weights; then train a U-Net for four minutes on the
 # embedded digits, score it on digits that it has never seen, forecast; at last three possible futures
 # by the published weights.
 # On one core: maps as small as these gain a tenth by a second one, and four fifths of the steps are

@@ -1,6 +1,6 @@
 """How good after how long, and after how much computation?
 
-    python benchmarks/quality.py PICTURE [--minutes M] [--digits FILE] [--rates R ...] NAME ...
+    python benchmarks/quality.py PICTURE NAME ... [--minutes M] [--digits FILE] [--rates R ...]
 
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
 recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES

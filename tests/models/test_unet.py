@@ -35,7 +35,7 @@ def test_forecasts_are_cut_and_in_training_lean_back() -> None:
 
 
 def test_it_starts_at_the_mean() -> None:
-    """Every pixel moves by what the bias does."""
+    """About: by its last bias, where its weights add little."""
     network, past = UNet(frames=2, widths=[4], blocks=[1]).eval(), torch.rand(4, 2, 1, 8, 8)
     with torch.no_grad():
         network.last.weight.mul_(0.1)

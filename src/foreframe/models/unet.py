@@ -132,16 +132,15 @@ class _Level(nn.Module):
         super().__init__()
         (width, *below), (count, *rest) = widths, blocks
         self.down = _blocks(width, count)
+        self.below = _Level(below, rest) if below else None
         if below:
             self.smaller = PackedConv2d(4 * width, below[0], 1)
-            self.below = _Level(below, rest)
             self.larger = PackedConv2d(below[0], 4 * width, 1)
             self.up = _blocks(width, count)
-        self.lowest = not below
 
     def forward(self, x: Maps) -> Maps:
         x = self.down(x)
-        if not self.lowest:
+        if self.below is not None:
             low = self.below(self.smaller(F.pixel_unshuffle(x, 2)))
             x = self.up(x + F.pixel_shuffle(self.larger(low), 2))
         return x
