@@ -111,16 +111,13 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
         box = page.locator("#now").bounding_box()
         corners = [float(v) for v in re.search(r"digits=\d_([\d.]+)_([\d.]+)", page.url).groups()]  # type: ignore
         x, y = (box[k] + (v + 14) / 64 * box["width"] for k, v in zip("xy", corners, strict=True))
-        for _ in range(10):  # on a busy machine a hand may seem to rest before it lets go
-            page.mouse.move(x, y)
-            page.mouse.down()
-            page.mouse.move(x, y + 9, steps=3)
-            page.mouse.up()
-            page.wait_for_timeout(500)
-            if thrown := re.search(r"digits=\d_[\d.]+_[\d.]+_0_[1-9]", page.url):
-                break
-            y += 9
-        assert thrown  # straight down
+        hand = page.context.new_cdp_session(page)  # which says when it moves, however busy we are
+        began = time.time()
+        for step, kind in enumerate(["Pressed", "Moved", "Moved", "Moved", "Released"]):
+            place = {"x": x, "y": y + 3 * min(step, 3), "timestamp": began + 0.03 * step}
+            button = {"button": "left", "buttons": 1, "clickCount": 1}
+            hand.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **place, **button})
+        page.wait_for_url(re.compile(r"digits=\d_[\d.]+_[\d.]+_0_[1-9]"))  # straight down
 
         page.click("[data-wall=right]")
         page.wait_for_url("**open=right**")
