@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 
 import standins
 from foreframe import Clip, Forecaster, Scaling, clips_from
@@ -60,17 +59,3 @@ def test_reading_goes_on_where_it_stopped() -> None:
         rest = list(live_frames(forecaster, source, place_of(stream, source), wait=0))
         np.testing.assert_array_equal(stacked(first + rest), frames[:, None])
         assert place_of(stream, "another") == {"path": str(Path("another").resolve())}
-
-
-def test_a_growing_folder_of_geotiffs_has_their_scale() -> None:
-    Path("rain").mkdir()
-    how = {"driver": "GTiff", "height": 8, "width": 9, "count": 1, "dtype": "uint16"}
-    how |= {"crs": "EPSG:3035", "transform": rasterio.Affine(1000, 0, 4e6, 0, -1000, 3e6)}
-    for k in range(3):
-        with rasterio.open(f"rain/20201116_120{k}.tif", "w", **how) as file:
-            file.write(np.full((1, 8, 9), 100 + k, np.uint16))
-            file.scales = [0.01]
-    frames = stacked(live_frames(persistence(), "rain", wait=0))
-    (clip,) = clips_from("rain")
-    np.testing.assert_allclose(frames[:, 0, 0, 0], [1.0, 1.01, 1.02], rtol=1e-6)
-    np.testing.assert_array_equal(frames, clip.frames[:])

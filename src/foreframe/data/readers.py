@@ -20,7 +20,6 @@ from foreframe.clips.frames import Joined
 from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
-from foreframe.data.geotiff import is_geotiff, read_geotiff
 from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.grib import read_grib
 from foreframe.data.grids import read_grid
@@ -76,15 +75,6 @@ def _read_odim(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [read_odim(paths[0], options.variable, options.select, options.budget)]
 
 
-def _read_geotiff(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    clip = read_geotiff(paths[0], options.variable, options.budget)
-    if clip.times is None:
-        raise ValueError(
-            f"{paths[0]}: neither its name nor its bands say a time; name it YYYYMMDD_HHMM.tif"
-        )
-    return [clip]
-
-
 def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [read_film(paths[0], options.strict, options.budget)]
 
@@ -117,7 +107,6 @@ READERS = {
     "grid": Reader(GRIDS, _read_grid),
     "grib": Reader(GRIBS, _read_grib),
     "odim": Reader(RADAR, _read_odim),
-    "geotiff": Reader((), _read_geotiff, is_geotiff),
     "film": Reader(FILMS, _read_film, pictures=True),
     "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
     "arrays": Reader(ARRAYS, _read_arrays),
@@ -148,7 +137,7 @@ def clips_from(
     Args:
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
             pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
-            an ODIM HDF5, GRIB or GeoTIFF file, a folder of any of these, however deep; or, in
+            an ODIM HDF5 or GRIB file, a folder of any of these, however deep; or, in
             memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
 

@@ -1,6 +1,6 @@
 """What a process that reads a stranger's file may do.
 
-Formats can name other files: playlists of films, external links of HDF5, `.aux.xml` of GeoTIFF.
+Formats can name other files: playlists of films, external links of HDF5.
 Whatever a reader follows, the system refuses all but the folder of the upload and the libraries.
 """
 

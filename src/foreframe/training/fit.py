@@ -230,7 +230,8 @@ def write_config(training: Training) -> None:
     config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
     if options.run.loggers == RunOptions().loggers:
         del config["logger"]
-    begin(training.trainer.loggers, folder, start.step, config)
+    if start.step < 0:
+        begin(training.trainer.loggers, config)
     with atomic_write(folder / "config.yaml") as rough:
         rough.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

@@ -14,7 +14,7 @@ LossName = Literal[
     "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
 ]
 
-LOGGERS = ("tensorboard", "csv", "mlflow", "wandb")
+LOGGERS = ("tensorboard", "csv")
 FROM_0 = (
     "sampling_steps", "warmup", "clip", "weight_decay", "truncate", "least_past", "patience", "seed"
 )  # fmt: skip
@@ -174,7 +174,7 @@ class RunOptions:
         accept_changes: go on though other options were given than the run was trained with
         save_every: minutes between checkpoints, besides one an epoch
         picture_every: steps between pictures and GIFs; 0 is off
-        logger: tensorboard, csv, mlflow, wandb or a list; false: none; in Python, Lightning's
+        logger: tensorboard, csv or a list; false: none; in Python, Lightning's
         tensorboard: start TensorBoard beside the training
         port: of TensorBoard
         verbose: tell what happens; false trains without a word

@@ -14,7 +14,6 @@ from torch import Tensor
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.models import build_model
-from foreframe.training.loggers import log_scorecard
 from foreframe.training.notices import say
 
 # The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
@@ -107,7 +106,6 @@ class Validation(L.Callback):
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
         row |= {"clips": self._scoring.clips, "scores": table}
         self._write(json.dumps(row) + "\n")
-        log_scorecard(trainer.loggers, row)
         when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
         say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
         if trainer.world_size == 1:  # clocks of ranks differ
