@@ -22,6 +22,7 @@ from foreframe.data.datasets import ClipSet
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.report import finite
+from foreframe.visuals.curves import curves_png
 from foreframe.visuals.leaderboard_page import page_html
 from foreframe.visuals.tables import Table, figure, number, title_of
 
@@ -193,10 +194,10 @@ def published_rows() -> list[dict[str, Any]]:
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         return [
             {
-                "name": row["name"],
+                "name": f"{row['name']}, {row['epochs']} epochs",
                 **{key: float(row[key]) if row[key] else None for key in DIGITS},
                 "parameters": int(row["parameters"]),
-                "source": f"{row['source']}, {row['epochs']} epochs",
+                "source": row["source"],
                 "convention": "openstl",
             }
             for row in csv.DictReader(file)
@@ -205,7 +206,7 @@ def published_rows() -> list[dict[str, Any]]:
 
 def table_of(leaderboard: Mapping[str, Any]) -> Table:
     """Ranks, scores, and what they cost; columns that say nothing are left out."""
-    data, by = leaderboard["data"], leaderboard["ranked_by"]
+    data, by, machine = (leaderboard[key] for key in ("data", "ranked_by", "machine"))
     scores, rows = leaderboard["scores"], leaderboard["rows"]
     columns: dict[str, list[str]] = {}
     for row in rows:
@@ -232,6 +233,8 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
         f"rank: those that a paired bootstrap of {by.upper()} leaves open at 95 %; 95 %: of "
         f"{by.upper()}. s, MiB: of a forecast of one clip, beside weights and data.",
         *(f"{score['name']}: {score['convention']}." for score in scores),
+        f"foreframe {leaderboard['foreframe']}, {leaderboard['date']}, {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['device']}. Frames: {data['hash']}.",
     ]
     named = {row["name"]: [of[k] for of in columns.values()] for k, row in enumerate(rows)}
     heads = [("", head) for head in columns]
@@ -240,22 +243,41 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
 
 def markdown(leaderboard: Mapping[str, Any]) -> str:
     """The same as Markdown, with the published rows in a table of their own."""
-    table, machine = table_of(leaderboard), leaderboard["machine"]
+    table = table_of(leaderboard)
     rows = [[name.replace("|", "\\|"), *cells] for name, cells in table.rows.items()]
-    told = (
-        f"foreframe {leaderboard['foreframe']}, {leaderboard['date']}, {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['device']}. Frames: `{leaderboard['data']['hash']}`."
-    )
     lines = [f"# {table.title}\n", *_lines([head for _, head in table.columns], rows)]
-    lines += ["", *(f"{note}\n" for note in table.notes), told]
+    lines += ["", *(f"{note}\n" for note in table.notes)]
     if leaderboard["published"]:
-        lines.append("\n## Published\n\nOther clips and trainings, so not ranked; as openstl.\n")
-        rows = [
-            [row["name"], *(number(row[key], form) for key, form in DIGITS.items()), row["source"]]
-            for row in leaderboard["published"]
-        ]
-        lines += _lines([*map(str.upper, DIGITS), "source"], rows)
+        quoted = published_table(leaderboard["published"])
+        lines.append(f"\n## {quoted.title}\n")
+        rows = [[name, *cells] for name, cells in quoted.rows.items()]
+        lines += _lines([head for _, head in quoted.columns], rows)
     return "\n".join(lines) + "\n"
+
+
+def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows that are quoted."""
+    cells = {
+        row["name"]: [*(number(row[key], form) for key, form in DIGITS.items()), row["source"]]
+        for row in rows
+    }
+    heads = [("", head) for head in [*map(str.upper, DIGITS), "source"]]
+    return Table("Published, of other clips and trainings, so not ranked; openstl", heads, cells, [])
+
+
+def page(leaderboard: Mapping[str, Any]) -> str:
+    """The same as a page, with scores by lead time and forecasts of one clip."""
+    rows, published = leaderboard["rows"], leaderboard["published"]
+    tables = [table_of(leaderboard), *([published_table(published)] if published else [])]
+    panels: dict[str, dict[str, list[float]]] = {}
+    for score in leaderboard["scores"]:
+        for row in rows:
+            leads = row["scores"].get(score["key"], {}).get("per_lead", [])
+            if any(value is not None for value in leads):
+                known = [math.nan if value is None else value for value in leads]
+                panels.setdefault(score["name"], {})[row["name"]] = known
+    strips = {row["name"]: row["strip"] for row in rows if row["strip"]}
+    return page_html(tables, curves_png(panels), strips)
 
 
 def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -271,11 +293,10 @@ def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:
     """
     head = json.dumps({**leaderboard, "rows": []}, indent=1)
     rows = ",\n  ".join(map(json.dumps, leaderboard["rows"]))
-    shown = [{k: v for k, v in row.items() if k != "by_clip"} for row in leaderboard["rows"]]
     for name, text in {
         FILE: head.replace('"rows": []', f'"rows": [\n  {rows}\n ]', 1) + "\n",
         "leaderboard.md": markdown(leaderboard),
-        "leaderboard.html": page_html({**leaderboard, "rows": shown}),
+        "leaderboard.html": page(leaderboard),
     }.items():
         with atomic_write(folder / name) as rough:
             rough.write_text(text, encoding="utf-8")

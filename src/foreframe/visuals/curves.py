@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 Series = Mapping[str, Sequence[float] | Mapping[float, float]]
 """Curves by name: values at 1, 2, ..., or by their place."""
 
+HUES, STYLES = 10, ("-", "--", ":", "-.")  # colours that matplotlib has, and lines for more curves
+
 
 def curves_png(
     panels: Mapping[str, Series],
@@ -39,8 +41,9 @@ def curves_png(
             if not isinstance(values, Mapping):
                 values = dict(enumerate(values, 1))
             bold = {"linewidth": 2.8, "zorder": 3} if name == order[0] else {"linewidth": 1.2}
-            colour = f"C{places.index(name)}"
-            drawn[name] = axis.plot(*zip(*values.items(), strict=True), ".-", color=colour, **bold)
+            turn, hue = divmod(places.index(name), HUES)
+            how = {"marker": ".", "color": f"C{hue}", "linestyle": STYLES[turn % len(STYLES)]}
+            drawn[name] = axis.plot(*zip(*values.items(), strict=True), **how, **bold)
         axis.set(title=title, xlabel=(xlabels or {}).get(title, xlabel))
         if title not in (xlabels or {}):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
