@@ -362,7 +362,7 @@ def export(
 
     Raises:
         ValueError: a model that does not export, a package that is missing, a folder that is there
-            already or cannot be written; half where the error grows, or cannot be measured.
+            already or cannot be written; half where a weight is beyond the range of float16.
     """
     options = _options(options or ExportOptions(), changes)
     from foreframe.forecasting.exported_page import export_page
@@ -373,8 +373,7 @@ def export(
     check_new(Path(folder))
     scores = "" if isinstance(what, Forecaster) else _known_scores(os.fspath(what))
     if options.half:
-        forecaster, cost = _rounded(what, forecaster, options)
-        scores = f"{scores}\n\n{cost}".strip()
+        forecaster = _rounded(forecaster)
     with atomic_folder(Path(folder)) as rough:
         if options.format == "page":
             return export_page(rough, forecaster, options, scores, name)
@@ -431,39 +430,17 @@ def _known_scores(what: str) -> str:
     return text.partition("\n## Scores\n")[2].strip()
 
 
-def _rounded(
-    what: Any, forecaster: "Forecaster", options: ExportOptions
-) -> tuple["Forecaster", str]:
-    """A copy whose weights are those that float16 holds, and a sentence on what that costs; raises
-    as `export`.
+def _rounded(forecaster: "Forecaster") -> "Forecaster":
+    """A copy whose weights are the nearest that float16 holds.
+
+    Raises:
+        ValueError: one is beyond its range.
     """
     rounded = copy(forecaster)
     rounded.model = deepcopy(forecaster.model).half().float()
-    before, after = forecaster.model.state_dict(), rounded.model.state_dict()
-    if all(bool((before[name] == value).all()) for name, value in after.items()):
-        return rounded, "Weights are stored as float16, which they were already."
-    members = 4 if options.members else None
-    how = EvaluateOptions(clips=32, baselines=(), members=members, split="validation", device="cpu")
-    try:
-        scored = open_scored(what, how)
-    except ValueError as error:
-        reason = f"its validation clips, which do not open here: {error}"
-        raise ValueError(f"half is kept only where it scores as well on {reason}") from None
-    errors = []
-    for model in (forecaster.model, rounded.model):
-        scored.forecaster.model = model
-        card = scored.score()
-        if members:
-            errors.append(card["ensemble"]["model"]["scores"]["standard"]["fair_crps"]["overall"])
-        else:
-            errors.append(card["scores"]["model"]["standard"]["mse"]["overall"])
-    told = (
-        f"{'fair CRPS' if members else 'MSE'} of {card['clips']} validation clips {errors[0]:.6g} "
-        f"in float32, {errors[1]:.6g} with weights as float16"
-    )
-    if not errors[1] <= 1.005 * errors[0]:
-        raise ValueError(f"half makes the error more than .5 % larger: {told}; export without it")
-    return rounded, f"Weights are stored as float16, arithmetic is float32: {told}."
+    if not all(weight.isfinite().all() for weight in rounded.model.state_dict().values()):
+        raise ValueError("a weight is beyond the range of float16: export without half")
+    return rounded
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ def board() -> str:
     first = Table(f"500 clips of {NASTY}", [("", head) for head in HEADS], rows, ["A note & more."])
     quoted = Table("Published", [("", "MSE")], {"made up": ["15.69"]}, [])
     curves = curves_png({"MSE": {name: [1.0, float("nan"), 2.0] for name in rows}})
-    return page_html([first, quoted], curves, {name: PIXEL for name in rows})
+    return page_html([first, quoted], curves, dict.fromkeys(rows, PIXEL))
 
 
 def test_the_page_holds_the_values_and_nothing_breaks_out() -> None:

@@ -262,7 +262,7 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         for row in rows
     }
     heads = [("", head) for head in [*map(str.upper, DIGITS), "source"]]
-    return Table("Published, of other clips and trainings, so not ranked; openstl", heads, cells, [])
+    return Table("Published: other clips and trainings, not ranked; openstl", heads, cells, [])
 
 
 def page(leaderboard: Mapping[str, Any]) -> str:

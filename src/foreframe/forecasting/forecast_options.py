@@ -233,8 +233,7 @@ class ExportOptions:
         members: the steps of a member, which take noise as an input; a page has them beside the
             others wherever the model draws members.
         steps: also a whole forecast of so many frames in one file.
-        half: store the weights as float16, and compute in float32; refused where that makes the
-            error of 32 validation clips more than .5 % larger. Not of pt2.
+        half: round the weights to float16 and store them so, and compute in float32. Not of pt2.
 
     Raises:
         ValueError: a value out of its range; half with pt2; steps with page.
