@@ -51,9 +51,6 @@ class Chains(UNet):
         inputs: int = 0,
     ) -> None:
         super().__init__(channels, frames, widths, [1], inputs)
-        more = {"kernels": list(kernels), "multiples": list(multiples)}
-        self.args |= more | {"blocks": list(blocks)}
-        del self.args["sharpen"]
         chains = (Chain(widths[0], kernels, multiples) for _ in range(blocks[0]))
         self.levels = nn.Sequential(*chains)
 
@@ -85,8 +82,6 @@ class Gates(UNet):
         inputs: int = 0,
     ) -> None:
         super().__init__(channels, frames, widths, [1], inputs)
-        self.args["blocks"] = list(blocks)
-        del self.args["sharpen"]
         self.levels = nn.Sequential(*(Gate(widths[0]) for _ in range(blocks[0])))
 
 

@@ -275,8 +275,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "earthformer_without_vectors": way(
         "earthformer", **EARTHFORMER | {"vectors": 0, "levels": 3, "inputs": 1, "width": 4}
     ),
-    "mau_recall": way("mau", width=3, layers=1, kernel=3, tau=2, residual=True, recall=True),
-    "e3dlstm_by_runs": way("e3dlstm", width=3, layers=2, kernel=3, patch=4, by_place=False),
     "windows_with_an_input": way(
         "swinlstm", patch=3, width=4, depths=[2, 2, 1], heads=[2, 1, 2], channels=2, inputs=1
     ),

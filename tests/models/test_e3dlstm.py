@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import torch
 
 from foreframe.models import Model, build_model
@@ -23,22 +22,12 @@ def test_it_recalls_no_more_than_the_last_memories() -> None:
     assert not torch.equal(few, enough)
 
 
-@pytest.mark.parametrize("passed", [True, False])
-def test_the_common_memory_is_passed_on(passed: bool) -> None:
-    state = network(pass_memory=passed).encode(torch.rand(1, 1, 1, 12, 16))
-    assert bool(state["m"].any()) is passed
+def test_the_common_memory_is_passed_on() -> None:
+    assert network().encode(torch.rand(1, 1, 1, 12, 16))["m"].any()
 
 
-@pytest.mark.parametrize("by_place", [True, False])
-def test_by_place_a_memory_is_recalled_wherever_it_lies(by_place: bool) -> None:
-    cell = E3DLSTMCell(1, 5, 3, by_place, None)
+def test_a_memory_is_recalled_wherever_it_lies() -> None:
+    cell = E3DLSTMCell(1, 5, 3)
     r, past, real = torch.rand(1, 5, 3, 4), torch.rand(1, 2, 10, 3, 4), torch.ones(1, 2).bool()
     here, aside = (cell.recalled(r, each, real) for each in (past, past.roll(1, dims=-1)))
-    assert torch.allclose(here, aside) is by_place
-
-
-def test_norms_with_a_weight_a_place_take_one_size_of_frames() -> None:
-    sized = network(places=[3, 4])
-    assert sized(torch.rand(1, 2, 1, 12, 16), 1).shape == (1, 1, 1, 12, 16)
-    with pytest.raises(ValueError, match=r"takes frames of \[12, 16\]"):
-        sized(torch.rand(1, 2, 1, 16, 12), 1)
+    torch.testing.assert_close(here, aside)

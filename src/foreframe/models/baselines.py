@@ -25,7 +25,6 @@ class _Baseline(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.args = {}
         self.channels = None  # any
 
     def encode(self, past: Past, state: State | None = None) -> State:
@@ -81,7 +80,6 @@ class Cycle(_Baseline):
                 f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
             )
         self.period = period
-        self.args = {"period": period}
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""

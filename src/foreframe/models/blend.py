@@ -56,7 +56,6 @@ class Guides(Model):
             raise ValueError(f"a hindcast is of 0 frames or more, not {hindcast}")
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
-        self.args = {"guides": list(guides), "hindcast": hindcast}
         self.sized = any(guide.sized for guide in self.each)
         self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
         hindcasts = len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)

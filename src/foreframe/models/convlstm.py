@@ -41,8 +41,6 @@ class ConvLSTMCell(nn.Module):
         bias: one bias a gate and channel.
         peepholes: let the gates see the cell state.
         forget_bias: constant added to f before its sigmoid.
-        places: size of the maps at whose places peepholes hold numbers of their own, as in the
-            paper; the cell then takes maps of that size alone. None: one a channel.
 
     Raises:
         ValueError: for an even kernel or no hidden channels.
@@ -56,7 +54,6 @@ class ConvLSTMCell(nn.Module):
         bias: bool = True,
         peepholes: bool = False,
         forget_bias: float = 0.0,
-        places: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -71,15 +68,14 @@ class ConvLSTMCell(nn.Module):
         self.gates = Conv2d(
             channels + hidden, 4 * hidden, (rows, columns), padding=padding, bias=bias
         )
-        seen = torch.zeros(3, hidden, *(places or (1, 1)))
-        self.peephole, self.places = nn.Parameter(seen) if peepholes else None, places
+        self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peepholes else None
 
     def forward(self, x: Maps | None, h: Hidden | None, c: Hidden | None) -> tuple[Hidden, Hidden]:
         """(x, h, c) -> (h', c'). Pass None for x where the cell takes no input, and for h and c
         where it has seen nothing.
 
         Raises:
-            ValueError: all of them are None, or of another size than its peepholes.
+            ValueError: all of them are None.
         """
         if x is None and h is None:
             raise ValueError("a cell without input needs a state to begin from")
@@ -88,15 +84,11 @@ class ConvLSTMCell(nn.Module):
             wide = torch.promote_types(gates.dtype, torch.float32)
             c = torch.zeros_like(gates[:, : self.hidden], dtype=wide)
         peephole = None if self.peephole is None else self.peephole.unsqueeze(1)
-        if self.places is None:
-            return _after_convolution(gates, c, peephole, self.forget_bias)
-        if gates.shape[-2:] != (*self.places,):
-            size, found = ("x".join(map(str, n)) for n in (self.places, gates.shape[-2:]))
-            raise ValueError(f"these peepholes are of maps of {size}, not {found}")
-        return _equations(gates, c, peephole, self.forget_bias)
+        return _after_convolution(gates, c, peephole, self.forget_bias)
 
 
-def _equations(
+@pointwise
+def _after_convolution(
     gates: Float[Tensor, "b k4 h w"],
     c: Hidden,
     peephole: Float[Tensor, "3 1 k _ _"] | None,
@@ -113,9 +105,6 @@ def _equations(
     c = torch.addcmul(torch.sigmoid(i) * tanh(g), torch.sigmoid(f), c)
     o = torch.sigmoid(o if peephole is None else o + W_co * c)
     return (o * tanh(c)).to(gates.dtype), c
-
-
-_after_convolution = pointwise(_equations)
 
 
 class ConvLSTM(Core):

@@ -64,10 +64,7 @@ class Dressed(MembersOf):
 
         super().__init__(build_model(*one_of(of, ONE)))
         self.lagged = Lagged(by, lags)
-        self.args = {"of": {model_name(self.of): self.of.args}} | {
-            "by": self.lagged.args["of"],
-            "lags": lags,
-        }
+        self.args["of"] = {model_name(self.of): self.of.args}
         self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
         self.sized = self.of.sized or self.lagged.sized
         self.noise = Noise(1, whole=lags, local=0)

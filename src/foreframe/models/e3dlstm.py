@@ -6,7 +6,6 @@ Shapes: frames B T C H W; maps b d2 h w, where h and w are H and W over the patc
 of both times of the window, (channel, time).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Model, Result, State
-from foreframe.models.originals import Weights, patch_order, reordered
+from foreframe.models.interface import Result, State
 
 Maps = Float[Tensor, "b d2 h w"]
 Gates = Float[Tensor, "b _ h w"]  # the same at both times
@@ -39,8 +37,8 @@ class E3DLSTM(AtOnce):
     stays zero; a value to recall is one place's, where theirs is a run of neighbouring places of a
     channel; they recall all steps, this one the last `tau`; and of its norm, over all of a map's
     values, the weights are of a channel and time, theirs of a place, too, which ties a network to
-    one frame size. `pass_memory`, `by_place` and `places` make each as theirs. Frames whose size
-    the patch does not divide are padded at the bottom and right, and cropped again.
+    one frame size. Frames whose size the patch does not divide are padded at the bottom and right,
+    and cropped again.
 
     Args:
         channels: C of the frames.
@@ -49,15 +47,9 @@ class E3DLSTM(AtOnce):
         kernel: odd side of their kernels, which are two frames deep.
         tau: how many memories C a layer recalls.
         patch: side of the patches that frames are folded into.
-        pass_memory: hand on the new M; else it stays zero.
-        by_place: recall the channels of one place and time together; else `width` values that lie
-            side by side in memory.
-        places: size (h,w) of the maps, for norms with a weight and a bias at each place; the
-            network then takes frames of one size.
 
     Raises:
-        ValueError: for sizes that make no network, and by `encode` for frames of another size than
-            `places` fit.
+        ValueError: for sizes that make no network.
     """
 
     def __init__(
@@ -68,9 +60,6 @@ class E3DLSTM(AtOnce):
         kernel: int = 5,
         tau: int = 20,
         patch: int = 4,
-        pass_memory: bool = True,
-        by_place: bool = True,
-        places: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         sizes = {"channels": channels, "width": width, "layers": layers, "tau": tau, "patch": patch}
@@ -79,31 +68,18 @@ class E3DLSTM(AtOnce):
                 f"E3D-LSTM needs {', '.join(sizes)} of 1 or more and an odd kernel, not "
                 f"{[*sizes.values()]} and {kernel}"
             )
-        self.args = sizes | {
-            "kernel": kernel, "pass_memory": pass_memory, "by_place": by_place,
-            "places": None if places is None else list(places),
-        }  # fmt: skip
-        self.channels, self.stride = channels, patch
-        self.tau, self.pass_memory, self.places = tau, pass_memory, places
-        self.sized = places is not None
+        self.channels, self.stride, self.tau = channels, patch, tau
         inputs = [channels * patch**2] + [width] * (layers - 1)
-        self.cells = nn.ModuleList(E3DLSTMCell(n, width, kernel, by_place, places) for n in inputs)
+        self.cells = nn.ModuleList(E3DLSTMCell(n, width, kernel) for n in inputs)
         self.last = Conv2d(2 * width, inputs[0], 1, bias=False)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1.
-
-        Raises:
-            ValueError: frames of another size than `places` fit.
-        """
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
         before = torch.zeros_like(past[:, 0]) if state is None else state["frame"].to(past.dtype)
         frames = torch.cat([before.unsqueeze(1), past], dim=1)
         folded = F.pixel_unshuffle(padded(frames.flatten(0, 1), self.stride), self.stride)
         folded = folded.unflatten(0, frames.shape[:2])
         windows = torch.stack([folded[:, :-1], folded[:, 1:]], dim=3).flatten(2, 3)
-        if self.places is not None and tuple(windows.shape[-2:]) != tuple(self.places):
-            size = [side * self.stride for side in self.places]
-            raise ValueError(f"with places {list(self.places)} it takes frames of {size}")
         if state is None:
             b, (h, w) = past.shape[0], windows.shape[-2:]
             zeros = past.new_zeros(b, self.last.in_channels, h, w)
@@ -118,8 +94,7 @@ class E3DLSTM(AtOnce):
             H, M, after = windows[:, t], state["m"], State()
             for k, cell in enumerate(self.cells):
                 C = state[f"c{k}"]
-                H, newest, made = cell(H, state[f"h{k}"], C, M, real)
-                M = made if self.pass_memory else M
+                H, newest, M = cell(H, state[f"h{k}"], C, M, real)
                 after |= {f"h{k}": H, f"c{k}": torch.cat([C[:, 1:], newest.unsqueeze(1)], dim=1)}
             return None, after | {"m": M, "seen": (state["seen"] + 1).clamp(max=self.tau)}
 
@@ -152,14 +127,11 @@ class E3DLSTMCell(nn.Module):
         inputs: channels of X at one time.
         width: those of H, C and M.
         kernel: odd side of the kernels.
-        by_place, places: as of `E3DLSTM`.
     """
 
-    def __init__(
-        self, inputs: int, width: int, kernel: int, by_place: bool, places: Sequence[int] | None
-    ) -> None:
+    def __init__(self, inputs: int, width: int, kernel: int) -> None:
         super().__init__()
-        self.width, self.by_place = width, by_place
+        self.width = width
 
         def convolution(inputs: int, outputs: int) -> Conv2d:
             return Conv2d(2 * inputs, outputs, kernel, padding=kernel // 2, bias=False)
@@ -169,8 +141,7 @@ class E3DLSTMCell(nn.Module):
         self.memory = convolution(width, width)
         self.output = convolution(2 * width, width)
         self.mix = Conv2d(2 * width, width, 1, bias=False)
-        both = 2 * width
-        self.norm = nn.GroupNorm(1, both) if places is None else nn.LayerNorm([both, *places])
+        self.norm = nn.GroupNorm(1, 2 * width)
 
     def forward(
         self, X: Float[Tensor, "b i2 h w"], H: Maps, past: History, M: Maps, real: Real
@@ -191,12 +162,11 @@ class E3DLSTMCell(nn.Module):
         C = self.values(past)
         mask = real.unsqueeze(2).expand(-1, -1, R.shape[2]).flatten(1)
         A = F.scaled_dot_product_attention(R, C, C, mask[:, None, None], scale=1.0)
-        return (A.transpose(2, 3) if self.by_place else A).reshape(past[:, -1].shape)
+        return A.transpose(2, 3).reshape(past[:, -1].shape)
 
     def values(self, maps: History) -> Float[Tensor, "b 1 _ d"]:
-        """What one head compares and recalls: of each step 2·h·w values of `width` numbers."""
-        if self.by_place:
-            maps = maps.unflatten(2, (self.width, 2)).movedim(2, -1)
+        """What one head compares and recalls: the channels of each step, time and place."""
+        maps = maps.unflatten(2, (self.width, 2)).movedim(2, -1)
         return maps.reshape(maps.shape[0], 1, -1, self.width)
 
 
@@ -231,30 +201,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # What two CPU cores train.
     "e3dlstm_small": ("e3dlstm", {"width": 16, "layers": 2, "kernel": 3, "tau": 5, "patch": 8}),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's E3D-LSTM, for a network as of the preset `e3dlstm` with `places`; it
-    forecasts as there with neither `pass_memory` nor `by_place`.
-    """
-    order = patch_order(network.channels or 1, network.stride)
-    ours = {"last.weight": theirs["conv_last.weight"].flatten(1, 2)[order]}
-    parts = ("x", "h", "gm", "new_cell", "new_gm")
-    for k in range(network.args["layers"]):
-        cell, mine = f"cell_list.{k}", f"cells.{k}"
-        x, h, gm, c, m = (theirs[f"{cell}.conv_{name}.0.conv3d.weight"] for name in parts)
-        x = x[:, order] if k == 0 else x
-        # Theirs: x has i, g, r, o, i', g', f'; h has i, g, r, o; the memory's i, f, g, m.
-        x, x_memory = x.tensor_split([h.shape[0]])
-        gm, alone = gm.tensor_split([3 * network.args["width"]])
-        joined = {
-            "gates": reordered(torch.cat([x, h], dim=1), (2, 0, 1, 3)),
-            "memory_gates": torch.cat([reordered(x_memory, (0, 2, 1)), gm], dim=1),
-            "memory": alone,
-            "output": torch.cat([c, m], dim=1),
-        }
-        ours |= {f"{mine}.{name}.weight": each.flatten(1, 2) for name, each in joined.items()}
-        ours[f"{mine}.mix.weight"] = theirs[f"{cell}.conv_last.conv3d.weight"].squeeze(2)
-        for part in ("weight", "bias"):
-            ours[f"{mine}.norm.{part}"] = theirs[f"{cell}._norm_c_t.{part}"].flatten(0, 1)
-    return ours

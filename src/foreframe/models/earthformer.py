@@ -87,15 +87,9 @@ class Earthformer(FromLastFrames):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        counts = {
-            "channels": channels, "frames": frames, "horizon": horizon, "patch": patch,
-            "width": width, "heads": heads, "levels": levels, "encoder": encoder,
-            "decoder": decoder,
-        }  # fmt: skip
-        check_at_least(1, **counts)
+        check_at_least(1, channels=channels, frames=frames, horizon=horizon, patch=patch)
+        check_at_least(1, width=width, heads=heads, levels=levels, encoder=encoder, decoder=decoder)
         check_at_least(0, vectors=vectors, inputs=inputs)
-        rest = {"vectors": vectors, "places": list(places), "dropout": dropout, "inputs": inputs}
-        self.args = counts | rest
         few = levels <= 8 and levels * (encoder + decoder) <= 250
         sized = width % heads == 0 and len(places) == 2 and min(places) > 0
         if not (few and sized and 0 <= dropout < 1):

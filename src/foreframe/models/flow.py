@@ -134,15 +134,7 @@ class Flow(MembersOf, AtOnce):
             raise ValueError(f"inflate is a number above 0, not {inflate}")
         if not times or times[0] != 0 or any(not a < b for a, b in pairwise((*times, 1.0))):
             raise ValueError(f"times begin at 0 and grow, each below 1, not {list(times)}")
-        self.args = {
-            "of": {model_name(self.of): self.of.args}, "channels": channels, "frames": frames,
-            "width": width, "blocks": blocks, "spread": spread, "times": list(times),
-            "levels": levels,
-        }  # fmt: skip
-        if inputs:
-            self.args["inputs"] = inputs
-        if inflate != 1:
-            self.args["inflate"] = inflate
+        self.args["of"] = {model_name(self.of): self.of.args}
         self.inflate = inflate
         self.channels, self.frames, self.horizon = channels, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels

@@ -1,7 +1,8 @@
 """The model interface as a type, `Model`; the docstring of `foreframe.models` describes it."""
 
+import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,10 +37,11 @@ class Rehearsal(NamedTuple):
 
 class Model(nn.Module):
     """A model is a subclass that writes `encode` and `step`, and `begin` where its steps need what
-    its encoded state has not, and sets `args` and `channels`.
+    its encoded state has not, and sets `channels`.
 
     Attributes:
-        args: plain values that rebuild the model: `type(model)(**model.args)`.
+        args: plain values that rebuild the model, `type(model)(**model.args)`: what its class was
+            called with, and the defaults.
         channels: C of the frames that it forecasts, or None for any number; past frames have these
             channels first, then `inputs` more.
         inputs: number of channels of the past that it does not forecast; their future, where it is
@@ -76,6 +78,14 @@ class Model(nn.Module):
     sized: bool = False
     draws: bool = False
     for_terms: Sequence[str] = ()
+
+    def __new__(cls, *given: Any, **named: Any) -> Any:
+        model = super().__new__(cls)
+        known = inspect.signature(cls.__init__).bind_partial(model, *given, **named)
+        known.apply_defaults()
+        _, *args = known.arguments.items()
+        model.args = {name: _plain(value) for name, value in args}
+        return model
 
     @property
     def takes(self) -> int | None:
@@ -256,6 +266,13 @@ class Model(nn.Module):
 
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
+
+
+def _plain(value: Any) -> Any:
+    """Mappings as dicts and sequences as lists, as a file of JSON gives them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 _fixed_size: ContextVar[Sequence[int] | None] = ContextVar("fixed_size", default=None)

@@ -44,7 +44,6 @@ class Lagged(Model):
             raise ValueError(f"a lagged ensemble has 1 to 100 lags, not {lags}")
         self.baseline, self.lags, self.channels = guide_of(of), lags, None
         self.sized = self.baseline.sized
-        self.args = {"of": of if isinstance(of, str) else dict(of), "lags": lags}
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last `lags` frames, and what the baseline keeps of those before them."""

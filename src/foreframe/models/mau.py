@@ -4,7 +4,6 @@ Chang et al. 2021 (NeurIPS, openreview qwtfY-3ibt7). Read top to bottom: the mod
 presets. Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stride.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,8 +14,7 @@ from torch import Tensor, nn
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, channels_last, pointwise
-from foreframe.models.interface import Model, Result, State
-from foreframe.models.originals import Weights, patch_order
+from foreframe.models.interface import Result, State
 
 Maps = Float[Tensor, "b d h w"]
 History = list[Maps]  # of the last steps, oldest first; zeros before the first
@@ -27,12 +25,13 @@ class MAU(AtOnce):
     that leaves the last one is decoded to the next frame. In the future it reads its own frames.
 
     Its state holds, of each layer, the S that entered it and the T that left it at the last `tau`
-    steps; and the last frame, with `recall` its maps, too.
+    steps; and the last frame.
 
     Where it differs from OpenSTL's code: its norms, over all of a map's values, have one weight
     and bias a channel, where theirs have one a channel and place, which ties a network to one frame
-    size; `places` is as theirs. Frames whose size the stride does not divide are padded at the
-    bottom and right, and cropped again. What that code has and never uses is left out.
+    size. Frames whose size the stride does not divide are padded at the bottom and right, and
+    cropped again. What that code has and never uses is left out, and so are its skips, which its
+    recipe for Moving MNIST does not use.
 
     Args:
         channels: C of the frames.
@@ -42,14 +41,9 @@ class MAU(AtOnce):
         tau: how many steps a unit looks back.
         halvings: strided convolutions down, and transposed ones up.
         patch: side of the patches that frames are folded into before these.
-        residual: add to what leaves a unit what entered it.
-        recall: on the way up add the maps of the last frame, of each size.
-        places: size (h,w) of the smallest maps, for norms with a weight and a bias at each place;
-            the network then takes frames of one size.
 
     Raises:
-        ValueError: for sizes that make no network, and by `encode` for frames of another size than
-            `places` fit.
+        ValueError: for sizes that make no network.
     """
 
     def __init__(
@@ -61,9 +55,6 @@ class MAU(AtOnce):
         tau: int = 5,
         halvings: int = 2,
         patch: int = 1,
-        residual: bool = False,
-        recall: bool = False,
-        places: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         sizes = {"channels": channels, "width": width, "layers": layers, "tau": tau, "patch": patch}
@@ -72,18 +63,12 @@ class MAU(AtOnce):
                 f"MAU needs {', '.join(sizes)} of 1 or more, an odd kernel and 0 to 16 halvings, "
                 f"not {[*sizes.values()]}, {kernel} and {halvings}"
             )
-        self.args = sizes | {
-            "kernel": kernel, "halvings": halvings, "residual": residual, "recall": recall,
-            "places": None if places is None else list(places),
-        }  # fmt: skip
         self.channels, self.patch, self.stride = channels, patch, patch * 2**halvings
-        self.tau, self.recall, self.places = tau, recall, places
-        self.sized = places is not None
-        self.finer = [f"maps_{k}" for k in range(halvings)]  # what `recall` keeps, finest first
+        self.tau = tau
         down = [Conv2d(channels * patch**2, width, 1)]
         down += [Conv2d(width, width, 3, stride=2, padding=1) for _ in range(halvings)]
         self.down = nn.ModuleList(down)
-        self.cells = nn.ModuleList(MAUCell(width, kernel, residual, places) for _ in range(layers))
+        self.cells = nn.ModuleList(MAUCell(width, kernel) for _ in range(layers))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(width, width, 3, 2, padding=1, output_padding=1)
             for _ in range(halvings)
@@ -91,20 +76,12 @@ class MAU(AtOnce):
         self.last = Conv2d(width, channels * patch**2, 1)
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1.
-
-        Raises:
-            ValueError: frames of another size than `places` fit.
-        """
+        """Run over the past, on from `state` where one is given. Any T >= 1."""
         folded = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.patch)
-        maps = [channels_last(folded)]
+        maps = channels_last(folded)
         for layer in self.down:
-            maps.append(F.leaky_relu(layer(maps[-1]), 0.2))
-        seen = [each.unflatten(0, past.shape[:2]) for each in maps[1:]]
-        S_0 = seen[-1]
-        if self.places is not None and tuple(S_0.shape[-2:]) != tuple(self.places):
-            size = [side * self.stride for side in self.places]
-            raise ValueError(f"with places {list(self.places)} this MAU takes frames of {size}")
+            maps = F.leaky_relu(layer(maps), 0.2)
+        S_0 = maps.unflatten(0, past.shape[:2])
         names = [self._names(k) for k in range(len(self.cells))]
         if state is None:
             held = (name for layer in names for history in layer for name in history)
@@ -120,18 +97,13 @@ class MAU(AtOnce):
                 after |= zip(t_names, [*left[1:], T], strict=True)
             return None, after | {"hidden": S}
 
-        encoded = self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
-        if self.recall:
-            last = [each[:, -1] for each in seen[:-1]]
-            encoded |= zip(self.finer, last, strict=True)
-        return encoded
+        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
 
     def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
         maps, like = state["hidden"], state["frame"]
-        for finer, layer in zip(self.finer[::-1], self.up, strict=True):
+        for layer in self.up:
             maps = layer(maps)
             maps = maps if layer is self.up[-1] else F.leaky_relu(maps, 0.2)
-            maps = maps + state[finer] if self.recall else maps
         frame = F.pixel_shuffle(self.last(maps), self.patch)
         return frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype).unsqueeze(1)
 
@@ -159,7 +131,7 @@ class MAUCell(nn.Module):
         t_g, t_t, t_s = N(W_t * F)
         s_g, s_t, s_s = N(W_s * S)
         T'    = σ(t_g) ∘ t_t + (1 - σ(t_g)) ∘ s_t
-        S'    = σ(s_g) ∘ s_s + (1 - σ(s_g)) ∘ t_s           + S with `residual`
+        S'    = σ(s_g) ∘ s_s + (1 - σ(s_g)) ∘ t_s
 
     Before the first step all S_j and T_j are zeros, and take part in the softmax. W_q and W_s are
     one convolution. All have biases.
@@ -167,27 +139,19 @@ class MAUCell(nn.Module):
     Args:
         width: channels of S and T.
         kernel: odd side of the kernels.
-        residual, places: as of `MAU`.
     """
 
-    def __init__(
-        self, width: int, kernel: int, residual: bool, places: Sequence[int] | None
-    ) -> None:
+    def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.width, self.residual = width, residual
+        self.width = width
 
         def convolution(outputs: int) -> Conv2d:
             return Conv2d(width, outputs, kernel, padding=kernel // 2)
 
-        def norm(outputs: int) -> nn.Module:
-            if places is None:
-                return nn.GroupNorm(1, outputs)
-            return nn.LayerNorm([outputs, *places])
-
         self.spatial = convolution(4 * width)
-        self.norm_query, self.norm_spatial = norm(width), norm(3 * width)
-        self.fusion, self.norm_fusion = convolution(width), norm(width)
-        self.temporal, self.norm_temporal = convolution(3 * width), norm(3 * width)
+        self.norm_query, self.norm_spatial = (nn.GroupNorm(1, n * width) for n in (1, 3))
+        self.fusion, self.norm_fusion = convolution(width), nn.GroupNorm(1, width)
+        self.temporal, self.norm_temporal = convolution(3 * width), nn.GroupNorm(1, 3 * width)
 
     def forward(self, S: Maps, entered: History, left: History) -> tuple[Maps, Maps]:
         """(S, former S, former T) -> (T', S')."""
@@ -201,7 +165,7 @@ class MAUCell(nn.Module):
             trend = trend + w.view(-1, 1, 1, 1) * T_j
         fused = _fused(self.norm_fusion(self.fusion(left[-1])), left[-1], trend)
         t = self.norm_temporal(self.temporal(fused))
-        return _mixed(t, s, S, self.residual)
+        return _mixed(t, s, S)
 
 
 @pointwise
@@ -211,14 +175,13 @@ def _fused(u: Maps, T: Maps, trend: Maps) -> Maps:
 
 @pointwise
 def _mixed(
-    t: Float[Tensor, "b d3 h w"], s: Float[Tensor, "b d3 h w"], S: Maps, residual: bool
+    t: Float[Tensor, "b d3 h w"], s: Float[Tensor, "b d3 h w"], S: Maps
 ) -> tuple[Maps, Maps]:
     """T' and S', in the precision of S."""
     t_g, t_t, t_s = t.to(S.dtype).chunk(3, dim=1)
     s_g, s_t, s_s = s.to(S.dtype).chunk(3, dim=1)
     T = torch.lerp(s_t, t_t, torch.sigmoid(t_g))
-    after = torch.lerp(t_s, s_s, torch.sigmoid(s_g))
-    return T, after + S if residual else after
+    return T, torch.lerp(t_s, s_s, torch.sigmoid(s_g))
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -227,32 +190,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # What two CPU cores train: 4x4 patches, and maps an eighth of the frame's size.
     "mau_small": ("mau", {"width": 32, "layers": 2, "kernel": 3, "patch": 4, "halvings": 1}),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's MAU, for a network as of the preset `mau`, with `places`. Those that its
-    code never uses are left out.
-    """
-    assert isinstance(network, MAU)
-    order = patch_order(network.channels or 1, network.patch)
-    pairs = [("last", "srcnn.0"), ("down.0", "encoders.0.encoder_t_conv-1")]
-    for k in range(len(network.up)):
-        pairs.append((f"down.{k + 1}", f"encoders.{k + 1}.encoder_t{k}"))
-        pairs.append((f"up.{k}", f"decoders.{k}.c_decoder{k}"))
-    units = {
-        "norm_query": "s_next.1", "norm_spatial": "s.1", "fusion": "t_next.0",
-        "norm_fusion": "t_next.1", "temporal": "t.0", "norm_temporal": "t.1",
-    }  # fmt: skip
-    for k in range(len(network.cells)):
-        pairs += [
-            (f"cells.{k}.{mine}", f"cell_list.{k}.conv_{name}") for mine, name in units.items()
-        ]
-    ours: dict[str, Tensor] = {}
-    for part in ("weight", "bias"):
-        ours |= {f"{mine}.{part}": theirs[f"{name}.{part}"] for mine, name in pairs}
-        for k in range(len(network.cells)):
-            both = [theirs[f"cell_list.{k}.conv_{name}.0.{part}"] for name in ("s_next", "s")]
-            ours[f"cells.{k}.spatial.{part}"] = torch.cat(both)
-        ours[f"last.{part}"] = ours[f"last.{part}"][order]
-    ours["down.0.weight"] = ours["down.0.weight"][:, order]
-    return ours

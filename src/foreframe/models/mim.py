@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from foreframe.models.convlstm import ConvLSTMCell
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Model, State
-from foreframe.models.originals import Weights, patch_order, reordered
-from foreframe.models.predrnn import STLSTMCell, cell_from_openstl, published, small
+from foreframe.models.interface import State
+from foreframe.models.predrnn import STLSTMCell, published, small
 from foreframe.models.zigzag import ZigZag, ZigZagCell
 
 Maps = Float[Tensor, "b d h w"]
@@ -46,19 +45,18 @@ class MIMBlock(ZigZagCell):
     Args:
         hidden: channels of x, D, h, C, S and M.
         kernel: odd side of the kernels; hidden maps keep the frame's size.
-        places: as of `MIM`.
     """
 
     keeps = ("h", "c", "s")
 
-    def __init__(self, hidden: int, kernel: int, places: Sequence[int] | None) -> None:
+    def __init__(self, hidden: int, kernel: int) -> None:
         super().__init__()
         self.hidden = hidden
         same: dict[str, Any] = {"padding": kernel // 2, "bias": False}
         self.input = Conv2d(hidden, 4 * hidden, kernel, **same)
         self.temporal = Conv2d(hidden, 3 * hidden, kernel, **same)
         self.spatial = Conv2d(hidden, 4 * hidden, kernel, **same)
-        self.stationary = peephole_lstm(hidden, kernel, places)
+        self.stationary = peephole_lstm(hidden, kernel)
         self.mix = Conv2d(2 * hidden, hidden, 1, bias=False)
 
     def forward(self, x: Maps | None, M: Hidden | None, own: State) -> tuple[State, Hidden]:
@@ -78,9 +76,9 @@ class MIMBlock(ZigZagCell):
         return {"h": h, "c": c, "s": S}, M
 
 
-def peephole_lstm(hidden: int, kernel: int, places: Sequence[int] | None) -> ConvLSTMCell:
+def peephole_lstm(hidden: int, kernel: int) -> ConvLSTMCell:
     """MIM-N and MIM-S."""
-    return ConvLSTMCell(hidden, hidden, kernel, False, True, forget_bias=1.0, places=places)
+    return ConvLSTMCell(hidden, hidden, kernel, False, True, forget_bias=1.0)
 
 
 @pointwise
@@ -125,9 +123,6 @@ class MIM(ZigZag):
         channels: that the first layer takes; 0 for none.
         hidden: channels, one number a layer, all equal.
         kernel: odd side of all kernels.
-        places: (rows, columns) of maps, in patches: peepholes then hold a number for each place, as
-            in the authors' code, whose checkpoints need it, and frames have one size. None: one for
-            each channel.
 
     Raises:
         ValueError: a single layer, or as `ZigZag` and `STLSTMCell`.
@@ -139,14 +134,13 @@ class MIM(ZigZag):
         /,
         hidden: Sequence[int] = (64, 64),
         kernel: int = 5,
-        places: Sequence[int] | None = None,
     ) -> None:
         if len(hidden) < 2:
             raise ValueError("MIM has 2 layers or more: hidden is a list of their channels")
         first, *further = hidden
-        blocks = [MIMBlock(width, kernel, places) for width in further]
+        blocks = [MIMBlock(width, kernel) for width in further]
         super().__init__(hidden, [STLSTMCell(channels, first, kernel), *blocks])
-        self.differences = nn.ModuleList(peephole_lstm(width, kernel, places) for width in further)
+        self.differences = nn.ModuleList(peephole_lstm(width, kernel) for width in further)
 
     def start(self, like: Float[Tensor, "b _ h w"]) -> State:
         begun = super().start(like)
@@ -177,30 +171,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mim": published("mim"),
     "mim_small": small("mim"),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's MIM, for a network as of the preset `mim` with `places`, without those
-    that are never used.
-    """
-    size, core = network.stride, next(iter(network.args["core"].values()))
-    order = patch_order(network.channels or 1, size)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    ours |= cell_from_openstl(theirs, "stlstm_layer.0", "encoder.cells.0", order)
-    for k in range(1, len(core["hidden"])):
-        block = f"stlstm_layer.{k}"
-        for name, part in (("input", "x_cc"), ("temporal", "t_cc"), ("spatial", "s_cc")):
-            ours[f"encoder.cells.{k}.{name}.weight"] = theirs[f"{block}.conv_{part}.0.weight"]
-        ours[f"encoder.cells.{k}.mix.weight"] = theirs[f"{block}.conv_last.weight"]
-        cells = (
-            (block, f"cells.{k}.stationary"),
-            (f"stlstm_layer_diff.{k - 1}", f"differences.{k - 1}"),
-        )
-        for name, part in cells:
-            x, h = (theirs[f"{name}.conv_{of}_concat.0.weight"] for of in "xh")
-            # Theirs: i, g, f, o.
-            gates = reordered(torch.cat([x, h], dim=1), (0, 2, 3, 1))
-            seen = torch.cat([theirs[f"{name}.ct_weight"], theirs[f"{name}.oc_weight"]])
-            ours[f"encoder.{part}.gates.weight"] = gates
-            ours[f"encoder.{part}.peephole"] = seen.unflatten(0, (3, -1))
-    return ours

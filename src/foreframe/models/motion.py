@@ -63,7 +63,6 @@ class DenseMotion(Model):
         if beyond not in ("nearest", "missing"):
             raise ValueError(f"beyond the frame is the nearest value or missing, not {beyond!r}")
         self.pairs, self.beyond = pairs, beyond
-        self.args = {"pairs": pairs, "beyond": beyond}
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:

@@ -41,7 +41,6 @@ class OpticalFlow(Model):
                 f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}"
             )
         self.pairs = pairs
-        self.args = {"pairs": pairs}
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:

@@ -86,10 +86,7 @@ class PhyDNet(AtOnce):
         if not 0 <= moment < math.inf:
             raise ValueError(f"moment is a weight of 0 or more, not {moment}")
         name, args = choice(CORES, core, "core")
-        self.args = {
-            "channels": channels, "width": width, "core": {name: args}, "kernel": kernel,
-            "strides": list(strides), "groups": groups, "moment": moment,
-        }  # fmt: skip
+        self.args["core"] = {name: args}
         self.channels, self.stride, self.moment = channels, math.prod(strides), moment
         d = 2 * width
         self.down = _blocks([channels, width, width, d], strides, groups)

@@ -74,11 +74,8 @@ class PredFormer(FromLastFrames):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        counts = {
-            "channels": channels, "frames": frames, "patch": patch, "width": width, "heads": heads,
-            "expansion": expansion, "blocks": blocks, "layers": layers,
-        }  # fmt: skip
-        check_at_least(1, **counts)
+        check_at_least(1, channels=channels, frames=frames, patch=patch, width=width, heads=heads)
+        check_at_least(1, expansion=expansion, blocks=blocks, layers=layers)
         check_at_least(0, inputs=inputs)
         if width % heads or width % 2:
             raise ValueError(f"width must be even and a multiple of heads, not {width} and {heads}")
@@ -88,8 +85,6 @@ class PredFormer(FromLastFrames):
             raise ValueError(f"blocks x order x layers are {deep} layers; 1000 at most")
         if not (0 <= dropout < 1 and 0 <= drop_path < 1):
             raise ValueError(f"rates lie in [0, 1), not {dropout} and {drop_path}")
-        rest = {"order": order, "dropout": dropout, "drop_path": drop_path, "inputs": inputs}
-        self.args = counts | rest
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.stride = patch
         # Each frame of the past comes with the known inputs of its counterpart in the future.

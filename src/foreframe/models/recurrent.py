@@ -134,9 +134,7 @@ class Recurrent(Model):
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
         self.for_terms = self.encoder.for_terms
-        self.args = {"channels": channels, "core": {name: core_args}, "codec": {kind: args}}
-        if inputs:
-            self.args["inputs"] = inputs
+        self.args |= {"core": {name: core_args}, "codec": {kind: args}}
 
     def finish(
         self,
@@ -172,7 +170,6 @@ class Recurrent(Model):
         """
         self.noise_injection = None
         if noise is not None:
-            self.args |= {"noise": dict(noise)}
             self.draws = True
             self.output.add_noise_inputs(self.read)
             self.noise_injection = NoiseInjection(
@@ -302,7 +299,7 @@ class NextFrame(Recurrent, AtOnce):
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
-        self.args |= {"draw": args}
+        self.args["draw"] = args
         self.finish(self.encoder.hidden, Draw, args)
         self.add_noise_inputs(noise, self.codec.width)
 
@@ -384,8 +381,7 @@ class EncoderDecoder(Recurrent):
                 f"attention and backward are numbers of frames, not {attention}, {backward}"
             )
         name, args = choice(HEADS, output, "output")
-        self.args |= {"start": start, "output": {name: args}, "embedding": embedding}
-        self.args |= {"attention": attention, "backward": backward}
+        self.args["output"] = {name: args}
         feed = args.get("feed", HEADS[name].feed)
         self.start_from, self.attention, self.backward_frames = start, attention, backward
         self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
@@ -690,7 +686,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
             raise ValueError(f"a horizon is 1 frame or more, not {horizon}")
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.horizon = horizon
-        self.args |= {"horizon": horizon, "draw": args}
+        self.args["draw"] = args
         self.finish(self.encoder.hidden, Draw, args, horizon)
         self.add_noise_inputs(noise, 0)
 

@@ -116,14 +116,6 @@ class SimVP(FromLastFrames):
                 f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels "
                 f"and odd kernels, not {spatial}, {temporal} and {kernels}"
             )
-        self.args = {
-            "channels": channels, "frames": frames, "spatial": spatial, "temporal": temporal,
-            "blocks": blocks, "translator": translator, "kernels": list(kernels), "norm": norm,
-            "layers": layers, "expansion": expansion, "divergence": divergence,
-            "patches": patches,
-        }  # fmt: skip
-        if inputs:
-            self.args["inputs"] = inputs
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.divergence = divergence
         # Of the encoder; the decoder goes back the same way.
@@ -148,7 +140,6 @@ class SimVP(FromLastFrames):
         """Build what makes members differ: noise for parts of the translator whose inputs have
         these `widths`, and how far frames are displaced, from maps of so many channels.
         """
-        self.args["noise"] = dict(noise)
         self.draws = True
         self.noise_injection = NoiseInjection(noise, self.stride, widths, drift=2)
         # At first a third of a pixel. A mean over the surroundings, since in an empty place nothing

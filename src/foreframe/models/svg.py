@@ -96,10 +96,6 @@ class SVG(Model):
             )
         if not 0 <= beta < math.inf:
             raise ValueError(f"beta is a weight of 0 or more, not {beta}")
-        self.args = {
-            "channels": channels, "width": width, "code": code, "latent": latent,
-            "hidden": hidden, "layers": layers, "last_frame_skip": last_frame_skip, "beta": beta,
-        }  # fmt: skip
         self.channels, self.latent = channels, latent
         self.last_frame_skip, self.beta = last_frame_skip, beta
         down, up = _stages(channels, width, code)

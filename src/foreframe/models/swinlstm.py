@@ -83,10 +83,6 @@ class SwinLSTM(AtOnce):
                 "SwinLSTM needs a number of heads for each of its cells that divides the cell's "
                 f"channels ({widths[:-1]}), not {list(heads)}"
             )
-        self.args = {
-            "channels": channels, "patch": patch, "width": width, "depths": list(depths),
-            "heads": list(heads), "window": window, "inputs": inputs,
-        }  # fmt: skip
         self.channels, self.inputs, self.stride = channels, inputs, patch * 2**middle
         self.patch = PackedConv2d(channels + inputs, width, patch, stride=patch)
         self.norm = nn.LayerNorm(width)

@@ -89,12 +89,6 @@ class UNet(FromLastFrames):
                 f"at most and 0 inputs or more, not {channels}, {frames}, {blocks}, {widths} and "
                 f"{inputs}"
             )
-        self.args: dict[str, Any] = {
-            "channels": channels, "frames": frames, "widths": list(widths), "blocks": list(blocks),
-            "sharpen": sharpen,
-        }  # fmt: skip
-        if inputs:
-            self.args["inputs"] = inputs
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.sharpen, self.stride = sharpen, SIDE * 2 ** (len(widths) - 1)
         self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)

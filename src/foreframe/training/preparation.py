@@ -189,7 +189,7 @@ def load_initial_weights(network: Model, weights: str) -> None:
     trained = _begun_from(type(network), Forecaster.load(weights).model)
     network = network.begun_by(trained)
     free = {*network.free}
-    if ("noise" in trained.args) != ("noise" in network.args):
+    if bool(trained.args.get("noise")) != bool(network.args.get("noise")):
         free.add("noise")
     args, trained_args = (
         {name: value for name, value in each.args.items() if name not in free}
