@@ -303,8 +303,8 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [event for event in asked if event not in events]:
         leave(f"there is no event {unknown[0]}; choose of {', '.join(events)}")
 
-    from foreframe.api import open_scored
     from foreframe.evaluation import EvaluateOptions
+    from foreframe.evaluation.scored import open_scored
     from foreframe.forecasting.forecast_options import ForecastOptions
 
     how = grouped(f"{READ} {SMALL_READ}" if given.quick else READ)

@@ -19,8 +19,8 @@ from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.metrics.sums import ratio
+from foreframe.leaderboards import equal as equal_budgets
 from foreframe.models import build_model
-from foreframe.training import equal as equal_budgets
 
 DIGITS = {"canvas": 24, "clips": 16, "motion": {"rule": "srivastava", "digit_px": 16}}
 HERE: dict[str, Any] = {

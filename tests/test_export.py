@@ -15,12 +15,12 @@ import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.api import _known_scores, _rounded
 from foreframe.cli import main
+from foreframe.exporting.graphs import ENTERING, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
-from foreframe.forecasting.graphs import ENTERING, graphs
 from foreframe.models import Model, members
 from small import SMALL, built
 
-EXAMPLE = Path(foreframe.__file__).parent / "forecasting" / "exported_example.py"
+EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
 CLIP = np.random.default_rng(0).random((5, 1, 24, 32)).astype(np.float32)
 
 

@@ -14,16 +14,16 @@ import yaml
 
 import foreframe
 from foreframe import MovingMNIST, Run
-from foreframe.api import given_options
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.clips.data_options import ReadOptions, SplitOptions
-from foreframe.evaluation import BenchOptions, EvaluateOptions
+from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
+from foreframe.leaderboards import BenchOptions
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import options_from
+from foreframe.training.recipes import given_options, options_from
 
 FEW = {
     "past": 2,

@@ -7,12 +7,9 @@ Nothing heavy is loaded before it is needed: Lightning only to train.
 import inspect
 import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy, deepcopy
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from html import escape
 from itertools import tee
 from pathlib import Path
@@ -23,44 +20,37 @@ import numpy as np
 from foreframe.base.files import atomic_folder, check_new, check_writable, exists, matching
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
-from foreframe.base.shipped import WEIGHTS, name_of
-from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions, not_usual
-from foreframe.clips.protocols import as_published, protocol_of
-from foreframe.clips.scaling import Scaling
-from foreframe.evaluation import BenchOptions, EvaluateOptions
+from foreframe.base.shipped import WEIGHTS
+from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ConvertOptions,
     ExportOptions,
     PredictOptions,
     StreamOptions,
-    TaskOptions,
     changed,
 )
+from foreframe.leaderboards import BenchOptions
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import (
-    KINDS,
-    Given,
     explicit_options,
-    no_option,
+    given_options,
     options_from,
-    recipes,
+    plain,
+    plain_option,
 )
 from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:
     from foreframe.data.check import Checked
-    from foreframe.data.forecasts import Forecasts
     from foreframe.evaluation.archive import Archive
-    from foreframe.evaluation.card import Scorer, Scores
-    from foreframe.evaluation.leaderboard import Leaderboard
     from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
+    from foreframe.leaderboards.leaderboard import Leaderboard
 
-Plain = Mapping[str, Any]
 Kind = TypeVar("Kind")
 Call = TypeVar("Call", bound=Callable[..., Any])
-SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
 
 
 def _takes(*groups: type) -> Callable[[Call], Call]:
@@ -126,46 +116,6 @@ def fit(
     with listening(python=True):
         folder, data = train(*groups, explicit, strategy, plugins, callbacks), options.get("data")
     return Run(folder, None if isinstance(data, str | os.PathLike) else data)
-
-
-def given_options(
-    recipe: str | os.PathLike[str] | None, options: Mapping[str, Any]
-) -> tuple[list[str], Given]:
-    """A recipe and changes of it by name, as `options_from` takes them.
-
-    Raises:
-        ValueError: an unknown name, with the nearest.
-    """
-    changes: Given = []
-    for name, value in options.items():
-        if name not in KINDS:
-            raise ValueError(no_option(name, list(KINDS)))
-        plain = _plain_option(name, value)
-        if isinstance(plain, Mapping) and name not in ("data", "scaling"):
-            changes += [((name, inner), part) for inner, part in plain.items()]
-        else:
-            changes.append(((name,), plain))
-    return [] if recipe is None else [os.fspath(recipe)], changes
-
-
-def _plain_option(name: str, value: Any) -> Any:
-    """A value as a YAML file would give it; data in memory are unchanged."""
-    return value if name == "data" and not isinstance(value, os.PathLike) else _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value as a YAML file would give it."""
-    if isinstance(value, ReadOptions | SplitOptions):
-        value = not_usual(value)
-    if isinstance(value, Scaling):
-        value = asdict(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -289,6 +239,7 @@ def predict(
     from foreframe.evaluation.archive import write_archive
     from foreframe.evaluation.walk import Rolling
     from foreframe.forecasting.forecast import forecast_recording, remarks, resolved
+    from foreframe.forecasting.loading import for_tasks, opened
     from foreframe.forecasting.outputs import check_output
     from foreframe.visuals import paint_for
 
@@ -301,7 +252,7 @@ def predict(
         paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
         if path.resolve() in paths:
             raise ValueError(f"output {path} is the input: name another file")
-    forecaster, made_by = _forecaster(what, options.device, options.compile)
+    forecaster, made_by = opened(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
@@ -309,8 +260,8 @@ def predict(
         clips = [] if to_archive else forecaster.recordings(sources, **(options.reading or {}))
         all_of_them = not clips or (len(clips) > 1 and options.recording is None)
         if (kind in ("", ".zarr") and all_of_them) or (kind == ".zarr" and options.every):
-            opened = _for_tasks(what, sources, options)
-            archive = write_archive(*opened, path, options, progress)  # type: ignore[arg-type]
+            by_paths = for_tasks(what, sources, options)
+            archive = write_archive(*by_paths, path, options, progress)  # type: ignore[arg-type]
             return replace(archive, notes=tuple(notes))
         if options.in_tasks:
             raise ValueError(
@@ -326,20 +277,6 @@ def predict(
         for remark in remarks(clip, options):
             warn(remark)
     return replace(made, notes=tuple(notes))
-
-
-def _for_tasks(what: Any, sources: Sequence[Any], options: TaskOptions) -> tuple[Any, list[Any]]:
-    """A forecaster and sources as other processes open them: by absolute paths.
-
-    Raises:
-        ValueError: they are in memory, which others cannot open.
-    """
-    given = [what, *sources]
-    if all(isinstance(one, str | os.PathLike) for one in given):
-        what, *sources = (os.path.abspath(one) if exists(one) else one for one in given)
-    elif options.in_tasks:
-        raise ValueError("workers, and what is resumed, open the run and data by path: give paths")
-    return what, list(sources)
 
 
 def export(
@@ -365,11 +302,12 @@ def export(
             already or cannot be written; half where a weight is beyond the range of float16.
     """
     options = _options(options or ExportOptions(), changes)
-    from foreframe.forecasting.exported_page import export_page
+    from foreframe.exporting.exported_page import export_page
+    from foreframe.exporting.graphs import export_to
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.graphs import export_to
+    from foreframe.forecasting.loading import opened
 
-    forecaster, name = _forecaster(what)
+    forecaster, name = opened(what)
     check_new(Path(folder))
     scores = "" if isinstance(what, Forecaster) else _known_scores(os.fspath(what))
     if options.half:
@@ -493,9 +431,10 @@ def stream(
     from foreframe.evaluation.walk import score_live
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.incoming import live_frames, place_of
+    from foreframe.forecasting.loading import opened
     from foreframe.forecasting.places import place_at
 
-    forecaster, made_by = _forecaster(what, options.device, options.compile)
+    forecaster, made_by = opened(what, options.device, options.compile)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
@@ -545,8 +484,8 @@ def check(
     source: Any,
     output: str | os.PathLike[str] | None = None,
     *,
-    reading: Plain | ReadOptions | None = None,
-    splits: Plain | SplitOptions | None = None,
+    reading: Mapping[str, Any] | ReadOptions | None = None,
+    splits: Mapping[str, Any] | SplitOptions | None = None,
     past: int = 10,
     future: int = 10,
     stride: int = 1,
@@ -569,8 +508,8 @@ def check(
     from foreframe.clips.clip import Window
     from foreframe.data.check import check_recordings, describe_splits, summarise
 
-    how = typed(ReadOptions, _plain(reading) or {}, "reading")
-    split = typed(SplitOptions, _plain(splits) or {}, "splits")
+    how = typed(ReadOptions, plain(reading) or {}, "reading")
+    split = typed(SplitOptions, plain(splits) or {}, "splits")
     recordings = check_recordings(source, how)
     window = Window(past, future, stride)
     lines = [*summarise(recordings), *describe_splits(recordings, split, window, how.budget)]
@@ -583,19 +522,7 @@ def check(
 
 def _options(options: Kind, changes: Mapping[str, Any]) -> Kind:
     """Options of a verb, changed by name; raises as `changed`."""
-    return changed(options, {name: _plain_option(name, value) for name, value in changes.items()})
-
-
-def _forecaster(what: Any, device: str = "cpu", compile: bool = True) -> tuple["Forecaster", str]:
-    """A forecaster and its name."""
-    from foreframe.forecasting.forecaster import Forecaster
-
-    if isinstance(what, Forecaster):
-        return what, what.trained.preset or "a forecaster"
-    forecaster = Forecaster.load(os.fspath(what), device)
-    if not compile:
-        forecaster.model.never_compile()
-    return forecaster, name_of(os.fspath(what))
+    return changed(options, {name: plain_option(name, value) for name, value in changes.items()})
 
 
 @_takes(EvaluateOptions)
@@ -631,6 +558,8 @@ def evaluate(
     if data is not None:
         changes["data"] = data
     options = _options(options or EvaluateOptions(), changes)
+    from foreframe.evaluation.scored import open_scored
+
     scored, first = open_scored(what, options), rank_and_size()[0] == 0
     if options.output is not None:
         check_writable(Path(options.output))
@@ -640,193 +569,6 @@ def evaluate(
     if options.output is not None and first:
         scored.write_report(options.output, card)
     return card
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A forecaster and the clips to score it on.
-
-    Args:
-        what: as in `evaluate`.
-        forecaster: with the window to score; persistence if none was named.
-        name: of its row: "model", or the name of a baseline.
-        dataset: the clips, by their numbers.
-        where: "data", "split" and the options of opening them; empty for a Dataset that is scored
-            as it is.
-        own: whether the data are those of training.
-        forecasts: forecasts of other programs.
-        options: options of scoring.
-    """
-
-    what: Any
-    forecaster: "Forecaster"
-    name: str
-    dataset: Any
-    where: Plain
-    own: bool
-    forecasts: "Sequence[Forecasts]"
-    options: EvaluateOptions
-
-    def scorer(self) -> "Scorer":
-        """The rows of this forecaster, and of what is scored beside it."""
-        from foreframe.evaluation.card import Scorer
-
-        return Scorer(self.forecaster, self.dataset, self.options, self.forecasts, self.name)
-
-    def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
-        """The scorecard; raises as `foreframe.evaluate`."""
-        from foreframe.evaluation.card import score_clips
-
-        options = self.options
-        if options.clips is options.seconds is None and not (self.forecasts or options.in_tasks):
-            options = replace(options, seconds=SECONDS)
-        given = self.forecaster, self.dataset, options, self.forecasts, self.name
-        score = self._score_in_tasks if options.in_tasks else None
-        return Card({**self.where, **score_clips(*given, progress, score)})
-
-    def _score_in_tasks(self, scorer: Any, clips: Sequence[int], tell: Any) -> Any:
-        """As `Scorer.score`, a task for each batch. What tasks have scored lies beside the report
-        until all is.
-        """
-        from foreframe.forecasting.tasks import stamp
-
-        options, data = self.options, self.options.data
-        what, _ = _for_tasks(self.what, [] if data is None else [data], options)
-        about = options.about(), self.where, stamp(self.where.get("data"))
-        part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
-        again = partial(_scorers, open_scored, what, options)
-        return _score_in_tasks([scorer], clips, again, options, part, about, tell)[0]
-
-    def write_pasts(self, path: str | os.PathLike[str]) -> int:
-        """As `foreframe.evaluation.external.write_pasts`."""
-        from foreframe.evaluation.external import write_pasts
-
-        window, scaling = self.forecaster.window, self.forecaster.scaling
-        return write_pasts(Path(path), self.dataset, window, scaling, self.options.limit)
-
-    def write_report(self, folder: str | os.PathLike[str], card: Plain) -> list[Path]:
-        """As `foreframe.evaluation.report.write_report`."""
-        from foreframe.evaluation.report import write_report
-
-        return write_report(
-            Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
-        )
-
-
-def _score_in_tasks(
-    scorers: "Sequence[Scorer]",
-    clips: Sequence[int],
-    again: Callable[[], "list[Scorer]"],
-    options: EvaluateOptions,
-    part: Path,
-    about: Any,
-    tell: Callable[[int, int], Any] | None,
-) -> "list[Scores]":
-    """The scores of several forecasters on the same clips, a task for each batch.
-
-    Args:
-        again: opens the scorers in another process.
-        part: folder for what tasks have scored, until all is.
-        about: plain values that tell this job from others.
-        tell: called with the number of tasks done, and of all.
-    """
-    from foreframe.forecasting.tasks import begun, fingerprint, held, results
-
-    at_once = min(scorer.at_once for scorer in scorers)
-    items = [list(clips[k : k + at_once]) for k in range(0, len(clips), at_once)]
-    prints = [fingerprint(scorer.forecaster) for scorer in scorers]
-    digest = fingerprint(scorers[0].forecaster, about, items, prints)
-    held(digest, lambda: scorers)
-    do = partial(_score_task, again, digest)
-    with begun(part, digest, options) as workers:
-        sums = results(do, items, part, workers, tell or (lambda *_: None))
-        total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
-    shutil.rmtree(part)
-    return total
-
-
-def _score_task(again: Callable[[], "list[Scorer]"], digest: str, marker: Path, clips: Any) -> None:
-    from foreframe.forecasting.tasks import held, leave
-
-    leave(marker, [scorer.sums(clips) for scorer in held(digest, again)])
-
-
-def _scorers(open: Callable[..., Any], what: Any, options: EvaluateOptions) -> "list[Scorer]":
-    opened = open(what, options)
-    return [each.scorer() for each in (opened if isinstance(opened, list) else [opened])]
-
-
-def open_scored(
-    what: "Forecaster | Run | str | os.PathLike[str] | None", options: EvaluateOptions
-) -> Scored:
-    """Open what `evaluate` scores; raises as it does."""
-    if what is None and options.data is None:
-        raise ValueError("name a RUN, or what to score on without one: --data")
-    from torch.utils.data import Dataset
-
-    from foreframe.base.notes import warn
-    from foreframe.data import ClipSet, Recordings, check_first_clip, open_dataset
-    from foreframe.data.arrays import data_name
-    from foreframe.data.forecasts import open_forecasts
-    from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.recordings import check_channels, doubts
-    from foreframe.models import model_name
-
-    known = "persistence" if what is None else what
-    # Of tasks, bits must not depend on how many of them a process has done.
-    forecaster, _ = _forecaster(known, options.device, options.compile and not options.in_tasks)
-    model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
-    data = _data_to_score(what, forecaster, options)
-    name = data_name(data.data)
-    files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
-    forecasts = [open_forecasts(file, data.reading.variable) for file in files]
-    of_protocol = forecaster.free and protocol_of(data.data)
-    window = replace(data.window if of_protocol else forecaster.window, **options.window)
-    if what is None and forecasts and options.future is None:
-        window = replace(window, future=forecasts[0].steps)
-    dataset, where = options.data, {}
-    if not isinstance(dataset, Dataset) or options.split is not None:
-        data, split = replace(data, **asdict(window)), options.split or "test"
-        dataset = open_dataset(data, split, None if forecaster.free else scaling)
-        check_first_clip(dataset, window, model.takes, name)
-        where = {"data": name, "data_args": data.data_args, "split": split}
-        where |= {"reading": not_usual(data.reading), "splits": not_usual(data.splits)}
-    if forecaster.free and isinstance(dataset, Recordings):
-        scaling = dataset.scaling
-    elif isinstance(dataset, ClipSet):
-        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
-        for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
-            warn(f"{name}: {note}")
-    row = model_name(model) if forecaster.free else "model"
-    own = what is not None and (options.data is None or name == trained.data)
-    # A new one: the caller's forecaster keeps its window.
-    forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
-    return Scored(what, forecaster, row, dataset, where, own, forecasts, options)
-
-
-def _data_to_score(what: Any, forecaster: "Forecaster", options: EvaluateOptions) -> DataOptions:
-    """The data to score on: those of training, changed by the user's options; other recordings are
-    read as those of training.
-    """
-    from foreframe.data import holds_recordings
-    from foreframe.forecasting.recordings import reading_as_trained
-    from foreframe.forecasting.trained import data_of
-
-    given, trained = options.of_data, forecaster.trained
-    if what is None or not isinstance(options.data, str | None):
-        return typed(DataOptions, as_published(given), "")
-    memory = what.data if isinstance(what, Run) and options.data is None else None
-    if memory is not None:  # the user's own, so that nothing is asked of it
-        given = {"data": trained.data, **given}
-    where = os.fspath(what) if isinstance(what, str | os.PathLike) else "this forecaster"
-    data, reading = data_of(trained, where, given), options.reading or {}
-    if options.data is None:
-        # The number of clips in an epoch is not the number to score.
-        args = {name: value for name, value in data.data_args.items() if name != "clips"}
-        data = replace(data, data_args=args | (options.data_args or {}))
-    elif data.data != trained.data and holds_recordings(data.data, reading.get("variable")):
-        data = replace(data, reading=reading_as_trained(forecaster, data.data, reading))
-    return data if memory is None else replace(data, data=memory)
 
 
 @_takes(BenchOptions)
@@ -861,166 +603,6 @@ def bench(
     if data is not None:
         changes["data"] = data
     options = _options(options or BenchOptions(), changes)
-    from foreframe.data.datasets import clip_set
-    from foreframe.evaluation import leaderboard as boards
-    from foreframe.evaluation.card import groups_of
-    from foreframe.evaluation.networks import fewer_within
-    from foreframe.evaluation.rows import rows_of
-    from foreframe.training.equal import training_of
+    from foreframe.leaderboards.comparison import compare
 
-    folder = Path(options.output)
-    named = _by_name(what, [folder / "runs" / Path(each).stem for each in options.to_train])
-    check_writable(folder)
-    before = boards.read_leaderboard(folder)
-    _train_each(options)
-    contest = open_bench(named, options)
-    first, scorers = contest[0], [each.scorer() for each in contest]
-    dataset, window = clip_set(first.dataset), first.forecaster.window
-    if options.pasts is not None:
-        first.write_pasts(options.pasts)
-    clips, least = scorers[0].clips, scorers[0].at_once
-    if options.seconds is not None:
-        clips = fewer_within(
-            options.seconds, clips, least, lambda some: [each.sums(some) for each in scorers]
-        )
-    found = boards.identity(dataset, clips, window, first.where, first.forecaster.scaling.units)
-    found["past"] = max(each.forecaster.window.past for each in contest)
-    boards.check_same(before, found, folder)
-    inside = [*named.values(), *([] if options.data is None else [options.data])]
-    paths = _for_tasks("", inside, options)[1]
-    again = partial(_scorers, open_bench, dict(zip(named, paths, strict=False)), options)
-    part, about = folder.absolute() / "scoring.part", (replace(options, data=None).about(), found)
-    scores = _score_in_tasks(scorers, clips, again, options, part, about, progress)
-    groups, _ = groups_of(dataset, clips, window)
-    rows: dict[str, dict[str, Any]] = {}
-    for scorer, of in zip(scorers, scores, strict=True):
-        made, run = rows_of(scorer, of, groups, clips[0]), named.get(scorer.name)
-        if isinstance(run, str | os.PathLike | Run):
-            known = training_of(Path(run), scorer.forecaster.device.type)
-            for name in (scorer.name, *scorer.mean, *scorer.matches):
-                made[name] |= known
-        rows |= made
-    device = str(first.forecaster.device)
-    board = boards.merged(before, found, list(rows.values()), groups, device)
-    boards.write_leaderboard(folder, board)
-    return board
-
-
-def _by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
-    """Forecasters, and runs to be trained, by the names of their rows.
-
-    Raises:
-        ValueError: two have one name.
-    """
-    from foreframe.forecasting.forecaster import Forecaster
-
-    several = [*(what if isinstance(what, list | tuple | Mapping) else [what]), *runs]
-    named = dict(what) if isinstance(what, Mapping) else {}
-    for one in several[len(named) :]:
-        name = _forecaster(one)[1] if isinstance(one, Forecaster) else name_of(os.fspath(one))
-        if name in named:
-            raise ValueError(f"two rows would be called {name}; rename the folder of one")
-        named[name] = one
-    return named
-
-
-def open_bench(named: Mapping[str, Any], options: BenchOptions) -> "list[Scored]":
-    """Open what `bench` scores: each forecaster looks at the last frames of the same clips, as many
-    as it was trained with. The first that was trained decides on the data; baselines and forecasts
-    of other programs are scored beside the first.
-
-    Raises:
-        ValueError: as `evaluate`; forecasters whose errors cannot be compared.
-    """
-    from foreframe.clips.units import check_units
-    from foreframe.data import Recordings
-    from foreframe.data.datasets import clip_set
-    from foreframe.evaluation.leaderboard import scale_of
-    from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.recordings import check_channels
-    from foreframe.models import baselines_here
-
-    compile = options.compile and not options.in_tasks
-    loaded = {name: _forecaster(one, options.device, compile)[0] for name, one in named.items()}
-    trained = {name: each for name, each in loaded.items() if not each.free}
-    leading = next(iter(trained or loaded), None)
-    most = max((each.window.past for each in trained.values()), default=None)
-    base = open_scored(
-        named[leading] if leading else None, replace(options, past=options.past or most)
-    )
-    others = baselines_here() if options.baselines is None else options.baselines
-    others = [name for name in others if name not in named]
-    if leading is None:
-        return [replace(base, options=replace(options, baselines=others))]
-    dataset, window = clip_set(base.dataset), base.forecaster.window
-    units, contest = base.forecaster.scaling.units, []
-    for name in sorted(named, key=lambda name: name != leading):
-        each, leads = loaded[name], name == leading
-        own = window if each.free or options.past else replace(window, past=each.window.past)
-        check_channels(each, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
-        scaling = base.forecaster.scaling if each.free else each.scaling
-        check_units(scaling.units, units, name, "the clips are in")
-        scaling = replace(scaling, units=units)
-        seen = dataset.later(window.past - own.past, scaling)
-        if isinstance(dataset, Recordings) and not units and scale_of(seen) != scale_of(dataset):
-            raise ValueError(
-                f"{name} scales values otherwise than {leading}, and without units errors are on "
-                "that scale: score each in a folder of its own, or train with the same --scaling"
-            )
-        how = replace(
-            options,
-            members=options.members if each.model.draws else None,
-            baselines=others if leads else (),
-        )
-        began = replace(each.trained, weights="")  # what it began with is no row here
-        one = Forecaster(each.model, own, scaling, began, match=each.match)
-        forecasts = base.forecasts if leads else ()
-        contest.append(Scored(named[name], one, name, seen, base.where, base.own, forecasts, how))
-    if options.members and not any(each.options.members for each in contest):
-        raise ValueError("no forecaster here draws members: leave --members out")
-    return contest
-
-
-def _train_each(options: BenchOptions) -> None:
-    """Train what is to be trained, as far as it was not.
-
-    Raises:
-        ValueError: as `fit`; a run with another budget, or one to go on with without `resume`.
-    """
-    from foreframe.forecasting.tasks import run_tasks, workers_of
-    from foreframe.models import PRESETS
-    from foreframe.training.equal import VALIDATED, is_done, limits_of, warn_of_unequal
-
-    todo = {}
-    for recipe in options.to_train:
-        folder = Path(os.path.abspath(options.output)) / "runs" / Path(recipe).stem
-        given = {**options.of_data, **options.window, "device": options.device}
-        given |= {"validation_clips": VALIDATED, **options.training}
-        config = None if recipe in PRESETS and recipe not in recipes() else recipe
-        given |= {"model": recipe} if config is None else {}
-        limits = limits_of(options.for_each, options_from(*given_options(config, given)))
-        if is_done(folder, limits):
-            continue
-        if folder.exists() and not options.resume:
-            raise ValueError(f"{folder} was cut off: --resume goes on; or remove it")
-        quiet = {"verbose": False} if options.workers or options.scheduler else {}
-        todo[folder / "trained"] = config, given | limits | quiet
-    if todo:
-        with workers_of(options) as workers:
-            run_tasks(_train_task, todo, workers, lambda *_: None)
-        if options.minutes:
-            warn_of_unequal([marker.parent for marker in todo])
-
-
-def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
-    from foreframe.forecasting.tasks import leave
-    from foreframe.training.notices import listening, say
-
-    recipe, given = item
-    with listening(verbose=given.get("verbose", True)):
-        say(f"training {marker.parent.name}, in {marker.parent}")
-    begun = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
-    where = {"resume" if begun else "run": str(marker.parent)}
-    began, worked = time.monotonic(), time.process_time()
-    fit(None if begun else recipe, **given | where)
-    leave(marker, (time.process_time() - worked) / (time.monotonic() - began))
+    return compare(what, options, progress)

@@ -20,8 +20,8 @@ from PIL import Image
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
 from foreframe.cli import main
-from foreframe.forecasting import web_runtime
-from foreframe.forecasting.exported_page import _noise
+from foreframe.exporting import web_runtime
+from foreframe.exporting.exported_page import _noise
 from small import built
 
 CHROMIUM = shutil.which("chromium")

@@ -10,7 +10,7 @@ from foreframe.base.schema import typed
 from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
-from foreframe.evaluation import BenchOptions
+from foreframe.leaderboards import BenchOptions
 
 
 def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)

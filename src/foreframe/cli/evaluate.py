@@ -56,9 +56,9 @@ def main(arguments: Sequence[str]) -> None:
     if run is not None:
         check_forecaster(run)
 
-    from foreframe.api import open_scored
     from foreframe.base.files import check_writable
     from foreframe.base.processes import rank_and_size
+    from foreframe.evaluation.scored import open_scored
     from foreframe.visuals import figures
 
     scored = open_scored(run, options)

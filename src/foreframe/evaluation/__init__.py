@@ -4,6 +4,6 @@ live, and of other programs, all by a single loop.
 This file loads no torch, so that the command line can describe the options fast.
 """
 
-from foreframe.evaluation.score_options import BenchOptions, EvaluateOptions, ScoreOptions
+from foreframe.evaluation.score_options import EvaluateOptions, ScoreOptions
 
-__all__ = ["BenchOptions", "EvaluateOptions", "ScoreOptions"]
+__all__ = ["EvaluateOptions", "ScoreOptions"]

@@ -1,7 +1,7 @@
 """Options of scoring; loads neither torch nor numpy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_at_least
@@ -129,51 +129,3 @@ class EvaluateOptions(ScoreOptions, TaskOptions):
         """What is given of the window."""
         names = ("past", "future", "stride")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-
-@dataclass(frozen=True)
-class BenchOptions(EvaluateOptions):
-    """What is compared, and what is trained for that
-
-    Args:
-        clips: how many, or all; more are evenly spread over recordings
-        output: folder of the leaderboard
-        past: frames that each looks at; by default as many as it was trained with
-        future: frames to score; by default as many as the first was trained to forecast
-        data: what to score on, as in foreframe train; by default the data of the first
-        train: presets and configs to train first, by name or file, e.g. quick,simvp_small, each in
-            output/runs/NAME; what is trained already stays. With workers side by side
-        minutes: of training, for each
-        steps: of training, in place of minutes
-        clips_seen: clips to train on, in place of minutes
-        training: options of all trainings, e.g. --training.learning_rate 1e-3
-        resume: go on with scoring and trainings that were stopped
-
-    Raises:
-        ValueError: a value out of its range; trainings without a budget, or with two.
-    """
-
-    clips: int | Literal["all"] | None = 500
-    output: str = "leaderboard"
-    train: str | Sequence[str] = ()
-    minutes: float | None = None
-    steps: int | None = None
-    clips_seen: int | None = None
-    training: dict = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(1, steps=self.steps, clips_seen=self.clips_seen)
-        check_at_least(0, minutes=self.minutes)
-        if len(self.for_each) != bool(self.train) or (self.training and not self.train):
-            raise ValueError("give --train with one of --minutes, --steps, --clips_seen")
-
-    @property
-    def to_train(self) -> Sequence[str]:
-        return self.train.split(",") if isinstance(self.train, str) else self.train
-
-    @property
-    def for_each(self) -> dict[str, float]:
-        """The budget of each training, by name."""
-        given = {"minutes": self.minutes, "steps": self.steps, "clips_seen": self.clips_seen}
-        return {name: limit for name, limit in given.items() if limit is not None}

@@ -5,7 +5,6 @@ from pathlib import Path
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
-from foreframe.visuals.leaderboard_page import page_html
 from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
@@ -23,6 +22,6 @@ PAGE = Path(__file__).parent / "page"
 __all__ = [
     "PAGE", "Card", "Paint", "animation", "animation_frames", "clip_png", "contact_sheet",
     "curves_png", "ensemble_table", "event_tables", "figures", "gif_bytes", "image_html",
-    "members_by_name", "page_html", "paint_for", "score_table", "strip", "strip_of_members",
+    "members_by_name", "paint_for", "score_table", "strip", "strip_of_members",
     "table_html", "write_frames", "write_gif", "write_mp4", "write_png",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Several trainings with an equal budget each, to compare what comes out."""
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -8,14 +10,58 @@ from typing import Any
 
 from foreframe.base.notes import warn
 from foreframe.forecasting.checkpoint_files import before, first_whole
-from foreframe.training.notices import listening
+from foreframe.forecasting.tasks import leave, run_tasks, workers_of
+from foreframe.leaderboards.bench_options import BenchOptions
+from foreframe.models import PRESETS
+from foreframe.training.fit import train
+from foreframe.training.notices import listening, say
 from foreframe.training.options import Options
 from foreframe.training.planning import plan
-from foreframe.training.recipes import options_from
+from foreframe.training.recipes import explicit_options, given_options, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
 VALIDATED = 100  # clips, which choose the best weights of each alike
 FEW, UNEQUAL = 200, 1.5  # steps that rank nothing; a ratio of the cores that trainings had
+
+
+def train_each(options: BenchOptions) -> None:
+    """Train what is to be trained, as far as it was not.
+
+    Raises:
+        ValueError: as `fit`; a run with another budget, or one to go on with without `resume`.
+    """
+    todo = {}
+    for recipe in options.to_train:
+        folder = Path(os.path.abspath(options.output)) / "runs" / Path(recipe).stem
+        given = {**options.of_data, **options.window, "device": options.device}
+        given |= {"validation_clips": VALIDATED, **options.training}
+        config = None if recipe in PRESETS and recipe not in recipes() else recipe
+        given |= {"model": recipe} if config is None else {}
+        limits = limits_of(options.for_each, options_from(*given_options(config, given)))
+        if is_done(folder, limits):
+            continue
+        if folder.exists() and not options.resume:
+            raise ValueError(f"{folder} was cut off: --resume goes on; or remove it")
+        quiet = {"verbose": False} if options.workers or options.scheduler else {}
+        todo[folder / "trained"] = config, given | limits | quiet
+    if todo:
+        with workers_of(options) as workers:
+            run_tasks(_train_task, todo, workers, lambda *_: None)
+        if options.minutes:
+            warn_of_unequal([marker.parent for marker in todo])
+
+
+def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
+    recipe, given = item
+    with listening(verbose=given.get("verbose", True)):
+        say(f"training {marker.parent.name}, in {marker.parent}")
+    begun = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
+    where = {"resume" if begun else "run": str(marker.parent)}
+    began, worked = time.monotonic(), time.process_time()
+    chosen = given_options(None if begun else recipe, given | where)
+    with listening(python=True):
+        train(*options_from(*chosen), explicit_options(*chosen))
+    leave(marker, (time.process_time() - worked) / (time.monotonic() - began))
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def export_to(
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
     if options.format == "onnx":
-        shutil.copyfile(Path(__file__).with_name("exported_example.py"), folder / "example.py")
+        shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
     return parity
 
 

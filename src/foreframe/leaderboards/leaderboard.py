@@ -22,8 +22,8 @@ from foreframe.data.datasets import ClipSet
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.report import finite
+from foreframe.leaderboards.leaderboard_page import page_html
 from foreframe.visuals.curves import curves_png
-from foreframe.visuals.leaderboard_page import page_html
 from foreframe.visuals.tables import Table, figure, number, title_of
 
 FILE = "leaderboard.json"

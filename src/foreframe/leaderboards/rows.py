@@ -10,11 +10,11 @@ import torch
 
 from foreframe.clips.frames import missing_where_unseen
 from foreframe.evaluation.card import Scorer, Scores
-from foreframe.evaluation.leaderboard import CONVENTIONS, convention_of
 from foreframe.evaluation.metrics import SCORES, Scorecard
 from foreframe.evaluation.metrics.bootstrap import interval, resampled
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.forecasting.outputs import paint_of
+from foreframe.leaderboards.leaderboard import CONVENTIONS, convention_of
 from foreframe.models import BASELINES, Model, Parts, model_name, multiply_adds
 from foreframe.models.footprint import FIXED, footprint
 from foreframe.visuals import strip

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from foreframe.leaderboards.leaderboard_page import page_html
 from foreframe.visuals.curves import curves_png
-from foreframe.visuals.leaderboard_page import page_html
 from foreframe.visuals.tables import Table
 
 NASTY = "</script><script>alert('&amp;')</script><!-- \"two\" & <b>${three}</b>"

@@ -1,0 +1,193 @@
+"""What is scored: a forecaster and its clips, opened by what a user names, here or in tasks."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from foreframe.base.notes import warn
+from foreframe.base.schema import typed
+from foreframe.clips.data_options import DataOptions, not_usual
+from foreframe.clips.protocols import as_published, protocol_of
+from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
+from foreframe.data.arrays import data_name
+from foreframe.data.forecasts import Forecasts, open_forecasts
+from foreframe.evaluation.card import Scorer, Scores, score_clips
+from foreframe.evaluation.external import write_pasts
+from foreframe.evaluation.report import write_report
+from foreframe.evaluation.score_options import EvaluateOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import for_tasks, opened
+from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
+from foreframe.forecasting.tasks import begun, fingerprint, held, leave, results, stamp
+from foreframe.forecasting.trained import data_of
+from foreframe.models import model_name
+from foreframe.visuals import Card
+
+SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A forecaster and the clips to score it on.
+
+    Args:
+        what: as in `evaluate`.
+        forecaster: with the window to score; persistence if none was named.
+        name: of its row: "model", or the name of a baseline.
+        dataset: the clips, by their numbers.
+        where: "data", "split" and the options of opening them; empty for a Dataset that is scored
+            as it is.
+        own: whether the data are those of training.
+        forecasts: forecasts of other programs.
+        options: options of scoring.
+    """
+
+    what: Any
+    forecaster: Forecaster
+    name: str
+    dataset: Any
+    where: Mapping[str, Any]
+    own: bool
+    forecasts: Sequence[Forecasts]
+    options: EvaluateOptions
+
+    def scorer(self) -> Scorer:
+        """The rows of this forecaster, and of what is scored beside it."""
+        return Scorer(self.forecaster, self.dataset, self.options, self.forecasts, self.name)
+
+    def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
+        """The scorecard; raises as `foreframe.evaluate`."""
+        options = self.options
+        if options.clips is options.seconds is None and not (self.forecasts or options.in_tasks):
+            options = replace(options, seconds=SECONDS)
+        given = self.forecaster, self.dataset, options, self.forecasts, self.name
+        score = self._score_in_tasks if options.in_tasks else None
+        return Card({**self.where, **score_clips(*given, progress, score)})
+
+    def _score_in_tasks(self, scorer: Any, clips: Sequence[int], tell: Any) -> Any:
+        """As `Scorer.score`, a task for each batch. What tasks have scored lies beside the report
+        until all is.
+        """
+        options, data = self.options, self.options.data
+        what, _ = for_tasks(self.what, [] if data is None else [data], options)
+        about = options.about(), self.where, stamp(self.where.get("data"))
+        part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
+        again = partial(scorers_of, open_scored, what, options)
+        return score_in_tasks([scorer], clips, again, options, part, about, tell)[0]
+
+    def write_pasts(self, path: str | os.PathLike[str]) -> int:
+        """As `foreframe.evaluation.external.write_pasts`."""
+        window, scaling = self.forecaster.window, self.forecaster.scaling
+        return write_pasts(Path(path), self.dataset, window, scaling, self.options.limit)
+
+    def write_report(self, folder: str | os.PathLike[str], card: Mapping[str, Any]) -> list[Path]:
+        """As `foreframe.evaluation.report.write_report`."""
+        return write_report(
+            Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
+        )
+
+
+def score_in_tasks(
+    scorers: Sequence[Scorer],
+    clips: Sequence[int],
+    again: Callable[[], list[Scorer]],
+    options: EvaluateOptions,
+    part: Path,
+    about: Any,
+    tell: Callable[[int, int], Any] | None,
+) -> list[Scores]:
+    """The scores of several forecasters on the same clips, a task for each batch.
+
+    Args:
+        again: opens the scorers in another process.
+        part: folder for what tasks have scored, until all is.
+        about: plain values that tell this job from others.
+        tell: called with the number of tasks done, and of all.
+    """
+    at_once = min(scorer.at_once for scorer in scorers)
+    items = [list(clips[k : k + at_once]) for k in range(0, len(clips), at_once)]
+    prints = [fingerprint(scorer.forecaster) for scorer in scorers]
+    digest = fingerprint(scorers[0].forecaster, about, items, prints)
+    held(digest, lambda: scorers)
+    do = partial(_score_task, again, digest)
+    with begun(part, digest, options) as workers:
+        sums = results(do, items, part, workers, tell or (lambda *_: None))
+        total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
+    shutil.rmtree(part)
+    return total
+
+
+def _score_task(again: Callable[[], list[Scorer]], digest: str, marker: Path, clips: Any) -> None:
+    leave(marker, [scorer.sums(clips) for scorer in held(digest, again)])
+
+
+def scorers_of(open: Callable[..., Any], what: Any, options: EvaluateOptions) -> list[Scorer]:
+    found = open(what, options)
+    return [each.scorer() for each in (found if isinstance(found, list) else [found])]
+
+
+def open_scored(
+    what: Forecaster | str | os.PathLike[str] | None, options: EvaluateOptions
+) -> Scored:
+    """Open what `evaluate` scores; raises as it does."""
+    if what is None and options.data is None:
+        raise ValueError("name a RUN, or what to score on without one: --data")
+    known = "persistence" if what is None else what
+    # Of tasks, bits must not depend on how many of them a process has done.
+    forecaster, _ = opened(known, options.device, options.compile and not options.in_tasks)
+    model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
+    data = _data_to_score(what, forecaster, options)
+    name = data_name(data.data)
+    files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
+    forecasts = [open_forecasts(file, data.reading.variable) for file in files]
+    of_protocol = forecaster.free and protocol_of(data.data)
+    window = replace(data.window if of_protocol else forecaster.window, **options.window)
+    if what is None and forecasts and options.future is None:
+        window = replace(window, future=forecasts[0].steps)
+    dataset, where = options.data, {}
+    if not isinstance(dataset, Dataset) or options.split is not None:
+        data, split = replace(data, **asdict(window)), options.split or "test"
+        dataset = open_dataset(data, split, None if forecaster.free else scaling)
+        check_first_clip(dataset, window, model.takes, name)
+        where = {"data": name, "data_args": data.data_args, "split": split}
+        where |= {"reading": not_usual(data.reading), "splits": not_usual(data.splits)}
+    if forecaster.free and isinstance(dataset, Recordings):
+        scaling = dataset.scaling
+    elif isinstance(dataset, ClipSet):
+        check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+        for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
+            warn(f"{name}: {note}")
+    row = model_name(model) if forecaster.free else "model"
+    own = what is not None and (options.data is None or name == trained.data)
+    # A new one: the caller's forecaster keeps its window.
+    forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
+    return Scored(what, forecaster, row, dataset, where, own, forecasts, options)
+
+
+def _data_to_score(what: Any, forecaster: Forecaster, options: EvaluateOptions) -> DataOptions:
+    """The data to score on: those of training, changed by the user's options; other recordings are
+    read as those of training.
+    """
+    given, trained = options.of_data, forecaster.trained
+    if what is None or not isinstance(options.data, str | None):
+        return typed(DataOptions, as_published(given), "")
+    # A `Run` has data that were in memory, which are the user's own: nothing is asked of them.
+    memory = getattr(what, "data", None) if options.data is None else None
+    if memory is not None:
+        given = {"data": trained.data, **given}
+    where = os.fspath(what) if isinstance(what, str | os.PathLike) else "this forecaster"
+    data, reading = data_of(trained, where, given), options.reading or {}
+    if options.data is None:
+        # The number of clips in an epoch is not the number to score.
+        args = {name: value for name, value in data.data_args.items() if name != "clips"}
+        data = replace(data, data_args=args | (options.data_args or {}))
+    elif data.data != trained.data and holds_recordings(data.data, reading.get("variable")):
+        data = replace(data, reading=reading_as_trained(forecaster, data.data, reading))
+    return data if memory is None else replace(data, data=memory)

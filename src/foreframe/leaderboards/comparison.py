@@ -1,0 +1,71 @@
+"""A comparison: train with equal budgets what is to be trained, score, rank, write."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from foreframe.base.files import check_writable
+from foreframe.data.datasets import clip_set
+from foreframe.evaluation.card import groups_of
+from foreframe.evaluation.networks import fewer_within
+from foreframe.evaluation.scored import score_in_tasks, scorers_of
+from foreframe.forecasting.loading import for_tasks
+from foreframe.leaderboards.bench_options import BenchOptions
+from foreframe.leaderboards.contest import by_name, open_bench
+from foreframe.leaderboards.equal import train_each, training_of
+from foreframe.leaderboards.leaderboard import (
+    Leaderboard,
+    check_same,
+    identity,
+    merged,
+    read_leaderboard,
+    write_leaderboard,
+)
+from foreframe.leaderboards.rows import rows_of
+
+
+def compare(
+    what: Any, options: BenchOptions, progress: Callable[[int, int], Any] | None = None
+) -> Leaderboard:
+    """Train what is to be trained, score all on the same clips, and write the leaderboard.
+    Arguments and errors as of `foreframe.bench`.
+    """
+    folder = Path(options.output)
+    named = by_name(what, [folder / "runs" / Path(each).stem for each in options.to_train])
+    check_writable(folder)
+    before = read_leaderboard(folder)
+    train_each(options)
+    contest = open_bench(named, options)
+    first, scorers = contest[0], [each.scorer() for each in contest]
+    dataset, window = clip_set(first.dataset), first.forecaster.window
+    if options.pasts is not None:
+        first.write_pasts(options.pasts)
+    clips, least = scorers[0].clips, scorers[0].at_once
+    if options.seconds is not None:
+        clips = fewer_within(
+            options.seconds, clips, least, lambda some: [each.sums(some) for each in scorers]
+        )
+    found = identity(dataset, clips, window, first.where, first.forecaster.scaling.units)
+    found["past"] = max(each.forecaster.window.past for each in contest)
+    check_same(before, found, folder)
+    inside = [*named.values(), *([] if options.data is None else [options.data])]
+    paths = for_tasks("", inside, options)[1]
+    again = partial(scorers_of, open_bench, dict(zip(named, paths, strict=False)), options)
+    part, about = folder.absolute() / "scoring.part", (replace(options, data=None).about(), found)
+    scores = score_in_tasks(scorers, clips, again, options, part, about, progress)
+    groups, _ = groups_of(dataset, clips, window)
+    rows: dict[str, dict[str, Any]] = {}
+    for scorer, of in zip(scorers, scores, strict=True):
+        made, run = rows_of(scorer, of, groups, clips[0]), named.get(scorer.name)
+        if isinstance(run, str | os.PathLike):
+            known = training_of(Path(run), scorer.forecaster.device.type)
+            for name in (scorer.name, *scorer.mean, *scorer.matches):
+                made[name] |= known
+        rows |= made
+    device = str(first.forecaster.device)
+    board = merged(before, found, list(rows.values()), groups, device)
+    write_leaderboard(folder, board)
+    return board

@@ -1,0 +1,86 @@
+"""Forecasters that are scored on the same clips, opened by what a user names."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreframe.base.shipped import name_of
+from foreframe.clips.units import check_units
+from foreframe.data import Recordings
+from foreframe.data.datasets import clip_set
+from foreframe.evaluation.scored import Scored, open_scored
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import opened
+from foreframe.forecasting.recordings import check_channels
+from foreframe.leaderboards.bench_options import BenchOptions
+from foreframe.leaderboards.leaderboard import scale_of
+from foreframe.models import baselines_here
+
+
+def by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
+    """Forecasters, and runs to be trained, by the names of their rows.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    several = [*(what if isinstance(what, list | tuple | Mapping) else [what]), *runs]
+    named = dict(what) if isinstance(what, Mapping) else {}
+    for one in several[len(named) :]:
+        name = opened(one)[1] if isinstance(one, Forecaster) else name_of(os.fspath(one))
+        if name in named:
+            raise ValueError(f"two rows would be called {name}; rename the folder of one")
+        named[name] = one
+    return named
+
+
+def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
+    """Open what `bench` scores: each forecaster looks at the last frames of the same clips, as many
+    as it was trained with. The first that was trained decides on the data; baselines and forecasts
+    of other programs are scored beside the first.
+
+    Raises:
+        ValueError: as `evaluate`; forecasters whose errors cannot be compared.
+    """
+    compile = options.compile and not options.in_tasks
+    loaded = {name: opened(one, options.device, compile)[0] for name, one in named.items()}
+    trained = {name: each for name, each in loaded.items() if not each.free}
+    leading = next(iter(trained or loaded), None)
+    most = max((each.window.past for each in trained.values()), default=None)
+    base = open_scored(
+        named[leading] if leading else None, replace(options, past=options.past or most)
+    )
+    others = baselines_here() if options.baselines is None else options.baselines
+    others = [name for name in others if name not in named]
+    if leading is None:
+        return [replace(base, options=replace(options, baselines=others))]
+    dataset, window = clip_set(base.dataset), base.forecaster.window
+    units, contest = base.forecaster.scaling.units, []
+    for name in sorted(named, key=lambda name: name != leading):
+        each, leads = loaded[name], name == leading
+        own = window if each.free or options.past else replace(window, past=each.window.past)
+        check_channels(each, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
+        scaling = base.forecaster.scaling if each.free else each.scaling
+        check_units(scaling.units, units, name, "the clips are in")
+        scaling = replace(scaling, units=units)
+        seen = dataset.later(window.past - own.past, scaling)
+        if isinstance(dataset, Recordings) and not units and scale_of(seen) != scale_of(dataset):
+            raise ValueError(
+                f"{name} scales values otherwise than {leading}, and without units errors are on "
+                "that scale: score each in a folder of its own, or train with the same --scaling"
+            )
+        how = replace(
+            options,
+            members=options.members if each.model.draws else None,
+            baselines=others if leads else (),
+        )
+        began = replace(each.trained, weights="")  # what it began with is no row here
+        one = Forecaster(each.model, own, scaling, began, match=each.match)
+        forecasts = base.forecasts if leads else ()
+        contest.append(Scored(named[name], one, name, seen, base.where, base.own, forecasts, how))
+    if options.members and not any(each.options.members for each in contest):
+        raise ValueError("no forecaster here draws members: leave --members out")
+    return contest
