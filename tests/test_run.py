@@ -20,10 +20,11 @@ from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.leaderboards import BenchOptions
+from foreframe.training.calls import given_options
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import given_options, options_from
+from foreframe.training.recipes import options_from
 
 FEW = {
     "past": 2,

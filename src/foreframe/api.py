@@ -31,14 +31,9 @@ from foreframe.forecasting.forecast_options import (
     changed,
 )
 from foreframe.leaderboards import BenchOptions
+from foreframe.training.calls import given_options, plain, plain_option
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import (
-    explicit_options,
-    given_options,
-    options_from,
-    plain,
-    plain_option,
-)
+from foreframe.training.recipes import explicit_options, options_from
 from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.forecasting.tasks import leave, run_tasks, workers_of
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.models import PRESETS
+from foreframe.training.calls import given_options
 from foreframe.training.fit import train
 from foreframe.training.notices import listening, say
 from foreframe.training.options import Options
 from foreframe.training.planning import plan
-from foreframe.training.recipes import explicit_options, given_options, options_from, recipes
+from foreframe.training.recipes import explicit_options, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
 VALIDATED = 100  # clips, which choose the best weights of each alike
