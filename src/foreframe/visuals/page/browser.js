@@ -5,31 +5,17 @@ import { npy } from "./npy.js";
 
 let about = null; // about.json, with the frames that the graphs take
 let threads = 1;
-const waiting = new Map(); // answers that are due, by number
-let asked = 0;
-
 let runner = null;
-
-function started() {
-  const worker = new Worker(new URL("./runner.js", import.meta.url), { type: "module" });
-  worker.onmessage = ({ data: { id, error, ...answer } }) => {
-    const due = waiting.get(id);
-    waiting.delete(id);
-    if (error) due?.reject(new Error(error));
-    else due?.resolve(answer);
-  };
-  return worker;
-}
 
 const words = () => `in this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 export { words as about };
 export const reads = "mp4, webm, gif · npy";
-export const downloads = () => ["npy"];
+export const downloads = ["npy"];
 
 /** The model, when it has been loaded. */
 export async function models() {
   await isolated;
-  runner ??= started();
+  runner ??= new Worker(new URL("./runner.js", import.meta.url), { type: "module" });
   if (!about) {
     const graphs = await json("model/about.json");
     const page = await json("about.json");
@@ -40,13 +26,12 @@ export async function models() {
   return [about.model];
 }
 
-/** Frames {data, shape: [T,C,H,W]} in the model's units -> {future, shape, seconds}. */
+/** Frames {data, shape: [T,C,H,W]} in the model's units -> {future, shape}. */
 export async function forecast({ data, shape }, { steps, members, seed, signal }) {
   check(data, shape);
-  const started = performance.now();
   const noise = members ? { members, seed: seed ?? 0, structure: about.noise } : null;
   const answer = await ask({ data, shape, steps: steps || about.model.future, noise }, signal);
-  return { future: answer.data, shape: answer.shape, seconds: (performance.now() - started) / 1000 };
+  return { future: answer.data, shape: answer.shape };
 }
 
 /** A recording -> {past, future, truth or null, units, times, last, notes}, tensors {data, shape}. */
@@ -56,17 +41,24 @@ export async function forecastFile(file, { after, ...options }) {
   const [count, ...frame] = shape;
   const last = after ?? count - 1;
   if (last >= count) throw new Error(`${file.name} has ${count} frames: forecast after one of them`);
-  const size = frame.reduce((product, side) => product * side, 1);
-  const part = (from, to) => ({ data: data.slice(from * size, to * size), shape: [to - from, ...frame] });
+  const size = data.length / count;
+  const part = (from, to) => ({
+    data: data.slice(from * size, to * size),
+    shape: [to - from, ...frame],
+  });
   const past = part(Math.max(0, last + 1 - about.model.past), last + 1);
   const { future, shape: made } = await forecast(past, options);
   const steps = made.at(-4);
-  const known = part(last + 1, Math.min(count, last + 1 + steps));
   const truth = { data: new Float32Array(steps * size).fill(NaN), shape: [steps, ...frame] };
-  truth.data.set(known.data);
+  truth.data.set(part(last + 1, Math.min(count, last + 1 + steps)).data);
   return {
-    past, future: { data: future, shape: made }, truth: known.shape[0] ? truth : null,
-    units: about.model.units, times: null, last, notes,
+    past,
+    future: { data: future, shape: made },
+    truth: last + 1 < count ? truth : null,
+    units: about.model.units,
+    times: null,
+    last,
+    notes,
   };
 }
 
@@ -77,7 +69,7 @@ export async function download(file, options) {
 
 function check(data, [, channels, height, width]) {
   if (channels !== about.channels) {
-    throw new Error(`These frames have ${channels} channels, and the model takes ${about.channels}.`);
+    throw new Error(`These frames have ${channels} channels; the model takes ${about.channels}.`);
   }
   const [most, wide] = about.size ?? [Infinity, Infinity];
   if (height > most || width > wide) {
@@ -89,16 +81,20 @@ function check(data, [, channels, height, width]) {
   }
 }
 
+/** The runner's answer, which comes by a channel of its own; what is sent there ends the work. */
 function ask(request, signal) {
   signal?.throwIfAborted();
-  const id = (asked += 1);
+  const { port1, port2 } = new MessageChannel();
   return new Promise((resolve, reject) => {
-    waiting.set(id, { resolve, reject });
+    port1.onmessage = ({ data: { error, ...answer } }) => {
+      if (error) reject(new Error(error));
+      else resolve(answer);
+    };
     signal?.addEventListener("abort", () => {
-      if (waiting.delete(id)) runner.postMessage({ id, cancel: true });
+      port1.postMessage("cancel");
       reject(signal.reason);
     });
-    runner.postMessage({ id, ...request });
+    runner.postMessage(request, [port2]);
   });
 }
 

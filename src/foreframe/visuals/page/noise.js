@@ -1,5 +1,5 @@
-// Normal noise of members as a function of its place: the same seed, member and lead, the same noise.
-// It is not the noise that Python draws of that seed.
+// Normal noise of members as a function of its place: the same seed, member and lead, the same
+// noise. It is not the noise that Python draws of that seed.
 
 const [WHOLE, LOCAL, DRIFT, PLAIN] = [1, 2, 3, 4]; // kinds, so that each has numbers of its own
 
@@ -19,14 +19,11 @@ export function noiseOf([leads, ...size], { seed, structure }, member, first) {
 /** Channels that are one number, channels that change with the lead, and channels that do not. */
 function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw, lead) {
   const area = rows * columns;
-  const next = draw(WHOLE, 0);
-  for (let c = 0; c < whole; c++) noise.fill(next(), c * area, (c + 1) * area);
-  const maps = [[local, draw(LOCAL, lead)], [drift, draw(DRIFT, 0)]];
-  let c = whole;
-  for (const [count, source] of maps) {
-    for (const end = c + count; c < end; c++) {
-      smooth(noise.subarray(c * area, (c + 1) * area), rows, columns, apart, source);
-    }
+  const [numbers, locals, drifts] = [draw(WHOLE, 0), draw(LOCAL, lead), draw(DRIFT, 0)];
+  for (let c = 0; c < whole + local + drift; c++) {
+    const map = noise.subarray(c * area, (c + 1) * area);
+    if (c < whole) map.fill(numbers());
+    else smooth(map, rows, columns, apart, c < whole + local ? locals : drifts);
   }
 }
 
@@ -39,8 +36,9 @@ function smooth(map, rows, columns, apart, next) {
     for (let j = 0; j < columns; j++) {
       const [column, left, right] = between(j / apart);
       const at = row * wide + column;
-      map[i * columns + j] = above * (left * corners[at] + right * corners[at + 1])
-        + below * (left * corners[at + wide] + right * corners[at + wide + 1]);
+      const higher = left * corners[at] + right * corners[at + 1];
+      const lower = left * corners[at + wide] + right * corners[at + wide + 1];
+      map[i * columns + j] = above * higher + below * lower;
     }
   }
 }
@@ -55,22 +53,11 @@ function between(place) {
 /** A function that draws one normal number after the other, by Box and Muller. */
 function normals(key) {
   let state = key.reduce((mixed, number) => scrambled((mixed + number) | 0), 0);
-  let spare = null;
   const uniform = () => {
     state = (state + 0x9e3779b9) | 0;
     return (scrambled(state) + 0.5) / 2 ** 32;
   };
-  return () => {
-    if (spare !== null) {
-      const number = spare;
-      spare = null;
-      return number;
-    }
-    const radius = Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
-    spare = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
-  };
+  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
 /** A number of 32 bits all of whose bits depend on all of those given (MurmurHash3's last step). */

@@ -1,0 +1,348 @@
+// The view: the present, what the model expects, what comes, and the error. It is of a recording, or
+// of digits, whose frames go on while one watches.
+
+import * as backend from "./backend.js";
+import { recalled, recalledNumber, remember } from "./address.js";
+import { startDigits } from "./digits.js";
+import { AMISS, COMING, DOUBT, EXPECTED, GREY } from "./draw.js";
+import { curves, figure, inGrey, legend, paint, scaleFor, scaleOf } from "./draw.js";
+import { extremes, framesOf, meanOf, minus, parts, rmse, spreadOf } from "./frames.js";
+import { stacked, taken } from "./frames.js";
+import { npy } from "./npy.js";
+import { SIDE } from "./world.js";
+
+const FRAME = 200; // milliseconds, at least: digits wait for a model that is slow
+const SPARE = 5; // frames of digits that are forecast beyond what is shown: answers take a while
+const TOGETHER = 2; // members of digits that are asked for at once, so that they hold up nothing
+const LONGEST = 2; // frames after which members wait for another plain forecast
+
+const $ = (id) => document.getElementById(id);
+const number = (id) => Number($(id).value);
+
+export function startView(say) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const seed = recalledNumber("seed", 0, 1e9, Math.floor(1e4 * Math.random()));
+  const clock = { running: !still && !recalled("paused"), pace: FRAME, seed };
+  const digits = startDigits(clock, askAnew);
+  let model = { name: "", past: 10, future: 10, low: 0, high: 1, units: "" }; // until there is one
+  let file = null; // a recording; digits where there is none
+  let length = 0; // frames of the recording, when they are known
+
+  let present = 0; // the number of the present frame: digits go on, a recording stays
+  let forecast = null; // {origin: the number of the last frame seen, frames}
+  let members = []; // likewise, each
+  let drawn = 0; // members of digits since a hand changed what comes: each has another seed
+  let asking = null; // an AbortController
+  let shown = {}; // what pictures are made of
+
+  // ---- asking
+
+  const wanted = () => (model.members ? number("members") : 0);
+
+  function fields(count) {
+    const held = file && number("after") < length - 1;
+    return {
+      model: model.name,
+      steps: number("steps") + (file ? 0 : SPARE),
+      members: count || null,
+      seed: count ? clock.seed + drawn : null,
+      after: held ? number("after") : null,
+    };
+  }
+
+  /** The recording; digits are one of the frames that went by lately. */
+  function recording() {
+    const frames = digits.past(model.past).map((frame) => taken(frame, model));
+    const shape = [frames.length, model.channels ?? 1, SIDE, SIDE];
+    return file ?? new File([npy({ data: stacked(frames), shape })], "digits.npy");
+  }
+
+  /** What was asked for is of no use any more. */
+  function askAnew() {
+    asking?.abort();
+    asking = null;
+    members = [];
+    drawn = 0;
+    compare();
+    ask();
+  }
+
+  async function ask() {
+    if (asking || !model.name) return;
+    const { signal } = (asking = new AbortController());
+    const origin = present;
+    const source = recording();
+    const answer = async (options) => {
+      const started = performance.now();
+      const found = await backend.forecastFile(source, { ...options, signal });
+      signal.throwIfAborted();
+      const milliseconds = performance.now() - started;
+      $("answered").textContent = `answered in ${(milliseconds / 1000).toFixed(2)} s`;
+      clock.pace = file ? FRAME : Math.max(FRAME, milliseconds / (SPARE - LONGEST));
+      return found;
+    };
+    try {
+      if (file) say(`Forecasting ${file.name} …`);
+      if (file && !length) measured(await answer({ model: model.name, steps: 1 }));
+      take(await answer(fields(file ? wanted() : 0)), origin);
+      say("");
+      if (!file && wanted()) await askMembers(answer, origin);
+    } catch (error) {
+      if (signal.aborted) return;
+      say(error.message, true);
+      if (!file) setTimeout(askAnew, 2000);
+      return;
+    }
+    if (!signal.aborted) asking = null;
+  }
+
+  /** Members of digits, a few at once: the latest remain while they reach what is shown. */
+  async function askMembers(answer, origin) {
+    do {
+      const { future } = await answer(fields(TOGETHER));
+      drawn += TOGETHER;
+      const more = parts(future).map((each) => ({ origin, frames: framesOf(each) }));
+      const reach = ({ origin, frames }) => present - origin + number("time") < frames.length;
+      members = [...members, ...more].filter(reach).slice(-wanted());
+      draw();
+    } while (members.length < wanted() && present - origin < LONGEST);
+  }
+
+  /** How long a recording is: the last frame that one step ahead is forecast from. */
+  function measured({ last }) {
+    length = last + 1;
+    const earliest = Math.min(model.past, length) - 1;
+    const held = Math.max(earliest, last - number("steps"));
+    Object.assign($("after"), { min: earliest, max: last });
+    $("after").value = recalledNumber("after", earliest, last, held);
+    showWords();
+  }
+
+  // ---- what there is to see
+
+  function take({ past, future, truth, units, range, times, last, notes }, origin) {
+    const several = future.shape.length === 5;
+    const futures = several ? parts(future).map(framesOf) : [framesOf(future)];
+    const frames = futures[0].map((_, t) => meanOf(futures.map((each) => each[t])));
+    forecast = { origin, frames };
+    $("notes").replaceChildren(...notes.map(listed));
+    if (file) {
+      members = several ? futures.map((each) => ({ origin, frames: each })) : [];
+      const known = truth ? framesOf(truth) : [];
+      const seen = framesOf(past);
+      const usual = units ? extremes([...seen, ...known]) : [model.low, model.high];
+      const scale = scaleFor(units, ...(range ?? usual));
+      const shape = past.shape.slice(1);
+      shown = { past: seen, truth: known, shape, scale, units, times, last };
+      $("time").min = 1 - seen.length;
+      $("answer").hidden = false;
+      $("view-label").hidden = !several;
+    }
+    compare();
+  }
+
+  function listed(words) {
+    return Object.assign(document.createElement("li"), { textContent: words });
+  }
+
+  /** Errors by lead time: of an answer, and of digits at every frame. */
+  function compare() {
+    const steps = number("steps");
+    if (!file) {
+      const greys = { past: digits.past(model.past), truth: digits.coming(steps) };
+      shown.past = greys.past.map((frame) => taken(frame, model));
+      shown.truth = greys.truth.map((frame) => taken(frame, model));
+    }
+    if (!shown.past) return; // a recording that has not been forecast yet
+    const { past, truth, scale } = shown;
+    const from = present - (forecast?.origin ?? 0);
+    const unknown = past[0].map(() => NaN);
+    const filled = (frames) => Array.from({ length: steps }, (_, t) => frames?.[t] ?? unknown);
+    shown.truth = filled(truth);
+    shown.expected = filled(forecast?.frames.slice(from));
+    const score = (frames) => frames.map((frame, t) => rmse(frame, shown.truth[t]));
+    const persistence = score(shown.truth.map(() => past.at(-1)));
+    const errors = score(shown.expected);
+    shown.byLead = [
+      { name: "persistence", values: persistence },
+      { name: "forecast", values: errors },
+    ];
+    const differences = shown.expected.map((frame, t) => minus(frame, shown.truth[t]));
+    const worst = file ? Math.max(...extremes(differences).map(Math.abs)) : scale.high - scale.low;
+    shown.error = scaleOf(AMISS, -worst, worst);
+    const total = (values) => values.reduce((sum, value, t) => sum + (errors[t] >= 0 ? value : 0), 0);
+    const ratio = total(errors) / total(persistence);
+    const words = ratio < 1 ? `${Math.round(100 - 100 * ratio)} % below` : `${figure(ratio)} times`;
+    $("chart-words").textContent = Number.isFinite(ratio)
+      ? `RMSE ${words} that of the last frame`
+      : "Nothing is known of what came. Move “Forecast after frame” back to compare.";
+    draw();
+  }
+
+  /** The members' frames of a moment ahead. */
+  function membersAt(time) {
+    const frames = members.map(({ origin, frames }) => frames[present - origin + time - 1]);
+    return frames.filter(Boolean);
+  }
+
+  function draw() {
+    const { past, truth, expected, byLead, shape, scale, error, units, times, last } = shown;
+    const time = number("time");
+    const seen = past.at(Math.min(time, 0) - 1);
+    const frame = expected[time - 1] ?? seen;
+    const came = truth[time - 1] ?? seen;
+    const futures = membersAt(time);
+    const spread = $("view").value === "spread" && futures.length > 1;
+    const legends = [legend("values", scale, units), legend("error", error, units)];
+    if (spread) {
+      const latest = membersAt(number("steps")); // when they have most of it
+      const doubt = scaleOf(DOUBT, 0, extremes([spreadOf(latest)])[1]);
+      paint($("future"), spreadOf(futures), shape, doubt);
+      legends.push(legend("spread", doubt, units));
+    } else {
+      paint($("future"), frame, shape, shown.forecastScale ?? scale);
+    }
+    $("scales").replaceChildren(...legends);
+    paint($("truth"), came, shape, shown.truthScale ?? scale);
+    paint($("error"), minus(frame, came), shape, error);
+    if (file) drawPresent(seen);
+    curves($("by-lead"), byLead, time - 1);
+
+    const score = byLead[1].values[time - 1];
+    const moment = times?.[time - 1];
+    const when = typeof moment === "number" ? `${figure(moment)} s` : moment;
+    const ahead = `+${time}${when ? `, ${when}` : ""}`;
+    const unknown = came.every(Number.isNaN);
+    $("future-words").textContent = time > 0 ? `${spread ? "spread " : ""}+${time}` : "the past";
+    $("truth-words").textContent = unknown ? "not known" : time > 0 ? `+${time}` : "the past";
+    $("error-words").textContent = score >= 0 ? `RMSE ${figure(score)} ${units}` : "";
+    $("time-words").textContent = time > 0 || !file ? ahead : `frame ${last + time}`;
+    $("time").setAttribute("aria-valuetext", $("time-words").textContent);
+  }
+
+  /** The present frame, on which members lie as ghosts. */
+  function drawPresent(frame) {
+    const ghosts = !file || $("view").value === "ghosts" ? membersAt(number("time")) : [];
+    const { scale, shape } = shown;
+    paint($("now"), frame, shape, ghosts.length ? inGrey(scale) : scale, ghosts);
+  }
+
+  // ---- time
+
+  let lastFrame = 0;
+  function glide(now) {
+    requestAnimationFrame(glide);
+    const due = clock.running && now - lastFrame >= clock.pace;
+    if (due) {
+      lastFrame = now;
+      tick();
+    }
+    const part = clock.running ? (now - lastFrame) / clock.pace : 0;
+    if (!file) drawPresent(taken(digits.between(part), model));
+  }
+
+  function tick() {
+    if (!file) {
+      digits.step();
+      present += 1;
+      compare();
+      ask();
+    } else if (!$("answer").hidden) {
+      const end = number("time") >= number("steps");
+      $("time").value = end ? $("time").min : number("time") + 1;
+      draw();
+    }
+  }
+
+  function setRunning(on) {
+    clock.running = on;
+    $("play").textContent = on ? "Pause" : "Play";
+    $("next").disabled = on;
+    remember({ paused: on ? "" : "1" });
+  }
+
+  // ---- controls
+
+  function showWords() {
+    $("after-words").textContent = `${number("after")} of ${Math.max(0, length - 1)}`;
+    $("steps-words").textContent = $("steps").value;
+    $("members-words").textContent = number("members") || "none";
+    $("time").max = $("steps").value;
+  }
+
+  for (const id of ["after", "steps", "members"]) {
+    $(id).addEventListener("input", showWords);
+    $(id).addEventListener("change", () => {
+      remember({ [id]: $(id).value });
+      askAnew();
+    });
+  }
+  $("time").addEventListener("input", () => {
+    if (file) setRunning(false);
+    remember({ time: $("time").value });
+    draw();
+  });
+  $("view").addEventListener("change", () => {
+    remember({ view: $("view").value });
+    draw();
+  });
+  $("play").addEventListener("click", () => {
+    setRunning(!clock.running);
+    if (!file) digits.keep();
+  });
+  $("next").addEventListener("click", tick);
+  $("renew").addEventListener("click", () => {
+    clock.seed = (clock.seed + 16) % 1e9;
+    remember({ seed: clock.seed });
+    if (file) askAnew();
+    else digits.renew();
+  });
+
+  async function save(kind) {
+    const source = recording();
+    try {
+      const blob = await backend.download(source, fields(wanted()), kind);
+      const download = `${source.name.replace(/\.\w+$/, "")}-forecast.${kind}`;
+      const href = URL.createObjectURL(blob);
+      Object.assign(document.createElement("a"), { href, download }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 1000);
+    } catch (error) {
+      say(error.message, true);
+    }
+  }
+  for (const kind of backend.downloads) {
+    const button = Object.assign(document.createElement("button"), { textContent: `.${kind}` });
+    button.addEventListener("click", () => save(kind));
+    $("downloads").append(button);
+  }
+
+  /** Show a model's forecasts of a recording, or of digits where it is null. */
+  function show(other, recording) {
+    [model, file, length, forecast] = [other, recording, 0, null];
+    for (const each of document.querySelectorAll(".of-digits")) each.hidden = Boolean(file);
+    for (const each of document.querySelectorAll(".of-recordings")) each.hidden = !file;
+    for (const each of document.querySelectorAll(".of-members")) each.hidden = !model.members;
+    $("answer").hidden = Boolean(file);
+    $("view-label").hidden = !model.members;
+    $("renew").textContent = file ? "Other members" : "New digits";
+    $("renew").hidden = file && !model.members;
+    $("file-words").textContent = file ? `${file.name}, ${Math.ceil(file.size / 1e3)} kB` : "";
+    $("now-words").textContent = still ? "still, as your system asks for less motion" : "";
+    $("steps").max = Math.max(30, 3 * model.future);
+    $("steps").value = recalledNumber("steps", 1, Number($("steps").max), model.future);
+    $("members").value = recalledNumber("members", 0, 16, file ? 0 : 8);
+    showWords();
+    $("time").min = 1;
+    $("time").value = recalledNumber("time", -99, 99, file ? 1 : 5);
+    const [scale, forecastScale, truthScale] = [GREY, EXPECTED, COMING].map((names) =>
+      scaleOf(names, model.low, model.high),
+    );
+    const shape = [model.channels ?? 1, SIDE, SIDE];
+    shown = file ? {} : { shape, scale, forecastScale, truthScale, units: model.units };
+    askAnew();
+  }
+  setRunning(clock.running);
+  show(model, null);
+  requestAnimationFrame(glide);
+  return { show };
+}
