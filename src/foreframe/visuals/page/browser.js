@@ -1,11 +1,10 @@
 // Forecasts in the browser, in place of a server: the exported page's backend.js.
 
 import { framesOf } from "./files.js";
+import { json, load, run, threads } from "./graphs.js";
 import { npy } from "./npy.js";
 
 let about = null; // about.json, with the frames that the graphs take
-let threads = 1;
-let runner = null;
 
 const words = () => `in this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 export { words as about };
@@ -15,14 +14,9 @@ export const downloads = ["npy"];
 /** The model, when it has been loaded. */
 export async function models() {
   await isolated;
-  runner ??= new Worker(new URL("./runner.js", import.meta.url), { type: "module" });
-  if (!about) {
-    const graphs = await json("model/about.json");
-    const page = await json("about.json");
-    ({ threads } = await ask({ load: true }));
-    const { channels, size } = graphs; // of the graphs, also where the model takes any
-    about = { ...page, channels, size, model: { ...page.model, channels } };
-  }
+  const { channels, size } = (await load("model")).about; // also where the model takes any
+  const page = about ?? (await json("about.json"));
+  about = { ...page, channels, size, model: { ...page.model, channels } };
   return [about.model];
 }
 
@@ -30,8 +24,8 @@ export async function models() {
 export async function forecast({ data, shape }, { steps, members, seed, signal }) {
   check(data, shape);
   const noise = members ? { members, seed: seed ?? 0, structure: about.noise } : null;
-  const answer = await ask({ data, shape, steps: steps || about.model.future, noise }, signal);
-  return { future: answer.data, shape: answer.shape };
+  const found = await run({ data, shape }, steps || about.model.future, noise, signal);
+  return { future: found.data, shape: found.shape };
 }
 
 /** A recording -> {past, future, truth or null, units, times, last, notes}, tensors {data, shape}. */
@@ -79,29 +73,6 @@ function check(data, [, channels, height, width]) {
   if (data.some((value) => value < low || value > high)) {
     throw new Error(`The model takes values from ${low} to ${high}, and these frames hold others.`);
   }
-}
-
-/** The runner's answer, which comes by a channel of its own; what is sent there ends the work. */
-function ask(request, signal) {
-  signal?.throwIfAborted();
-  const { port1, port2 } = new MessageChannel();
-  return new Promise((resolve, reject) => {
-    port1.onmessage = ({ data: { error, ...answer } }) => {
-      if (error) reject(new Error(error));
-      else resolve(answer);
-    };
-    signal?.addEventListener("abort", () => {
-      port1.postMessage("cancel");
-      reject(signal.reason);
-    });
-    runner.postMessage(request, [port2]);
-  });
-}
-
-async function json(path) {
-  const answer = await fetch(new URL(path, import.meta.url));
-  if (!answer.ok) throw new Error(`${path} is not there: is the folder whole?`);
-  return answer.json();
 }
 
 /** Threads need two headers, which isolate.js adds where the host does not: after one new start. */

@@ -43,12 +43,6 @@ export function scaleFor(units, low, high) {
   return { colour, part, names: RAIN.colours, low: steps[0], high: steps.at(-1) };
 }
 
-/** The scale in greys, for what members lie on. */
-export const inGrey = (scale) => ({
-  ...scale,
-  colour: (value) => Array(3).fill(255 * scale.part(value)),
-});
-
 /**
  * Draw a frame of shape [C,H,W]; three channels are red, green and blue. Members lie over it as
  * clouds of light: amber where they agree, rose where few of them go.

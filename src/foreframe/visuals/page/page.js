@@ -51,7 +51,6 @@ addEventListener("drop", (event) => {
   const [file] = event.dataTransfer.files;
   if (file) choose(file, "");
 });
-$("reads").textContent = backend.reads;
 
 async function begin() {
   say("Loading the model …");

@@ -5,7 +5,7 @@ import * as backend from "./backend.js";
 import { recalled, recalledNumber, remember } from "./address.js";
 import { startDigits } from "./digits.js";
 import { AMISS, COMING, DOUBT, EXPECTED, GREY } from "./draw.js";
-import { curves, figure, inGrey, legend, paint, scaleFor, scaleOf } from "./draw.js";
+import { curves, figure, legend, paint, scaleFor, scaleOf } from "./draw.js";
 import { extremes, framesOf, meanOf, minus, parts, rmse, spreadOf } from "./frames.js";
 import { stacked, taken } from "./frames.js";
 import { npy } from "./npy.js";
@@ -192,20 +192,23 @@ export function startView(say) {
     const frame = expected[time - 1] ?? seen;
     const came = truth[time - 1] ?? seen;
     const futures = membersAt(time);
-    const spread = $("view").value === "spread" && futures.length > 1;
+    const view = time > 0 && futures.length > 1 ? $("view").value : "mean";
     const legends = [legend("values", scale, units), legend("error", error, units)];
-    if (spread) {
+    if (view === "spread") {
       const latest = membersAt(number("steps")); // when they have most of it
       const doubt = scaleOf(DOUBT, 0, extremes([spreadOf(latest)])[1]);
       paint($("future"), spreadOf(futures), shape, doubt);
       legends.push(legend("spread", doubt, units));
+    } else if (view === "ghosts") {
+      const dark = frame.map(() => -Infinity);
+      paint($("future"), dark, shape, scale, futures);
     } else {
       paint($("future"), frame, shape, shown.forecastScale ?? scale);
     }
     $("scales").replaceChildren(...legends);
     paint($("truth"), came, shape, shown.truthScale ?? scale);
     paint($("error"), minus(frame, came), shape, error);
-    if (file) drawPresent(seen);
+    if (file) paint($("now"), seen, shape, scale);
     curves($("by-lead"), byLead, time - 1);
 
     const score = byLead[1].values[time - 1];
@@ -213,18 +216,11 @@ export function startView(say) {
     const when = typeof moment === "number" ? `${figure(moment)} s` : moment;
     const ahead = `+${time}${when ? `, ${when}` : ""}`;
     const unknown = came.every(Number.isNaN);
-    $("future-words").textContent = time > 0 ? `${spread ? "spread " : ""}+${time}` : "the past";
+    $("future-words").textContent = time > 0 ? `${view === "mean" ? "" : view} +${time}` : "the past";
     $("truth-words").textContent = unknown ? "not known" : time > 0 ? `+${time}` : "the past";
     $("error-words").textContent = score >= 0 ? `RMSE ${figure(score)} ${units}` : "";
     $("time-words").textContent = time > 0 || !file ? ahead : `frame ${last + time}`;
     $("time").setAttribute("aria-valuetext", $("time-words").textContent);
-  }
-
-  /** The present frame, on which members lie as ghosts. */
-  function drawPresent(frame) {
-    const ghosts = !file || $("view").value === "ghosts" ? membersAt(number("time")) : [];
-    const { scale, shape } = shown;
-    paint($("now"), frame, shape, ghosts.length ? inGrey(scale) : scale, ghosts);
   }
 
   // ---- time
@@ -238,7 +234,10 @@ export function startView(say) {
       tick();
     }
     const part = clock.running ? (now - lastFrame) / clock.pace : 0;
-    if (!file) drawPresent(taken(digits.between(part), model));
+    if (!file) {
+      const frame = taken(digits.between(part), model);
+      paint($("now"), frame, shown.shape, shown.scale, membersAt(number("time")));
+    }
   }
 
   function tick() {
@@ -326,12 +325,13 @@ export function startView(say) {
     $("view-label").hidden = !model.members;
     $("renew").textContent = file ? "Other members" : "New digits";
     $("renew").hidden = file && !model.members;
-    $("file-words").textContent = file ? `${file.name}, ${Math.ceil(file.size / 1e3)} kB` : "";
+    $("file-words").textContent = file ? `${file.name}, ${Math.ceil(file.size / 1e3)} kB` : backend.reads;
     $("now-words").textContent = still ? "still, as your system asks for less motion" : "";
     $("steps").max = Math.max(30, 3 * model.future);
     $("steps").value = recalledNumber("steps", 1, Number($("steps").max), model.future);
     $("members").value = recalledNumber("members", 0, 16, file ? 0 : 8);
     showWords();
+    $("view").value = recalled("view", "mean");
     $("time").min = 1;
     $("time").value = recalledNumber("time", -99, 99, file ? 1 : 5);
     const [scale, forecastScale, truthScale] = [GREY, EXPECTED, COMING].map((names) =>

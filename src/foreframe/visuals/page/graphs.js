@@ -1,40 +1,29 @@
-// Runs the exported graphs in a thread of its own, so that the page stays smooth.
+// Runs the exported graphs, by ONNX Runtime, in a thread of its own, so that the page stays smooth.
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { framesOf, stacked } from "./frames.js";
 import { noiseOf } from "./noise.js";
 
 const MOST = 4; // threads: more gain little in frames this small
-const threads = self.crossOriginIsolated ? Math.min(MOST, navigator.hardwareConcurrency) : 1;
-ort.env.wasm.numThreads = threads;
-ort.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
-
+export const threads = crossOriginIsolated ? Math.min(MOST, navigator.hardwareConcurrency) : 1;
 const here = (path) => new URL(path, import.meta.url).href;
 const loaded = new Map();
-let work = Promise.resolve(); // graphs run one after the other
+Object.assign(ort.env.wasm, { numThreads: threads, wasmPaths: here("./runtime/"), proxy: true });
 
-self.onmessage = ({ data: request, ports: [port] }) => {
-  port.onmessage = () => (request.cancelled = true);
-  work = work.then(() => answer(request, port));
-};
-
-async function answer(request, port) {
-  try {
-    if (request.load) await load("model");
-    port.postMessage(request.load ? { threads } : await forecast(request));
-  } catch (error) {
-    port.postMessage({ error: `The forecast failed: ${error.message ?? error}` });
-  }
+export async function json(path) {
+  const answer = await fetch(here(path));
+  if (!answer.ok) throw new Error(`${path} is not there: is the folder whole?`);
+  return answer.json();
 }
 
 /** The graphs of a folder, and about.json. */
-function load(folder) {
+export function load(folder) {
   if (!loaded.has(folder)) loaded.set(folder, opened(folder));
   return loaded.get(folder);
 }
 
 async function opened(folder) {
-  const graphs = { about: await (await fetch(here(`${folder}/about.json`))).json() };
+  const graphs = { about: await json(`${folder}/about.json`) };
   const parts = folder === "model" ? ["encode", "begin", "step"] : ["begin", "step"];
   for (const part of parts) {
     graphs[part] = await ort.InferenceSession.create(here(`${folder}/${part}.onnx`));
@@ -42,34 +31,26 @@ async function opened(folder) {
   return graphs;
 }
 
-/** Lets messages in: is the answer still wanted? */
-async function pause(request) {
-  await new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = resolve;
-    port2.postMessage(null);
-  });
-  if (request.cancelled) throw new Error("cancelled");
-}
-
-async function forecast(request) {
-  const { shape, steps, noise } = request;
+/** Frames {data, shape: [T,C,H,W]} -> likewise `steps` frames, of each member where noise is given. */
+export async function run(frames, steps, noise, signal) {
   const plain = await load("model");
   const graphs = noise ? await load("members") : plain;
   const { size, multiple } = plain.about;
-  const [height, width] = shape.slice(2);
+  const [height, width] = frames.shape.slice(2);
   const sides = size ?? [height, width].map((side) => Math.ceil(side / multiple) * multiple);
-  const encoded = await encode(plain, request, sides);
+  const request = { ...frames, steps, noise, sides, signal };
+  const encoded = await encode(plain, request);
   const futures = [];
   for (let member = 0; member < (noise?.members ?? 1); member++) {
-    futures.push(await decode(graphs, encoded, request, sides, member));
+    futures.push(await decode(graphs, encoded, request, member));
   }
   const one = [steps, futures[0].length / (steps * height * width), height, width];
   return { data: stacked(futures), shape: noise ? [noise.members, ...one] : one };
 }
 
 /** The state after the past. */
-async function encode({ about, encode: graph }, request, sides) {
+async function encode({ about, encode: graph }, request) {
+  const { sides, signal } = request;
   const [, channels, ...own] = request.shape;
   let state = {};
   for (const [name, { shape, fill }] of Object.entries(about.start)) {
@@ -79,43 +60,44 @@ async function encode({ about, encode: graph }, request, sides) {
   }
   for (const one of framesOf(request)) {
     const frame = tensor(resized(one, channels, own, sides), [1, channels, ...sides]);
-    state = next(await run(graph, { ...state, frame }));
-    await pause(request);
+    state = await step(graph, { ...state, frame }, signal);
   }
   return state;
 }
 
 /** The frames of one future: (steps,C,H,W). */
-async function decode({ about, begin, step }, encoded, request, sides, member) {
-  const { shape, steps, noise } = request;
+async function decode(graphs, encoded, { shape, steps, noise, sides, signal }, member) {
   const entering = (lead) => {
     if (!noise) return {};
-    const dims = sized(about.entering.noise, sides);
+    const dims = sized(graphs.about.entering.noise, sides);
     return { noise: tensor(noiseOf(dims.slice(1), noise, member, lead), dims) };
   };
-  let state = next(await run(begin, { ...encoded, ...entering(0) }));
+  let state = await step(graphs.begin, { ...encoded, ...entering(0) }, signal);
   const future = [];
   for (let lead = 0; future.length < steps; lead++) {
-    await pause(request);
-    const { frames, ...found } = await run(step, { ...state, ...entering(lead) });
+    const { frames, ...found } = await step(graphs.step, { ...state, ...entering(lead) }, signal);
     const [, ...made] = frames.dims;
     for (const frame of framesOf({ data: frames.data, shape: made })) {
       future.push(resized(frame, made[1], sides, shape.slice(2)));
     }
-    state = next(found);
+    state = found;
   }
   return stacked(future.slice(0, steps));
 }
 
 const tensor = (data, dims) => new ort.Tensor("float32", data, dims);
 
-function run(graph, values) {
-  return graph.run(Object.fromEntries(graph.inputNames.map((name) => [name, values[name]])));
-}
-
 /** What a graph gives, by the names under which the next one takes it. */
-function next(found) {
-  const state = {};
+async function step(graph, values, signal) {
+  signal?.throwIfAborted();
+  // The runtime's thread takes the memory of what it is given: members begin from the same.
+  const given = {};
+  for (const name of graph.inputNames) {
+    const { data, dims } = values[name];
+    given[name] = tensor(data.slice(), dims);
+  }
+  const { frames, ...found } = await graph.run(given);
+  const state = { frames };
   for (const [name, value] of Object.entries(found)) {
     const [, number] = name.split("_");
     state[`state_${number}_in`] = state[`encoded_${number}`] = value;
