@@ -1,6 +1,7 @@
 // Forecasts in the browser, in place of a server: the exported page's backend.js.
 
 import { framesOf } from "./files.js";
+import { demand } from "./frames.js";
 import { json, load, run, threads } from "./graphs.js";
 import { npy } from "./npy.js";
 
@@ -28,32 +29,24 @@ export async function forecast({ data, shape }, { steps, members, seed, signal }
   return { future: found.data, shape: found.shape };
 }
 
-/** A recording -> {past, future, truth or null, units, times, last, notes}, tensors {data, shape}. */
+/** A recording -> {past, future, truth or null, units, times, last, notes}, as server.js. */
 export async function forecastFile(file, { after, ...options }) {
   await models();
   const { data, shape, notes } = await framesOf(file, about);
   const [count, ...frame] = shape;
   const last = after ?? count - 1;
-  if (last >= count) throw new Error(`${file.name} has ${count} frames: forecast after one of them`);
+  demand(last < count, `${file.name} has ${count} frames: forecast after one of them.`);
   const size = data.length / count;
-  const part = (from, to) => ({
-    data: data.slice(from * size, to * size),
-    shape: [to - from, ...frame],
-  });
-  const past = part(Math.max(0, last + 1 - about.model.past), last + 1);
+  const part = (from, to) => data.slice(from * size, to * size);
+  const first = Math.max(0, last + 1 - about.model.past);
+  const past = { data: part(first, last + 1), shape: [last + 1 - first, ...frame] };
   const { future, shape: made } = await forecast(past, options);
   const steps = made.at(-4);
   const truth = { data: new Float32Array(steps * size).fill(NaN), shape: [steps, ...frame] };
-  truth.data.set(part(last + 1, Math.min(count, last + 1 + steps)).data);
-  return {
-    past,
-    future: { data: future, shape: made },
-    truth: last + 1 < count ? truth : null,
-    units: about.model.units,
-    times: null,
-    last,
-    notes,
-  };
+  truth.data.set(part(last + 1, last + 1 + steps));
+  const { units } = about.model;
+  const known = { truth: last + 1 < count ? truth : null, units, times: null, last, notes };
+  return { past, future: { data: future, shape: made }, ...known };
 }
 
 /** The forecast of a recording as a file: a Blob. */
@@ -62,17 +55,13 @@ export async function download(file, options) {
 }
 
 function check(data, [, channels, height, width]) {
-  if (channels !== about.channels) {
-    throw new Error(`These frames have ${channels} channels; the model takes ${about.channels}.`);
-  }
+  const taken = about.channels;
+  demand(channels === taken, `These frames have ${channels} channels; the model takes ${taken}.`);
   const [most, wide] = about.size ?? [Infinity, Infinity];
-  if (height > most || width > wide) {
-    throw new Error(`Frames are ${wide}x${most} at most here, and these are ${width}x${height}.`);
-  }
+  demand(height <= most && width <= wide, `Frames are ${wide}x${most} at most here.`);
   const [low, high] = about.bounds ?? [-Infinity, Infinity];
-  if (data.some((value) => value < low || value > high)) {
-    throw new Error(`The model takes values from ${low} to ${high}, and these frames hold others.`);
-  }
+  const within = !data.some((value) => value < low || value > high);
+  demand(within, `The model takes values from ${low} to ${high}, and these frames hold others.`);
 }
 
 /** Threads need two headers, which isolate.js adds where the host does not: after one new start. */

@@ -1,6 +1,7 @@
 // Digits that bounce, as a source of frames: a hand throws them, keys push them, walls open.
 
 import { recalled, remember } from "./address.js";
+import { taken } from "./frames.js";
 import { openPad } from "./pad.js";
 import { DIGIT, SIDE, ahead, allowed, behind, drawn, fromWords } from "./world.js";
 import { moved, newWorld, toWords } from "./world.js";
@@ -13,7 +14,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const $ = (id) => document.getElementById(id);
 
 /**
- * A source of frames, which are greys in [0, 1].
+ * A source of frames as a model takes them.
  *
  * clock: {running, pace in milliseconds a frame, seed}, as the view has it.
  * changed: is called when a hand has changed what comes.
@@ -27,6 +28,13 @@ export function startDigits(clock, changed) {
   function change(values) {
     const digits = world.digits.map((digit, i) => (i === chosen ? { ...digit, ...values } : digit));
     world = { ...world, digits };
+  }
+
+  /** The digits a frame later, or a part of one: pictures glide. What is held stays. */
+  function after(part) {
+    return world.digits.map((digit, i) =>
+      held && i === chosen ? digit : moved(digit, world.open, part),
+    );
   }
 
   /** While time stands still, and of other digits, it is as if they had flown so all along. */
@@ -123,23 +131,13 @@ export function startDigits(clock, changed) {
 
   return {
     keep,
-    past: (count) => frames.slice(-count),
-    coming: (count) => ahead(world, count),
-
-    /** The frame that is a part of a frame after the present one: pictures glide. */
-    between(part) {
-      const still = (digit, i) => held && i === chosen;
-      const glided = ({ vx, vy, ...digit }) =>
-        moved({ ...digit, vx: vx * part, vy: vy * part }, world.open);
-      return drawn(world.digits.map((digit, i) => (still(digit, i) ? digit : glided(digit))));
-    },
-
+    shape: (model) => [model.channels ?? 1, SIDE, SIDE],
+    past: (model) => frames.slice(-model.past).map((frame) => taken(frame, model)),
+    coming: (model, count) => ahead(world, count).map((frame) => taken(frame, model)),
+    between: (model, part) => taken(drawn(after(part)), model),
     step() {
-      const digits = world.digits.map((digit, i) =>
-        held && i === chosen ? digit : moved(digit, world.open),
-      );
-      world = { ...world, digits };
-      frames = [...frames.slice(1), drawn(digits)];
+      world = { ...world, digits: after(1) };
+      frames = [...frames.slice(1), drawn(world.digits)];
     },
 
     renew() {

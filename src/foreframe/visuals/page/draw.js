@@ -1,19 +1,19 @@
 // Frames, legends and curves on the page.
 
-const RAIN = {
-  steps: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100], // mm/h
-  dbz: [10, 15, 20, 25, 30, 35, 40, 45, 50, 55],
-  colours: "#18181c #3a507a #3474ba #40a4e2 #2ca068 #7ecc46 #fae446 #f6aa48 #e23a2c #be2c88 #f4d0f8",
+export const COLOURS = {
+  grey: "#000000 #ffffff",
+  field: "#16213f #1f5f8b #3fa796 #b9d65a #fff3b0",
+  rain: "#18181c #3a507a #3474ba #40a4e2 #2ca068 #7ecc46 #fae446 #f6aa48 #e23a2c #be2c88 #f4d0f8",
+  doubt: "#0b0b12 #4a1f6b #b3325c #f58a3c #fff2a8",
+  // What the model expected and did not come is amber, what came unexpectedly is blue; the page's
+  // marks for the two have the same hues.
+  amiss: "#7cc6ff #2d7fd0 #0b0b12 #d07d12 #ffc860",
+  expected: "#000000 #7d4e06 #f2a93b #fff4dc",
+  coming: "#000000 #0f4a80 #5cb2f2 #eaf6ff",
 };
+const MM = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100]; // where rain's colours begin, in mm/h
+const DBZ = [10, 15, 20, 25, 30, 35, 40, 45, 50, 55];
 const MISSING = [76, 76, 86];
-const FIELD = "#16213f #1f5f8b #3fa796 #b9d65a #fff3b0";
-export const GREY = "#000000 #ffffff";
-export const DOUBT = "#0b0b12 #4a1f6b #b3325c #f58a3c #fff2a8";
-// What the model expected and did not come is amber, what came unexpectedly is blue; the page's
-// marks for the two have the same hues.
-export const AMISS = "#7cc6ff #2d7fd0 #0b0b12 #d07d12 #ffc860";
-export const EXPECTED = "#000000 #7d4e06 #f2a93b #fff4dc";
-export const COMING = "#000000 #0f4a80 #5cb2f2 #eaf6ff";
 
 /** Colours as lists of red, green and blue. */
 function colours(names) {
@@ -35,12 +35,12 @@ export function scaleOf(names, low, high) {
 
 /** The scale that suits values of these units between low and high: rain has its own steps. */
 export function scaleFor(units, low, high) {
-  const steps = /dbz/i.test(units) ? RAIN.dbz : /^(mm|kg)\b/i.test(units) ? RAIN.steps : null;
-  if (!steps) return scaleOf(units ? FIELD : GREY, low, high);
-  const stops = colours(RAIN.colours);
+  const steps = /dbz/i.test(units) ? DBZ : /^(mm|kg)\b/i.test(units) ? MM : null;
+  if (!steps) return scaleOf(units ? COLOURS.field : COLOURS.grey, low, high);
+  const stops = colours(COLOURS.rain);
   const passed = (value) => steps.filter((step) => value >= step).length;
   const [colour, part] = [(value) => stops[passed(value)], (value) => passed(value) / steps.length];
-  return { colour, part, names: RAIN.colours, low: steps[0], high: steps.at(-1) };
+  return { colour, part, names: COLOURS.rain, low: steps[0], high: steps.at(-1) };
 }
 
 /**
@@ -53,12 +53,12 @@ export function paint(canvas, frame, [channels, height, width], scale, members =
   const image = context.createImageData(width, height);
   image.data.fill(255);
   const area = height * width;
-  const coloured = channels >= 3 && scale.names === GREY;
+  const coloured = channels >= 3 && scale.names === COLOURS.grey;
   for (let place = 0; place < area; place++) {
     let colour = MISSING;
     if (coloured) colour = [0, 1, 2].map((c) => 255 * scale.part(frame[c * area + place]));
     else if (!Number.isNaN(frame[place])) colour = scale.colour(frame[place]);
-    if (members.length) colour = clouded(colour, members.map((member) => scale.part(member[place])));
+    if (members.length) colour = clouded(colour, members.map((each) => scale.part(each[place])));
     image.data.set(colour, 4 * place);
   }
   context.putImageData(image, 0, 0);
@@ -85,25 +85,16 @@ export function legend(name, { names, low, high }, units) {
   return item;
 }
 
-/** Curves [{name, values}] by lead time in an <svg>, from 0 up, with a mark at one of the leads. */
+/** Curves by lead time in an <svg> of as many <polyline>s, from 0 up, and a mark at a lead. */
 export function curves(svg, lines, mark) {
-  const [width, height] = [svg.clientWidth || 600, svg.clientHeight || 150];
-  const [left, right, bottom] = [46, width - 10, height - 22];
-  const highest = Math.max(...lines.flatMap(({ values }) => values).filter(Number.isFinite), 1e-9);
-  const last = lines[0].values.length - 1;
-  const x = (lead) => left + (lead / Math.max(1, last)) * (right - left);
-  const y = (value) => bottom - (value / highest) * (bottom - 10);
-  const grid = [0, 0.5, 1].map((part) => {
-    const at = y(part * highest);
-    return `<line class="grid" x1="${left}" x2="${right}" y1="${at}" y2="${at}"/>
-      <text x="${left - 6}" y="${at + 4}" text-anchor="end">${figure(part * highest)}</text>`;
+  const highest = Math.max(...lines.flat().filter(Number.isFinite), 1e-9);
+  const last = lines[0].length - 1;
+  const x = (lead) => (100 * lead) / Math.max(1, last);
+  lines.forEach((values, i) => {
+    const points = values.map((value, lead) => `${x(lead)},${100 - (100 * value) / highest}`);
+    const known = points.filter((_, lead) => Number.isFinite(values[lead]));
+    svg.querySelectorAll("polyline")[i].setAttribute("points", known.join(" "));
   });
-  const paths = lines.map(({ name, values }) => {
-    const points = values.map((value, i) => (Number.isFinite(value) ? `${x(i)},${y(value)}` : ""));
-    return `<polyline class="${name}" points="${points.join(" ")}"/>`;
-  });
-  const here = `<line class="mark" x1="${x(mark)}" x2="${x(mark)}" y1="10" y2="${bottom}"/>`;
-  svg.innerHTML = `${grid.join("")}${paths.join("")}${mark >= 0 ? here : ""}
-    <text x="${left}" y="${height - 5}">+1</text>
-    <text x="${right}" y="${height - 5}" text-anchor="end">+${last + 1}</text>`;
+  svg.querySelector("line").setAttribute("transform", `translate(${x(mark)})`);
+  document.getElementById("highest").textContent = figure(highest);
 }

@@ -1,7 +1,7 @@
 // Recordings to try without a file of one's own.
 
-import { stacked, taken } from "./frames.js";
-import { npy } from "./npy.js";
+import { taken } from "./frames.js";
+import { fileOf } from "./npy.js";
 import { SIDE, ahead, newWorld, random } from "./world.js";
 
 /** A recording that suits the model: rain in mm/h where it forecasts that, else digits. */
@@ -11,9 +11,8 @@ export function exampleFor({ past, future, units, ...model }) {
   const range = rain ? { low: 0, high: 1, channels: model.channels } : model;
   const greys = rain ? showers(length) : ahead(newWorld(7), length);
   const frames = greys.map((frame) => taken(frame, range));
-  const shape = [length, model.channels ?? 1, SIDE, SIDE];
-  const blob = npy({ data: stacked(frames), shape });
-  return new File([blob], rain ? "example-rain.npy" : "example-digits.npy");
+  const shape = [model.channels ?? 1, SIDE, SIDE];
+  return fileOf(frames, shape, rain ? "example-rain.npy" : "example-digits.npy");
 }
 
 /** Showers in mm/h that drift with the wind. */

@@ -1,6 +1,6 @@
 // Frames of a file in the browser: .npy, and what the browser itself plays.
 
-import { stacked } from "./frames.js";
+import { demand, stacked } from "./frames.js";
 
 const MOST = 300; // frames of a film
 const LONGEST = 256; // pixels of a film's side
@@ -28,27 +28,22 @@ async function frames(file, about) {
 }
 
 async function ofNpy(file, about) {
+  const { name } = file;
   const buffer = await file.arrayBuffer();
   const view = new DataView(buffer);
-  const header = buffer.byteLength > 12 && view.getUint32(0) === 0x934e554d; // \x93NUM
-  if (!header) throw new Error(`${file.name} is no .npy file.`);
+  const magic = buffer.byteLength > 12 && view.getUint32(0) === 0x934e554d; // \x93NUM
+  demand(magic, `${name} is no .npy file.`);
   const first = view.getUint8(6) === 1;
   const start = first ? 10 + view.getUint16(8, true) : 12 + view.getUint32(8, true);
   const words = new TextDecoder().decode(buffer.slice(0, start));
   const type = TYPES[/'descr': '(.*?)'/.exec(words)?.[1]];
-  if (!type || !words.includes("False")) {
-    throw new Error(`${file.name} holds no plain numbers in rows.`);
-  }
-  const sides = /'shape': \((.*?)\)/.exec(words)?.[1].split(",").filter((n) => n.trim()).map(Number);
+  demand(type && words.includes("False"), `${name} holds no plain numbers in rows.`);
+  const sides = /'shape': \((.*?),?\)/.exec(words)[1].split(",").map(Number);
   const shape = sides.length === 3 ? [sides[0], 1, ...sides.slice(1)] : sides;
   const count = shape.reduce((product, side) => product * side, 1);
-  if (shape.length !== 4 || !count) {
-    throw new Error(`${file.name} holds no frames (T,H,W) or (T,C,H,W).`);
-  }
+  demand(shape.length === 4 && count, `${name} holds no frames (T,H,W) or (T,C,H,W).`);
   const bytes = buffer.slice(start);
-  if (bytes.byteLength < count * type.BYTES_PER_ELEMENT) {
-    throw new Error(`${file.name} is cut off.`);
-  }
+  demand(bytes.byteLength >= count * type.BYTES_PER_ELEMENT, `${name} is cut off.`);
   const divisor = type === Uint8Array ? divisorOfBytes(about) : 1;
   const values = new type(bytes, 0, count);
   return { data: Float32Array.from(values, (value) => Number(value) / divisor), shape, notes: [] };
@@ -61,9 +56,8 @@ function divisorOfBytes({ model: { low, high } }) {
 
 async function ofPictures(file, pictures, about) {
   const { channels } = about;
-  if (channels !== 1 && channels !== 3) {
-    throw new Error(`This model takes ${channels} channels, a film has not: give a .npy file.`);
-  }
+  const coloured = channels === 3;
+  demand(channels === 1 || coloured, `A film has not the ${channels} channels of this model.`);
   const divisor = divisorOfBytes(about);
   const taken = [];
   const notes = [];
@@ -81,20 +75,17 @@ async function ofPictures(file, pictures, about) {
     const { data } = context.getImageData(0, 0, columns, rows);
     const grey = (at) => 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
     const area = rows * columns;
-    const level = (i) =>
-      channels === 1 ? grey(4 * i) : data[4 * (i % area) + Math.floor(i / area)];
+    const level = (i) => (coloured ? data[4 * (i % area) + Math.floor(i / area)] : grey(4 * i));
     taken.push(Float32Array.from({ length: channels * area }, (_, i) => level(i) / divisor));
-    if (taken.length === MOST) {
-      notes.push(`the first ${MOST} frames are read`);
-      break;
-    }
+    if (taken.length === MOST) break;
   }
-  if (!taken.length) throw new Error(`${file.name} holds no frame.`);
+  demand(taken.length, `${file.name} holds no frame.`);
+  if (taken.length === MOST) notes.push(`the first ${MOST} frames are read`);
   return { data: stacked(taken), shape: [taken.length, channels, rows, columns], notes };
 }
 
 async function* gifPictures(file) {
-  if (!self.ImageDecoder) throw new Error("This browser takes no GIF apart: give a film or .npy.");
+  demand(self.ImageDecoder, "This browser takes no GIF apart: give a film or a .npy file.");
   const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: "image/gif" });
   try {
     await Promise.all([decoder.tracks.ready, decoder.completed]);

@@ -1,5 +1,10 @@
 // Frames as plain arrays: a frame is a Float32Array (channels x height x width), NaN where unknown.
 
+/** An error in a visitor's words where something does not hold. */
+export function demand(holds, words) {
+  if (!holds) throw new Error(words);
+}
+
 /** Frames one after the other in one array. */
 export function stacked(frames) {
   const data = new Float32Array(frames.length * frames[0].length);

@@ -1,7 +1,7 @@
 // Runs the exported graphs, by ONNX Runtime, in a thread of its own, so that the page stays smooth.
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
-import { framesOf, stacked } from "./frames.js";
+import { demand, framesOf, stacked } from "./frames.js";
 import { noiseOf } from "./noise.js";
 
 const MOST = 4; // threads: more gain little in frames this small
@@ -12,7 +12,7 @@ Object.assign(ort.env.wasm, { numThreads: threads, wasmPaths: here("./runtime/")
 
 export async function json(path) {
   const answer = await fetch(here(path));
-  if (!answer.ok) throw new Error(`${path} is not there: is the folder whole?`);
+  demand(answer.ok, `${path} is not there: is the folder whole?`);
   return answer.json();
 }
 
@@ -31,7 +31,7 @@ async function opened(folder) {
   return graphs;
 }
 
-/** Frames {data, shape: [T,C,H,W]} -> likewise `steps` frames, of each member where noise is given. */
+/** Frames {data, shape: [T,C,H,W]} -> `steps` frames, of each member where noise is given. */
 export async function run(frames, steps, noise, signal) {
   const plain = await load("model");
   const graphs = noise ? await load("members") : plain;

@@ -1,6 +1,5 @@
 // The pad on which a digit is drawn.
 
-import { SHAPES } from "./shapes.js";
 import { DIGIT } from "./world.js";
 
 const pad = document.getElementById("pad");
@@ -50,8 +49,3 @@ canvas.addEventListener("pointerdown", stroke);
 canvas.addEventListener("pointermove", stroke);
 document.getElementById("pad-clear").addEventListener("click", clear);
 document.getElementById("pad-throw").addEventListener("click", () => pad.close(shape()));
-SHAPES.forEach((known, digit) => {
-  const button = Object.assign(document.createElement("button"), { textContent: digit });
-  button.addEventListener("click", () => pad.close(known));
-  document.getElementById("ready").append(button);
-});

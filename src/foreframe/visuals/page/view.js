@@ -1,20 +1,19 @@
-// The view: the present, what the model expects, what comes, and the error. It is of a recording, or
-// of digits, whose frames go on while one watches.
+// The view: the present, what the model expects, what comes, and the error. It is of a recording,
+// or of digits, whose frames go on while one watches.
 
 import * as backend from "./backend.js";
 import { recalled, recalledNumber, remember } from "./address.js";
 import { startDigits } from "./digits.js";
-import { AMISS, COMING, DOUBT, EXPECTED, GREY } from "./draw.js";
-import { curves, figure, legend, paint, scaleFor, scaleOf } from "./draw.js";
+import { COLOURS, curves, figure, legend, paint, scaleFor, scaleOf } from "./draw.js";
 import { extremes, framesOf, meanOf, minus, parts, rmse, spreadOf } from "./frames.js";
-import { stacked, taken } from "./frames.js";
-import { npy } from "./npy.js";
-import { SIDE } from "./world.js";
+import { fileOf } from "./npy.js";
 
 const FRAME = 200; // milliseconds, at least: digits wait for a model that is slow
 const SPARE = 5; // frames of digits that are forecast beyond what is shown: answers take a while
 const TOGETHER = 2; // members of digits that are asked for at once, so that they hold up nothing
 const LONGEST = 2; // frames after which members wait for another plain forecast
+
+const NONE = { origin: 0, frames: [] };
 
 const $ = (id) => document.getElementById(id);
 const number = (id) => Number($(id).value);
@@ -29,7 +28,7 @@ export function startView(say) {
   let length = 0; // frames of the recording, when they are known
 
   let present = 0; // the number of the present frame: digits go on, a recording stays
-  let forecast = null; // {origin: the number of the last frame seen, frames}
+  let forecast = NONE; // {origin: the number of the last frame seen, frames}
   let members = []; // likewise, each
   let drawn = 0; // members of digits since a hand changed what comes: each has another seed
   let asking = null; // an AbortController
@@ -51,11 +50,7 @@ export function startView(say) {
   }
 
   /** The recording; digits are one of the frames that went by lately. */
-  function recording() {
-    const frames = digits.past(model.past).map((frame) => taken(frame, model));
-    const shape = [frames.length, model.channels ?? 1, SIDE, SIDE];
-    return file ?? new File([npy({ data: stacked(frames), shape })], "digits.npy");
-  }
+  const recording = () => file ?? fileOf(digits.past(model), shown.shape, "digits.npy");
 
   /** What was asked for is of no use any more. */
   function askAnew() {
@@ -101,9 +96,8 @@ export function startView(say) {
     do {
       const { future } = await answer(fields(TOGETHER));
       drawn += TOGETHER;
-      const more = parts(future).map((each) => ({ origin, frames: framesOf(each) }));
       const reach = ({ origin, frames }) => present - origin + number("time") < frames.length;
-      members = [...members, ...more].filter(reach).slice(-wanted());
+      members = [...members, ...futuresOf(future, origin)].filter(reach).slice(-wanted());
       draw();
     } while (members.length < wanted() && present - origin < LONGEST);
   }
@@ -120,58 +114,50 @@ export function startView(say) {
 
   // ---- what there is to see
 
+  /** Futures of a tensor (T,C,H,W), or (members,T,C,H,W), as a list. */
+  function futuresOf(future, origin) {
+    const futures = future.shape.length === 5 ? parts(future) : [future];
+    return futures.map((each) => ({ origin, frames: framesOf(each) }));
+  }
+
   function take({ past, future, truth, units, range, times, last, notes }, origin) {
-    const several = future.shape.length === 5;
-    const futures = several ? parts(future).map(framesOf) : [framesOf(future)];
-    const frames = futures[0].map((_, t) => meanOf(futures.map((each) => each[t])));
-    forecast = { origin, frames };
-    $("notes").replaceChildren(...notes.map(listed));
+    const futures = futuresOf(future, origin);
+    const mean = (_, t) => meanOf(futures.map(({ frames }) => frames[t]));
+    forecast = { origin, frames: futures[0].frames.map(mean) };
+    $("notes").textContent = notes.join("; ");
     if (file) {
-      members = several ? futures.map((each) => ({ origin, frames: each })) : [];
       const known = truth ? framesOf(truth) : [];
       const seen = framesOf(past);
       const usual = units ? extremes([...seen, ...known]) : [model.low, model.high];
       const scale = scaleFor(units, ...(range ?? usual));
-      const shape = past.shape.slice(1);
-      shown = { past: seen, truth: known, shape, scale, units, times, last };
+      shown = { past: seen, truth: known, shape: past.shape.slice(1), scale, units, times, last };
+      members = futures;
       $("time").min = 1 - seen.length;
+      $("view-label").hidden = members.length < 2;
       $("answer").hidden = false;
-      $("view-label").hidden = !several;
     }
     compare();
-  }
-
-  function listed(words) {
-    return Object.assign(document.createElement("li"), { textContent: words });
   }
 
   /** Errors by lead time: of an answer, and of digits at every frame. */
   function compare() {
     const steps = number("steps");
-    if (!file) {
-      const greys = { past: digits.past(model.past), truth: digits.coming(steps) };
-      shown.past = greys.past.map((frame) => taken(frame, model));
-      shown.truth = greys.truth.map((frame) => taken(frame, model));
-    }
+    if (!file) shown.past = digits.past(model);
+    if (!file) shown.truth = digits.coming(model, steps);
     if (!shown.past) return; // a recording that has not been forecast yet
     const { past, truth, scale } = shown;
-    const from = present - (forecast?.origin ?? 0);
     const unknown = past[0].map(() => NaN);
-    const filled = (frames) => Array.from({ length: steps }, (_, t) => frames?.[t] ?? unknown);
+    const filled = (frames) => Array.from({ length: steps }, (_, t) => frames[t] ?? unknown);
     shown.truth = filled(truth);
-    shown.expected = filled(forecast?.frames.slice(from));
-    const score = (frames) => frames.map((frame, t) => rmse(frame, shown.truth[t]));
-    const persistence = score(shown.truth.map(() => past.at(-1)));
-    const errors = score(shown.expected);
-    shown.byLead = [
-      { name: "persistence", values: persistence },
-      { name: "forecast", values: errors },
-    ];
+    shown.expected = filled(forecast.frames.slice(present - forecast.origin));
     const differences = shown.expected.map((frame, t) => minus(frame, shown.truth[t]));
     const worst = file ? Math.max(...extremes(differences).map(Math.abs)) : scale.high - scale.low;
-    shown.error = scaleOf(AMISS, -worst, worst);
-    const total = (values) => values.reduce((sum, value, t) => sum + (errors[t] >= 0 ? value : 0), 0);
-    const ratio = total(errors) / total(persistence);
+    shown.error = scaleOf(COLOURS.amiss, -worst, worst);
+    shown.rmse = shown.expected.map((frame, t) => rmse(frame, shown.truth[t]));
+    shown.persistence = shown.truth.map((frame) => rmse(past.at(-1), frame));
+    const known = (_, t) => Number.isFinite(shown.rmse[t] + shown.persistence[t]);
+    const total = (values) => values.filter(known).reduce((sum, value) => sum + value, 0);
+    const ratio = total(shown.rmse) / total(shown.persistence);
     const words = ratio < 1 ? `${Math.round(100 - 100 * ratio)} % below` : `${figure(ratio)} times`;
     $("chart-words").textContent = Number.isFinite(ratio)
       ? `RMSE ${words} that of the last frame`
@@ -186,17 +172,17 @@ export function startView(say) {
   }
 
   function draw() {
-    const { past, truth, expected, byLead, shape, scale, error, units, times, last } = shown;
+    const { past, truth, expected, shape, scale, error, units, times, last } = shown;
     const time = number("time");
     const seen = past.at(Math.min(time, 0) - 1);
     const frame = expected[time - 1] ?? seen;
     const came = truth[time - 1] ?? seen;
     const futures = membersAt(time);
-    const view = time > 0 && futures.length > 1 ? $("view").value : "mean";
+    const view = futures.length > 1 ? $("view").value : "mean";
     const legends = [legend("values", scale, units), legend("error", error, units)];
     if (view === "spread") {
-      const latest = membersAt(number("steps")); // when they have most of it
-      const doubt = scaleOf(DOUBT, 0, extremes([spreadOf(latest)])[1]);
+      const latest = members.map(({ frames }) => frames.at(-1)); // when they differ most
+      const doubt = scaleOf(COLOURS.doubt, 0, extremes([spreadOf(latest)])[1]);
       paint($("future"), spreadOf(futures), shape, doubt);
       legends.push(legend("spread", doubt, units));
     } else if (view === "ghosts") {
@@ -209,17 +195,16 @@ export function startView(say) {
     paint($("truth"), came, shape, shown.truthScale ?? scale);
     paint($("error"), minus(frame, came), shape, error);
     if (file) paint($("now"), seen, shape, scale);
-    curves($("by-lead"), byLead, time - 1);
+    curves($("by-lead"), [shown.persistence, shown.rmse], time - 1);
 
-    const score = byLead[1].values[time - 1];
-    const moment = times?.[time - 1];
+    const moment = times?.[time - 1] ?? "";
     const when = typeof moment === "number" ? `${figure(moment)} s` : moment;
-    const ahead = `+${time}${when ? `, ${when}` : ""}`;
-    const unknown = came.every(Number.isNaN);
-    $("future-words").textContent = time > 0 ? `${view === "mean" ? "" : view} +${time}` : "the past";
-    $("truth-words").textContent = unknown ? "not known" : time > 0 ? `+${time}` : "the past";
+    const lead = time > 0 ? `+${time}` : "the past";
+    const score = shown.rmse[time - 1];
+    $("future-words").textContent = view === "mean" ? lead : `${view} ${lead}`;
+    $("truth-words").textContent = came.every(Number.isNaN) ? "not known" : lead;
     $("error-words").textContent = score >= 0 ? `RMSE ${figure(score)} ${units}` : "";
-    $("time-words").textContent = time > 0 || !file ? ahead : `frame ${last + time}`;
+    $("time-words").textContent = time > 0 ? `${lead} ${when}` : `frame ${last + time}`;
     $("time").setAttribute("aria-valuetext", $("time-words").textContent);
   }
 
@@ -228,16 +213,13 @@ export function startView(say) {
   let lastFrame = 0;
   function glide(now) {
     requestAnimationFrame(glide);
-    const due = clock.running && now - lastFrame >= clock.pace;
-    if (due) {
+    if (clock.running && now - lastFrame >= clock.pace) {
       lastFrame = now;
       tick();
     }
-    const part = clock.running ? (now - lastFrame) / clock.pace : 0;
-    if (!file) {
-      const frame = taken(digits.between(part), model);
-      paint($("now"), frame, shown.shape, shown.scale, membersAt(number("time")));
-    }
+    if (file) return;
+    const frame = digits.between(model, clock.running ? (now - lastFrame) / clock.pace : 0);
+    paint($("now"), frame, shown.shape, shown.scale, membersAt(number("time")));
   }
 
   function tick() {
@@ -269,22 +251,15 @@ export function startView(say) {
     $("time").max = $("steps").value;
   }
 
-  for (const id of ["after", "steps", "members"]) {
-    $(id).addEventListener("input", showWords);
-    $(id).addEventListener("change", () => {
+  for (const id of ["after", "steps", "members", "time", "view"]) {
+    $(id).addEventListener("input", () => {
+      if (file && id === "time") setRunning(false);
       remember({ [id]: $(id).value });
-      askAnew();
+      showWords();
+      draw();
     });
   }
-  $("time").addEventListener("input", () => {
-    if (file) setRunning(false);
-    remember({ time: $("time").value });
-    draw();
-  });
-  $("view").addEventListener("change", () => {
-    remember({ view: $("view").value });
-    draw();
-  });
+  for (const id of ["after", "steps", "members"]) $(id).addEventListener("change", askAnew);
   $("play").addEventListener("click", () => {
     setRunning(!clock.running);
     if (!file) digits.keep();
@@ -317,7 +292,7 @@ export function startView(say) {
 
   /** Show a model's forecasts of a recording, or of digits where it is null. */
   function show(other, recording) {
-    [model, file, length, forecast] = [other, recording, 0, null];
+    [model, file, length, forecast] = [other, recording, 0, NONE];
     for (const each of document.querySelectorAll(".of-digits")) each.hidden = Boolean(file);
     for (const each of document.querySelectorAll(".of-recordings")) each.hidden = !file;
     for (const each of document.querySelectorAll(".of-members")) each.hidden = !model.members;
@@ -325,7 +300,7 @@ export function startView(say) {
     $("view-label").hidden = !model.members;
     $("renew").textContent = file ? "Other members" : "New digits";
     $("renew").hidden = file && !model.members;
-    $("file-words").textContent = file ? `${file.name}, ${Math.ceil(file.size / 1e3)} kB` : backend.reads;
+    $("file-words").textContent = file?.name ?? backend.reads;
     $("now-words").textContent = still ? "still, as your system asks for less motion" : "";
     $("steps").max = Math.max(30, 3 * model.future);
     $("steps").value = recalledNumber("steps", 1, Number($("steps").max), model.future);
@@ -334,11 +309,11 @@ export function startView(say) {
     $("view").value = recalled("view", "mean");
     $("time").min = 1;
     $("time").value = recalledNumber("time", -99, 99, file ? 1 : 5);
-    const [scale, forecastScale, truthScale] = [GREY, EXPECTED, COMING].map((names) =>
-      scaleOf(names, model.low, model.high),
+    const [scale, forecastScale, truthScale] = ["grey", "expected", "coming"].map((name) =>
+      scaleOf(COLOURS[name], model.low, model.high),
     );
-    const shape = [model.channels ?? 1, SIDE, SIDE];
-    shown = file ? {} : { shape, scale, forecastScale, truthScale, units: model.units };
+    const of = { shape: digits.shape(model), units: model.units };
+    shown = file ? {} : { ...of, scale, forecastScale, truthScale };
     askAnew();
   }
   setRunning(clock.running);

@@ -1,5 +1,5 @@
-// The world of the bouncing digits: where they are, how they go on, and how they look as frames.
-// It follows the rules by which Moving MNIST is drawn, so a model that was trained on that knows it.
+// The world of the bouncing digits: where they are, how they go on, how they look as frames. It
+// follows the rules by which Moving MNIST is drawn: a model that was trained on that knows it.
 
 import { SHAPES } from "./shapes.js";
 
@@ -18,7 +18,7 @@ export function random(seed) {
   };
 }
 
-/** Two digits in flight. A digit is {shape, x, y, vx, vy}: its top left corner and pixels a frame. */
+/** Two digits in flight: {shape, x, y, vx, vy}, of the top left corner, in pixels and a frame. */
 export function newWorld(seed) {
   const next = random(seed);
   const digits = [1, 2].map(() => {
@@ -37,11 +37,14 @@ function along(place, speed, low, high) {
   return [next, speed];
 }
 
-/** The digit one frame later. It stops at a wall for a frame and turns round, as in training. */
-export function moved(digit, open) {
+/**
+ * The digit a frame later, or where it is on the way there. It stops at a wall for a frame and
+ * turns round, as in training.
+ */
+export function moved(digit, open, part = 1) {
   const far = (wall) => (open.includes(wall) ? BEHIND_A_WALL : 0);
-  const [x, vx] = along(digit.x, digit.vx, -far("left"), ROOM + far("right"));
-  const [y, vy] = along(digit.y, digit.vy, -far("top"), ROOM + far("bottom"));
+  const [x, vx] = along(digit.x, digit.vx * part, -far("left"), ROOM + far("right"));
+  const [y, vy] = along(digit.y, digit.vy * part, -far("top"), ROOM + far("bottom"));
   return { ...digit, x, y, vx, vy };
 }
 
