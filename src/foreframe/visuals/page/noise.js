@@ -1,30 +1,28 @@
 // Normal noise of members as a function of its place: the same seed, member and lead, the same
 // noise. It is not the noise that Python draws of that seed.
 
+import { parts, stacked } from "./frames.js";
+
 const [WHOLE, LOCAL, DRIFT, PLAIN] = [1, 2, 3, 4]; // kinds, so that each has numbers of its own
 
 /** Noise of deviation 1 for the leads from `first` on, one after the other: [leads, ...size]. */
 export function noiseOf([leads, ...size], { seed, structure }, member, first) {
-  const count = size.reduce((product, side) => product * side, 1);
-  const noise = new Float32Array(leads * count);
-  for (let k = 0; k < leads; k++) {
-    const draw = (kind, lead) => normals([seed, member, kind, lead]);
-    const one = noise.subarray(k * count, (k + 1) * count);
-    if (structure) structured(one, size, structure, draw, first + k);
-    else one.set(Float32Array.from(one, draw(PLAIN, first + k)));
-  }
-  return noise;
+  const one = (_, k) => {
+    const draw = (kind, lead = first + k) => normals([seed, member, kind, lead]);
+    const noise = new Float32Array(size.reduce((product, side) => product * side, 1));
+    return structure ? structured(noise, size, structure, draw) : noise.map(draw(PLAIN));
+  };
+  return stacked(Array.from({ length: leads }, one));
 }
 
 /** Channels that are one number, channels that change with the lead, and channels that do not. */
-function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw, lead) {
-  const area = rows * columns;
-  const [numbers, locals, drifts] = [draw(WHOLE, 0), draw(LOCAL, lead), draw(DRIFT, 0)];
-  for (let c = 0; c < whole + local + drift; c++) {
-    const map = noise.subarray(c * area, (c + 1) * area);
-    if (c < whole) map.fill(numbers());
-    else smooth(map, rows, columns, apart, c < whole + local ? locals : drifts);
-  }
+function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw) {
+  const [numbers, locals, drifts] = [draw(WHOLE, 0), draw(LOCAL), draw(DRIFT, 0)];
+  parts({ data: noise, shape: [whole + local + drift] }).forEach(({ data }, c) => {
+    if (c < whole) data.fill(numbers());
+    else smooth(data, rows, columns, apart, c < whole + local ? locals : drifts);
+  });
+  return noise;
 }
 
 /** Noise at points that lie `apart`, linear between them, of deviation 1 everywhere. */

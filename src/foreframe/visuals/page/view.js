@@ -9,6 +9,7 @@ import { extremes, framesOf, meanOf, minus, parts, rmse, spreadOf } from "./fram
 import { fileOf } from "./npy.js";
 
 const FRAME = 200; // milliseconds, at least: digits wait for a model that is slow
+const GLIDE = 40; // milliseconds between pictures of digits: they move by whole pixels
 const SPARE = 5; // frames of digits that are forecast beyond what is shown: answers take a while
 const TOGETHER = 2; // members of digits that are asked for at once, so that they hold up nothing
 const LONGEST = 2; // frames after which members wait for another plain forecast
@@ -38,16 +39,13 @@ export function startView(say) {
 
   const wanted = () => (model.members ? number("members") : 0);
 
-  function fields(count) {
-    const held = file && number("after") < length - 1;
-    return {
-      model: model.name,
-      steps: number("steps") + (file ? 0 : SPARE),
-      members: count || null,
-      seed: count ? clock.seed + drawn : null,
-      after: held ? number("after") : null,
-    };
-  }
+  const fields = (count) => ({
+    model: model.name,
+    steps: number("steps") + (file ? 0 : SPARE),
+    members: count || null,
+    seed: count ? clock.seed + drawn : null,
+    after: file ? number("after") : null,
+  });
 
   /** The recording; digits are one of the frames that went by lately. */
   const recording = () => file ?? fileOf(digits.past(model), shown.shape, "digits.npy");
@@ -210,9 +208,11 @@ export function startView(say) {
 
   // ---- time
 
-  let lastFrame = 0;
+  let [lastFrame, lastDrawn] = [0, 0];
   function glide(now) {
     requestAnimationFrame(glide);
+    if (now - lastDrawn < GLIDE) return;
+    lastDrawn = now;
     if (clock.running && now - lastFrame >= clock.pace) {
       lastFrame = now;
       tick();
