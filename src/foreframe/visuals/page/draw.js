@@ -39,7 +39,8 @@ export function scaleFor(units, low, high) {
   if (!steps) return scaleOf(units ? COLOURS.field : COLOURS.grey, low, high);
   const stops = colours(COLOURS.rain);
   const passed = (value) => steps.filter((step) => value >= step).length;
-  const [colour, part] = [(value) => stops[passed(value)], (value) => passed(value) / steps.length];
+  const colour = (value) => stops[passed(value)];
+  const part = (value) => passed(value) / steps.length;
   return { colour, part, names: COLOURS.rain, low: steps[0], high: steps.at(-1) };
 }
 

@@ -1,6 +1,6 @@
 // Frames as plain arrays: a frame is a Float32Array (channels x height x width), NaN where unknown.
 
-/** An error in a visitor's words where something does not hold. */
+/** Throws an error of these words where something does not hold. */
 export function demand(holds, words) {
   if (!holds) throw new Error(words);
 }
