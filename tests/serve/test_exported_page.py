@@ -31,9 +31,8 @@ FORECAST = """async ([values, shape, options]) => {
     const backend = await import("./backend.js");
     const [model] = await backend.models();
     const frames = { data: Float32Array.from(values), shape };
-    const { future, shape: made, seconds } = await backend.forecast(frames, options);
-    const words = { about: backend.about(), model: model.name, seconds };
-    return { values: [...future], shape: made, ...words };
+    const { future, shape: made } = await backend.forecast(frames, options);
+    return { values: [...future], shape: made, about: backend.about(), model: model.name };
 }"""
 FILE = """async ([bytes, name, options]) => {
     const backend = await import("./backend.js");
@@ -156,7 +155,9 @@ def test_the_page_forecasts_what_python_forecasts(site: tuple[Path, Forecaster])
         check_noise(page)
         page.locator("#answered", has_text="answered in").wait_for()
         assert serious(page) == []
-        page.click("#tab-recording")
+        page.click("#example")
+        page.locator("#file-words", has_text="example").wait_for()
+        page.locator("#answer").wait_for()
         assert serious(page) == []
     with hosted(folder) as address, opened(address, threads=False) as page:
         page.locator("#answered", has_text="answered in").wait_for()

@@ -100,10 +100,10 @@ def serious(page: Any) -> list[str]:
 
 def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
     with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
-        page.goto(server + "#seed=5&ghosts=4")
+        page.goto(server + "#seed=5&members=4")
         page.locator("#answered", has_text="answered in").wait_for()
-        assert page.evaluate(LIT, ["expected", True]) > 100
-        assert page.evaluate(LIT, ["coming", False]) > 100
+        assert page.evaluate(LIT, ["future", True]) > 100
+        assert page.evaluate(LIT, ["truth", False]) > 100
         assert serious(page) == []
 
         page.click("#play")  # time stands still
@@ -129,7 +129,7 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
         page.mouse.up()
         page.click("#pad-throw")
         page.wait_for_url(re.compile("digits=[0-9a-f]{784}_"))
-        page.focus("#now")
+        page.focus("#hand")
         page.keyboard.press("ArrowUp")
         wait_for(lambda: page.evaluate(LIT, ["now", True]) > 100)  # members, in amber
         link = page.url
@@ -173,7 +173,7 @@ def test_no_score_is_of_another_scene(server: str, browser: Any, tmp_path: Path)
     film = [Image.fromarray(frame) for frame in frames]
     film[0].save(tmp_path / "cut.gif", save_all=True, append_images=film[1:])
     with page_of(browser, server) as page:
-        page.goto(server + "#tab=recording&steps=10")
+        page.goto(server + "#steps=10")
         page.set_input_files("#file", tmp_path / "cut.gif")
         page.locator("#chart-words", has_text="that of the last frame").wait_for()
         page.fill("#after", str(len(first) - 4))
@@ -195,7 +195,7 @@ def test_a_recording_is_forecast_beside_what_came(
     np.save(tmp_path / "own.npy", MovingMNIST("test")[3].numpy())
     (tmp_path / "broken.npy").write_bytes(b"no array")
     with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
-        page.goto(server + "#tab=recording&example=1&steps=10")
+        page.goto(server + "#example=1&steps=10")
         page.locator("#chart-words", has_text="below that of the last frame").wait_for()
         assert page.inner_text("#after-words") == "19 of 29"
         page.fill("#members", "4")

@@ -1,73 +1,52 @@
 // Forecasts in the browser, in place of a server: the exported page's backend.js.
 
 import { framesOf } from "./files.js";
+import { demand } from "./frames.js";
+import { json, load, run, threads } from "./graphs.js";
 import { npy } from "./npy.js";
 
 let about = null; // about.json, with the frames that the graphs take
-let threads = 1;
-const waiting = new Map(); // answers that are due, by number
-let asked = 0;
-
-let runner = null;
-
-function started() {
-  const worker = new Worker(new URL("./runner.js", import.meta.url), { type: "module" });
-  worker.onmessage = ({ data: { id, error, ...answer } }) => {
-    const due = waiting.get(id);
-    waiting.delete(id);
-    if (error) due?.reject(new Error(error));
-    else due?.resolve(answer);
-  };
-  return worker;
-}
 
 const words = () => `in this browser, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 export { words as about };
 export const reads = "mp4, webm, gif · npy";
-export const downloads = () => ["npy"];
+export const downloads = ["npy"];
 
 /** The model, when it has been loaded. */
 export async function models() {
   await isolated;
-  runner ??= started();
-  if (!about) {
-    const graphs = await json("model/about.json");
-    const page = await json("about.json");
-    ({ threads } = await ask({ load: true }));
-    const { channels, size } = graphs; // of the graphs, also where the model takes any
-    about = { ...page, channels, size, model: { ...page.model, channels } };
-  }
+  const { channels, size } = (await load("model")).about; // also where the model takes any
+  const page = about ?? (await json("about.json"));
+  about = { ...page, channels, size, model: { ...page.model, channels } };
   return [about.model];
 }
 
-/** Frames {data, shape: [T,C,H,W]} in the model's units -> {future, shape, seconds}. */
+/** Frames {data, shape: [T,C,H,W]} in the model's units -> {future, shape}. */
 export async function forecast({ data, shape }, { steps, members, seed, signal }) {
   check(data, shape);
-  const started = performance.now();
   const noise = members ? { members, seed: seed ?? 0, structure: about.noise } : null;
-  const answer = await ask({ data, shape, steps: steps || about.model.future, noise }, signal);
-  return { future: answer.data, shape: answer.shape, seconds: (performance.now() - started) / 1000 };
+  const found = await run({ data, shape }, steps || about.model.future, noise, signal);
+  return { future: found.data, shape: found.shape };
 }
 
-/** A recording -> {past, future, truth or null, units, times, last, notes}, tensors {data, shape}. */
+/** A recording -> {past, future, truth or null, units, times, last, notes}, as server.js. */
 export async function forecastFile(file, { after, ...options }) {
   await models();
   const { data, shape, notes } = await framesOf(file, about);
   const [count, ...frame] = shape;
   const last = after ?? count - 1;
-  if (last >= count) throw new Error(`${file.name} has ${count} frames: forecast after one of them`);
-  const size = frame.reduce((product, side) => product * side, 1);
-  const part = (from, to) => ({ data: data.slice(from * size, to * size), shape: [to - from, ...frame] });
-  const past = part(Math.max(0, last + 1 - about.model.past), last + 1);
+  demand(last < count, `${file.name} has ${count} frames: forecast after one of them.`);
+  const size = data.length / count;
+  const part = (from, to) => data.slice(from * size, to * size);
+  const first = Math.max(0, last + 1 - about.model.past);
+  const past = { data: part(first, last + 1), shape: [last + 1 - first, ...frame] };
   const { future, shape: made } = await forecast(past, options);
   const steps = made.at(-4);
-  const known = part(last + 1, Math.min(count, last + 1 + steps));
   const truth = { data: new Float32Array(steps * size).fill(NaN), shape: [steps, ...frame] };
-  truth.data.set(known.data);
-  return {
-    past, future: { data: future, shape: made }, truth: known.shape[0] ? truth : null,
-    units: about.model.units, times: null, last, notes,
-  };
+  truth.data.set(part(last + 1, last + 1 + steps));
+  const { units } = about.model;
+  const known = { truth: last + 1 < count ? truth : null, units, times: null, last, notes };
+  return { past, future: { data: future, shape: made }, ...known };
 }
 
 /** The forecast of a recording as a file: a Blob. */
@@ -76,36 +55,13 @@ export async function download(file, options) {
 }
 
 function check(data, [, channels, height, width]) {
-  if (channels !== about.channels) {
-    throw new Error(`These frames have ${channels} channels, and the model takes ${about.channels}.`);
-  }
+  const taken = about.channels;
+  demand(channels === taken, `These frames have ${channels} channels; the model takes ${taken}.`);
   const [most, wide] = about.size ?? [Infinity, Infinity];
-  if (height > most || width > wide) {
-    throw new Error(`Frames are ${wide}x${most} at most here, and these are ${width}x${height}.`);
-  }
+  demand(height <= most && width <= wide, `Frames are ${wide}x${most} at most here.`);
   const [low, high] = about.bounds ?? [-Infinity, Infinity];
-  if (data.some((value) => value < low || value > high)) {
-    throw new Error(`The model takes values from ${low} to ${high}, and these frames hold others.`);
-  }
-}
-
-function ask(request, signal) {
-  signal?.throwIfAborted();
-  const id = (asked += 1);
-  return new Promise((resolve, reject) => {
-    waiting.set(id, { resolve, reject });
-    signal?.addEventListener("abort", () => {
-      if (waiting.delete(id)) runner.postMessage({ id, cancel: true });
-      reject(signal.reason);
-    });
-    runner.postMessage({ id, ...request });
-  });
-}
-
-async function json(path) {
-  const answer = await fetch(new URL(path, import.meta.url));
-  if (!answer.ok) throw new Error(`${path} is not there: is the folder whole?`);
-  return answer.json();
+  const within = !data.some((value) => value < low || value > high);
+  demand(within, `The model takes values from ${low} to ${high}, and these frames hold others.`);
 }
 
 /** Threads need two headers, which isolate.js adds where the host does not: after one new start. */

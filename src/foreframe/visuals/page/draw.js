@@ -1,175 +1,101 @@
-// Frames and curves on the page. A frame is a Float32Array (channels x height x width).
+// Frames, legends and curves on the page.
 
-const RAIN = {
-  steps: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100], // mm/h
-  dbz: [10, 15, 20, 25, 30, 35, 40, 45, 50, 55],
-  colours: ["#18181c", "#3a507a", "#3474ba", "#40a4e2", "#2ca068", "#7ecc46"].concat([
-    "#fae446",
-    "#f6aa48",
-    "#e23a2c",
-    "#be2c88",
-    "#f4d0f8",
-  ]),
+export const COLOURS = {
+  grey: "#000000 #ffffff",
+  field: "#16213f #1f5f8b #3fa796 #b9d65a #fff3b0",
+  rain: "#18181c #3a507a #3474ba #40a4e2 #2ca068 #7ecc46 #fae446 #f6aa48 #e23a2c #be2c88 #f4d0f8",
+  doubt: "#0b0b12 #4a1f6b #b3325c #f58a3c #fff2a8",
+  // What the model expected and did not come is amber, what came unexpectedly is blue; the page's
+  // marks for the two have the same hues.
+  amiss: "#7cc6ff #2d7fd0 #0b0b12 #d07d12 #ffc860",
+  expected: "#000000 #7d4e06 #f2a93b #fff4dc",
+  coming: "#000000 #0f4a80 #5cb2f2 #eaf6ff",
 };
+const MM = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100]; // where rain's colours begin, in mm/h
+const DBZ = [10, 15, 20, 25, 30, 35, 40, 45, 50, 55];
 const MISSING = [76, 76, 86];
-const GREY = shades("#000000", "#ffffff");
-const FIELD = shades("#16213f", "#1f5f8b", "#3fa796", "#b9d65a", "#fff3b0");
-const DOUBT = shades("#0b0b12", "#4a1f6b", "#b3325c", "#f58a3c", "#fff2a8");
-// What the model expected and did not come is amber, what came unexpectedly is blue; the page's
-// marks for the two have the same hues.
-const AMISS = shades("#7cc6ff", "#2d7fd0", "#0b0b12", "#d07d12", "#ffc860");
-export const EXPECTED = scaleOf(shades("#000000", "#7d4e06", "#f2a93b", "#fff4dc"), 0, 1);
-export const COMING = scaleOf(shades("#000000", "#0f4a80", "#5cb2f2", "#eaf6ff"), 0, 1);
 
-/** 256 colours from the first to the last of those given. */
-function shades(...names) {
-  const stops = names.map(rgb);
-  return Array.from({ length: 256 }, (_, i) => {
+/** Colours as lists of red, green and blue. */
+function colours(names) {
+  return names.split(" ").map((name) => [1, 3, 5].map((i) => parseInt(name.slice(i, i + 2), 16)));
+}
+
+/** A scale is {colour(value) -> [red, green, blue], part(value) -> 0 to 1, names, low, high}. */
+export function scaleOf(names, low, high) {
+  const stops = colours(names);
+  const part = (value) => Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+  const shades = Array.from({ length: 256 }, (_, i) => {
     const place = (i / 255) * (stops.length - 1);
     const before = Math.min(Math.floor(place), stops.length - 2);
-    const [from, to] = [stops[before], stops[before + 1]];
-    return from.map((part, c) => Math.round(part + (to[c] - part) * (place - before)));
+    return stops[before].map((from, c) => from + (stops[before + 1][c] - from) * (place - before));
   });
+  const colour = (value) => shades[Math.round(255 * part(value))];
+  return { colour, part, names, low, high };
 }
 
-function rgb(name) {
-  return [1, 3, 5].map((start) => parseInt(name.slice(start, start + 2), 16));
-}
-
-/** A scale is {colours, at(value) -> number of a colour, low, high, units}. */
-export function scaleOf(colours, low, high, units = "") {
-  const factor = (colours.length - 1) / (high - low || 1);
-  const top = colours.length - 1;
-  const at = (value) => Math.min(top, Math.max(0, Math.round((value - low) * factor)));
-  return { colours, at, low, high, units };
-}
-
-/** The scale that suits values of these units between low and high. */
+/** The scale that suits values of these units between low and high: rain has its own steps. */
 export function scaleFor(units, low, high) {
-  const steps = /dbz/i.test(units) ? RAIN.dbz : /^(mm|kg)\b/i.test(units) ? RAIN.steps : null;
-  if (steps) {
-    const at = (value) => steps.filter((step) => value >= step).length;
-    return { colours: RAIN.colours.map(rgb), at, steps, low, high, units };
-  }
-  return scaleOf(units ? FIELD : GREY, low, high, units);
+  const steps = /dbz/i.test(units) ? DBZ : /^(mm|kg)\b/i.test(units) ? MM : null;
+  if (!steps) return scaleOf(units ? COLOURS.field : COLOURS.grey, low, high);
+  const stops = colours(COLOURS.rain);
+  const passed = (value) => steps.filter((step) => value >= step).length;
+  const colour = (value) => stops[passed(value)];
+  const part = (value) => passed(value) / steps.length;
+  return { colour, part, names: COLOURS.rain, low: steps[0], high: steps.at(-1) };
 }
 
-export const doubtScale = (high, units) => scaleOf(DOUBT, 0, high, units);
-export const errorScale = (most, units) => scaleOf(AMISS, -most, most, units);
-
-/** Draw a frame of shape [C,H,W]; three channels are red, green and blue. */
-export function paint(canvas, frame, [channels, height, width], scale) {
-  const area = height * width;
-  const coloured = channels >= 3 && scale.colours === GREY;
-  const levels = [0, 0, 0];
-  fill(canvas, height, width, (place) => {
-    if (!coloured)
-      return Number.isNaN(frame[place]) ? MISSING : scale.colours[scale.at(frame[place])];
-    for (let c = 0; c < 3; c++) levels[c] = scale.at(frame[c * area + place]);
-    return levels;
-  });
-}
-
-/** Members over each other as clouds of light: amber where they agree, rose where few of them go. */
-export function paintGhosts(canvas, members, [, height, width], scale) {
-  const top = scale.colours.length - 1;
-  const colour = [255, 0, 0, 0];
-  fill(canvas, height, width, (place) => {
-    let [most, sum] = [0, 0];
-    for (const member of members) {
-      const level = scale.at(member[place]) / top;
-      most = Math.max(most, level);
-      sum += level;
-    }
-    const agreed = sum / members.length / (most || 1);
-    colour[1] = 70 + 110 * agreed;
-    colour[2] = 120 - 60 * agreed;
-    colour[3] = 255 * most * (0.35 + 0.65 * agreed);
-    return colour;
-  });
-}
-
-function fill(canvas, height, width, colourAt) {
-  if (canvas.width !== width || canvas.height !== height)
-    [canvas.width, canvas.height] = [width, height];
+/**
+ * Draw a frame of shape [C,H,W]; three channels are red, green and blue. Members lie over it as
+ * clouds of light: amber where they agree, rose where few of them go.
+ */
+export function paint(canvas, frame, [channels, height, width], scale, members = []) {
+  Object.assign(canvas, { height, width });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  for (let place = 0; place < height * width; place++) {
-    const colour = colourAt(place);
+  image.data.fill(255);
+  const area = height * width;
+  const coloured = channels >= 3 && scale.names === COLOURS.grey;
+  for (let place = 0; place < area; place++) {
+    let colour = MISSING;
+    if (coloured) colour = [0, 1, 2].map((c) => 255 * scale.part(frame[c * area + place]));
+    else if (!Number.isNaN(frame[place])) colour = scale.colour(frame[place]);
+    if (members.length) colour = clouded(colour, members.map((each) => scale.part(each[place])));
     image.data.set(colour, 4 * place);
-    if (colour.length < 4) image.data[4 * place + 3] = 255;
   }
   context.putImageData(image, 0, 0);
 }
 
-/** Root of the mean squared difference, where both are known; NaN where nothing is. */
-export function rmse(a, b) {
-  let [sum, count] = [0, 0];
-  for (let i = 0; i < a.length; i++) {
-    const difference = a[i] - b[i];
-    if (!Number.isNaN(difference)) {
-      sum += difference * difference;
-      count += 1;
-    }
-  }
-  return count ? Math.sqrt(sum / count) : NaN;
+function clouded(colour, levels) {
+  const most = Math.max(...levels);
+  const agreed = levels.reduce((sum, level) => sum + level, 0) / levels.length / (most || 1);
+  const light = [255, 70 + 110 * agreed, 120 - 60 * agreed];
+  const strength = most * (0.35 + 0.65 * agreed);
+  return colour.map((part, c) => part + light[c] * strength * (1 - part / 255));
 }
 
 /** A number as a person would write it. */
 export const figure = (value) =>
   Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "–";
 
-/** The next number above that is round. */
-function rounded(value) {
-  const unit = 10 ** Math.floor(Math.log10(value)) / 2;
-  return Math.ceil(value / unit) * unit;
+/** A scale as a bar between its ends. */
+export function legend(name, { names, low, high }, units) {
+  const item = document.createElement("span");
+  const bar = document.createElement("i");
+  bar.style.background = `linear-gradient(90deg, ${names.replaceAll(" ", ", ")})`;
+  item.append(`${name}  ${figure(low)}`, bar, `${figure(high)} ${units}`);
+  return item;
 }
 
-/** Curves [{name, values}] in an <svg>, from 0 up; `mark` is a place among the values. */
-export function curves(svg, lines, { ends = [], mark = null, units = "" } = {}) {
-  const [width, height] = [svg.clientWidth || 600, svg.clientHeight || 140];
-  const [left, right, top, bottom] = [46, 10, 10, 22];
-  const known = lines.flatMap(({ values }) => values).filter(Number.isFinite);
-  const most = rounded(Math.max(...known, 1e-9));
-  const count = Math.max(...lines.map(({ values }) => values.length), 2);
-  const x = (i) => left + (i / (count - 1)) * (width - left - right);
-  const y = (value) => height - bottom - (value / most) * (height - top - bottom);
-  const parts = [0, 0.5, 1].map((part) => {
-    const at = y(part * most);
-    // Units are a file's own words: no markup gets in by them.
-    const label = figure(part * most) + (part === 1 ? ` ${units.replace(/[<>&]/g, "")}` : "");
-    const line = `<line class="grid" x1="${left}" x2="${width - right}" y1="${at}" y2="${at}"/>`;
-    return (
-      line +
-      (known.length ? `<text x="${left - 6}" y="${at + 4}" text-anchor="end">${label}</text>` : "")
-    );
+/** Curves by lead time in an <svg> of as many <polyline>s, from 0 up, and a mark at a lead. */
+export function curves(svg, lines, mark) {
+  const highest = Math.max(...lines.flat().filter(Number.isFinite), 1e-9);
+  const last = lines[0].length - 1;
+  const x = (lead) => (100 * lead) / Math.max(1, last);
+  lines.forEach((values, i) => {
+    const points = values.map((value, lead) => `${x(lead)},${100 - (100 * value) / highest}`);
+    const known = points.filter((_, lead) => Number.isFinite(values[lead]));
+    svg.querySelectorAll("polyline")[i].setAttribute("points", known.join(" "));
   });
-  for (const { name, values } of lines) {
-    let pen = "M";
-    const path = values.map((value, i) => {
-      if (!Number.isFinite(value)) {
-        pen = "M";
-        return "";
-      }
-      const step = `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-      pen = "L";
-      return step;
-    });
-    parts.push(`<path class="line ${name}" d="${path.join("")}"/>`);
-    const value = values[mark];
-    if (Number.isFinite(value))
-      parts.push(`<circle class="${name}" cx="${x(mark)}" cy="${y(value)}" r="4"/>`);
-  }
-  if (mark !== null)
-    parts.push(
-      `<line class="mark" x1="${x(mark)}" x2="${x(mark)}" y1="${top}" y2="${height - bottom}"/>`,
-    );
-  ends.forEach((words, i) => {
-    const anchor = i ? "end" : "start";
-    parts.push(
-      `<text x="${i ? width - right : left}" y="${height - 5}" text-anchor="${anchor}">${words}</text>`,
-    );
-  });
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.innerHTML = parts.join("");
+  svg.querySelector("line").setAttribute("transform", `translate(${x(mark)})`);
+  document.getElementById("highest").textContent = figure(highest);
 }

@@ -9,7 +9,7 @@ self.addEventListener("fetch", (event) => {
     const headers = new Headers(answer.headers);
     headers.set("Cross-Origin-Opener-Policy", "same-origin");
     headers.set("Cross-Origin-Embedder-Policy", "require-corp");
-    const { status, statusText } = answer;
-    return new Response([204, 304].includes(status) ? null : answer.body, { status, statusText, headers });
+    const body = [204, 304].includes(answer.status) ? null : answer.body;
+    return new Response(body, { status: answer.status, headers });
   }));
 });

@@ -1,33 +1,28 @@
-// Normal noise of members as a function of its place: the same seed, member and lead, the same noise.
-// It is not the noise that Python draws of that seed.
+// Normal noise of members as a function of its place: the same seed, member and lead, the same
+// noise. It is not the noise that Python draws of that seed.
+
+import { parts, stacked } from "./frames.js";
 
 const [WHOLE, LOCAL, DRIFT, PLAIN] = [1, 2, 3, 4]; // kinds, so that each has numbers of its own
 
 /** Noise of deviation 1 for the leads from `first` on, one after the other: [leads, ...size]. */
 export function noiseOf([leads, ...size], { seed, structure }, member, first) {
-  const count = size.reduce((product, side) => product * side, 1);
-  const noise = new Float32Array(leads * count);
-  for (let k = 0; k < leads; k++) {
-    const draw = (kind, lead) => normals([seed, member, kind, lead]);
-    const one = noise.subarray(k * count, (k + 1) * count);
-    if (structure) structured(one, size, structure, draw, first + k);
-    else one.set(Float32Array.from(one, draw(PLAIN, first + k)));
-  }
-  return noise;
+  const one = (_, k) => {
+    const draw = (kind, lead = first + k) => normals([seed, member, kind, lead]);
+    const noise = new Float32Array(size.reduce((product, side) => product * side, 1));
+    return structure ? structured(noise, size, structure, draw) : noise.map(draw(PLAIN));
+  };
+  return stacked(Array.from({ length: leads }, one));
 }
 
 /** Channels that are one number, channels that change with the lead, and channels that do not. */
-function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw, lead) {
-  const area = rows * columns;
-  const next = draw(WHOLE, 0);
-  for (let c = 0; c < whole; c++) noise.fill(next(), c * area, (c + 1) * area);
-  const maps = [[local, draw(LOCAL, lead)], [drift, draw(DRIFT, 0)]];
-  let c = whole;
-  for (const [count, source] of maps) {
-    for (const end = c + count; c < end; c++) {
-      smooth(noise.subarray(c * area, (c + 1) * area), rows, columns, apart, source);
-    }
-  }
+function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw) {
+  const [numbers, locals, drifts] = [draw(WHOLE, 0), draw(LOCAL), draw(DRIFT, 0)];
+  parts({ data: noise, shape: [whole + local + drift] }).forEach(({ data }, c) => {
+    if (c < whole) data.fill(numbers());
+    else smooth(data, rows, columns, apart, c < whole + local ? locals : drifts);
+  });
+  return noise;
 }
 
 /** Noise at points that lie `apart`, linear between them, of deviation 1 everywhere. */
@@ -39,8 +34,9 @@ function smooth(map, rows, columns, apart, next) {
     for (let j = 0; j < columns; j++) {
       const [column, left, right] = between(j / apart);
       const at = row * wide + column;
-      map[i * columns + j] = above * (left * corners[at] + right * corners[at + 1])
-        + below * (left * corners[at + wide] + right * corners[at + wide + 1]);
+      const higher = left * corners[at] + right * corners[at + 1];
+      const lower = left * corners[at + wide] + right * corners[at + wide + 1];
+      map[i * columns + j] = above * higher + below * lower;
     }
   }
 }
@@ -55,22 +51,11 @@ function between(place) {
 /** A function that draws one normal number after the other, by Box and Muller. */
 function normals(key) {
   let state = key.reduce((mixed, number) => scrambled((mixed + number) | 0), 0);
-  let spare = null;
   const uniform = () => {
     state = (state + 0x9e3779b9) | 0;
     return (scrambled(state) + 0.5) / 2 ** 32;
   };
-  return () => {
-    if (spare !== null) {
-      const number = spare;
-      spare = null;
-      return number;
-    }
-    const radius = Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
-    spare = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
-  };
+  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
 /** A number of 32 bits all of whose bits depend on all of those given (MurmurHash3's last step). */

@@ -2,8 +2,8 @@
 
 import * as backend from "./backend.js";
 import { recalled, remember } from "./address.js";
-import { startDigits } from "./digits.js";
-import { startRecording } from "./recording.js";
+import { exampleFor } from "./examples.js";
+import { startView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -14,57 +14,56 @@ function say(words, wrong = false) {
   line.classList.toggle("wrong", wrong);
 }
 
-const rooms = { digits: startDigits(say), recording: startRecording(say) };
-
-const tabs = [...document.querySelectorAll("[role=tab]")];
-function open(name) {
-  for (const tab of tabs) {
-    const mine = tab.id === `tab-${name}`;
-    tab.setAttribute("aria-selected", String(mine));
-    tab.tabIndex = mine ? 0 : -1;
-    $(tab.getAttribute("aria-controls")).hidden = !mine;
-  }
-  for (const [room, { setVisible }] of Object.entries(rooms)) setVisible(room === name);
-  remember({ tab: name === "digits" ? "" : name });
-}
-for (const tab of tabs) {
-  tab.addEventListener("click", () => open(tab.id.slice(4)));
-  tab.addEventListener("keydown", (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-    const other = tabs.find((one) => one !== tab);
-    open(other.id.slice(4));
-    other.focus();
-  });
-}
-open(recalled("tab") === "recording" ? "recording" : "digits");
-
-const select = $("model");
+const view = startView(say);
 let models = [];
-function choose(name) {
+let own = null; // a visitor's recording
+
+function show() {
+  const name = recalled("model");
   const model = models.find((one) => one.name === name) ?? models[0];
-  select.value = model.name;
-  select.title = model.title;
-  rooms.digits.use(model);
-  rooms.recording.use(model);
+  if (!model) return;
+  $("model").value = model.name;
+  $("model").title = model.title;
+  const example = recalled("example", model.units ? "1" : "0") === "1";
+  view.show(model, own ?? (example ? exampleFor(model) : null));
 }
-$("reads").textContent = backend.reads;
-select.addEventListener("change", () => {
-  remember({ model: select.value });
-  choose(select.value);
+
+function choose(file, example) {
+  own = file;
+  remember({ example, after: "", time: "" });
+  show();
+}
+
+$("model").addEventListener("change", () => {
+  remember({ model: $("model").value });
+  show();
+});
+$("digits").addEventListener("click", () => choose(null, "0"));
+$("example").addEventListener("click", () => choose(null, "1"));
+$("file").addEventListener("change", () => {
+  const [file] = $("file").files;
+  $("file").value = "";
+  if (file) choose(file, "");
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  const [file] = event.dataTransfer.files;
+  if (file) choose(file, "");
 });
 
 async function begin() {
+  say("Loading the model …");
   try {
     models = await backend.models();
-    select.replaceChildren(...models.map(({ name }) => new Option(name, name)));
-    select.disabled = false;
+    $("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
+    $("model").disabled = false;
     $("about").textContent = `Forecasts are made ${backend.about()}.`;
     say("");
-    choose(recalled("model"));
+    show();
   } catch (error) {
     say(`${error.message} Trying again …`, true);
     setTimeout(begin, 3000);
   }
 }
-say("Loading the model …");
 begin();
