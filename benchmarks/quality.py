@@ -99,6 +99,7 @@ def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
         for name, row in rows.items():
             axis.plot(row[by], row["mse"], marker=".", label=name)
         axis.set(xscale="log", yscale="log", xlabel=f"{label} of training")
+        axis.set_ylim(top=200)  # what is above has learnt nothing yet: black frames have 172
         axis.grid(alpha=0.3, which="both")
         axis.yaxis.set_major_formatter("{x:.0f}")
         axis.yaxis.set_minor_formatter("{x:.0f}")
