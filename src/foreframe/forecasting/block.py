@@ -3,11 +3,11 @@
 import os
 from typing import Any
 
-from foreframe.base.shipped import name_of
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecast import Forecast, forecast_recording, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import opened
 from foreframe.forecasting.tasks import held, stamp
 
 
@@ -54,14 +54,7 @@ def loaded(what: Any, device: str) -> tuple[Forecaster, str]:
     tasks a process has done.
     """
     if isinstance(what, Forecaster):
-        return what, what.trained.preset or "a forecaster"
+        return opened(what)
     path = os.fspath(what)
     parts = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
-    key = (path, device, *map(stamp, parts))
-
-    def load() -> Forecaster:
-        forecaster = Forecaster.load(path, device)
-        forecaster.model.never_compile()
-        return forecaster
-
-    return held(key, load), name_of(path)
+    return held((path, device, *map(stamp, parts)), lambda: opened(path, device, compile=False))
