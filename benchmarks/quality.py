@@ -5,7 +5,8 @@
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
 recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES
 in candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
-says on how many cores; `--parallel 2` trains two at a time.
+says on how many cores; `--parallel 2` trains two at a time; `--processor_time` counts minutes of the
+processor instead of the clock's.
 
 Prints the validation MSE (`openstl`) after some minutes, and at the end with SSIM (`standard`),
 steps, clips and operations (six for each multiply-add of a clip's forecast), and draws it against
@@ -47,7 +48,7 @@ def command(source: str, rate: float | None) -> tuple[str, list[str]]:
     return name, ["--config", "unet_small", "--model", model, *words, *learning]
 
 
-def trained(source: str, rate: float | None, minutes: float, digits: str) -> Path:
+def trained(source: str, rate: float | None, minutes: float, digits: str, more: str) -> Path:
     """The folder of a training, which is done where it is not there."""
     if Path(source).is_dir():
         return Path(source)
@@ -59,7 +60,7 @@ def trained(source: str, rate: float | None, minutes: float, digits: str) -> Pat
         data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 200"
         how_long = f"--minutes {minutes:g} --epochs 1000000 --precision bf16-mixed"
         reports = "--trainer.val_check_interval 00:00:00:30 --picture_every 0 --verbose false"
-        given = f"{data} {how_long} {reports} --run {run.resolve()}".split()
+        given = f"{data} {how_long} {reports} {more} --run {run.resolve()}".split()
         subprocess.run([*train, *given], check=True, cwd=HERE)
     return run
 
@@ -120,7 +121,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--digits", default="mini")
     parser.add_argument("--rates", nargs="+", type=float, default=[None])
     parser.add_argument("--parallel", type=int, default=1)
+    parser.add_argument("--processor_time", action="store_true")
     given = parser.parse_args(words)
+    more = "--import processor_time" if given.processor_time else ""
     digits = given.digits if given.digits == "mini" else str(Path(given.digits).resolve())
     print(
         f"| validation MSE after, minutes | {' | '.join(map(str, AT))} | end | SSIM | minutes | "
@@ -130,7 +133,7 @@ def main(words: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(given.parallel) as pool:
         trainings = {
             f"{source} {rate:g}" if rate else source: pool.submit(
-                trained, source, rate, given.minutes, digits
+                trained, source, rate, given.minutes, digits, more
             )
             for source in given.of
             for rate in given.rates
