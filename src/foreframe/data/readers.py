@@ -16,7 +16,7 @@ from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.clips.data_options import ReadOptions
-from foreframe.clips.frames import Joined
+from foreframe.clips.frames import Concatenated
 from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
@@ -318,7 +318,7 @@ def _as_one(run: Sequence[Clip]) -> Clip:
     variables = zip(*(clip.variables for clip in run), strict=True)
     return replace(
         first,
-        frames=Joined([clip.frames for clip in run]),
+        frames=Concatenated([clip.frames for clip in run]),
         times=np.concatenate([clip.times for clip in run if clip.times is not None]),
         name=f"{first.name} and the {len(run) - 1} files after it",
         notes=tuple(dict.fromkeys(note for clip in run for note in clip.notes)),
