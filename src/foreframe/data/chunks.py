@@ -1,5 +1,5 @@
 """Recordings larger than memory that are stored in chunks: whole chunks are read, and the last
-ones kept.
+ones cached.
 """
 
 from collections import OrderedDict
@@ -74,8 +74,8 @@ class ChunkedFrames(Frames):
     def _chunks(self, first: int, last: int) -> dict[int, np.ndarray]:
         """The chunks that hold some frames, by their first frame."""
         begins = range(first // self.chunk * self.chunk, last, self.chunk)
-        kept = {begin: self.cache.get((id(self.stored), begin)) for begin in begins}
-        found = {begin: chunk for begin, chunk in kept.items() if chunk is not None}
+        cached = {begin: self.cache.get((id(self.stored), begin)) for begin in begins}
+        found = {begin: chunk for begin, chunk in cached.items() if chunk is not None}
         lacking = enumerate(begin for begin in begins if begin not in found)
 
         def run(item: tuple[int, int]) -> tuple[int, int]:

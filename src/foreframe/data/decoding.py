@@ -16,14 +16,13 @@ from zlib import crc32
 
 import numpy as np
 
-from foreframe.base.budget import GIB, in_gib
+from foreframe.base.budget import GIB, frames_at_once, in_gib
 from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.data.chunks import ChunkCache, ChunkedFrames
-from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import in_parts
@@ -104,11 +103,10 @@ def stretches_of(clip: Clip, budget: float) -> Iterator[np.ndarray]:
 
 
 def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
-    frames = np.empty(clip.frames.shape, clip.frames.dtype)
-    start = 0
-    for chunk in stretches_of(clip, budget):
-        frames[start : start + len(chunk)] = chunk
-        start += len(chunk)
+    frames, start = np.empty(clip.frames.shape, clip.frames.dtype), 0
+    for some in stretches_of(clip, budget):
+        frames[start : start + len(some)] = some
+        start += len(some)
     return ArrayFrames(frames, clip.frames.broken)
 
 
@@ -149,8 +147,13 @@ def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> Npy
     folder = cache()
     file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
     if not (file.exists() and damaged.exists()):
-        _check_disk(clip, folder)
-        cure = "size, coarsen or every make them fewer"
+        need, cure = clip.frames.nbytes, "size, coarsen or every make them fewer"
+        free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+        if need > free:
+            raise ValueError(
+                f"{clip.name}: {in_gib(need)} of frames would be decoded into {folder}, where "
+                f"{in_gib(free)} are free; {cure}, and FOREFRAME_CACHE names another folder"
+            )
         warn(f"{in_gib(total)} of frames are decoded into {folder}; {cure}")
         with atomic_write(file) as rough, rough.open("wb") as out:
             kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
@@ -177,14 +180,3 @@ def _remove_old(folder: Path) -> None:
                 total -= file.stat().st_size
                 file.unlink()
                 file.with_suffix(".broken").unlink(missing_ok=True)
-
-
-def _check_disk(clip: Clip, folder: Path) -> None:
-    where = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(where).free
-    if clip.frames.nbytes > free:
-        raise ValueError(
-            f"{clip.name}: {in_gib(clip.frames.nbytes)} of frames would be decoded into {folder}, "
-            f"where {in_gib(free)} are free; size, coarsen or every make them fewer, and FOREFRAME_CACHE "
-            "names another folder"
-        )

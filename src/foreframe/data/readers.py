@@ -26,8 +26,8 @@ from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
-from foreframe.data.pictures import ANIMATED, Pictures, count_pages, natural, read_gif
 from foreframe.data.pictures import SUFFIXES as IMAGES
+from foreframe.data.pictures import Pictures, has_pages, natural, read_gif
 from foreframe.data.reading import apply_options, missing_value
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
@@ -63,26 +63,6 @@ def _grid(source: Any, options: ReadOptions) -> Clip:
     return replace(clip, inputs=tuple(inputs))
 
 
-def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [_grid(paths[0], options)]
-
-
-def _read_grib(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_grib(paths[0], options.variable, options.select, options.budget)]
-
-
-def _read_odim(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_odim(paths[0], options.variable, options.select, options.budget)]
-
-
-def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_film(paths[0], options.strict, options.budget)]
-
-
-def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_gif(paths[0], options.budget)]
-
-
 def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     if options.variable is not None and not isinstance(options.variable, str):
         raise ValueError(
@@ -97,18 +77,17 @@ def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [Clip(Pictures(paths, options.strict, size, options.budget))]
 
 
-def _has_pages(path: Path) -> bool:
-    """Whether a file holds several pictures."""
-    return path.suffix.lower() in ANIMATED and count_pages(path) > 1
-
-
 # The first that takes a path reads it.
 READERS = {
-    "grid": Reader(GRIDS, _read_grid),
-    "grib": Reader(GRIBS, _read_grib),
-    "odim": Reader(RADAR, _read_odim),
-    "film": Reader(FILMS, _read_film, pictures=True),
-    "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
+    "grid": Reader(GRIDS, lambda paths, o: [_grid(paths[0], o)]),
+    "grib": Reader(GRIBS, lambda paths, o: [read_grib(paths[0], o.variable, o.select, o.budget)]),
+    "odim": Reader(RADAR, lambda paths, o: [read_odim(paths[0], o.variable, o.select, o.budget)]),
+    "film": Reader(
+        FILMS, lambda paths, o: [read_film(paths[0], o.strict, o.budget)], pictures=True
+    ),
+    "animation": Reader(
+        (".gif",), lambda paths, o: [read_gif(paths[0], o.budget)], has_pages, pictures=True
+    ),
     "arrays": Reader(ARRAYS, _read_arrays),
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }

@@ -65,19 +65,19 @@ def built(
 
 def _check_weights(weights: Mapping[str, Any], empty: Mapping[str, Tensor]) -> None:
     """Check names and shapes, then the bytes that hold the values, then the values."""
-    for name in [*empty, *weights]:
-        shapes = [getattr(by.get(name), "shape", None) for by in (weights, empty)]
-        if shapes[0] != shapes[1]:
-            given, wanted = (shape if shape is None else tuple(shape) for shape in shapes)
+    wanted = {name: tuple(value.shape) for name, value in empty.items()}
+    given = {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+    for name in wanted | given:
+        if given.get(name) != wanted.get(name):
             raise ValueError(
-                f"its weight {brief(name)} has shape {given}, but {wanted} in the model that it "
-                "describes"
+                f"its weight {brief(name)} has shape {given.get(name)}, but {wanted.get(name)} in "
+                "the model that it describes"
             )
     for name, value in weights.items():
         check_stored(name, value)
-    storages = {value.untyped_storage().data_ptr(): value for value in weights.values()}
-    stored = sum(value.untyped_storage().nbytes() for value in storages.values())
-    if sum(value.nbytes for value in weights.values()) > stored:
+    storages = (value.untyped_storage() for value in weights.values())
+    stored = {storage.data_ptr(): storage.nbytes() for storage in storages}  # some may share one
+    if sum(value.nbytes for value in weights.values()) > sum(stored.values()):
         raise ValueError("it describes more weights than its file holds")
     for name, value in weights.items():
         if not value.is_floating_point() or not value.float().isfinite().all():
