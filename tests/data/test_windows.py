@@ -145,7 +145,7 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
 def test_tiles_cover_everything(h: int, w: int, tile: int, half: bool) -> None:
     spacing = max(1, tile // (2 if half else 1))
     seen = np.zeros((h, w), bool)
-    for top, left in windows._places(h, w, tile, spacing):
+    for top, left in windows._corners(h, w, tile, spacing):
         assert 0 <= top <= max(0, h - tile)
         assert 0 <= left <= max(0, w - tile)
         seen[top : top + tile, left : left + tile] = True

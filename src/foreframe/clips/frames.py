@@ -221,12 +221,12 @@ def fill_missing(
     """
     if last is None and not frames.isnan().any():
         return frames, frames[:, -1]
-    filled = []
+    complete = []
     for frame in frames.unbind(dim=1):
         last = frame if last is None else torch.where(frame.isnan(), last, frame)
-        filled.append(last)
+        complete.append(last)
     assert last is not None
-    return torch.stack(filled, dim=1).nan_to_num(0.0), last
+    return torch.stack(complete, dim=1).nan_to_num(0.0), last
 
 
 def missing_where_unseen(

@@ -124,7 +124,7 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
     if not name:
         return [Clip(frames, name=where)]
     beside = read_named(Path(where), ["times", *PLACES, "units"], budget)
-    return [_described(frames, beside, where, "" if name == "frames" else name)]
+    return [_with_labels(frames, beside, where, "" if name == "frames" else name)]
 
 
 def _is_clips(shape: tuple[int, ...], name: str = "") -> bool:
@@ -185,7 +185,7 @@ def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
     return [as_frames(frames[:][k::t]) for k in range(t)]
 
 
-def _described(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
+def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
     times = _times(beside["times"], len(frames), name) if "times" in beside else None
     coordinates = {}
@@ -231,21 +231,6 @@ def _iso(stamp: str) -> str:
     """201505151545 as 2015-05-15T15:45; anything else as it is."""
     day, hour, minute = stamp[:8], stamp[8:10] or "00", stamp[10:12] or "00"
     return f"{day[:4]}-{day[4:6]}-{day[6:]}T{hour}:{minute}" if stamp.isdigit() else stamp
-
-
-def stand_in(clip: Clip) -> int | None:
-    """The number by which a gridded field of whole numbers marks what was not measured: the largest
-    of its type, where at least 1 % of the pixels hold it in every frame. Pictures, whose white is
-    that number too, have no times; floats have NaN.
-    """
-    dtype = clip.frames.dtype
-    dated = clip.times is not None and clip.times.dtype.kind != "f"
-    if dtype.kind != "u" or not dated or clip.frames.shape[1] != 1:
-        return None
-    most = int(np.iinfo(dtype).max)
-    few = range(0, len(clip), max(1, len(clip) // 16))  # a sample: masks do not change
-    always = np.logical_and.reduce([clip.frames[k] == most for k in few])
-    return most if always.mean() >= 0.01 else None
 
 
 def data_name(source: Any) -> str:

@@ -465,7 +465,7 @@ def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
     found = {}
     for name, variable in grid.dataset.variables.items():
         attributes = _attributes(variable)
-        if name in mappings:  # joined files repeat it
+        if name in mappings:  # concatenated files repeat it
             variable = variable.isel(dict.fromkeys(variable.dims, 0))
         elif grid.time in variable.dims and variable.ndim == 3:  # WRF repeats its grid
             variable = variable.isel({grid.time: 0})

@@ -148,7 +148,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     """
     if isinstance(source, list):
         every = [clip for one in source for clip in raw_clips(one, options)]
-        yield from every if len(source) == 1 else _joined(every)
+        yield from every if len(source) == 1 else _concatenated(every)
         return
     if isinstance(source, np.ndarray | torch.Tensor):
         yield from read_arrays(source)
@@ -201,7 +201,7 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         files = plural(len(named), "file")
         warn(f"{folder}: {files} left out: {', '.join(named[:3])}{more}")
-    yield from _joined(clips)
+    yield from _concatenated(clips)
 
 
 def _inside(
@@ -230,7 +230,7 @@ def _inside(
                 left_out[path] = error
 
 
-def _joined(recordings: Sequence[Clip]) -> Iterator[Clip]:
+def _concatenated(recordings: Sequence[Clip]) -> Iterator[Clip]:
     """Recordings of one kind in the order of their times; those that go on where the one before
     ends, a file an hour or a day, or one a frame, are one.
     """
@@ -258,8 +258,8 @@ def _goes_on(last: Clip, clip: Clip) -> bool:
 
 
 def kind_of(clip: Clip) -> tuple[Any, ...] | None:
-    """What clips that are joined have in common, the places of their pixels and the map included; a
-    level or a number of a run may differ. None of clips without dates.
+    """What clips that are concatenated have in common, the places of their pixels and the map
+    included; a level or a number of a run may differ. None of clips without dates.
     """
     if clip.pictures or clip.times is None or clip.times.dtype.kind not in "MO":
         return None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,8 @@ class Recordings(ClipSet):
         recordings = decode(source, reading, splits.tile)
         self.window, self.splits, self._budget = window, splits, reading.budget
         clips = [part for inside in recordings.values() for parts in inside for part in parts]
-        self.name = str(source) if isinstance(source, str | Path) else clips[0].name
-        if isinstance(source, Published):
-            self.name = source.name
+        named = source.name if isinstance(source, Published) else clips[0].name
+        self.name = str(source) if isinstance(source, str | Path) else named
         self._by_split = split_clips(recordings, splits, window) | {"all": clips}
         channels = clips[0].inputs
         self.inputs = len(channels)
@@ -177,9 +177,8 @@ class Recordings(ClipSet):
         frame = max(clip.frames.nbytes // len(clip) for clip in self.clips)
         begins = [clip * 2**32 + start // stretch for clip, start, _, _ in self.windows]
         numbers = np.unique(begins, return_inverse=True)[1]
-        return Stretches(
-            numbers, max(1, decoding.IN_MEMORY // (frame * (stretch + length + chunk)))
-        )
+        need = frame * (stretch + length + chunk)
+        return Stretches(numbers, max(1, decoding.IN_MEMORY // need))
 
     def dtype_of(self, index: int) -> np.dtype:
         return self.clips[self.windows[index][0]].frames.dtype
@@ -191,11 +190,12 @@ class Recordings(ClipSet):
             ValueError: values beyond [0, 1].
         """
         for clip in self._by_split["all"]:
+            if clip.frames.dtype == np.uint8:
+                continue
             moments = Moments()
             for k in range(0, len(clip), max(1, len(clip) // 16)):
                 moments = moments.plus(clip.frames[k : k + 1, : clip.channels])
-            outside = moments.lowest < -1e-3 or moments.highest > 1 + 1e-3
-            if outside and clip.frames.dtype != np.uint8:
+            if moments.lowest < -1e-3 or moments.highest > 1 + 1e-3:
                 raise ValueError(
                     f"{clip.name}: values run from {moments.lowest:.4g} to {moments.highest:.4g}, "
                     "but the model was trained on [0, 1]; scale them to that range first, or train "
@@ -267,7 +267,7 @@ def windows_in(
     spacing = max(1, tile // (2 if split == "train" else 1))
     for number, clip in enumerate(clips):
         h, w = clip.frames.shape[2:]
-        places = list(_places(h, w, tile, spacing))
+        places = _corners(h, w, tile, spacing)
         starts = np.arange(0, len(clip) - length + 1, window.stride)
         for k in clip.frames.broken:
             starts = starts[(starts > k) | (k >= starts + length)]
@@ -324,13 +324,11 @@ def _moments(clips: Sequence[Clip], budget: float) -> list[Moments]:
     return found
 
 
-def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:
+def _corners(h: int, w: int, tile: int, spacing: int) -> list[tuple[int, int]]:
     """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
     there are none.
     """
-    for top in _starts(h, tile or h, spacing):
-        for left in _starts(w, tile or w, spacing):
-            yield top, left
+    return list(product(_starts(h, tile or h, spacing), _starts(w, tile or w, spacing)))
 
 
 def _starts(side: int, tile: int, spacing: int) -> list[int]:
