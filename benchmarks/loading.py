@@ -68,7 +68,7 @@ def windows(source: str, scaling: dict | None = None, splits: dict = SPLIT) -> d
 
 def streamed(place: str, chunk: int, in_training_order: bool = True) -> dict[str, float]:
     """Batches of eight windows of a store in `place`, half of which is held."""
-    import foreframe.data.windows as loading
+    import foreframe.data.decoding as loading
     from foreframe.data import DataOptions, SplitOptions, open_dataset
     from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 
@@ -112,7 +112,7 @@ def from_s3(chunk: int, in_training_order: bool = True) -> dict[str, float]:
 
 def in_a_file(film: str, folder: str) -> dict[str, float]:
     """The second opening, which finds the file."""
-    import foreframe.data.windows as loading
+    import foreframe.data.decoding as loading
 
     loading.IN_MEMORY, os.environ["FOREFRAME_CACHE"] = 0, folder
     windows(film)

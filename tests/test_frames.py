@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.clips.frames import ArrayFrames, FirstChannels, Joined, Part, as_frames, resized
+from foreframe.clips.frames import (
+    ArrayFrames,
+    Concatenated,
+    FirstChannels,
+    Section,
+    as_frames,
+    resized,
+)
 
 VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
 SOURCE = ArrayFrames(VALUES, {3, 8, 9})
 
 
 def test_a_part_and_its_part_are_slices() -> None:
-    part = Part(SOURCE, 2, 10)
+    part = Section(SOURCE, 2, 10)
     assert (part.shape, part.dtype, part.broken) == ((8, 3, 2, 4), np.float32, {1, 6, 7})
     np.testing.assert_array_equal(part[1:99], VALUES[3:10])
     np.testing.assert_array_equal(part[-1, 1:], VALUES[9, 1:])
@@ -25,7 +32,7 @@ def test_a_part_and_its_part_are_slices() -> None:
 
 
 def test_joined_frames_go_on_across_their_ends() -> None:
-    joined = Joined([Part(SOURCE, 0, 5), ArrayFrames(VALUES[5:6]), Part(SOURCE, 6, 12)])
+    joined = Concatenated([Section(SOURCE, 0, 5), ArrayFrames(VALUES[5:6]), Section(SOURCE, 6, 12)])
     assert (joined.shape, joined.broken) == (VALUES.shape, {3, 8, 9})
     for first in range(12):
         for last in range(first, 12):
@@ -35,7 +42,7 @@ def test_joined_frames_go_on_across_their_ends() -> None:
 
 
 def test_joined_frames_look_at_no_more_sources_than_they_read(monkeypatch) -> None:
-    joined = Joined([ArrayFrames(VALUES[k : k + 1]) for k in range(12)] * 100)
+    joined = Concatenated([ArrayFrames(VALUES[k : k + 1]) for k in range(12)] * 100)
     asked: list[ArrayFrames] = []
     length = ArrayFrames.__len__
     monkeypatch.setattr(ArrayFrames, "__len__", lambda it: asked.append(it) or length(it))

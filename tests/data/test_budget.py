@@ -131,7 +131,7 @@ def test_frames_that_no_disk_holds_are_not_decoded(
     np.save(tmp_path / "a.npy", np.zeros((10, 8, 8), np.uint8))
 
     endless = Clip(Counted(10**9, 1, 1000, 1000), name="it")
-    monkeypatch.setattr("foreframe.data.windows.raw_by_folder", lambda *_: {UNDECIDED: [endless]})
+    monkeypatch.setattr("foreframe.data.decoding.raw_by_folder", lambda *_: {UNDECIDED: [endless]})
     with pytest.raises(
         ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"
     ):

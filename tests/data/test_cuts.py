@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import real_data
+from foreframe.data import cuts
 from foreframe.data.cuts import find_cuts, next_cut, since_cut
 from foreframe.data.films import read_film
 
@@ -24,10 +25,11 @@ def as_bytes(frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("chunk", [1, 20])
-def test_cuts_are_found_whatever_the_chunk(chunk) -> None:
+def test_cuts_are_found_whatever_the_chunk(chunk, monkeypatch) -> None:
+    monkeypatch.setattr(cuts, "AT_ONCE", chunk)
     film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
-    assert find_cuts(film, chunk) == [20, 50]
-    assert find_cuts(film[:, :1].astype(np.float32) * 0.01, chunk) == [20, 50]
+    assert find_cuts(film) == [20, 50]
+    assert find_cuts(film[:, :1].astype(np.float32) * 0.01) == [20, 50]
 
 
 @pytest.mark.parametrize(

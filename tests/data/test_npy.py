@@ -47,7 +47,7 @@ def test_threads_and_processes_read_at_once(
     with ThreadPoolExecutor(8) as pool:
         for k, got in enumerate(pool.map(lambda k: frames[k % 60 : k % 60 + 1], range(600))):
             np.testing.assert_array_equal(got[0], made[k % 60])
-    monkeypatch.setattr("foreframe.data.windows.IN_MEMORY", 1000)
+    monkeypatch.setattr("foreframe.data.decoding.IN_MEMORY", 1000)
     dataset = Recordings(tmp_path / "a.npy", "train", Window(2, 2))
     assert isinstance(dataset.clips[0].frames, NpyFrames)
     loaded = torch.cat(list(DataLoader(dataset, batch_size=8, num_workers=2)))
@@ -57,7 +57,7 @@ def test_threads_and_processes_read_at_once(
 def test_a_file_that_is_shorter_now_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("foreframe.data.windows.IN_MEMORY", 1000)
+    monkeypatch.setattr("foreframe.data.decoding.IN_MEMORY", 1000)
     np.save(tmp_path / "tiles.npy", RANDOM.random((20, 300, 200), np.float32))
     np.save(tmp_path / "clips.npy", RANDOM.random((40, 9, 8, 8), np.float32))
     tiles = SplitOptions(tile=16)

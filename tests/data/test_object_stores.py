@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from foreframe import Window, clips_from, predict
 from foreframe.cli import main
-from foreframe.data import DataOptions, Recordings, open_dataset, windows
+from foreframe.data import DataOptions, Recordings, decoding, open_dataset
 from foreframe.data.chunks import ChunkedFrames
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 
@@ -64,7 +64,7 @@ def in_memory() -> Recordings:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "IN_MEMORY", 40 * FRAME)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 40 * FRAME)
 
 
 def test_a_store_is_read_by_the_chunk(

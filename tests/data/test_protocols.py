@@ -14,7 +14,7 @@ from foreframe import clips_from, evaluate, fit
 from foreframe.base.notes import listening
 from foreframe.cli import main
 from foreframe.clips.frames import resized
-from foreframe.data import DataOptions, ReadOptions, windows
+from foreframe.data import DataOptions, ReadOptions, decoding
 from foreframe.data.chunks import ChunkedFrames
 from foreframe.data.opening import Splits, open_splits
 from foreframe.data.published import PUBLISHED
@@ -210,7 +210,7 @@ def test_weatherbench_is_standardised_and_north_up(made) -> None:
 
 
 def test_sevir_is_streamed_by_the_event_in_bytes(made, monkeypatch) -> None:
-    monkeypatch.setattr(windows, "IN_MEMORY", 0)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 0)
     splits = splits_of("sevir", made("sevir"))
     assert [clip.name.rpartition(" ")[2] for s in SPLITS for clip in splits[s].clips] == [
         "[S20180]", "[S20181]", "[S20190]", "[S20191]",
@@ -229,7 +229,7 @@ def test_sevir_is_streamed_by_the_event_in_bytes(made, monkeypatch) -> None:
 @pytest.mark.parametrize("name", ["kth", "kitti_caltech"])
 def test_what_is_decoded_into_files_is_the_same(made, name, tmp_path, monkeypatch) -> None:
     whole = splits_of(name, made(name), SMALL)["test"]
-    monkeypatch.setattr(windows, "IN_MEMORY", 0)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 0)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path))
     notes: list[str] = []
     with listening(notes.append):

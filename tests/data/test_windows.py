@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import foreframe.data.decoding as decoding
 import foreframe.data.windows as windows
 from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
@@ -144,7 +145,7 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
 def test_tiles_cover_everything(h: int, w: int, tile: int, half: bool) -> None:
     spacing = max(1, tile // (2 if half else 1))
     seen = np.zeros((h, w), bool)
-    for top, left in windows._places(h, w, tile, spacing):
+    for top, left in windows._corners(h, w, tile, spacing):
         assert 0 <= top <= max(0, h - tile)
         assert 0 <= left <= max(0, w - tile)
         seen[top : top + tile, left : left + tile] = True
@@ -307,7 +308,7 @@ def test_zarr_beyond_memory_is_streamed(
     grid.to_zarr(tmp_path / "v.zarr", consolidated=False, encoding=chunks)
     how = ReadOptions(**reading), SplitOptions(tile=tile)
     held = Recordings(tmp_path / "v.zarr", "train", SMALL, None, *how)
-    monkeypatch.setattr(windows, "IN_MEMORY", held.clips[0].frames[:32, :1].nbytes)
+    monkeypatch.setattr(decoding, "IN_MEMORY", held.clips[0].frames[:32, :1].nbytes)
     data = Recordings(tmp_path / "v.zarr", "train", SMALL, None, *how)
     (clip,) = data.clips
     assert data.windows == held.windows
@@ -361,7 +362,7 @@ def test_xarray_objects_and_urls(tmp_path: Path) -> None:
 def test_frames_too_many_for_memory_are_kept_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "IN_MEMORY", 1000)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 1000)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a").mkdir()
     for k in range(40):
@@ -391,7 +392,7 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(
 def test_a_kept_file_of_an_object_is_of_its_own_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
         dataset = Recordings(grid_of(numbered(60) + add), "train", SMALL)
@@ -403,15 +404,15 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(
 def test_a_folder_of_many_recordings_is_looked_through_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "IN_MEMORY", 100)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a").mkdir()
     for k in range(4):
         grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
     seen: list[Path] = []
-    original = windows._stamp
-    monkeypatch.setattr(windows, "_stamp", lambda path: seen.append(path) or original(path))
-    assert len(windows.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
+    original = decoding._stamp
+    monkeypatch.setattr(decoding, "_stamp", lambda path: seen.append(path) or original(path))
+    assert len(decoding.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
     assert seen == [tmp_path / "a"]
 
 
@@ -420,8 +421,8 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    monkeypatch.setattr(windows, "IN_MEMORY", 100)
-    monkeypatch.setattr(windows, "ON_DISK", 3 * (numbered(60).nbytes + 200))
+    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
+    monkeypatch.setattr(decoding, "ON_DISK", 3 * (numbered(60).nbytes + 200))
     monkeypatch.setenv("FOREFRAME_CACHE", str(cache))
     cache.mkdir()
     np.save(cache / "mine.npy", numbered(600))  # whose folder it is besides
@@ -429,9 +430,9 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
     def decoded(k: int, days: int) -> Path:
         """The file of a recording, once it is so old."""
         grid = grid_of(numbered(60, start=k))
-        frames = windows.decode(grid, ReadOptions())["undecided"][0][0].frames
+        frames = decoding.decode(grid, ReadOptions())["undecided"][0][0].frames
         assert isinstance(frames, NpyFrames)
-        used = time.time() - days * windows.DAY
+        used = time.time() - days * decoding.DAY
         os.utime(frames.path, (used, used))
         return frames.path
 
@@ -442,7 +443,7 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
     fifth = decoded(5, 0)
     assert [path.exists() for path in (*old, fourth, fifth)] == [True, False, False, True, True]
     assert len(list(cache.iterdir())) == 1 + 2 * 3
-    monkeypatch.setattr(windows, "ON_DISK", 0)
+    monkeypatch.setattr(decoding, "ON_DISK", 0)
     sixth = decoded(6, 0)  # what was used within a day may be in use
     assert [path.exists() for path in (old[0], fourth, fifth, sixth)] == [False, True, True, True]
     assert (cache / "mine.npy").exists()

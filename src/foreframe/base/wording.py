@@ -1,7 +1,10 @@
 """Phrases shared by messages: numbers with nouns, corrections of misspelt names, foreign errors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+from foreframe.base.budget import OverBudgetError
 
 
 def plural(n: int, noun: str) -> str:
@@ -21,3 +24,19 @@ def closest(word: str, names: Iterable[str]) -> str:
 def described(error: Exception) -> str:
     """A foreign error in a single line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Turn whatever a library raises while it reads into one line: each has its own kinds of error.
+
+    Raises:
+        ValueError: `what`, and the library's words.
+    """
+    try:
+        yield
+    except OverBudgetError:
+        raise
+    except Exception as error:
+        words = str(error).strip() or type(error).__name__
+        raise ValueError(f"{what} ({words.splitlines()[0][:160]})") from error

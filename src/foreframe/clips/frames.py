@@ -3,6 +3,7 @@
 Missing values are NaN, so frames with missing values are floats.
 """
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -51,9 +52,14 @@ class Frames(ABC):
         """Numbers of the frames that could not be decoded so far; a neighbour replaces each."""
         return set(self._broken if self.source is None else self.source.broken)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames, once they are read."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def part(self, first: int, last: int) -> "Frames":
         """Frames `first` to `last`, not read yet."""
-        return Part(self, first, last)
+        return Section(self, first, last)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -101,7 +107,7 @@ class ArrayFrames(Frames):
         return self.values[first:last]
 
     def part(self, first: int, last: int) -> Frames:
-        return ArrayFrames(self.values[first:last], Part(self, first, last).broken)
+        return ArrayFrames(self.values[first:last], Section(self, first, last).broken)
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
         return self.values[key]
@@ -128,7 +134,7 @@ class FirstChannels(Frames):
         return self.source.read(first, last)[:, : self.shape[1]]
 
 
-class Part(Frames):
+class Section(Frames):
     """Frames `first` to `last` of other frames."""
 
     def __init__(self, source: Frames, first: int, last: int) -> None:
@@ -146,7 +152,7 @@ class Part(Frames):
         return self.source.part(self.first + first, self.first + last)
 
 
-class Joined(Frames):
+class Concatenated(Frames):
     """The frames of several sources of equal shape and dtype, in sequence."""
 
     def __init__(self, sources: Sequence[Frames]) -> None:
@@ -215,12 +221,12 @@ def fill_missing(
     """
     if last is None and not frames.isnan().any():
         return frames, frames[:, -1]
-    filled = []
+    complete = []
     for frame in frames.unbind(dim=1):
         last = frame if last is None else torch.where(frame.isnan(), last, frame)
-        filled.append(last)
+        complete.append(last)
     assert last is not None
-    return torch.stack(filled, dim=1).nan_to_num(0.0), last
+    return torch.stack(complete, dim=1).nan_to_num(0.0), last
 
 
 def missing_where_unseen(

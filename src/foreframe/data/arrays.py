@@ -14,13 +14,13 @@ from torch import Tensor
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.base.untrusted import IN_MEMORY
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip, direction_of_name
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, NpyFrames, check_numbers, frames_in, header_of, read_header
-from foreframe.data.store import in_one_line
 
 ARRAYS = (".npy", ".npz")
 # Names that an .npz may give to the places of its rows and columns.
@@ -52,13 +52,6 @@ def _opened(
     if name or header.fortran:
         return str(path), name, read_named(path, [name], budget)[name]
     return str(path), name, frames_in(path, header, budget)
-
-
-def _in_shape(values: np.ndarray | NpyFrames, shape: tuple[int, ...]) -> Frames:
-    """An array's frames by their shape (T,C,H,W)."""
-    if isinstance(values, NpyFrames):
-        return replace(values, shape=shape)
-    return as_frames(values.reshape(shape))
 
 
 def _headers(path: Path) -> dict[str, Header]:
@@ -127,11 +120,11 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
     where, name, values = _opened(source, variable, budget)
     if _is_clips(values.shape, name):
         return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(values, where))]
-    frames = _in_shape(values, _with_channels(values.shape, 4, where))
+    frames = as_frames(values.reshape(_with_channels(values.shape, 4, where)))
     if not name:
         return [Clip(frames, name=where)]
     beside = read_named(Path(where), ["times", *PLACES, "units"], budget)
-    return [_described(frames, beside, where, "" if name == "frames" else name)]
+    return [_with_labels(frames, beside, where, "" if name == "frames" else name)]
 
 
 def _is_clips(shape: tuple[int, ...], name: str = "") -> bool:
@@ -183,7 +176,7 @@ def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
         ValueError: other axes than those of clips; what reading raises.
     """
     n, t, *frame = _with_channels(values.shape, 5, where)
-    frames = _in_shape(values, (n * t, *frame))
+    frames = as_frames(values.reshape((n * t, *frame)))
     if values.shape != PUBLISHED_SHAPE:
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
     # Frames first: of a clip each lies t further on.
@@ -192,7 +185,7 @@ def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
     return [as_frames(frames[:][k::t]) for k in range(t)]
 
 
-def _described(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
+def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
     """A recording with the times, units and coordinates that lie beside it in its file."""
     times = _times(beside["times"], len(frames), name) if "times" in beside else None
     coordinates = {}
@@ -238,21 +231,6 @@ def _iso(stamp: str) -> str:
     """201505151545 as 2015-05-15T15:45; anything else as it is."""
     day, hour, minute = stamp[:8], stamp[8:10] or "00", stamp[10:12] or "00"
     return f"{day[:4]}-{day[4:6]}-{day[6:]}T{hour}:{minute}" if stamp.isdigit() else stamp
-
-
-def stand_in(clip: Clip) -> int | None:
-    """The number by which a gridded field of whole numbers marks what was not measured: the largest
-    of its type, where at least 1 % of the pixels hold it in every frame. Pictures, whose white is
-    that number too, have no times; floats have NaN.
-    """
-    dtype = clip.frames.dtype
-    dated = clip.times is not None and clip.times.dtype.kind != "f"
-    if dtype.kind != "u" or not dated or clip.frames.shape[1] != 1:
-        return None
-    most = int(np.iinfo(dtype).max)
-    few = range(0, len(clip), max(1, len(clip) // 16))  # a sample: masks do not change
-    always = np.logical_and.reduce([clip.frames[k] == most for k in few])
-    return most if always.mean() >= 0.01 else None
 
 
 def data_name(source: Any) -> str:

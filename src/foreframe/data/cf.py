@@ -16,10 +16,11 @@ import numpy as np
 
 from foreframe import __version__
 from foreframe.base.files import atomic_folder, atomic_write
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip, Coordinate, Variable
 from foreframe.clips.ensembles import Ensemble
-from foreframe.data.grids import OF_THE_FILE, mapping_names, turned
-from foreframe.data.store import in_one_line
+from foreframe.data.grids import OF_THE_FILE
+from foreframe.data.maps import mapping_names, turned
 
 # The newest that asks for nothing which a file may not have said (1.11 wants to know of each
 # temperature whether it is a difference, and of each calendar whether it has leap seconds).

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from foreframe.clips.clip import Clip, Window, format_step
 from foreframe.clips.data_options import BUDGET, ReadOptions, SplitOptions
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.cuts import find_cuts
-from foreframe.data.header_limits import frames_at_once
+from foreframe.data.decoding import stretches_of
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
-from foreframe.data.windows import CHUNK, fit_scaling, windows_in
+from foreframe.data.windows import fit_scaling, windows_in
 
 THUMBNAILS = 30
 LINES = 10  # of recordings
@@ -92,11 +93,10 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     spread = np.linspace(0, n - 1, min(n, THUMBNAILS)).round().astype(int).tolist()
     checked.shown_at = sorted({*spread, *marked["cut"][:6]})
     before, floats = None, clip.frames.dtype.kind == "f"
-    few = frames_at_once(clip.frames.shape, CHUNK, options.budget)
-    for start in range(0, n, few):
-        frames = clip.frames.read(start, min(start + few, n))
+    numbers = count()
+    for frames in stretches_of(clip, options.budget):
         checked.moments = checked.moments.plus(frames)
-        for k, frame in enumerate(frames, start):
+        for frame, k in zip(frames, numbers, strict=False):
             if k in checked.shown_at:
                 checked.shown.append(frame)
             if mark := _mark_of(frame, raw.pictures):

@@ -1,5 +1,5 @@
 """Recordings larger than memory that are stored in chunks: whole chunks are read, and the last
-ones kept.
+ones cached.
 """
 
 from collections import OrderedDict
@@ -12,7 +12,7 @@ import numpy as np
 from foreframe.clips.frames import Frames
 
 
-class Kept:
+class ChunkCache:
     """The chunks that were read last, of one recording or several.
 
     Args:
@@ -24,7 +24,7 @@ class Kept:
         self.chunks: OrderedDict[Any, np.ndarray] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Kept, (self.memory,)
+        return ChunkCache, (self.memory,)
 
     def get(self, key: Any) -> np.ndarray | None:
         if key in self.chunks:
@@ -45,11 +45,11 @@ class ChunkedFrames(Frames):
     Args:
         stored: all frames, none of them damaged, with a `chunk`.
         at_once: how many chunks are read at once.
-        kept: where those that were read stay.
+        cache: where those that were read stay.
     """
 
-    def __init__(self, stored: Frames, at_once: int, kept: Kept) -> None:
-        self.stored, self.at_once, self.kept, self.first = stored, at_once, kept, 0
+    def __init__(self, stored: Frames, at_once: int, cache: ChunkCache) -> None:
+        self.stored, self.at_once, self.cache, self.first = stored, at_once, cache, 0
         self.chunk, self.shape, self.dtype = stored.chunk, stored.shape, stored.dtype
 
     def part(self, first: int, last: int) -> "ChunkedFrames":
@@ -74,8 +74,8 @@ class ChunkedFrames(Frames):
     def _chunks(self, first: int, last: int) -> dict[int, np.ndarray]:
         """The chunks that hold some frames, by their first frame."""
         begins = range(first // self.chunk * self.chunk, last, self.chunk)
-        kept = {begin: self.kept.get((id(self.stored), begin)) for begin in begins}
-        found = {begin: chunk for begin, chunk in kept.items() if chunk is not None}
+        cached = {begin: self.cache.get((id(self.stored), begin)) for begin in begins}
+        found = {begin: chunk for begin, chunk in cached.items() if chunk is not None}
         lacking = enumerate(begin for begin in begins if begin not in found)
 
         def run(item: tuple[int, int]) -> tuple[int, int]:
@@ -86,5 +86,5 @@ class ChunkedFrames(Frames):
             frames = self.stored.read(each[0], min(each[-1] + self.chunk, len(self.stored)))
             for begin in each:
                 found[begin] = frames[begin - each[0] :][: self.chunk].copy()
-                self.kept.put((id(self.stored), begin), found[begin])
+                self.cache.put((id(self.stored), begin), found[begin])
         return dict(sorted(found.items()))

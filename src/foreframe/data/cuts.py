@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
+from foreframe.base.budget import frames_at_once
+from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FramesLike, as_frames
-from foreframe.data.header_limits import frames_at_once
 
+AT_ONCE = 64  # frames read
 # frames before and after that must all be unlike, so that a flash shorter than that is no cut
 _SIDE = 3
 _AROUND = 8  # steps on either side that tell how much this film changes anyway
@@ -19,8 +21,8 @@ _SHIFTED = 0.15
 _JUMP = 3.0  # times as much as the film changes anyway
 
 
-def find_cuts(frames: FramesLike, every_chunk: int = 64) -> list[int]:
-    """Indices of the first frames of new scenes, in one pass over `every_chunk` frames at a time.
+def find_cuts(frames: FramesLike) -> list[int]:
+    """Indices of the first frames of new scenes, in one pass over a few frames at a time.
 
     A cut at i parts frames that are all unlike: each of the 3 before from each of the 3 from i on,
     in place and in histogram, and far more so than frames around that follow each other. So a flash
@@ -29,19 +31,18 @@ def find_cuts(frames: FramesLike, every_chunk: int = 64) -> list[int]:
 
     Args:
         frames: (T,C,H,W); NaN is missing and counts as 0.
-        every_chunk: frames read at once, at most.
     """
     frames = as_frames(frames)
     total = len(frames)
-    every_chunk = frames_at_once(frames.shape, every_chunk)
+    few = frames_at_once(frames.shape, AT_ONCE, BUDGET)
     # The small frames around the boundary that is judged.
     near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []
-    for begin in range(0, total + _SIDE, every_chunk):
-        end = min(total, begin + every_chunk)
+    for begin in range(0, total + _SIDE, few):
+        end = min(total, begin + few)
         chunk = [_small(frame) for frame in frames[begin:end]] if begin < total else []
-        for k in range(begin, min(total + _SIDE - 1, begin + every_chunk)):
+        for k in range(begin, min(total + _SIDE - 1, begin + few)):
             if k < total:
                 if near:
                     steps[k] = _difference(near[-1], chunk[k - begin])

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import math
 import struct
-import zlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import UInt8
 
 from foreframe.base.budget import GIB, in_gib
 from foreframe.base.extras import needed
+from foreframe.base.wording import in_one_line
 from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import read_named
 
@@ -77,13 +77,11 @@ def _split_of(images: np.ndarray) -> np.ndarray:
 
 @cache
 def _images_in(path: str) -> UInt8[np.ndarray, "n h w"]:
-    try:
+    with in_one_line(f"digits: {path} cannot be read"):
         if path.endswith(".npz"):
             images = read_named(Path(path), ["images"], BUDGET).get("images")
         else:
             images = _idx_images(path)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(f"digits: {path} cannot be read ({error})") from None
     if images is None or images.ndim != 3 or images.dtype != np.uint8:
         raise ValueError(f"digits: {path} holds no uint8 (N,H,W), which in an .npz is `images`")
     return images

@@ -122,11 +122,11 @@ class Film(Frames):
         frames = np.empty((last - first, *self.shape[1:]), self.dtype)
         room = max(1, min(last - first, KEPT_BYTES // self._first.nbytes))
         for k in range(first, last):
-            if k not in run.kept:
-                run.kept[k] = run.picture(k)
-            frames[k - first] = run.kept[k]
-            while len(run.kept) > room:
-                del run.kept[next(iter(run.kept))]
+            if k not in run.latest:
+                run.latest[k] = run.picture(k)
+            frames[k - first] = run.latest[k]
+            while len(run.latest) > room:
+                del run.latest[next(iter(run.latest))]
         _latest.run = run
         return frames
 
@@ -180,13 +180,13 @@ class _Run:
         owner: the film, and the process that opened it.
         next: number of the picture that comes next.
         pictures: what is still to come.
-        kept: pictures of the last slice by their numbers.
+        latest: pictures of the last slice by their numbers.
     """
 
     owner: tuple[Film, int]
     next: int
     pictures: Iterator[np.ndarray]
-    kept: dict[int, np.ndarray]
+    latest: dict[int, np.ndarray]
 
     def picture(self, k: int) -> np.ndarray:
         if not self.next <= k <= self.next + _NEAR:

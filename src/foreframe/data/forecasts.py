@@ -11,8 +11,8 @@ from jaxtyping import Num
 from foreframe.base.files import check_source
 from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import ARRAYS, clips_in, read_named
-from foreframe.data.grids import read_grid, select_variables
-from foreframe.data.store import open_grid
+from foreframe.data.grids import read_grid
+from foreframe.data.store import open_grid, select_variables
 
 STARTS = ("start", "forecast_reference_time", "reference_time", "init_time", "initial_time")
 LEADS = ("lead", "lead_time", "forecast_period", "step", "prediction_timedelta")

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.budget import check_budget
+from foreframe.base.budget import check_budget, check_frames_fit
 from foreframe.base.extras import needed
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
-from foreframe.data.grids import read_grid, select_variables
-from foreframe.data.header_limits import check_frames_fit
+from foreframe.data.grids import read_grid
+from foreframe.data.store import select_variables
 
 SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
 _WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
@@ -87,14 +88,10 @@ def _messages(path: Path) -> list[Message]:
     """
     import cfgrib
 
-    try:
+    cure = "check that it is GRIB, or copy it again"
+    with in_one_line(f"{path} is not a whole GRIB file; {cure}"):
         stream = cfgrib.FileStream(str(path), errors="raise")
         index = cfgrib.FieldsetIndex.from_fieldset(stream, _KEYS, cfgrib.COMPUTED_KEYS)
-    except Exception as error:  # ecCodes has a kind of error for everything
-        raise ValueError(
-            f"{path} is not a whole GRIB file ({str(error) or type(error).__name__}); check that "
-            "it is GRIB, or copy it again"
-        ) from None
     return [
         dict(zip(_KEYS, values, strict=True)) for values, ids in index.iter_index() for _ in ids
     ]
@@ -165,7 +162,7 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
 
 def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
     """CF's attributes out of those that cfgrib gives."""
-    kept = {k: v for k, v in given.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
+    said = {k: v for k, v in given.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
     if method := _METHODS.get(given.get("GRIB_stepType", "")):
-        kept["cell_methods"] = f"time: {method}"
-    return kept
+        said["cell_methods"] = f"time: {method}"
+    return said

@@ -6,13 +6,14 @@ decided here, once.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cftime
 import numpy as np
 
-from foreframe.base.budget import check_stretch
+from foreframe.base.budget import USUAL, check_frames_fit, check_stretch
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import (
     LATITUDES,
     LONGITUDES,
@@ -25,11 +26,11 @@ from foreframe.clips.clip import (
 )
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
-from foreframe.data.header_limits import USUAL, check_frames_fit
+from foreframe.data.maps import mapping_names, turned
 from foreframe.data.store import (
     bytes_to_read,
-    in_one_line,
     open_grid,
+    select_variables,
     stored_bytes,
     stored_together,
 )
@@ -154,36 +155,6 @@ def read_grid(
         about={key: str(dataset.attrs[key]) for key in _ABOUT if dataset.attrs.get(key)},
         inputs=tuple(Input(n, grid.time not in dataset.variables[n].dims) for n in inputs),
     )
-
-
-def select_variables(
-    variable: str | Sequence[str] | None,
-    names: Sequence[str],
-    where: str,
-    spellings: Mapping[str, str] | None = None,
-) -> list[str]:
-    """The names of those of a file's variables that are read, or of the only one.
-
-    Args:
-        variable: a name, several, or None for the only one.
-        names: what the file holds.
-        where: the file's name, for messages.
-        spellings: further names that a variable may be called by, each with its own.
-
-    Raises:
-        ValueError: no such name; several, and no name is given.
-    """
-    known = {**(spellings or {}), **dict(zip(names, names, strict=True))}
-    wanted = [variable] if isinstance(variable, str) else list(variable or names)
-    if variable is None and len(names) > 1:
-        raise ValueError(
-            f"{where} holds several variables: {', '.join(names)}; variable names one, or a "
-            "list that become channels"
-        )
-    for name in wanted:
-        if name not in known:
-            raise ValueError(f"{where} has no variable {name}; it holds {_listed(names)}")
-    return [known[name] for name in wanted]
 
 
 def _group_of(names: Sequence[str]) -> str:
@@ -445,8 +416,8 @@ def _read_times(grid: GridLayout) -> np.ndarray | None:
     if values.dtype.kind == "O":
         return values
     units = _attribute(variable, "units").strip()
-    counted = units in ("", "1") and not _attribute(variable, "standard_name")
-    if values.dtype.kind not in "fiu" or (counted and np.array_equal(values, range(len(values)))):
+    is_count = units in ("", "1") and not _attribute(variable, "standard_name")
+    if values.dtype.kind not in "fiu" or (is_count and np.array_equal(values, range(len(values)))):
         return None
     if units not in _SECONDS:
         raise ValueError(f"times in '{units}' are not read; store dates")
@@ -460,14 +431,6 @@ def _attributes(variable: Any, *without: str) -> dict[str, Any]:
         for key, value in variable.attrs.items()
         if key not in left_out and not key.startswith("_NC")
     }
-
-
-def mapping_names(text: str) -> list[str]:
-    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat
-    lon".
-    """
-    words = text.split()
-    return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
 
 
 def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) -> Variable:
@@ -502,7 +465,7 @@ def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
     found = {}
     for name, variable in grid.dataset.variables.items():
         attributes = _attributes(variable)
-        if name in mappings:  # joined files repeat it
+        if name in mappings:  # concatenated files repeat it
             variable = variable.isel(dict.fromkeys(variable.dims, 0))
         elif grid.time in variable.dims and variable.ndim == 3:  # WRF repeats its grid
             variable = variable.isel({grid.time: 0})
@@ -549,21 +512,6 @@ def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
             if first.size and last.size and first.mean() != last.mean():
                 return bool(first.mean() < last.mean())
     return False
-
-
-def turned(coordinate: Coordinate) -> Coordinate:
-    """The coordinate of frames whose rows are turned upside down."""
-    if "row" not in coordinate.dims:
-        return coordinate
-    return replace(coordinate, values=np.ascontiguousarray(coordinate.values[::-1]))
-
-
-def without_corner(coordinate: Coordinate) -> Coordinate:
-    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that
-    begin at another one.
-    """
-    kept = {key: value for key, value in coordinate.attributes.items() if key != "GeoTransform"}
-    return replace(coordinate, attributes=kept)
 
 
 def _is_time(name: Any, variable: Any) -> bool:

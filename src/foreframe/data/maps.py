@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,3 +57,26 @@ def _mapping(crs: Any) -> dict[str, Any]:
         pole = math.copysign(90.0, attributes.get("standard_parallel", 90.0))
         attributes.setdefault("latitude_of_projection_origin", pole)
     return attributes
+
+
+def mapping_names(text: str) -> list[str]:
+    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat
+    lon".
+    """
+    words = text.split()
+    return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
+
+
+def turned(coordinate: Coordinate) -> Coordinate:
+    """The coordinate of frames whose rows are turned upside down."""
+    if "row" not in coordinate.dims:
+        return coordinate
+    return replace(coordinate, values=np.ascontiguousarray(coordinate.values[::-1]))
+
+
+def without_corner(coordinate: Coordinate) -> Coordinate:
+    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that
+    begin at another one.
+    """
+    others = {key: value for key, value in coordinate.attributes.items() if key != "GeoTransform"}
+    return replace(coordinate, attributes=others)

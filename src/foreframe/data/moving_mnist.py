@@ -160,8 +160,8 @@ class MovingMNIST(ClipSet):
         """The same clips in 0..255, a quarter of the memory to move. Training takes these, and
         divides by 255 on the device.
         """
-        drawn, which = self._keys(keys)
-        return self._frames(self.positions(drawn), which)
+        randoms, which = self._keys(keys)
+        return self._frames(self.positions(randoms), which)
 
     def futures(
         self, keys: Sequence[Key], past: int, n: int, seed: int = 0
@@ -171,12 +171,12 @@ class MovingMNIST(ClipSet):
         velocities that are redrawn at walls no forecast can know more; with other rules there is
         one future.
         """
-        drawn, which = self._keys(keys)
-        by_seed = mixed(drawn ^ key_of(seed).numpy())
+        randoms, which = self._keys(keys)
+        by_seed = mixed(randoms ^ key_of(seed).numpy())
         anew = further(by_seed[:, None], np.arange(1, n + 1)).ravel()
-        corners = self.positions(drawn.repeat(n), (past, anew))
+        corners = self.positions(randoms.repeat(n), (past, anew))
         frames = self._frames(corners, which.repeat(n, axis=0)).to(torch.float32).div_(255)
-        return frames[:, past:].unflatten(0, (len(drawn), n))
+        return frames[:, past:].unflatten(0, (len(randoms), n))
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
         """Random keys (B,) and numbers of digit images (B, count)."""
@@ -185,9 +185,9 @@ class MovingMNIST(ClipSet):
         if (indices < -self.clips).any() or (indices >= self.clips).any():
             raise IndexError(f"clip {indices.max()} is outside this set of {self.clips}")
         epochs = np.zeros_like(epochs) if self.fixed else epochs
-        drawn = further(self._key, epochs, indices % self.clips)
-        which = double_uniforms(drawn, self.count, stream=0) * len(self.images)
-        return drawn, which.astype(np.int64)
+        randoms = further(self._key, epochs, indices % self.clips)
+        which = double_uniforms(randoms, self.count, stream=0) * len(self.images)
+        return randoms, which.astype(np.int64)
 
     def positions(
         self, keys: np.ndarray, anew: tuple[int, np.ndarray] | None = None

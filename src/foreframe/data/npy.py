@@ -132,6 +132,9 @@ class NpyFrames(Frames):
     def __post_init__(self) -> None:
         self.dtype, self._broken = self.stored.newbyteorder("="), self.damaged
 
+    def reshape(self, shape: tuple[int, ...]) -> "NpyFrames":
+        return replace(self, shape=shape)
+
     def part(self, first: int, last: int) -> "NpyFrames":
         offset = self.offset + first * self.step * math.prod(self.shape[1:]) * self.stored.itemsize
         damaged = frozenset(k - first for k in self.damaged if first <= k < last)

@@ -17,12 +17,12 @@ from jaxtyping import Float32
 
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip, Variable, shared_attributes
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
-from foreframe.data.grids import select_variables
-from foreframe.data.header_limits import check_frames_fit
 from foreframe.data.maps import on_map
+from foreframe.data.store import select_variables
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
@@ -120,7 +120,6 @@ def read_odim(
     height, width = channels[0].shape
     shape = (1, len(names), height, width)
     check_budget(_WEIGHT * height * width, budget, f"a frame of {path} of {height}x{width} pixels")
-    check_frames_fit(shape, 4, path.stat().st_size, budget, str(path))
     place = _place(where, height, width, path.name)
     kinds = [_QUANTITIES.get(name, _Quantity()) for name in names]
     units = [kind.units for kind in kinds]
@@ -184,13 +183,9 @@ def _opened(path: Path) -> Iterator[Any]:
     """
     import h5py
 
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a whole HDF5 file ({error}); check that it is HDF5, or copy it again"
-        ) from None
+    cure = "check that it is HDF5, or copy it again"
+    with in_one_line(f"{path} is not a whole HDF5 file; {cure}"), h5py.File(path) as file:
+        yield file
 
 
 def _header(path: Path) -> tuple[datetime | None, dict[str, Any], list[_Picture]]:

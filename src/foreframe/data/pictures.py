@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image, ImageMode, ImageOps, ImageSequence
 
 from foreframe.base.budget import OverBudgetError, check_budget
 from foreframe.base.notes import warn
-from foreframe.base.wording import described
+from foreframe.base.wording import described, in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
@@ -45,34 +46,26 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
             f"{path}: several pages of a TIFF are no recording; store each in a file of its own"
         )
     seconds = [0.0]
-    try:
-        with Image.open(path) as image:
-            shape = (getattr(image, "n_frames", 1), 3, image.height, image.width)
-            what = f"{path.name}, {shape[0]} frames of 3x{image.height}x{image.width},"
-            check_budget((3 * shape[0] + _WEIGHT) * image.height * image.width, budget, what)
-            frames = np.empty(shape, np.uint8)
-            for k, page in enumerate(ImageSequence.Iterator(image)):
-                frames[k] = _pixels(page, 3, shape[2:])
-                seconds.append(seconds[-1] + (page.info.get("duration") or 100) / 1000)
-    except OverBudgetError:
-        raise
-    except Exception as error:  # pillow's readers raise whatever they stumble over
-        raise ValueError(
-            f"{path.name} is no animation that can be read ({described(error)}); make or fetch it "
-            "again"
-        ) from None
+    what = f"{path.name} is no animation that can be read; make or fetch it again"
+    with in_one_line(what), Image.open(path) as image:
+        shape = (getattr(image, "n_frames", 1), 3, image.height, image.width)
+        what = f"{path.name}, {shape[0]} frames of 3x{image.height}x{image.width},"
+        check_budget((3 * shape[0] + _WEIGHT) * image.height * image.width, budget, what)
+        frames = np.empty(shape, np.uint8)
+        for k, page in enumerate(ImageSequence.Iterator(image)):
+            frames[k] = _pixels(page, 3, shape[2:])
+            seconds.append(seconds[-1] + (page.info.get("duration") or 100) / 1000)
     is_grey = all((frame == frame[:1]).all() for frame in frames)
     frames = frames[:, :1] if is_grey else frames
     return Clip(frames, np.array(seconds[:-1]), name=path.name)
 
 
-def count_pages(path: Path) -> int:
-    """How many pictures a file holds; 0 where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return int(getattr(image, "n_frames", 1))
-    except Exception:
-        return 0
+def has_pages(path: Path) -> bool:
+    """Whether a file holds several pictures."""
+    if path.suffix.lower() in ANIMATED:
+        with suppress(Exception), Image.open(path) as image:
+            return bool(getattr(image, "n_frames", 1) > 1)
+    return False
 
 
 class Pictures(Frames):

@@ -16,13 +16,13 @@ from jaxtyping import UInt8
 
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Frames
 from foreframe.data.readers import raw_clips, reader_of
 from foreframe.data.reading import apply_options
 from foreframe.data.splits import SPLITS, Published
-from foreframe.data.store import in_one_line
 
 BySplit = Iterator[tuple[str, Clip]]
 

@@ -16,7 +16,7 @@ from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.clips.data_options import ReadOptions
-from foreframe.clips.frames import Joined
+from foreframe.clips.frames import Concatenated
 from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
 from foreframe.data.films import read_film
@@ -26,8 +26,8 @@ from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.odim import SUFFIXES as RADAR
 from foreframe.data.odim import read_odim
-from foreframe.data.pictures import ANIMATED, Pictures, count_pages, natural, read_gif
 from foreframe.data.pictures import SUFFIXES as IMAGES
+from foreframe.data.pictures import Pictures, has_pages, natural, read_gif
 from foreframe.data.reading import apply_options, missing_value
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
@@ -63,26 +63,6 @@ def _grid(source: Any, options: ReadOptions) -> Clip:
     return replace(clip, inputs=tuple(inputs))
 
 
-def _read_grid(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [_grid(paths[0], options)]
-
-
-def _read_grib(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_grib(paths[0], options.variable, options.select, options.budget)]
-
-
-def _read_odim(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_odim(paths[0], options.variable, options.select, options.budget)]
-
-
-def _read_film(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_film(paths[0], options.strict, options.budget)]
-
-
-def _read_animation(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    return [read_gif(paths[0], options.budget)]
-
-
 def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     if options.variable is not None and not isinstance(options.variable, str):
         raise ValueError(
@@ -97,18 +77,17 @@ def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [Clip(Pictures(paths, options.strict, size, options.budget))]
 
 
-def _has_pages(path: Path) -> bool:
-    """Whether a file holds several pictures."""
-    return path.suffix.lower() in ANIMATED and count_pages(path) > 1
-
-
 # The first that takes a path reads it.
 READERS = {
-    "grid": Reader(GRIDS, _read_grid),
-    "grib": Reader(GRIBS, _read_grib),
-    "odim": Reader(RADAR, _read_odim),
-    "film": Reader(FILMS, _read_film, pictures=True),
-    "animation": Reader((".gif",), _read_animation, _has_pages, pictures=True),
+    "grid": Reader(GRIDS, lambda paths, o: [_grid(paths[0], o)]),
+    "grib": Reader(GRIBS, lambda paths, o: [read_grib(paths[0], o.variable, o.select, o.budget)]),
+    "odim": Reader(RADAR, lambda paths, o: [read_odim(paths[0], o.variable, o.select, o.budget)]),
+    "film": Reader(
+        FILMS, lambda paths, o: [read_film(paths[0], o.strict, o.budget)], pictures=True
+    ),
+    "animation": Reader(
+        (".gif",), lambda paths, o: [read_gif(paths[0], o.budget)], has_pages, pictures=True
+    ),
     "arrays": Reader(ARRAYS, _read_arrays),
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }
@@ -169,7 +148,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     """
     if isinstance(source, list):
         every = [clip for one in source for clip in raw_clips(one, options)]
-        yield from every if len(source) == 1 else _joined(every)
+        yield from every if len(source) == 1 else _concatenated(every)
         return
     if isinstance(source, np.ndarray | torch.Tensor):
         yield from read_arrays(source)
@@ -222,7 +201,7 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         files = plural(len(named), "file")
         warn(f"{folder}: {files} left out: {', '.join(named[:3])}{more}")
-    yield from _joined(clips)
+    yield from _concatenated(clips)
 
 
 def _inside(
@@ -251,7 +230,7 @@ def _inside(
                 left_out[path] = error
 
 
-def _joined(recordings: Sequence[Clip]) -> Iterator[Clip]:
+def _concatenated(recordings: Sequence[Clip]) -> Iterator[Clip]:
     """Recordings of one kind in the order of their times; those that go on where the one before
     ends, a file an hour or a day, or one a frame, are one.
     """
@@ -279,8 +258,8 @@ def _goes_on(last: Clip, clip: Clip) -> bool:
 
 
 def kind_of(clip: Clip) -> tuple[Any, ...] | None:
-    """What clips that are joined have in common, the places of their pixels and the map included; a
-    level or a number of a run may differ. None of clips without dates.
+    """What clips that are concatenated have in common, the places of their pixels and the map
+    included; a level or a number of a run may differ. None of clips without dates.
     """
     if clip.pictures or clip.times is None or clip.times.dtype.kind not in "MO":
         return None
@@ -318,7 +297,7 @@ def _as_one(run: Sequence[Clip]) -> Clip:
     variables = zip(*(clip.variables for clip in run), strict=True)
     return replace(
         first,
-        frames=Joined([clip.frames for clip in run]),
+        frames=Concatenated([clip.frames for clip in run]),
         times=np.concatenate([clip.times for clip in run if clip.times is not None]),
         name=f"{first.name} and the {len(run) - 1} files after it",
         notes=tuple(dict.fromkeys(note for clip in run for note in clip.notes)),

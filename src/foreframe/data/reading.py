@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from foreframe.base.budget import check_budget, check_stretch
+from foreframe.base.budget import check_budget, check_stretch, frames_at_once
 from foreframe.clips.clip import Clip, Coordinate
 from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import FLOAT32, Frames, resized
-from foreframe.data.arrays import stand_in
-from foreframe.data.grids import without_corner
-from foreframe.data.header_limits import frames_at_once
+from foreframe.data.maps import without_corner
 
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken
 
@@ -24,9 +22,24 @@ def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[
     """
     if not isinstance(options.missing, str):
         return options.missing, []
-    value = stand_in(clip)
+    value = _fill_value(clip)
     note = f"{value}, which the same pixels hold in every frame, is taken as no data"
     return value, [] if value is None else [f"{note} (missing says otherwise)"]
+
+
+def _fill_value(clip: Clip) -> int | None:
+    """The number by which a gridded field of whole numbers marks what was not measured: the largest
+    of its type, where at least 1 % of the pixels hold it in every frame. Pictures, whose white is
+    that number too, have no times; floats have NaN.
+    """
+    dtype = clip.frames.dtype
+    dated = clip.times is not None and clip.times.dtype.kind != "f"
+    if dtype.kind != "u" or not dated or clip.frames.shape[1] != 1:
+        return None
+    most = int(np.iinfo(dtype).max)
+    few = range(0, len(clip), max(1, len(clip) // 16))  # a sample: masks do not change
+    always = np.logical_and.reduce([clip.frames[k] == most for k in few])
+    return most if always.mean() >= 0.01 else None
 
 
 class View(Frames):

@@ -9,16 +9,16 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from foreframe.base.budget import OverBudgetError, check_budget
+from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
+from foreframe.base.wording import in_one_line
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
@@ -167,18 +167,36 @@ def _check_headers(dataset: Any, budget: float, where: str) -> None:
         check_budget(need, budget, f"{where}: {name} of shape {variable.shape}", "leave it out")
 
 
-@contextmanager
-def in_one_line(what: str) -> Iterator[None]:
-    """Turn whatever a storage library raises into one line: each of them has its own kinds of
-    error.
+def select_variables(
+    variable: str | Sequence[str] | None,
+    names: Sequence[str],
+    where: str,
+    spellings: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The names of those of a file's variables that are read, or of the only one.
+
+    Args:
+        variable: a name, several, or None for the only one.
+        names: what the file holds.
+        where: the file's name, for messages.
+        spellings: further names that a variable may be called by, each with its own.
+
+    Raises:
+        ValueError: no such name; several, and no name is given.
     """
-    try:
-        yield
-    except OverBudgetError:
-        raise
-    except Exception as error:
-        words = str(error).strip() or type(error).__name__
-        raise ValueError(f"{what} ({words.splitlines()[0][:160]})") from error
+    known = {**(spellings or {}), **dict(zip(names, names, strict=True))}
+    wanted = [variable] if isinstance(variable, str) else list(variable or names)
+    if variable is None and len(names) > 1:
+        raise ValueError(
+            f"{where} holds several variables: {', '.join(names)}; variable names one, or a "
+            "list that become channels"
+        )
+    for name in wanted:
+        if name not in known:
+            raise ValueError(
+                f"{where} has no variable {name}; it holds {', '.join(names) or 'none'}"
+            )
+    return [known[name] for name in wanted]
 
 
 # -- sizes -----------------------------------------------------------------------------------------

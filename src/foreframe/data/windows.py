@@ -1,55 +1,29 @@
-"""Windows of recordings: where they begin, tiles, augmentation; frames decoded once."""
+"""Windows of recordings: where they begin, tiles, augmentation."""
 
-import hashlib
-import math
-import os
 import re
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import copy
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from foreframe.base.budget import GIB, in_gib
-from foreframe.base.files import atomic_write, cache
-from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, Variable, Window
 from foreframe.clips.data_options import ReadOptions, SplitOptions
-from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
+from foreframe.data import decoding
 from foreframe.data.cf import variables_of
-from foreframe.data.chunks import ChunkedFrames, Kept
 from foreframe.data.datasets import ClipSet, Key, Stretches
-from foreframe.data.header_limits import frames_at_once
-from foreframe.data.inputs import CLOCKS, with_clocks
-from foreframe.data.npy import NpyFrames, frames_in, header_of
-from foreframe.data.readers import in_parts
-from foreframe.data.splits import (
-    SPLITS,
-    Published,
-    lacking,
-    noted,
-    raw_by_folder,
-    split_clips,
-    split_lines,
-)
+from foreframe.data.decoding import decode, stretches_of
+from foreframe.data.inputs import CLOCKS
+from foreframe.data.splits import SPLITS, Published, lacking, noted, split_clips, split_lines
 
-IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
-ON_DISK = 10 * 2**30  # bytes of decoded frames that are kept in files
-DECODED = "[0-9a-f]" * 24 + ".npy"  # their names
-DAY = 86_400  # seconds: a file that was used within a day may be in use
-CHUNK = 32  # frames read at once
 ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
 ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
 ROUNDING = 1e-9
@@ -95,9 +69,8 @@ class Recordings(ClipSet):
         recordings = decode(source, reading, splits.tile)
         self.window, self.splits, self._budget = window, splits, reading.budget
         clips = [part for inside in recordings.values() for parts in inside for part in parts]
-        self.name = str(source) if isinstance(source, str | Path) else clips[0].name
-        if isinstance(source, Published):
-            self.name = source.name
+        named = source.name if isinstance(source, Published) else clips[0].name
+        self.name = str(source) if isinstance(source, str | Path) else named
         self._by_split = split_clips(recordings, splits, window) | {"all": clips}
         channels = clips[0].inputs
         self.inputs = len(channels)
@@ -201,10 +174,11 @@ class Recordings(ClipSet):
         # Windows of a stretch reach beyond its end, and its ends may lie within chunks.
         length = self.window.length
         stretch = -(-2 * max(chunk, length) // chunk) * chunk
-        frame = max(_bytes(clip) // len(clip) for clip in self.clips)
+        frame = max(clip.frames.nbytes // len(clip) for clip in self.clips)
         begins = [clip * 2**32 + start // stretch for clip, start, _, _ in self.windows]
         numbers = np.unique(begins, return_inverse=True)[1]
-        return Stretches(numbers, max(1, IN_MEMORY // (frame * (stretch + length + chunk))))
+        need = frame * (stretch + length + chunk)
+        return Stretches(numbers, max(1, decoding.IN_MEMORY // need))
 
     def dtype_of(self, index: int) -> np.dtype:
         return self.clips[self.windows[index][0]].frames.dtype
@@ -216,11 +190,12 @@ class Recordings(ClipSet):
             ValueError: values beyond [0, 1].
         """
         for clip in self._by_split["all"]:
+            if clip.frames.dtype == np.uint8:
+                continue
             moments = Moments()
             for k in range(0, len(clip), max(1, len(clip) // 16)):
                 moments = moments.plus(clip.frames[k : k + 1, : clip.channels])
-            outside = moments.lowest < -1e-3 or moments.highest > 1 + 1e-3
-            if outside and clip.frames.dtype != np.uint8:
+            if moments.lowest < -1e-3 or moments.highest > 1 + 1e-3:
                 raise ValueError(
                     f"{clip.name}: values run from {moments.lowest:.4g} to {moments.highest:.4g}, "
                     "but the model was trained on [0, 1]; scale them to that range first, or train "
@@ -292,7 +267,7 @@ def windows_in(
     spacing = max(1, tile // (2 if split == "train" else 1))
     for number, clip in enumerate(clips):
         h, w = clip.frames.shape[2:]
-        places = list(_places(h, w, tile, spacing))
+        places = _corners(h, w, tile, spacing)
         starts = np.arange(0, len(clip) - length + 1, window.stride)
         for k in clip.frames.broken:
             starts = starts[(starts > k) | (k >= starts + length)]
@@ -324,7 +299,7 @@ def _content(
     known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
     side = options.tile or max(clip.frames.shape[2:])
     row = 0
-    for values in _chunks(clip, budget):
+    for values in stretches_of(clip, budget):
         rows = slice(row, row := row + len(values))
         values = values[:, : clip.channels]
         y = values
@@ -344,18 +319,16 @@ def _moments(clips: Sequence[Clip], budget: float) -> list[Moments]:
     groups = [slice(targets), *(slice(k, k + 1) for k in range(targets, all_channels))]
     found = [Moments() for _ in groups]
     for clip in clips:
-        for frames in _chunks(clip, budget):
+        for frames in stretches_of(clip, budget):
             found = [m.plus(frames[:, group]) for m, group in zip(found, groups, strict=True)]
     return found
 
 
-def _places(h: int, w: int, tile: int, spacing: int) -> Iterator[tuple[int, int]]:
+def _corners(h: int, w: int, tile: int, spacing: int) -> list[tuple[int, int]]:
     """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
     there are none.
     """
-    for top in _starts(h, tile or h, spacing):
-        for left in _starts(w, tile or w, spacing):
-            yield top, left
+    return list(product(_starts(h, tile or h, spacing), _starts(w, tile or w, spacing)))
 
 
 def _starts(side: int, tile: int, spacing: int) -> list[int]:
@@ -404,163 +377,3 @@ def _augmented(
     if augment == "turns" and values.shape[-1] == values.shape[-2]:
         values = np.rot90(values, int(draw.integers(4)), axes=(-2, -1))
     return values
-
-
-# Frames, decoded once
-
-
-def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[list[Clip]]]:
-    """The recordings in `source`, each in its parts, by the folder that decides their split (see
-    `split_clips`), with frames any stretch of which is quick to get at: in memory, in a .npy
-    file, or in the chunks of a Zarr store.
-
-    Args:
-        source: as of `Recordings`.
-        options: how it is read.
-        tile: side of the tiles that windows are of, which recordings of several sizes need.
-
-    Raises:
-        ValueError: what reading raises; recordings of different sizes; no room on the disk.
-    """
-    recordings = {
-        folder: [in_parts(clip, options) for clip in clips]
-        for folder, clips in raw_by_folder(source, options).items()
-    }
-    clips = [part for inside in recordings.values() for parts in inside for part in parts]
-    _check_sizes(clips, tile)
-    slow = sum(_bytes(clip) for clip in clips if not isinstance(clip.frames, ArrayFrames))
-    fits = slow <= min(IN_MEMORY, options.budget * GIB)
-    kept, stamp_of = Kept(IN_MEMORY), lru_cache(_stamp)
-
-    def quick(clip: Clip) -> Frames:
-        if isinstance(clip.frames, ArrayFrames):
-            return clip.frames
-        if fits:  # of a .npy too: a copy is quicker than a call for each window
-            return _in_memory(clip, options.budget)
-        chunk, shape = clip.frames.chunk, clip.frames.shape
-        few = frames_at_once(shape, max(CHUNK, chunk), options.budget)
-        if 0 < chunk <= few:
-            return ChunkedFrames(clip.frames, few // chunk, kept)
-        if isinstance(clip.frames, NpyFrames):
-            return clip.frames
-        return _in_file(clip, slow, options, _identity(clip, source, options, stamp_of))
-
-    decoded = {
-        folder: [
-            [with_clocks(replace(part, frames=quick(part)), options.inputs) for part in parts]
-            for parts in inside
-        ]
-        for folder, inside in recordings.items()
-    }
-    if not fits:
-        _remove_old(cache())
-    return decoded
-
-
-def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
-    """Refuse recordings whose windows do not fit into one batch."""
-    sizes = {clip.frames.shape[1:] for clip in clips}
-    channels = {size[0] for size in sizes}
-    tiles_fit = 0 < tile <= min((min(size[1:]) for size in sizes), default=0)
-    if len(channels) > 1 or (len(sizes) > 1 and not tiles_fit):
-        two = " and ".join("x".join(map(str, size)) for size in sorted(sizes)[:2])
-        grey = "colour grey makes their channels one"
-        cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
-        raise ValueError(f"recordings of different sizes, {two}; {cure}")
-
-
-def _bytes(clip: Clip) -> int:
-    return math.prod(clip.frames.shape) * clip.frames.dtype.itemsize
-
-
-def _chunks(clip: Clip, budget: float) -> Iterator[np.ndarray]:
-    few = frames_at_once(clip.frames.shape, CHUNK, budget)
-    for start in range(0, len(clip), few):
-        yield clip.frames.read(start, min(start + few, len(clip)))
-
-
-def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
-    frames = np.empty(clip.frames.shape, clip.frames.dtype)
-    start = 0
-    for chunk in _chunks(clip, budget):
-        frames[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return ArrayFrames(frames, clip.frames.broken)
-
-
-def _stamp(path: Path) -> str:
-    """A digest of names, sizes and dates of a file, or of the files in a folder."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [(file, file.stat()) for file in files]
-    found = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-    return hashlib.sha256(repr(found).encode()).hexdigest()
-
-
-def _identity(
-    clip: Clip, source: Any, options: ReadOptions, stamp_of: Callable[[Path], str]
-) -> str:
-    """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
-    `source`; of what is no file here, times and some of the frames.
-    """
-    if isinstance(source, Published):
-        source = source.source_of(clip)
-    if isinstance(source, str | Path) and "://" not in str(source):
-        stamps: Any = stamp_of(Path(source))
-    else:
-        some = np.linspace(0, len(clip) - 1, 16).astype(int).tolist()
-        stamps = [crc32(np.ascontiguousarray(clip.frames.read(k, k + 1)).data) for k in some]
-        stamps.append(None if clip.times is None else clip.times.tolist())
-    how = asdict(options) | {"budget": None}  # which changes no frame
-    return repr((stamps, clip.name, clip.frames.shape, how))
-
-
-def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> NpyFrames:
-    """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
-    it. One note says how many bytes all recordings take (`total`).
-
-    Raises:
-        ValueError: the disk has no room for it, or what was written is whole no more.
-    """
-    key = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    folder = cache()
-    file, damaged = folder / f"{key}.npy", folder / f"{key}.broken"
-    if not (file.exists() and damaged.exists()):
-        _check_disk(clip, folder)
-        cure = "size, coarsen or every make them fewer"
-        warn(f"{in_gib(total)} of frames are decoded into {folder}; {cure}")
-        with atomic_write(file) as rough, rough.open("wb") as out:
-            kind = np.lib.format.dtype_to_descr(clip.frames.dtype)
-            header = {"descr": kind, "fortran_order": False, "shape": clip.frames.shape}
-            np.lib.format.write_array_header_2_0(out, header)
-            for chunk in _chunks(clip, options.budget):
-                out.write(np.ascontiguousarray(chunk).data)
-        with atomic_write(damaged) as rough:
-            rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
-    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))  # it is used now
-    broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
-    return replace(frames_in(file, header_of(file), options.budget), damaged=broken)
-
-
-def _remove_old(folder: Path) -> None:
-    """Remove decoded frames, the least recently used first, until the others take at most
-    `ON_DISK` bytes; what was used within a day stays.
-    """
-    with suppress(OSError):  # another process removes them, too
-        stats = sorted((file.stat().st_atime, file) for file in folder.glob(DECODED))
-        total = sum(file.stat().st_size for _, file in stats)
-        for used, file in stats:
-            if total > ON_DISK and used < time.time() - DAY:
-                total -= file.stat().st_size
-                file.unlink()
-                file.with_suffix(".broken").unlink(missing_ok=True)
-
-
-def _check_disk(clip: Clip, folder: Path) -> None:
-    where = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(where).free
-    if _bytes(clip) > free:
-        raise ValueError(
-            f"{clip.name}: {in_gib(_bytes(clip))} of frames would be decoded into {folder}, where "
-            f"{in_gib(free)} are free; size, coarsen or every make them fewer, and FOREFRAME_CACHE "
-            "names another folder"
-        )
