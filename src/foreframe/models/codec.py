@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
 
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size

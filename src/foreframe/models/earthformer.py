@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from foreframe.clips.data_options import check_at_least
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, State, filled, first_of
 from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
 from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]

@@ -24,7 +24,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
-from foreframe.models.engine import channels_last
+from foreframe.models.engine import PackedConv2d, channels_last
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.interface import (
@@ -41,7 +41,6 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.noise import NoiseInjection
-from foreframe.models.packed import PackedConv2d
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d, Sequential
 from foreframe.models.interface import Model, State, first_of
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
 from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d, Sequential
 from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
-from foreframe.models.engine import pointwise, tanh
+from foreframe.models.engine import PackedConv2d, pointwise, tanh
 from foreframe.models.interface import Model, Result, State
 from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
 
 Maps = Float[Tensor, "b d h w"]
 Tokens = Float[Tensor, "b h w d"]
