@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
 from foreframe.models import (
@@ -55,6 +54,7 @@ from foreframe.models.baselines import (
     Persistence,
     baselines_here,
 )
+from foreframe.models.building import built
 from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
@@ -171,15 +171,13 @@ def preset(name: str, **changes: Any) -> Model:
 
 
 BUDGET = 1.0  # GiB
-MANY = 1000  # layers or other items of a list: more than any network has
-LARGE = 10**6  # channels, pixels or frames: more than any argument needs
 
 
 def build_model(
     name: Any,
     args: Any = None,
     budget: float = BUDGET,
-    room_for: int | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build a model by its name in MODELS or PRESETS.
 
@@ -191,12 +189,11 @@ def build_model(
         args: arguments that replace those of the preset or the defaults; checked, since they may
             come from an untrusted file.
         budget: GiB that its weights may take as float32.
-        room_for: number of weights that will be loaded into it: it may take no more memory than
-            these, and drawing its own changes no random state.
+        weights: are loaded into it, whatever the budget; untrusted. Then no random state changes.
 
     Raises:
         ValueError: unknown name, arguments that the model does not take, or weights of more than
-            the budget.
+            the budget; `weights` that do not fit it or are not finite.
     """
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
         near = closest(str(name), [*PRESETS, *MODELS])
@@ -209,37 +206,7 @@ def build_model(
     kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
-    _check_sizes(args, f"model {name}")
-    try:
-        with torch.device("meta"):  # without memory
-            size = sum(weight.numel() for weight in kind(**args).state_dict().values())
-        if size > (budget * GIB / 4 if room_for is None else room_for):
-            raise OverBudgetError(
-                f"model {name} has more weights than its file holds"
-                if room_for is not None
-                else f"the weights of model {name} would take more than the budget of {budget:g} "
-                "GiB; choose fewer or smaller layers, or raise budget if that is meant"
-            )
-        with torch.random.fork_rng(devices=[], enabled=room_for is not None):
-            return kind(**args)
-    except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
-        # torch's own errors are among them.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"model {name}: {reason.replace('__init__() ', '')}") from None
-
-
-def _check_sizes(value: Any, what: str) -> None:
-    """Refuse numbers and lists so large that building the network would never end."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            _check_sizes(inner, f"{what}.{name}")
-    elif isinstance(value, list | tuple):
-        if len(value) > MANY:
-            raise ValueError(f"{what} is a list of {len(value)}; {MANY} at most")
-        for inner in value:
-            _check_sizes(inner, what)
-    elif isinstance(value, int) and abs(value) > LARGE:
-        raise ValueError(f"{what} is beyond reason: {brief(value)}; {LARGE:,} at most")
+    return built(kind, args, f"model {name}", budget, weights)
 
 
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
