@@ -18,7 +18,7 @@ from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise
 from foreframe.models.interface import Result, State, part_of, with_prefix
-from foreframe.models.recurrent import CORES
+from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
 

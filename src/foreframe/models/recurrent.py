@@ -41,6 +41,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.noise import NoiseInjection
+from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
@@ -715,7 +716,3 @@ def _mirrored(layers: State, count: int) -> State:
         other = f"{letters}{count - 1 - int(name.removeprefix(letters))}"
         after[other if other in layers else name] = value
     return after
-
-
-CORES: dict[str, Callable[..., Core]] = {}
-"""Every core by its name; `foreframe.models` fills it. Add yours by `CORES["mine"] = Mine`."""
