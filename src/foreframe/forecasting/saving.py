@@ -17,14 +17,15 @@ from foreframe.base.files import atomic_write, exists
 from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
 from foreframe.base.schema import OWN, UnknownError, check_plain, typed
-from foreframe.base.shipped import FREE, WEIGHTS, check_forecaster
+from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
 from foreframe.clips.data_options import NONE, Match
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.trained import Trained
-from foreframe.models import Model, build_model
+from foreframe.models import BASELINES, Model, build_model
+from foreframe.models.names import check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
 
@@ -89,7 +90,7 @@ def read_forecaster(
     """
     name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
-        if name in FREE:
+        if name in BASELINES:
             return build_model(name), None
         check_forecaster(name)
         what = WEIGHTS / name

@@ -21,139 +21,73 @@ checks all of this for every entry of `MODELS` and every preset.
 """
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models import (
-    convlstm,
-    e3dlstm,
-    earthformer,
-    mau,
-    mim,
-    phydnet,
-    predformer,
-    predrnn,
-    predrnnpp,
-    simvp,
-    svg,
-    swinlstm,
-    unet,
-)
-from foreframe.models.at_once import AtOnce
-from foreframe.models.baselines import (
+from foreframe.models.registry import (
     BASELINES,
+    CORES,
+    MODELS,
+    ORIGINALS,
+    PRESETS,
     SCORED,
     STILL,
-    Black,
-    Cycle,
-    LinearMotion,
-    Mean,
-    Persistence,
     baselines_here,
 )
-from foreframe.models.building import built
-from foreframe.models.codec import CODECS
-from foreframe.models.convgru import ConvGRU
-from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
-from foreframe.models.dressed import Dressed
-from foreframe.models.e3dlstm import E3DLSTM
-from foreframe.models.earthformer import Earthformer
-from foreframe.models.flow import Flow
-from foreframe.models.heads import HEADS
-from foreframe.models.interface import (
-    Model,
-    Parts,
-    State,
-    parts_of,
-    with_known,
-)
-from foreframe.models.lagged import Lagged
-from foreframe.models.mau import MAU
-from foreframe.models.members_of import MembersOf
-from foreframe.models.mim import MIM
-from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
-from foreframe.models.optical_flow import OpticalFlow
-from foreframe.models.originals import ORIGINALS
-from foreframe.models.phydnet import PhyDNet
-from foreframe.models.predformer import PredFormer
-from foreframe.models.predrnn import PredRNN
-from foreframe.models.predrnnpp import PredRNNpp
-from foreframe.models.recurrent import (
-    CORES,
-    Core,
-    EncoderDecoder,
-    NextFrame,
-    RecurrentAtOnce,
-)
-from foreframe.models.simvp import SimVP
-from foreframe.models.svg import SVG
-from foreframe.models.swinlstm import SwinLSTM
-from foreframe.models.unet import UNet
 
-MODELS: dict[str, type[Model]] = {
-    "encoder_decoder": EncoderDecoder,
-    "next_frame": NextFrame,
-    "at_once": RecurrentAtOnce,
-    "simvp": SimVP,
-    "unet": UNet,
-    "svg": SVG,
-    "predformer": PredFormer,
-    "earthformer": Earthformer,
-    "phydnet": PhyDNet,
-    "mau": MAU,
-    "e3dlstm": E3DLSTM,
-    "swinlstm": SwinLSTM,
-    **BASELINES,
-    "lagged": Lagged,
-    "flow": Flow,
-    "dressed": Dressed,
+if TYPE_CHECKING:
+    from foreframe.models.at_once import AtOnce
+    from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
+    from foreframe.models.codec import CODECS
+    from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+    from foreframe.models.dressed import Dressed
+    from foreframe.models.earthformer import Earthformer
+    from foreframe.models.flow import Flow
+    from foreframe.models.heads import HEADS
+    from foreframe.models.interface import Model, Parts, State, parts_of, with_known
+    from foreframe.models.lagged import Lagged
+    from foreframe.models.members_of import MembersOf
+    from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
+    from foreframe.models.optical_flow import OpticalFlow
+    from foreframe.models.predformer import PredFormer
+    from foreframe.models.recurrent import Core, EncoderDecoder, NextFrame, RecurrentAtOnce
+    from foreframe.models.simvp import SimVP
+    from foreframe.models.svg import SVG
+    from foreframe.models.swinlstm import SwinLSTM
+
+_NAMES = {  # of a module: the public names that live there
+    "at_once": ("AtOnce",),
+    "baselines": ("Black", "Cycle", "LinearMotion", "Mean", "Persistence"),
+    "codec": ("CODECS",),
+    "convlstm": ("ConvLSTM", "ConvLSTMCell"),
+    "dressed": ("Dressed",),
+    "earthformer": ("Earthformer",),
+    "flow": ("Flow",),
+    "heads": ("HEADS",),
+    "interface": ("Model", "Parts", "State", "parts_of", "with_known"),
+    "lagged": ("Lagged",),
+    "members_of": ("MembersOf",),
+    "noise": ("EnsembleRequest", "forecast_of", "members", "placed"),
+    "optical_flow": ("OpticalFlow",),
+    "predformer": ("PredFormer",),
+    "recurrent": ("Core", "EncoderDecoder", "NextFrame", "RecurrentAtOnce"),
+    "simvp": ("SimVP",),
+    "svg": ("SVG",),
+    "swinlstm": ("SwinLSTM",),
 }
-"""Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
-
-CORES |= {
-    "convlstm": ConvLSTM,
-    "convgru": ConvGRU,
-    "predrnn": PredRNN,
-    "predrnnpp": PredRNNpp,
-    "mim": MIM,
-}
-
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    **convlstm.PRESETS,
-    **predrnn.PRESETS,
-    **predrnnpp.PRESETS,
-    **simvp.PRESETS,
-    **unet.PRESETS,
-    **mim.PRESETS,
-    **svg.PRESETS,
-    **swinlstm.PRESETS,
-    **predformer.PRESETS,
-    **earthformer.PRESETS,
-    **phydnet.PRESETS,
-    **mau.PRESETS,
-    **e3dlstm.PRESETS,
-}
-"""Documented models: a name of MODELS, and its arguments."""
+_HOME = {name: f"foreframe.models.{module}" for module, names in _NAMES.items() for name in names}
 
 
-ORIGINALS |= {
-    "openstl": convlstm.from_openstl,
-    "predformer": predformer.from_original,
-    "earthformer": earthformer.from_original,
-    "phydnet": phydnet.from_openstl,
-    **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), simvp.from_openstl),
-    "predrnn": predrnn.from_openstl,
-    "predrnnv2": predrnn.from_openstl,
-    "swinlstm_d": swinlstm.from_openstl,
-    "swinlstm_b": swinlstm.from_openstl,
-    "predrnnpp": predrnnpp.from_openstl,
-}
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, as `MODELS` does."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'foreframe.models' has no attribute {name!r}")
 
 
-def preset(name: str, **changes: Any) -> Model:
+def preset(name: str, **changes: Any) -> "Model":
     """A documented model, with changes: `preset("quick", channels=3)`.
 
     A mapping changes only what it names: with `codec={"strided": {"show_last": False}}`, `quick`
@@ -178,7 +112,7 @@ def build_model(
     args: Any = None,
     budget: float = BUDGET,
     weights: Mapping[str, Any] | None = None,
-) -> Model:
+) -> "Model":
     """Build a model by its name in MODELS or PRESETS.
 
         network = build_model("quick", {"channels": 3})
@@ -206,14 +140,17 @@ def build_model(
     kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
+    from foreframe.models.building import built  # with torch
+
     return built(kind, args, f"model {name}", budget, weights)
 
 
-def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
+def multiply_adds(network: "Model", past: int, future: int, frame: tuple[int, int]) -> int:
     """Multiply-adds of convolutions and matrix products, for a forecast of one clip of H x W.
 
     Counted on torch's meta device, by a network with the same arguments: nothing is computed.
     """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -221,27 +158,65 @@ def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]
     return int(counter.get_total_flops()) // 2
 
 
-def model_name(model: Model) -> str:
+def model_name(model: "Model") -> str:
     """The name under which MODELS holds this model's class.
 
     Raises:
         ValueError: when it is not there.
     """
-    for name, kind in MODELS.items():
-        if type(model) is kind:
-            return name
-    raise ValueError(
-        f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
-        "its own"
-    )
+    name = MODELS.name_of(type(model))
+    if name is None:
+        raise ValueError(
+            f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name "
+            "of its own"
+        )
+    return name
 
 
 __all__ = [
-    "BASELINES", "CODECS", "CORES", "HEADS", "MODELS", "PRESETS", "SCORED", "STILL", "SVG",
-    "AtOnce", "Black", "ConvLSTM", "ConvLSTMCell", "Core", "Cycle", "Dressed", "Earthformer",
-    "EncoderDecoder", "EnsembleRequest", "Flow", "Lagged", "LinearMotion", "Mean", "MembersOf",
-    "Model", "NextFrame", "OpticalFlow", "Parts", "Persistence", "PredFormer",
-    "RecurrentAtOnce", "SimVP", "State", "SwinLSTM", "baselines_here", "build_model",
-    "forecast_of", "members", "model_name", "multiply_adds", "parts_of", "placed", "preset",
+    "BASELINES",
+    "CODECS",
+    "CORES",
+    "HEADS",
+    "MODELS",
+    "ORIGINALS",
+    "PRESETS",
+    "SCORED",
+    "STILL",
+    "SVG",
+    "AtOnce",
+    "Black",
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "Core",
+    "Cycle",
+    "Dressed",
+    "Earthformer",
+    "EncoderDecoder",
+    "EnsembleRequest",
+    "Flow",
+    "Lagged",
+    "LinearMotion",
+    "Mean",
+    "MembersOf",
+    "Model",
+    "NextFrame",
+    "OpticalFlow",
+    "Parts",
+    "Persistence",
+    "PredFormer",
+    "RecurrentAtOnce",
+    "SimVP",
+    "State",
+    "SwinLSTM",
+    "baselines_here",
+    "build_model",
+    "forecast_of",
+    "members",
+    "model_name",
+    "multiply_adds",
+    "parts_of",
+    "placed",
+    "preset",
     "with_known",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,10 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.base.schema import choice
-from foreframe.base.shipped import FREE
 from foreframe.models.interface import Model, State, counted, filled, kept
-from foreframe.models.motion import DenseMotion
-from foreframe.models.optical_flow import OpticalFlow
+from foreframe.models.registry import BASELINES
 
 Past = Float[Tensor, "b t c h w"]
 Future = Float[Tensor, "b s c h w"]
@@ -197,11 +194,6 @@ def _wrapped(place: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b n"]:
     return torch.where(place >= size, place - size, place)
 
 
-_KINDS = (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle)
-BASELINES: dict[str, type[Model]] = dict(zip(FREE, _KINDS, strict=True))
-"""Every baseline by its name; any may guide a head."""
-
-
 def guide_of(guide: str | Mapping[str, Any]) -> Model:
     """Build a baseline that guides a head.
 
@@ -213,15 +205,3 @@ def guide_of(guide: str | Mapping[str, Any]) -> Model:
     """
     name, args = choice(BASELINES, guide, "guide")
     return BASELINES[name](**args)
-
-
-SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
-"""Baselines of every scorecard: those that need neither a package nor a period."""
-
-STILL = ("black", "mean", "persistence")
-"""Baselines whose forecast is the same at each lead time."""
-
-
-def baselines_here() -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed; it is not imported."""
-    return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED

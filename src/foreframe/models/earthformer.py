@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from foreframe.clips.data_options import check_at_least
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State, filled, first_of
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
+from foreframe.models.interface import State, filled, first_of
 from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]
@@ -289,42 +288,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch": 4, "width": 48, "heads": 3, "encoder": 1, "decoder": 1, "places": [8, 8]},
     ),
 }
-
-
-def from_original(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of the authors' code. Of one that forecasts more frames than it sees, what the
-    decoder learnt for distances in time becomes the middle of ours, beyond which are zeros.
-    """
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    ours: dict[str, Tensor] = {}
-    for name, value in theirs.items():
-        for there, here in NAMES.items():
-            name = name.replace(there, here)
-        if name.startswith(("merge.", "down.")):  # of four neighbours, theirs row by row
-            value = value.unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
-        elif name == "to_frame.3.weight":
-            value = value[..., None, None]
-        elif name.startswith("decoder.") and name.endswith(".0.beta"):
-            further = (shapes[name][0] - len(value)) // 2
-            value = F.pad(value, (0, 0, further, further))
-        ours[name] = value
-        if name.endswith(".qkv.weight"):
-            d = value.shape[1]
-            ours |= {name.replace("qkv", "q"): value[:d], name.replace("qkv", "kv"): value[d:]}
-    return ours
-
-
-NAMES = {
-    "torch_nn_module.": "", "initial_encoder.conv_block": "shrink",
-    "initial_encoder.patch_merge": "merge",
-    "encoder.down_layers": "down", "reduction": "linear", "init_global_vectors": "vectors",
-    "encoder.down_layer_global_proj": "widen", "encoder.blocks": "encoder", "z_proj": "query",
-    "decoder.self_blocks": "decoder", "decoder.cross_blocks": "looking", "attn_l.": "",
-    "ffn_l.": "", "enc_pos_embed.": "past.", "dec_pos_embed.": "future.",
-    "T_embed.weight": "times", "HW_embed.weight": "places", "decoder.upsample_layers": "up",
-    "final_decoder.upsample": "enlarge", "final_decoder.conv_block": "to_frame", ".conv.": ".1.",
-    "dec_final_proj": "to_frame.3", "layer_norm": "feed_forward.0", "ffn_1": "feed_forward.1",
-    "ffn_2": "feed_forward.4", "global_vec_norm": "global_norm", "global_proj": "global_out",
-    "kv_proj": "kv", "q_proj": "q", ".proj.": ".out.", "relative_position_bias_table": "beta",
-}  # fmt: skip
-"""Parts of the authors' names, and ours, in the order in which they are replaced."""

@@ -21,6 +21,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import (
     Rehearsal,
     State,
@@ -33,7 +34,6 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.members_of import ONE, MembersOf
-from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
 

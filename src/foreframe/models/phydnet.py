@@ -17,9 +17,8 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise
-from foreframe.models.interface import Model, Result, State, part_of, with_prefix
-from foreframe.models.originals import Weights
-from foreframe.models.recurrent import CORES
+from foreframe.models.interface import Result, State, part_of, with_prefix
+from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
 
@@ -225,28 +224,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's PhyDNet, for a network as of the preset `phydnet`."""
-    assert isinstance(network, PhyDNet)
-    filters = {"filters": "F.conv1", "norm": "F.bn1", "weighted": "F.conv2", "gain": "convgate"}
-    pairs = [(f"cell.{mine}", f"phycell.cell_list.0.{name}") for mine, name in filters.items()]
-    pairs.append(("last", "encoder.decoder_D.upc3"))
-    for k in range(len(network.core.hidden)):
-        pairs.append((f"core.cells.{k}.gates", f"convcell.cell_list.{k}.conv"))
-    blocks = {
-        "down": "encoder_E.c", "up": "decoder_D.upc",
-        "to_physical": "encoder_Ep.c", "from_physical": "decoder_Dp.upc",
-        "to_residual": "encoder_Er.c", "from_residual": "decoder_Dr.upc",
-    }  # fmt: skip
-    for mine, name in blocks.items():
-        for k, _ in enumerate(network.get_submodule(mine).children()):
-            pairs += [(f"{mine}.{k}.{j}", f"encoder.{name}{k + 1}.main.{j}") for j in (0, 1)]
-    ours: dict[str, Tensor] = {}
-    for mine, name in pairs:
-        weight = theirs[f"{name}.weight"]
-        if ".decoder_" in name and isinstance(network.get_submodule(mine), Conv2d):
-            weight = weight.transpose(0, 1).flip(2, 3)  # theirs: of a transposed convolution
-        ours |= {f"{mine}.weight": weight, f"{mine}.bias": theirs[f"{name}.bias"]}
-    return ours

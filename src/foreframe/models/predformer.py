@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from foreframe.clips.data_options import check_at_least
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State
-from foreframe.models.originals import Weights, patch_order
+from foreframe.models.interface import State
 
 AXES = {"T": "temporal", "S": "space", "F": "space_temporal"}  # as the original's code names them
 
@@ -188,50 +187,6 @@ class _Layer(nn.Module):
         if not (self.training and self.drop_path):
             return branch
         return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), self.drop_path)
-
-
-def from_original(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of the authors' code, of any of its nine variants, as those of a `PredFormer`.
-
-    Those of their Fac-S-T were trained with tokens read in another order (see `PredFormer`), and
-    forecast something else here.
-    """
-    order, layers = str(network.args["order"]), int(network.args["layers"])
-    interleaved = any(name.startswith("blocks.") for name in theirs)
-    names = _names(order, interleaved)
-    ours = {}
-    pairs = {"norm": "mlp_head.0", "to_patch": "mlp_head.1", "embedding": "to_patch_embedding.1"}
-    for i in range(len(order) * int(network.args["blocks"])):
-        block, k = divmod(i, len(order))
-        there = (f"blocks.{block}." if interleaved else "") + names[k]
-        pairs[f"transformers.{i}.layers.{layers}"] = f"{there}.norm"
-        for j in range(layers):
-            layer, here = f"{there}.layers.{j}", f"transformers.{i}.layers.{j}"
-            pairs |= {f"{here}.{name}": f"{layer}.{of}" for name, of in LAYER.items()}
-            ours[f"{here}.qkv.weight"] = theirs[f"{layer}.0.fn.to_qkv.weight"]
-            for kind in ("weight", "bias"):
-                gate, value = (theirs[f"{layer}.1.fn.fc1_{part}.{kind}"] for part in "gx")
-                ours[f"{here}.gated.{kind}"] = torch.cat([gate, value])
-    for here, there in pairs.items():
-        ours |= {f"{here}.{kind}": theirs[f"{there}.{kind}"] for kind in ("weight", "bias")}
-    folded = patch_order(network.channels or 1, network.stride)
-    return ours | {"embedding.weight": ours["embedding.weight"][:, folded]}
-
-
-LAYER = {"norm_1": "0.norm", "out": "0.fn.to_out.0", "norm_2": "1.norm", "narrow": "1.fn.fc2"}
-"""Parts of a layer that the authors' code only names otherwise."""
-
-
-def _names(order: str, interleaved: bool) -> list[str]:
-    """The transformers of a block, as the authors' code names them: if interleaved, those of TST
-    are a first and a second one, and those of TSST are of a TS and an ST.
-    """
-    names = [f"{AXES[axis]}_transformer" for axis in order]
-    if not interleaved:
-        return names
-    if len(order) == 3:
-        return [f"{names[0]}_first", names[1], f"{names[2]}_second"]
-    return [f"{order[k - k % 2 :][:2].lower()}_{name}" for k, name in enumerate(names)]
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

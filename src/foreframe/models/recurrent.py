@@ -24,7 +24,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.blend import Blend
 from foreframe.models.codec import CODECS
-from foreframe.models.engine import channels_last
+from foreframe.models.engine import PackedConv2d, channels_last
 from foreframe.models.head import Head
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.interface import (
@@ -41,7 +41,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.noise import NoiseInjection
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
 Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
@@ -153,7 +153,7 @@ class Recurrent(Model):
             shown: channels of the maps that lie beside these on the way up; by default the codec's.
         """
         self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
-        self.up = self.codec.mirror(self.read, shown)
+        self.up = self.codec.decoder(self.read, shown)
         channels = self.args["channels"]
         if channels is None and kind is not HEADS["blend"]:
             raise ValueError("only the head blend forecasts any number of channels: give channels")
@@ -716,7 +716,3 @@ def _mirrored(layers: State, count: int) -> State:
         other = f"{letters}{count - 1 - int(name.removeprefix(letters))}"
         after[other if other in layers else name] = value
     return after
-
-
-CORES: dict[str, Callable[..., Core]] = {}
-"""Every core by its name; `foreframe.models` fills it. Add yours by `CORES["mine"] = Mine`."""

@@ -7,7 +7,6 @@ h w with h = H/4.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -21,11 +20,10 @@ from torch import Tensor, nn
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State, first_of
+from foreframe.models.engine import PackedConv2d, Sequential
+from foreframe.models.interface import State, first_of
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d, Sequential
 from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -402,49 +400,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
     ),
 }
-
-# Of OpenSTL's code: patterns of our names, and what they are called there.
-THEIRS = {
-    r"^(enc|dec)oder\.(\d+)\.0": r"\1.\1.\2.conv.conv",
-    r"^(enc|dec)oder\.(\d+)\.[12]": r"\1.\1.\2.conv.norm",
-    r"^to_frame": "dec.readout",
-    r"^translator\.down": "hid.enc",
-    r"^translator\.up": "hid.dec",
-    r"narrow": "conv1",
-    r"sizes\.(\d+)\.0": r"layers.\1.conv",
-    r"sizes\.(\d+)\.1": r"layers.\1.norm",
-    r"^translator\.(\d+)\.out": r"hid.enc.\1.reduction",
-    r"^translator\.(\d+)": r"hid.enc.\1.block",
-    r"norm_(\d)": r"norm\1",
-    r"scale_": "layer_scale_",
-    r"before": "attn.proj_1",
-    r"after": "attn.proj_2",
-    r"attention": "attn.spatial_gating_unit",
-    r"near": "conv0",
-    r"far": "conv_spatial",
-    r"gate\b|statical": "conv1",
-    r"dynamical": "fc",
-    r"mlp\.0": "mlp.fc1",
-    r"mlp\.1": "mlp.dwconv.dwconv",
-    r"mlp\.3": "mlp.fc2",
-}
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's SimVP and TAU, for a network as of the presets of these names."""
-    ours = {}
-    for name in network.state_dict():
-        key = their_name(name)
-        deeper = key.replace("conv.conv.", "conv.conv.0.")  # before a pixel shuffle
-        for found in {key, deeper} & theirs.keys():
-            ours[name] = theirs[found]
-    return ours
-
-
-def their_name(name: str) -> str:
-    """What OpenSTL's code calls one of our weights, but for the one below in convolutions before a
-    pixel shuffle.
-    """
-    for pattern, theirs in THEIRS.items():
-        name = re.sub(pattern, theirs, name)
-    return name

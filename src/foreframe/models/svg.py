@@ -19,8 +19,8 @@ from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, Rehearsal, State, after
-from foreframe.models.packed import PackedConv2d
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")

@@ -5,7 +5,6 @@ Read top to bottom: the network, the cell, its blocks, presets. Shapes: frames B
 state b d h w; inside a cell the same channels last, b h w d.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,10 +16,8 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
-from foreframe.models.engine import pointwise, tanh
-from foreframe.models.interface import Model, Result, State
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d, pointwise, tanh
+from foreframe.models.interface import Result, State
 
 Maps = Float[Tensor, "b d h w"]
 Tokens = Float[Tensor, "b h w d"]
@@ -305,39 +302,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch": 8, "width": 48, "depths": [2, 2], "heads": [3, 6]},
     ),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's SwinLSTM-D, and of its SwinLSTM-B. The biases of a level that is smaller
-    than a window become the middle of ours, whose other offsets that level never sees.
-    """
-    count, window = len(network.args["depths"]), network.args["window"]
-    middle = count // 2
-    first, last = ("Downsample", "Upsample.Unembed") if middle else ("ST", "ST.patch_inflated")
-    names = {
-        f"{first}.patch_embed.proj": "patch",
-        f"{first}.patch_embed.norm": "norm",
-        f"{last}.Conv": "to_frame",
-    }
-    for k in range(count):
-        down = k < middle
-        half, n = ("Down" if down else "Up"), k % (middle or 1)
-        names[f"{half}sample.layers.{n}" if middle else "ST.layer"] = f"cells.{k}"
-        part, linear = ("downsample", "reduction") if down else ("upsample", "expand")
-        names[f"{half}sample.{part}.{n}.{linear}"] = f"between.{k}.linear"
-        names[f"{half}sample.{part}.{n}.norm"] = f"between.{k}.norm"
-    parts = {
-        "STBs": "blocks", "red": "join", "attn.qkv": "qkv", "attn.proj": "project",
-        "attn.relative_position_bias_table": "bias", "norm1": "norm_1", "norm2": "norm_2",
-        "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2",
-    }  # fmt: skip
-    ours = {}
-    for name, value in theirs.items():
-        if name.endswith("bias_table"):
-            side = math.isqrt(len(value))
-            around = (2 * window - 1 - side) // 2
-            value = F.pad(value.view(side, side, -1), (0, 0, *[around] * 4)).flatten(0, 1)
-        for old, new in (names | parts).items():
-            name = f".{name}.".replace(f".{old}.", f".{new}.").strip(".")
-        ours[name] = value
-    return ours

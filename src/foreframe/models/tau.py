@@ -7,7 +7,7 @@ the past stacked along channels.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
 
 TEMPERATURE = 0.1  # τ
 

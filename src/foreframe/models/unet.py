@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
+from foreframe.models.engine import LAST, PackedConv2d
 from foreframe.models.interface import State
-from foreframe.models.packed import LAST, PackedConv2d
 
 SIDE = 4  # of a patch, in pixels
 LEAK = 0.05  # slope beyond the range in training

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from foreframe.models.building import check_stored
 from foreframe.models.interface import Model
+from foreframe.models.registry import ORIGINALS
 
 Weights = Mapping[str, Tensor]
 Converter = Callable[[Weights, Model], dict[str, Tensor]]
 """From the values by the original's names, and the network that takes them, to those by ours."""
-
-ORIGINALS: dict[str, Converter] = {}
-"""By the name of a preset; `foreframe.models` fills it."""
 
 
 def patch_order(channels: int, size: int) -> list[int]:
