@@ -11,7 +11,7 @@ def told_to_move() -> tuple[Carry, torch.Tensor]:
     """A head of 4x4 patches that is told 3 rows down and 2 columns left at each step, whole and
     unsure by log(1 + e); and a frame (1,1,24,24) with something to carry.
     """
-    head = Carry(1, 1, Patches(1, size=4).mirror(1))
+    head = Carry(1, 1, Patches(1, size=4).decoder(1))
     with torch.no_grad():
         head.motion.weight.zero_()
         head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))
@@ -50,7 +50,7 @@ def test_a_member_is_carried_astray_by_its_draw_and_stays_sharp() -> None:
 
 def test_what_is_carried_and_what_is_drawn_are_added() -> None:
     torch.manual_seed(0)
-    head, frame = Carry(1, 2, Patches(1, size=4).mirror(2)), torch.rand(3, 1, 24, 24)
+    head, frame = Carry(1, 2, Patches(1, size=4).decoder(2)), torch.rand(3, 1, 24, 24)
     raised, maps = torch.rand(6, 2, 6, 6), torch.rand(3, 2, 2, 6, 6)
     both, _ = head(raised, maps, frame)
     torch.testing.assert_close(both, head.carried(maps, frame)[0] + head.numbers(raised, frame))

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.baselines import guide_of
-from foreframe.models.codec import Beside, Upward, padded
+from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
 from foreframe.models.interface import (
     Model,
@@ -220,7 +220,7 @@ class Blend(Head):
         self,
         channels: int | None,
         read: int,
-        up: Beside | Upward,
+        up: IdentityPath | UpsamplingPath,
         /,
         guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
         hindcast: int = 0,

@@ -1,6 +1,7 @@
 """Codecs: from frames to maps, and from maps back to (nearly) the size of frames.
 
-A codec is the way down; its `mirror` builds the way up, for the channels of the decoder's maps.
+A codec is the encoder; its `decoder` builds the way back, for the channels of a recurrent decoder's
+maps. Skip maps are those of one frame a clip that join it there, as in a U-Net.
 Shapes: frames n C H W; maps n d h w, with h and w the frame's over `stride`, rounded up: frames
 whose size the stride does not divide are padded at the bottom and right with their edge.
 """
@@ -18,7 +19,7 @@ from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size
-Shown = list[Float[Tensor, "_ _ _ _"]]  # of one frame a clip, where n counts clips and steps
+Skips = list[Float[Tensor, "_ _ _ _"]]  # of one frame a clip, where n counts clips and steps
 
 
 class Patches(nn.Module):
@@ -27,7 +28,7 @@ class Patches(nn.Module):
     Args:
         channels: C of the frames.
         size: side of a patch.
-        show_last: lay the patches of the last frame seen beside the maps on their way up.
+        show_last: concatenate the patches of the last frame seen to the maps that are decoded.
 
     Raises:
         ValueError: a size below 1.
@@ -45,23 +46,23 @@ class Patches(nn.Module):
         """(n,C,H,W) -> the maps (n, C*size², h, w), alone in a list."""
         return [self.fold(padded(frames, self.stride))]
 
-    def skips(self, maps: list[Maps]) -> Shown:
-        """Of these maps those that lie beside others on the way up."""
+    def skips(self, maps: list[Maps]) -> Skips:
+        """Of these maps those that a decoder takes."""
         return maps
 
     def width_of(self, channels: int) -> int:
         """Channels of the maps of such a codec, for frames of so many channels."""
         return channels * self.stride**2
 
-    def mirror(self, maps: int, shown: int | None = None) -> "Beside":
-        """The way up from maps of so many channels; the maps that are laid beside them have `shown`
-        channels, by default the codec's own.
+    def decoder(self, maps: int, skips: int | None = None) -> "IdentityPath":
+        """The decoder of maps of so many channels; its skip maps have `skips` channels, by default
+        the codec's own.
         """
-        return Beside(maps + (shown or self.width) * self.show_last, self.stride)
+        return IdentityPath(maps + (skips or self.width) * self.show_last, self.stride)
 
 
-class Beside(nn.Module):
-    """The way up from patches: maps as they are, and the patches of a frame beside them.
+class IdentityPath(nn.Module):
+    """The decoder of patches: maps as they are, concatenated with the patches of a frame.
 
     Attributes:
         width: channels of the output.
@@ -73,9 +74,9 @@ class Beside(nn.Module):
         super().__init__()
         self.width, self.scale, self.stride = width, stride, stride
 
-    def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown`: the `skips` of one frame a clip; `maps` may have several steps a clip."""
-        return maps if shown is None else torch.cat([maps, _each_step(shown[0], maps)], dim=1)
+    def forward(self, maps: Maps, skips: Skips | None) -> Maps:
+        """`skips` are of one frame a clip; `maps` may have several steps a clip."""
+        return maps if skips is None else torch.cat([maps, _each_step(skips[0], maps)], dim=1)
 
 
 class Strided(nn.Module):
@@ -86,7 +87,7 @@ class Strided(nn.Module):
         widths: channels of the maps, finest first.
         norm: "group" norm over each frame, or "none": then a frame's forecast does not depend on
             how much is in it elsewhere.
-        show_last: add the maps of the last frame seen, of each finer size, on the way up.
+        show_last: add the maps of the last frame seen, of each finer size, as they are decoded.
 
     Raises:
         ValueError: no width, or more than 16.
@@ -119,7 +120,7 @@ class Strided(nn.Module):
             maps.append(layer(maps[-1] if maps else padded(frames, self.stride)))
         return maps
 
-    def skips(self, maps: list[Maps]) -> Shown:
+    def skips(self, maps: list[Maps]) -> Skips:
         """As of `Patches`: those of the finer sizes."""
         return maps[:-1]
 
@@ -127,18 +128,18 @@ class Strided(nn.Module):
         """As of `Patches`: the same for frames of any channels."""
         return self.width
 
-    def mirror(self, maps: int, shown: int | None = None) -> "Upward":
-        """As of `Patches`; the finer maps that are shown have `widths` channels."""
-        return Upward(maps, self.widths[-2::-1], self.norm, self.show_last)
+    def decoder(self, maps: int, skips: int | None = None) -> "UpsamplingPath":
+        """As of `Patches`; skip maps have `widths` channels."""
+        return UpsamplingPath(maps, self.widths[-2::-1], self.norm, self.show_last)
 
 
-class Upward(nn.Module):
-    """The way up from strided maps: pixel shuffle doubles their size for each of `widths`.
+class UpsamplingPath(nn.Module):
+    """The decoder of strided maps: pixel shuffle doubles their size for each of `widths`.
 
     The last doubling is left to the head.
 
     Attributes:
-        width, scale, stride: as of `Beside`.
+        width, scale, stride: as of `IdentityPath`.
     """
 
     scale = 2
@@ -156,12 +157,12 @@ class Upward(nn.Module):
             maps = width
         self.width = maps
 
-    def forward(self, maps: Maps, shown: Shown | None) -> Maps:
-        """`shown`: the `skips` of one frame a clip; `maps` may have several steps a clip."""
+    def forward(self, maps: Maps, skips: Skips | None) -> Maps:
+        """As of `IdentityPath`."""
         for k in range(len(self.up) // 2):
             maps = self.up[2 * k](maps)
-            if shown is not None:
-                maps = maps + _each_step(self.skips[k](shown[-1 - k]), maps)
+            if skips is not None:
+                maps = maps + _each_step(self.skips[k](skips[-1 - k]), maps)
             maps = self.up[2 * k + 1](maps)
         return maps
 
@@ -172,9 +173,9 @@ def padded(frames: Frames, stride: int) -> Float[Tensor, "n c _ _"]:
     return F.pad(frames, (0, right, 0, down), mode="replicate") if down or right else frames
 
 
-def _each_step(shown: Tensor, maps: Maps) -> Maps:
-    """`shown` has one frame a clip; repeat it for each step of the clip in `maps`."""
-    return shown.repeat_interleave(maps.shape[0] // shown.shape[0], dim=0)
+def _each_step(skip: Tensor, maps: Maps) -> Maps:
+    """`skip` has one frame a clip; repeat it for each step of the clip in `maps`."""
+    return skip.repeat_interleave(maps.shape[0] // skip.shape[0], dim=0)
 
 
 def _norm(width: int, norm: str) -> nn.Module:

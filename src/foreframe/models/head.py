@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.codec import Beside, Upward
+from foreframe.models.codec import IdentityPath, UpsamplingPath
 from foreframe.models.interface import Model
 from foreframe.models.packed import PackedConv2d
 
@@ -51,7 +51,12 @@ class Head(nn.Module):
     noise_channels = 0
 
     def __init__(
-        self, numbers: int, up: Beside | Upward, kernel: int, over: Over, bias: bool = True
+        self,
+        numbers: int,
+        up: IdentityPath | UpsamplingPath,
+        kernel: int,
+        over: Over,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:

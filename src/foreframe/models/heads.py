@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.blend import Blend
-from foreframe.models.codec import Beside, Upward, padded
+from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
 from foreframe.models.packed import PackedConv2d
 
@@ -36,7 +36,7 @@ class Draw(Head):
         self,
         channels: int,
         read: int,
-        up: Beside | Upward,
+        up: IdentityPath | UpsamplingPath,
         /,
         kernel: int = 3,
         over: Over = "last",
@@ -78,7 +78,7 @@ class DrawAndFeed(Draw):
         self,
         channels: int,
         read: int,
-        up: Beside | Upward,
+        up: IdentityPath | UpsamplingPath,
         /,
         feed: Literal["maps", "frame", "nothing"] = "maps",
         kernel: int = 3,
@@ -124,7 +124,7 @@ class Carry(Head):
         self,
         channels: int,
         read: int,
-        up: Beside | Upward,
+        up: IdentityPath | UpsamplingPath,
         /,
         feed: Literal["maps", "nothing"] = "maps",
         kernel: int = 3,

@@ -153,7 +153,7 @@ class Recurrent(Model):
             shown: channels of the maps that lie beside these on the way up; by default the codec's.
         """
         self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
-        self.up = self.codec.mirror(self.read, shown)
+        self.up = self.codec.decoder(self.read, shown)
         channels = self.args["channels"]
         if channels is None and kind is not HEADS["blend"]:
             raise ValueError("only the head blend forecasts any number of channels: give channels")
