@@ -21,7 +21,7 @@ from foreframe.base.files import atomic_folder, check_new, check_writable, exist
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ConvertOptions,

@@ -9,7 +9,7 @@ import pytest
 
 from foreframe.cli import main
 from foreframe.cli.train import parse
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.training import (
     DataOptions,
     LearningOptions,

@@ -18,6 +18,7 @@ Kind = TypeVar("Kind")
 OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
 MOST = 2**63  # numbers stay below
+LONG = 2**31  # frames, pixels, clips and the like are fewer
 WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a finite number",
@@ -196,6 +197,28 @@ def type_hints(kind: Any) -> dict[str, Any]:
     """The types of the parameters of a class or a function, with what is annotated to them."""
     make = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
     return get_type_hints(make, include_extras=True)
+
+
+def check_at_least(least: float, **options: float | None) -> None:
+    """Refuse options below `least`, or of `LONG` and more; None is accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, value in options.items():
+        if value is not None and not least <= value < LONG:
+            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
+
+
+def check_words(**options: Any) -> None:
+    """Refuse text that is empty, or has a NUL character; other types are accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, text in options.items():
+        if isinstance(text, str) and (not text.strip() or "\0" in text):
+            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 from foreframe.base.files import check_source
 from foreframe.base.schema import check_types
 from foreframe.cli.parser import Parser, call
-from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions
-from foreframe.clips.protocols import as_published
+from foreframe.data.data_options import DataOptions, ReadOptions, SplitOptions
+from foreframe.data.protocols import as_published
 
 
 def look_at_data(

@@ -13,7 +13,6 @@ from foreframe.base.extras import own
 from foreframe.base.schema import brief, check_types
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import described
-from foreframe.clips.data_options import DataOptions
 from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
     ArrayClips,
@@ -23,6 +22,7 @@ from foreframe.data.arrays import (
     published_moving_mnist,
     split_block,
 )
+from foreframe.data.data_options import DataOptions
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.published import PUBLISHED

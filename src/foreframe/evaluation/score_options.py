@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_at_least
-from foreframe.forecasting.forecast_options import TaskOptions
+from foreframe.base.schema import check_at_least
+from foreframe.data.data_options import ReadingAsTrained, SplitsAsTrained
+from foreframe.forecasting.forecast_options import Match, TaskOptions
 from foreframe.forecasting.precision import Precision
 
 BUDGET = 2.0  # GiB

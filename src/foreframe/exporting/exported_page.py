@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import warn
-from foreframe.clips.data_options import NONE
 from foreframe.exporting.graphs import export_to, graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.described import described
-from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise

@@ -4,14 +4,16 @@ no torch, so that `--help` is fast.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from foreframe.base.schema import check_types
-from foreframe.clips.data_options import Match, ReadingAsTrained, check_at_least
+from foreframe.base.schema import check_at_least, check_types
+from foreframe.data.data_options import ReadingAsTrained
 from foreframe.forecasting.precision import Precision
 
 Kind = TypeVar("Kind")
 
+Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
+LAST, GUIDE, NONE = get_args(Match)
 BUDGET = 4.0  # GiB that a forecast may take
 
 
@@ -184,6 +186,17 @@ class StreamOptions(ForecastOptions):
         super().__post_init__()
         check_at_least(0, steps=self.steps, wait=self.wait)
         check_at_least(1, every=self.every)
+
+
+def check_match(*match: str | None) -> None:
+    """Refuse names that are not in `Match`; None is allowed.
+
+    Raises:
+        ValueError: lists the choices.
+    """
+    for name in match:
+        if name not in (None, LAST, GUIDE, NONE):
+            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
 def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:

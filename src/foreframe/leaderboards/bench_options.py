@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from foreframe.clips.data_options import check_at_least
+from foreframe.base.schema import check_at_least
 from foreframe.evaluation import EvaluateOptions
 
 

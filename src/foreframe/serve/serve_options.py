@@ -5,7 +5,7 @@ no torch, so that `--help` is fast.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foreframe.clips.data_options import check_at_least
+from foreframe.base.schema import check_at_least
 from foreframe.forecasting.precision import Precision
 
 

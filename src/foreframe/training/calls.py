@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clips.data_options import ReadOptions, SplitOptions, not_usual
 from foreframe.clips.scaling import Scaling
+from foreframe.data.data_options import ReadOptions, SplitOptions, not_usual
 from foreframe.training.recipes import KINDS, Given, no_option
 
 

@@ -7,8 +7,8 @@ Each field's help is what the class docstring says of it. No torch here: `--help
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from foreframe.base.schema import brief, check_plain
-from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
+from foreframe.base.schema import LONG, brief, check_at_least, check_plain, check_words
+from foreframe.data.data_options import DataOptions
 
 LossName = Literal[
     "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"

@@ -12,7 +12,7 @@ from foreframe.base.schema import brief, converted, merged, type_hints, typed
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import read_yaml
-from foreframe.clips.protocols import as_published, protocol_of
+from foreframe.data.protocols import as_published, protocol_of
 from foreframe.training.options import GROUPS, DataOptions, Options
 
 RECIPES = Path(__file__).parents[1] / "configs"

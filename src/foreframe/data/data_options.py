@@ -6,18 +6,14 @@ The command line describes itself from these classes, so they must load at once.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from foreframe.base.schema import check_types
+from foreframe.base.schema import LONG, check_at_least, check_types, check_words
 
 if TYPE_CHECKING:
     from foreframe.clips.clip import Window
 
 BUDGET = 1.0  # GiB
-LONG = 2**31  # frames, pixels, clips and the like are fewer
-
-Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
-LAST, GUIDE, NONE = get_args(Match)
 
 
 @dataclass(frozen=True)
@@ -211,39 +207,6 @@ def not_usual(options: Any) -> dict[str, Any]:
 # Some fields of a group, in place of those of training: the help shows no defaults.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions]
 SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions]
-
-
-def check_at_least(least: float, **options: float | None) -> None:
-    """Refuse options below `least`, or of `LONG` and more; None is accepted.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, value in options.items():
-        if value is not None and not least <= value < LONG:
-            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
-
-
-def check_words(**options: Any) -> None:
-    """Refuse text that is empty, or has a NUL character; other types are accepted.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, text in options.items():
-        if isinstance(text, str) and (not text.strip() or "\0" in text):
-            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
-
-
-def check_match(*match: str | None) -> None:
-    """Refuse names that are not in `Match`; None is allowed.
-
-    Raises:
-        ValueError: lists the choices.
-    """
-    for name in match:
-        if name not in (None, LAST, GUIDE, NONE):
-            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
 def _as_tuples(options: Any) -> None:
