@@ -38,7 +38,8 @@ Forecast the next frames of a video or of a gridded field.
 
 {verbs}
 
-foreframe VERB --help explains a verb; foreframe --version prints the version.
+foreframe VERB --help explains a verb, --help-all all of its options; foreframe --version
+prints the version.
 """
 
 

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.leaderboards import BenchOptions
@@ -26,14 +25,17 @@ def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
 
 
 def parser() -> Parser:
-    return Parser("bench", compare, BenchOptions)
+    common = (
+        "train minutes train_steps clips_seen training data data_args past future reading split "
+        "clips baselines thresholds match members output device precision workers continue_job"
+    )
+    return Parser("bench", compare, BenchOptions, common=common)
 
 
 def main(arguments: Sequence[str]) -> int:
     keep_memory()
-    values = parser().values(arguments)
-    runs = values.pop("runs", [])
-    options = typed(BenchOptions, values, "")
+    words, options = parser().read(arguments)
+    runs = words["runs"]
     for run in runs:
         check_forecaster(run)
 
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
             board = bench(runs, options=options, progress=tell)
     except KeyboardInterrupt:
-        again = "the same command with --resume goes on"
+        again = "the same command with --continue_job goes on"
         print(f"\nforeframe: stopped, and what is done is kept; {again}", file=sys.stderr)
         return 130
     print(board)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from foreframe.base.files import check_source
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import ConvertOptions
 
@@ -22,9 +21,8 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    values = parser().values(arguments)
-    checkpoint, output = values.pop("checkpoint"), values.pop("output")
-    options = typed(ConvertOptions, values, "")
+    words, options = parser().read(arguments)
+    checkpoint, output = words["checkpoint"], words["output"]
     check_source(checkpoint)
 
     from foreframe.api import convert

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.base.shipped import name_of
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
@@ -46,14 +45,17 @@ def print_table(card: Mapping[str, Any]) -> None:
 
 
 def parser() -> Parser:
-    return Parser("evaluate", score_run, EvaluateOptions)
+    common = (
+        "data data_args past future reading split clips batch_size baselines thresholds scales "
+        "match members seed forecasts output device precision budget workers"
+    )
+    return Parser("evaluate", score_run, EvaluateOptions, common=common)
 
 
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
-    values = parser().values(arguments)
-    run = values.pop("run", None)
-    options = typed(EvaluateOptions, values, "")
+    words, options = parser().read(arguments)
+    run = words["run"]
     if run is not None:
         check_forecaster(run)
 

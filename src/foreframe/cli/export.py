@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models.names import check_forecaster
@@ -25,9 +24,8 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> None:
-    values = parser().values(arguments)
-    run, output = values.pop("run"), values.pop("output")
-    options = typed(ExportOptions, values, "")
+    words, options = parser().read(arguments)
+    run, output = words["run"], words["output"]
     check_forecaster(run)
 
     from foreframe.api import export

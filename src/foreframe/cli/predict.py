@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from foreframe.base.files import check_source
 from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import PredictOptions
@@ -25,14 +24,17 @@ def forecast_clip(run: str, input: list[str], *, output: str) -> None:
 
 
 def parser() -> Parser:
-    return Parser("predict", forecast_clip, PredictOptions)
+    common = (
+        "steps past after every recording reading match members seed probability at colours fps "
+        "tile precision device budget workers continue_job"
+    )
+    return Parser("predict", forecast_clip, PredictOptions, common=common)
 
 
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
-    values = parser().values(arguments)
-    run, inputs, output = (values.pop(name) for name in ("run", "input", "output"))
-    options = typed(PredictOptions, values, "")
+    words, options = parser().read(arguments)
+    run, inputs, output = words["run"], words["input"], words["output"]
     check_forecaster(run)
     check_source(inputs)
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.models.names import check_forecaster
 from foreframe.serve import serve
@@ -25,9 +24,8 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
-    values = parser().values(arguments)
-    runs = values.pop("run")
-    options = typed(ServeOptions, values, "")
+    words, options = parser().read(arguments)
+    runs = words["run"]
     for run in runs:
         check_forecaster(run)
     serve(runs, options)

@@ -9,7 +9,6 @@ from typing import Any
 
 from foreframe.base.files import check_source, check_writable
 from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
 from foreframe.models.names import check_forecaster
@@ -32,14 +31,14 @@ def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
 
 
 def parser() -> Parser:
-    return Parser("stream", forecast_live, StreamOptions)
+    common = "steps every state wait at reading members seed match device compile precision budget"
+    return Parser("stream", forecast_live, StreamOptions, common=common)
 
 
 def main(arguments: Sequence[str]) -> None:
     keep_memory()
-    values = parser().values(arguments)
-    run, input, output = values.pop("run"), values.pop("input"), values.pop("output", None)
-    options = typed(StreamOptions, values, "")
+    words, options = parser().read(arguments)
+    run, input, output = words["run"], words["input"], words["output"]
     for folder in (output, None if options.state is None else Path(options.state).parent):
         if folder is not None:
             check_writable(folder)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Shaped
 
 from foreframe.base.budget import frames_at_once
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FramesLike, as_frames
+from foreframe.data.data_options import BUDGET
 
 AT_ONCE = 64  # frames read
 # frames before and after that must all be unlike, so that a flash shorter than that is no cut

@@ -20,9 +20,9 @@ from foreframe.base.budget import GIB, frames_at_once, in_gib
 from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.data.chunks import ChunkCache, ChunkedFrames
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.inputs import with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import in_parts

@@ -12,7 +12,7 @@ from foreframe.base.budget import check_budget, check_frames_fit
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import BUDGET
+from foreframe.data.data_options import BUDGET
 from foreframe.data.grids import read_grid
 from foreframe.data.store import select_variables
 

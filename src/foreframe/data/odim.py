@@ -19,8 +19,8 @@ from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip, Variable, shared_attributes
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
+from foreframe.data.data_options import BUDGET
 from foreframe.data.maps import on_map
 from foreframe.data.store import select_variables
 

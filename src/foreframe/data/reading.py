@@ -9,8 +9,8 @@ import numpy as np
 
 from foreframe.base.budget import check_budget, check_stretch, frames_at_once
 from foreframe.clips.clip import Clip, Coordinate
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import FLOAT32, Frames, resized
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.maps import without_corner
 
 AT_ONCE = 32  # frames of the source that are read at once where only some are taken

@@ -14,11 +14,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreframe.clips.clip import Clip, Variable, Window
-from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
 from foreframe.data import decoding
 from foreframe.data.cf import variables_of
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.datasets import ClipSet, Key, Stretches
 from foreframe.data.decoding import decode, stretches_of
 from foreframe.data.inputs import CLOCKS

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clips.data_options import check_at_least
+from foreframe.base.schema import check_at_least
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
