@@ -23,8 +23,6 @@ import foreframe
 from foreframe.base.processes import gathered, is_first_process, rank_and_size
 from foreframe.cli import main
 from foreframe.training.fit import train
-from foreframe.training.options import ModelOptions, RunOptions
-from foreframe.training.run_folder import locked_folder
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0",
@@ -91,12 +89,6 @@ def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:
         assert not torch.distributed.is_initialized()
         foreframe.evaluate("persistence", clips, past=3, future=3)
     assert not torch.distributed.is_initialized()
-
-
-def test_a_training_leaves_no_name_of_its_folder(tmp_path) -> None:
-    with locked_folder(ModelOptions("quick"), RunOptions(run=str(tmp_path / "run"))) as folder:
-        assert os.environ["FOREFRAME_RUN"] == str(folder)
-    assert "FOREFRAME_RUN" not in os.environ
 
 
 @pytest.mark.slow

@@ -385,7 +385,8 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
 @pytest.mark.parametrize(
-    ("more", "words"), [(["--workers", "1"], "a loader process"), (["--devices", "2"], "process 1")]
+    ("more", "words"),
+    [(["--workers", "1"], "a loader process"), (["--devices", "2"], "another process")],
 )
 def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
     run = tmp_path / "run"

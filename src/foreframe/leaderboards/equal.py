@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.notes import warn
+from foreframe.base.notes import listening, say, warn
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.forecasting.tasks import leave, run_tasks, workers_of
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
 from foreframe.training.fit import train
-from foreframe.training.notices import listening, say
 from foreframe.training.options import Options
 from foreframe.training.planning import plan
 from foreframe.training.recipes import explicit_options, options_from, recipes

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -94,7 +95,23 @@ def shuffled_near(stretches: Stretches, size: int, draw: np.random.Generator) ->
     return np.concatenate(sorted(batches, key=lambda batch: len(batch) < size))
 
 
-class ResumableLoader(DataLoader):
+class PollingLoader(DataLoader):
+    """A DataLoader that detects dead workers by polling, within 5 s of waiting for a batch. Torch's
+    signal handler would raise anywhere in the training, also where Python can only print.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        main = threading.current_thread() is threading.main_thread()
+        if not main or not hasattr(signal, "SIGCHLD"):  # Windows lacks it
+            return super().__iter__()
+        before = signal.getsignal(signal.SIGCHLD)
+        try:
+            return super().__iter__()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+
+class ResumableLoader(PollingLoader):
     """A DataLoader whose state, the epoch and the number of batches used, is in Lightning's
     checkpoints.
 
@@ -185,7 +202,7 @@ class Clips(L.LightningDataModule):
         assert self.trainer is not None
         return clips.to(self.trainer.lightning_module.dtype)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> PollingLoader:
         """Each rank scores a separate share without padding, which would change the mean."""
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
@@ -197,7 +214,7 @@ class Clips(L.LightningDataModule):
             )
         count = -(-len(self.validated) // (self.at_once * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
-        return DataLoader(
+        return PollingLoader(
             Batches(self.validation),
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,

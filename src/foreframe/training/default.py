@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foreframe.base.notes import say
 from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
@@ -28,8 +29,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices
 from foreframe.training.launchers import of_first, several
-from foreframe.training.notices import say
-from foreframe.training.options import MachineOptions, Options
+from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
@@ -85,7 +85,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
         made += [choice for choice in begin if choice.path[0] not in explicit]
     else:
         made += _model([name for name in scored if name != SCENES], period, explicit)
-    made += _clock(explicit, options.machine)
+    made += _clock(explicit)
     return _with(given, made), splits, opened
 
 
@@ -93,7 +93,7 @@ def _with(given: Given, made: Sequence[Choice]) -> Options:
     return options_from([DEFAULT], [*given, *((choice.path, choice.value) for choice in made)])
 
 
-def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
+def _clock(explicit: Mapping[str, Any]) -> list[Choice]:
     """Validations by epochs where these, or steps, are to end the training, or where several
     processes, whose clocks differ, are to agree.
     """
@@ -102,8 +102,7 @@ def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]
     made = []
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
-    alone = machine.devices == 1 or (machine.devices == "auto" and torch.cuda.device_count() < 2)
-    if (ends or not alone or several()) and "val_check_interval" not in trainer:
+    if (ends or several()) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 

@@ -1,12 +1,17 @@
-"""Processes of a training that torchrun or SLURM has started: how many there are, and what the
-first one tells the others.
+"""Processes of a training, which torchrun, SLURM or this one has started: how many there are, and
+what the first one tells the others.
 """
 
 import json
 import os
-from collections.abc import Sequence
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from itertools import count
+from subprocess import Popen
 from typing import Any
 
 import torch.distributed as dist
@@ -17,14 +22,17 @@ from lightning.fabric.plugins.environments import (
 )
 
 from foreframe.base.processes import gathered, is_first_process
-from foreframe.training.options import MachineOptions
+from foreframe.training.options import LearningOptions, MachineOptions
+from foreframe.training.trainer import build_trainer
 
 _STORE: ContextVar[Any] = ContextVar("store", default=None)
 KEYS = count()  # used up alike on all processes
+CHILDREN: list[Popen] = []  # processes that this one has started
 
 
-def launched(machine: MachineOptions, plugins: Sequence[Any] = ()) -> dict[str, Any]:
-    """Find the other processes of a training, if a launcher has started some.
+@contextmanager
+def launched(machine: MachineOptions, plugins: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+    """Find the other processes of a training, or start them. Those end with an error in this one.
 
     Args:
         plugins: of Lightning's Trainer; one that knows the processes takes the launcher's place.
@@ -37,21 +45,57 @@ def launched(machine: MachineOptions, plugins: Sequence[Any] = ()) -> dict[str, 
     """
     _STORE.set(None)
     given = any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+    if not given and machine.devices != 1 and _environment() is None:
+        _start_others(machine)
     environment = None if given else _environment()
-    if environment is None:
-        return {"devices": machine.devices, "plugins": plugins}
+    try:
+        if environment is None:
+            yield {"devices": machine.devices, "plugins": plugins}
+        else:
+            yield _joined(environment, machine) | {"plugins": [environment, *plugins]}
+    except BaseException:
+        if CHILDREN:
+            del os.environ["TORCHELASTIC_RUN_ID"], os.environ["RANK"], os.environ["LOCAL_RANK"]
+        while CHILDREN:
+            CHILDREN.pop().kill()
+        raise
+
+
+def _start_others(machine: MachineOptions) -> None:
+    """Start this command once more for each further device of this machine, as torchrun does. (In
+    a notebook, which is no command, Lightning forks.)
+    """
+    usual = replace(machine, precision="32-true", trainer={})
+    devices = build_trainer(usual, LearningOptions(), ()).num_devices
+    if devices == 1 or hasattr(sys, "ps1"):
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {
+        "TORCHELASTIC_RUN_ID": "foreframe", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(devices), "LOCAL_WORLD_SIZE": str(devices),
+        "RANK": "0", "LOCAL_RANK": "0",
+    }  # fmt: skip
+    for rank in map(str, range(1, devices)):
+        env = os.environ | {"RANK": rank, "LOCAL_RANK": rank}
+        CHILDREN.append(Popen([sys.executable, *sys.orig_argv[1:]], env=env))
+
+
+def _joined(environment: ClusterEnvironment, machine: MachineOptions) -> dict[str, Any]:
     by, each = "SLURM", "SLURM_NTASKS_PER_NODE"
     if isinstance(environment, TorchElasticEnvironment):
         by, each = "torchrun", "LOCAL_WORLD_SIZE"
     total, devices = environment.world_size(), int(os.environ.get(each, 1))
-    if machine.devices not in ("auto", devices):
+    if isinstance(machine.devices, int) and machine.devices != devices:
         raise ValueError(
             f"devices is {machine.devices}, but {by} has started {devices} on each node: give "
             f"--devices {devices}, or auto"
         )
     if total > 1:
         _STORE.set(connected(environment))
-    return {"devices": devices, "num_nodes": total // devices, "plugins": [environment, *plugins]}
+    wanted = devices if machine.devices == "auto" else machine.devices
+    return {"devices": wanted, "num_nodes": total // devices}
 
 
 def _environment() -> ClusterEnvironment | None:

@@ -2,8 +2,9 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as L
@@ -29,6 +30,27 @@ def resolved_precision(machine: MachineOptions) -> str:
     return resolve_precision(machine.precision, device)
 
 
+def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
+    """The time that arguments of Lightning's Trainer give as `val_check_interval`, by which
+    `Validation` goes: "DD:HH:MM:SS", or arguments of a timedelta; None of other intervals.
+
+    Raises:
+        ValueError: text that is no time.
+    """
+    interval = trainer.get("val_check_interval")
+    try:
+        if isinstance(interval, str):
+            units = ("days", "hours", "minutes", "seconds")
+            interval = dict(zip(units, map(int, interval.split(":")), strict=True))
+        if isinstance(interval, Mapping):
+            return timedelta(**interval).total_seconds()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
+        ) from None
+    return None
+
+
 def build_trainer(
     machine: MachineOptions,
     learning: LearningOptions,
@@ -45,6 +67,8 @@ def build_trainer(
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     # A bar is among the callbacks; else Lightning would add its own.
     wanted = {k: v for k, v in machine.trainer.items() if k != "enable_progress_bar"}
+    if seconds_between_validations(wanted) is not None:
+        wanted["val_check_interval"] = 1
     try:
         return L.Trainer(
             **(defaults | {"devices": machine.devices} | wanted | more),

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor
 
+from foreframe.base.notes import say
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.models import build_model
-from foreframe.training.notices import say
+from foreframe.training.stops import on_any_rank
 
 # The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
 # MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
@@ -22,6 +24,7 @@ from foreframe.training.notices import say
 MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
 MEMBERS = 4  # in validation, of models that draw them
 SHARE = 0.1  # of the time, at most: validations by the clock are rarer where they take long
+NEVER = sys.maxsize  # batches to a validation: the clock says when
 
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
@@ -44,9 +47,10 @@ class Validation(L.Callback):
         steps: lead times.
         members: number of members; 0 for models without.
         within: range of the values, clipped as in a forecast.
+        seconds: from a validation to the next, by the clock; None: Lightning's Trainer counts.
 
     Attributes:
-        still: persistence's score of `MONITOR`; None before the first validation.
+        persistence: its score of `MONITOR`; None before the first validation.
     """
 
     def __init__(
@@ -55,12 +59,14 @@ class Validation(L.Callback):
         steps: int,
         members: int = 0,
         within: tuple[float, float] = (-math.inf, math.inf),
+        seconds: float | None = None,
     ) -> None:
         self.file, self.steps, self.members, self.within = file, steps, members, within
-        self.still: float | None = None
+        self.seconds = seconds
+        self.persistence: float | None = None
         self._persist = build_model("persistence")
         self._scoring = self._empty()
-        self._began = 0.0
+        self._began = self._ended = 0.0
 
     def _empty(self) -> Scoring:
         # Only the MSE: all scores of persistence would take as long as a forecast.
@@ -71,14 +77,25 @@ class Validation(L.Callback):
             scoring.cards["members"] = EnsembleScorecard(self.steps, self.members, only=only)
         return scoring
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._ended = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.seconds is not None:
+            due = on_any_rank(trainer, time.monotonic() - self._ended >= self.seconds)
+            trainer.val_check_batch = 1 if due else NEVER
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._ended = time.monotonic()
+
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._scoring, self._began = self._empty(), time.monotonic()
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
     ) -> None:
-        still = self._persist(outputs["past"], self.steps)
-        forecasts = {"model": outputs["forecast"], "persistence": still}
+        persistence = self._persist(outputs["past"], self.steps)
+        forecasts = {"model": outputs["forecast"], "persistence": persistence}
         if self.members:
             forecasts["members"] = outputs["members"].clamp(*self.within)
             forecasts["model"] = forecasts["members"].mean(dim=1)
@@ -91,7 +108,7 @@ class Validation(L.Callback):
         table = tables["model"]
         if self.members:
             table = table | {"members": tables["members"]["standard"]}
-        self.still = tables["persistence"]["openstl"]["mse"]["overall"]
+        self.persistence = tables["persistence"]["openstl"]["mse"]["overall"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
             for convention, scores in table.items()
@@ -114,13 +131,12 @@ class Validation(L.Callback):
     def _keep_time(self, trainer: L.Trainer, module: Any) -> None:
         """A last validation belongs to the minutes, too."""
         module.validation = time.monotonic() - self._began
-        interval = trainer._val_check_time_interval
-        if interval is not None and not trainer.sanity_checking:  # that one warms up, too
-            trainer._val_check_time_interval = max(interval, module.validation / SHARE)
+        if self.seconds is not None and not trainer.sanity_checking:  # that one warms up, too
+            self.seconds = max(self.seconds, module.validation / SHARE)
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
-        skill = 1 - mse / self.still if self.still else math.nan  # nothing moved at all
+        skill = 1 - mse / self.persistence if self.persistence else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         of_members = ""
         if self.members:
