@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from trainings import FLAGS, SMALL, groups, last, rows_of
 
 import foreframe
-from foreframe.base.processes import gathered, is_first_process, rank_and_size
+from foreframe.base.processes import all_gather, is_first_process, rank_and_size
 from foreframe.cli import main
 from foreframe.training.fit import train
 
@@ -74,7 +74,7 @@ def test_which_process_is_the_first(monkeypatch, names: dict[str, str], first: b
         monkeypatch.setenv(name, word)
     assert is_first_process() == first
     assert rank_and_size() == (0, 1)  # tasks of SLURM may each score a run of their own
-    assert gathered("mine") == ["mine"]
+    assert all_gather("mine") == ["mine"]
 
 
 def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:

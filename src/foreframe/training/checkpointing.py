@@ -15,7 +15,7 @@ from foreframe.training.monitoring import diverged
 from foreframe.training.stops import Stops, on_any_rank, steps_after
 from foreframe.training.validation import NEVER, monitored, validates_first
 
-WORTH = 0.01  # improvement on the starting error that is not chance
+MIN_IMPROVEMENT = 0.01  # improvement on the starting error that is not chance
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -40,7 +40,7 @@ class Checkpoints(L.Callback):
     Attributes:
         restored: whether the state of a resumed run is.
         start: the validation error before the first step, if scored; the first better checkpoint
-            must improve on it by `WORTH`.
+            must improve on it by `MIN_IMPROVEMENT`.
         waited: number of validations since the best.
     """
 
@@ -85,7 +85,7 @@ class Checkpoints(L.Callback):
         score = monitored(trainer.callback_metrics)
         least = self.best
         if least is not None and least == self.start:
-            least *= 1 - WORTH
+            least *= 1 - MIN_IMPROVEMENT
         better = least is None or math.isnan(least) or score < least
         if better:
             self.best = score

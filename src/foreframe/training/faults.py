@@ -12,7 +12,7 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from foreframe.base.processes import give_way, is_first_process
-from foreframe.training.launchers import CHILDREN, KEYS, connected, several
+from foreframe.training.launchers import CHILDREN, KEYS, connected, is_distributed
 
 LOST = "another process of this training has died or cannot be reached"
 BEAT, SILENT = 3, 30  # seconds
@@ -101,7 +101,7 @@ def heartbeat(trainer: L.Trainer, resume: str) -> Iterator[None]:
     Raises:
         DeadProcessError: one of them is gone.
     """
-    if not several():
+    if not is_distributed():
         yield
         return
     watch = Heartbeat(trainer.strategy.cluster_environment, resume)

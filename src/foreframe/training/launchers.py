@@ -21,7 +21,7 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from foreframe.base.processes import gathered, is_first_process
+from foreframe.base.processes import all_gather, is_first_process
 from foreframe.training.options import LearningOptions, MachineOptions
 from foreframe.training.trainer import build_trainer
 
@@ -123,12 +123,12 @@ def connected(environment: ClusterEnvironment) -> dist.Store:
     return next(dist.rendezvous("env://", *place))[0]
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether a launcher has started several processes for this training."""
     return _STORE.get() is not None
 
 
-def of_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's value, as JSON has it, on all of them; each calls this equally often.
 
     Raises:
@@ -136,7 +136,7 @@ def of_first(value: Any) -> Any:
     """
     store = _STORE.get()
     if store is None:
-        return gathered(value)[0]  # of processes that others have joined
+        return all_gather(value)[0]  # of processes that others have joined
     key = f"foreframe/{next(KEYS)}"
     try:
         if is_first_process():

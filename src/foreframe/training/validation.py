@@ -21,7 +21,7 @@ from foreframe.training.stops import on_any_rank
 # The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
 # MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
 # hardly differ.
-MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
+MONITOR, MEMBER_MONITOR = "val_openstl/mse", "val_members/fair_crps"
 MEMBERS = 4  # in validation, of models that draw them
 SHARE = 0.1  # of the time, at most: validations by the clock are rarer where they take long
 NEVER = sys.maxsize  # batches to a validation: the clock says when
@@ -29,7 +29,7 @@ NEVER = sys.maxsize  # batches to a validation: the clock says when
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
     """The score of a validation by which checkpoints are compared: lower is better."""
-    return float(scores[OF_MEMBERS if OF_MEMBERS in scores else MONITOR])
+    return float(scores[MEMBER_MONITOR if MEMBER_MONITOR in scores else MONITOR])
 
 
 def validates_first(trainer: L.Trainer) -> bool:
@@ -115,14 +115,17 @@ class Validation(L.Callback):
             for score, values in scores.items()
         }
         for name, value in overall.items():  # every rank has the same sums by now
-            module.log(name, value, prog_bar=name in (MONITOR, OF_MEMBERS))
+            module.log(name, value, prog_bar=name in (MONITOR, MEMBER_MONITOR))
         first = trainer.sanity_checking
         if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
         epoch, step = trainer.current_epoch, trainer.global_step
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
         row |= {"clips": self._scoring.clips, "scores": table}
-        self._write(json.dumps(row) + "\n")
+        with self.file.open("ab") as file:
+            file.write(f"{json.dumps(row)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint of that step
         when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
         say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
         if trainer.world_size == 1:  # clocks of ranks differ
@@ -147,10 +150,3 @@ class Validation(L.Callback):
             f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (summed over a frame), SSIM "
             f"{ssim:.3f}, skill against persistence {skill:.3f}"
         )
-
-    def _write(self, row: str) -> None:
-        """Write a row to the disk before the checkpoint of that step."""
-        with self.file.open("ab") as file:
-            file.write(row.encode())
-            file.flush()
-            os.fsync(file.fileno())
