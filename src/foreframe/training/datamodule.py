@@ -21,9 +21,7 @@ from foreframe.data import ClipSet, chosen
 from foreframe.data.datasets import Stretches
 from foreframe.training.options import DataOptions
 
-MIN_BLOCKS = (
-    4  # stretches, at least, that batches are mixed from while several sequences take turns
-)
+MIN_BLOCKS = 4  # stretches, at least, that batches mix while several sequences take turns
 
 
 class KeyedBatches(Sampler):

@@ -35,9 +35,8 @@ from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
-FINE_TUNING_RATE = (
-    3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones
-)
+# The learning rate from these on: what is trained unlearns at that of untrained ones.
+FINE_TUNING_RATE = 3e-4
 CLIPS = 100  # of validation, on which baselines are scored
 SAMPLED_FRAMES = 8  # where a recording is looked at
 MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
