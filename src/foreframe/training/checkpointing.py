@@ -21,14 +21,10 @@ MIN_IMPROVEMENT = 0.01  # improvement on the starting error that is not chance
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints with atomic writes, two generations, and reading without unpickling objects."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         write_checkpoint(Path(path), checkpoint)
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
 

@@ -61,15 +61,11 @@ class Stops(L.Callback):
                 signal.signal(*self._old_handlers.popitem())
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._listen_to_sigterm()
-
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._listen_to_sigterm()
-
-    def _listen_to_sigterm(self) -> None:
-        """After Lightning has set its own handler, which it also resets."""
+        """After Lightning has set its own handler of SIGTERM, which it also resets."""
         if self._old_handlers:
             signal.signal(signal.SIGTERM, self._on_terminate)
+
+    on_validation_start = on_train_start
 
     def _on_interrupt(self, *_: Any) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
