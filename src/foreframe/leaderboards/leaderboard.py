@@ -207,10 +207,9 @@ def published_rows() -> list[dict[str, Any]]:
 def table_of(leaderboard: Mapping[str, Any]) -> Table:
     """Ranks, scores, and what they cost; columns that say nothing are left out."""
     data, by, machine = (leaderboard[key] for key in ("data", "ranked_by", "machine"))
-    scores, rows = leaderboard["scores"], leaderboard["rows"]
-    columns: dict[str, list[str]] = {}
-    for row in rows:
-        cells = {"rank": "-".join(map(str, dict.fromkeys(row["rank"])))}
+    scores, rows = leaderboard["scores"], dict[str, dict[str, str]]()
+    for row in leaderboard["rows"]:
+        cells = rows[row["name"]] = {"rank": "-".join(map(str, dict.fromkeys(row["rank"])))}
         for score in scores:
             found = row["scores"].get(score["key"], {})
             digits = ".4g" if data["units"] else DIGITS.get(score["key"], ".4g")
@@ -226,9 +225,7 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
             cells[f"MiB{of}"] = figure((row[key] or {}).get("memory"))
         cells["clips seen"] = number(trained.get("clips"), ",")
         cells["minutes"] = figure(trained.get("minutes"))
-        for head, cell in cells.items():
-            columns.setdefault(head, []).append(cell)
-    columns = {head: cells for head, cells in columns.items() if {*cells} != {"-"}}
+    heads = [head for head in cells if any(of[head] != "-" for of in rows.values())]
     notes = [
         f"rank: those that a paired bootstrap of {by.upper()} leaves open at 95 %; 95 %: of "
         f"{by.upper()}. s, MiB: of a forecast of one clip, beside weights and data.",
@@ -236,9 +233,9 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
         f"foreframe {leaderboard['foreframe']}, {leaderboard['date']}, {machine['processor']}, "
         f"{machine['cores']} cores, {machine['device']}. Frames: {data['hash']}.",
     ]
-    named = {row["name"]: [of[k] for of in columns.values()] for k, row in enumerate(rows)}
-    heads = [("", head) for head in columns]
-    return Table(title_of({**data, "data": data["name"]}), heads, named, notes)
+    shown = {name: [of[head] for head in heads] for name, of in rows.items()}
+    columns = [("", head) for head in heads]
+    return Table(title_of({**data, "data": data["name"]}), columns, shown, notes)
 
 
 def markdown(leaderboard: Mapping[str, Any]) -> str:

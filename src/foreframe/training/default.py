@@ -29,7 +29,7 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices
-from foreframe.training.launchers import broadcast, is_distributed
+from foreframe.training.launchers import broadcast, shared_store
 from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
@@ -106,7 +106,7 @@ def _clock(explicit: Mapping[str, Any]) -> list[Choice]:
     made = []
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
-    if (ends or is_distributed()) and "val_check_interval" not in trainer:
+    if (ends or shared_store()) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 

@@ -9,10 +9,9 @@ from itertools import count
 
 import lightning.pytorch as L
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from foreframe.base.processes import give_way, is_first_process
-from foreframe.training.launchers import CHILDREN, KEYS, connected, is_distributed
+from foreframe.training.launchers import CHILDREN, shared_store
 
 LOST = "another process of this training has died or cannot be reached"
 BEAT, SILENT = 3, 30  # seconds
@@ -42,12 +41,11 @@ class Heartbeat(threading.Thread):
     thus told from one that is gone or cut off.
     """
 
-    def __init__(self, environment: ClusterEnvironment, resume: str) -> None:
+    def __init__(self, store: dist.Store, rank: int, ranks: int, resume: str) -> None:
         super().__init__(daemon=True, name="heartbeat")
-        self.resume, self.over = resume, threading.Event()
-        self.store = dist.PrefixStore(f"foreframe/{next(KEYS)}", connected(environment))
-        self.rank, ranks = environment.global_rank(), environment.world_size()
-        self.watched = range(1, ranks) if self.rank == 0 else range(1)
+        self.store, self.rank, self.resume = store, rank, resume
+        self.over = threading.Event()
+        self.watched = range(1, ranks) if rank == 0 else range(1)
         self.silent: dict[int, int] = {}  # seconds, of each that is watched, once all have begun
 
     def run(self) -> None:
@@ -101,10 +99,11 @@ def heartbeat(trainer: L.Trainer, resume: str) -> Iterator[None]:
     Raises:
         DeadProcessError: one of them is gone.
     """
-    if not is_distributed():
+    store = shared_store()
+    if store is None:
         yield
         return
-    watch = Heartbeat(trainer.strategy.cluster_environment, resume)
+    watch = Heartbeat(store, trainer.global_rank, trainer.world_size, resume)
     watch.start()
     try:
         yield

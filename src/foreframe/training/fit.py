@@ -50,13 +50,8 @@ from foreframe.training.run_folder import (
     resuming,
 )
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import (
-    build_trainer,
-    quiet,
-    resolved_precision,
-    seconds_between_validations,
-)
-from foreframe.training.validation import MEMBERS, Validation
+from foreframe.training.trainer import build_trainer, quiet, resolved_precision
+from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
 FEWEST = 8  # clips of a validation, if there are as many
 LONG = 0.2  # of the time: waiting for data that more processes may shorten
@@ -96,11 +91,9 @@ def train(
         options = options_from([DEFAULT], given)
     with (
         listening(verbose=run.verbose),
-        launched(options.machine, plugins) as processes,
+        launched(options.machine, plugins, strategy) as processes,
         locked_folder(options.model, options.run) as folder,
     ):
-        if strategy is not None:
-            processes["strategy"] = strategy
         training = open_training(folder, options, given, callbacks, processes)
         write_config(training)
         began = time.monotonic()

@@ -20,39 +20,45 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from foreframe.base.processes import all_gather, is_first_process
 from foreframe.training.options import LearningOptions, MachineOptions
 from foreframe.training.trainer import build_trainer
 
 _STORE: ContextVar[Any] = ContextVar("store", default=None)
-KEYS = count()  # used up alike on all processes
+_KEYS = count()  # used up alike on all processes
 CHILDREN: list[Popen] = []  # processes that this one has started
 
 
 @contextmanager
-def launched(machine: MachineOptions, plugins: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+def launched(
+    machine: MachineOptions, plugins: Sequence[Any] = (), strategy: Any = None
+) -> Iterator[dict[str, Any]]:
     """Find the other processes of a training, or start them. Those end with an error in this one.
 
     Args:
-        plugins: of Lightning's Trainer; one that knows the processes takes the launcher's place.
+        plugins, strategy: of Lightning's Trainer; what knows the processes takes the launcher's
+            place.
 
     Returns:
-        "devices", "num_nodes" and "plugins" of Lightning's Trainer.
+        "devices", "num_nodes", "plugins" and "strategy" of Lightning's Trainer.
 
     Raises:
         ValueError: a number of devices that disagrees with the launcher.
     """
     _STORE.set(None)
-    given = any(isinstance(plugin, ClusterEnvironment) for plugin in plugins)
+    more = {"strategy": strategy} if strategy is not None else {}
+    knows = ClusterEnvironment | SingleDeviceStrategy
+    given = any(isinstance(each, knows) for each in (*plugins, strategy))
     if not given and machine.devices != 1 and _environment() is None:
         _start_others(machine)
     environment = None if given else _environment()
     try:
         if environment is None:
-            yield {"devices": machine.devices, "plugins": plugins}
+            yield more | {"devices": machine.devices, "plugins": plugins}
         else:
-            yield _joined(environment, machine) | {"plugins": [environment, *plugins]}
+            yield more | _layout(environment, machine) | {"plugins": [environment, *plugins]}
     except BaseException:
         if CHILDREN:
             del os.environ["TORCHELASTIC_RUN_ID"], os.environ["RANK"], os.environ["LOCAL_RANK"]
@@ -82,7 +88,10 @@ def _start_others(machine: MachineOptions) -> None:
         CHILDREN.append(Popen([sys.executable, *sys.orig_argv[1:]], env=env))
 
 
-def _joined(environment: ClusterEnvironment, machine: MachineOptions) -> dict[str, Any]:
+def _layout(environment: ClusterEnvironment, machine: MachineOptions) -> dict[str, Any]:
+    """Devices and nodes, by the launcher, whose store of keys and values this process connects to;
+    without one, to that of the first process.
+    """
     by, each = "SLURM", "SLURM_NTASKS_PER_NODE"
     if isinstance(environment, TorchElasticEnvironment):
         by, each = "torchrun", "LOCAL_WORLD_SIZE"
@@ -93,7 +102,9 @@ def _joined(environment: ClusterEnvironment, machine: MachineOptions) -> dict[st
             f"--devices {devices}, or auto"
         )
     if total > 1:
-        _STORE.set(connected(environment))
+        os.environ["MASTER_ADDR"] = environment.main_address
+        os.environ["MASTER_PORT"] = str(environment.main_port)
+        _STORE.set(next(dist.rendezvous("env://", environment.global_rank(), total))[0])
     wanted = devices if machine.devices == "auto" else machine.devices
     return {"devices": wanted, "num_nodes": total // devices}
 
@@ -115,17 +126,10 @@ def _environment() -> ClusterEnvironment | None:
         raise ValueError(str(error)) from error
 
 
-def connected(environment: ClusterEnvironment) -> dist.Store:
-    """A new connection to the launcher's store of keys and values, or to the first process's."""
-    os.environ["MASTER_ADDR"] = environment.main_address
-    os.environ["MASTER_PORT"] = str(environment.main_port)
-    place = environment.global_rank(), environment.world_size()
-    return next(dist.rendezvous("env://", *place))[0]
-
-
-def is_distributed() -> bool:
-    """Whether a launcher has started several processes for this training."""
-    return _STORE.get() is not None
+def shared_store() -> dist.Store | None:
+    """Keys and values that the processes of this training share; None of one process alone."""
+    store = _STORE.get()
+    return store and dist.PrefixStore(f"foreframe/{next(_KEYS)}", store)
 
 
 def broadcast(value: Any) -> Any:
@@ -134,13 +138,12 @@ def broadcast(value: Any) -> Any:
     Raises:
         ConnectionError: the first process has ended or cannot be reached.
     """
-    store = _STORE.get()
+    store = shared_store()
     if store is None:
         return all_gather(value)[0]  # of processes that others have joined
-    key = f"foreframe/{next(KEYS)}"
     try:
         if is_first_process():
-            store.set(key, json.dumps(value))
-        return json.loads(store.get(key))
+            store.set("value", json.dumps(value))
+        return json.loads(store.get("value"))
     except RuntimeError as error:
         raise ConnectionError("the first process has ended or cannot be reached") from error

@@ -2,9 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as L
@@ -15,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
 from foreframe.training.options import LearningOptions, MachineOptions
+from foreframe.training.validation import seconds_between_validations
 
 # Lightning prints adverts and a line for every check.
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -28,27 +28,6 @@ def resolved_precision(machine: MachineOptions) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     device = {"auto": device, "gpu": device}.get(machine.device, machine.device)
     return resolve_precision(machine.precision, device)
-
-
-def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
-    """The time that arguments of Lightning's Trainer give as `val_check_interval`, by which
-    `Validation` goes: "DD:HH:MM:SS", or arguments of a timedelta; None of other intervals.
-
-    Raises:
-        ValueError: text that is no time.
-    """
-    interval = trainer.get("val_check_interval")
-    try:
-        if isinstance(interval, str):
-            units = ("days", "hours", "minutes", "seconds")
-            interval = dict(zip(units, map(int, interval.split(":")), strict=True))
-        if isinstance(interval, Mapping):
-            return timedelta(**interval).total_seconds()
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
-        ) from None
-    return None
 
 
 def build_trainer(

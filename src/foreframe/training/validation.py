@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,27 @@ def validates_first(trainer: L.Trainer) -> bool:
     -1).
     """
     return trainer.num_sanity_val_steps == math.inf
+
+
+def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
+    """The time that arguments of Lightning's Trainer give as `val_check_interval`, by which
+    `Validation` goes: "DD:HH:MM:SS", or arguments of a timedelta; None of other intervals.
+
+    Raises:
+        ValueError: text that is no time.
+    """
+    interval = trainer.get("val_check_interval")
+    try:
+        if isinstance(interval, str):
+            units = ("days", "hours", "minutes", "seconds")
+            interval = dict(zip(units, map(int, interval.split(":")), strict=True))
+        if isinstance(interval, Mapping):
+            return timedelta(**interval).total_seconds()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
+        ) from None
+    return None
 
 
 class Validation(L.Callback):
