@@ -140,11 +140,10 @@ def test_forecasts_of_another_program_and_members_have_their_rows() -> None:
     lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(3, 2))
     given = {"three": "three", "lagged": lagged}
     board = foreframe.bench(given, **HERE, forecasts="theirs.npy", members=2)
-    mse, kinds = overall(board, "mse"), {row["name"]: row["kind"] for row in board["rows"]}
+    mse, rows = overall(board, "mse"), {row["name"]: row for row in board["rows"]}
     assert mse["theirs"] == pytest.approx(mse["three"])
-    assert (kinds["theirs"], kinds["three"], kinds["black"]) == (
-        "forecasts", "forecaster", "baseline"
-    )  # fmt: skip
+    assert rows["theirs"]["forecast"] is None
+    assert rows["three"]["forecast"] is not None
     card = foreframe.evaluate(lagged, **HERE | {"output": None}, members=2)
     mean = next(row for row in board["rows"] if row["name"] == "lagged, mean of 2")
     crps = card["ensemble"]["model"]["scores"]["standard"]["fair_crps"]["overall"]

@@ -105,8 +105,8 @@ def fit(
     """
     given = given_options(recipe, options)
     groups, explicit = options_from(*given), explicit_options(*given)
+    from foreframe.base.notes import listening
     from foreframe.training.fit import train
-    from foreframe.training.notices import listening
 
     with listening(python=True):
         folder, data = train(*groups, explicit, strategy, plugins, callbacks), options.get("data")

@@ -13,13 +13,13 @@ from foreframe.training.validation import Validation
 
 
 def test_slow_validations_by_the_clock_become_rarer_and_belong_to_the_minutes(tmp_path) -> None:
-    scores, module = Validation(tmp_path / "rows", 2), SimpleNamespace(validation=0.0)
+    scores, module = Validation(tmp_path / "rows", 2, seconds=20.0), SimpleNamespace(validation=0.0)
+    trainer = Mock(L.Trainer, sanity_checking=False)
     for seconds, interval in ((1, 20.0), (4, 40.0)):
-        trainer = Mock(L.Trainer, _val_check_time_interval=20.0, sanity_checking=False)
         scores._began = time.monotonic() - seconds
         scores._keep_time(trainer, module)
         assert module.validation == pytest.approx(seconds, abs=0.1)
-        assert trainer._val_check_time_interval == pytest.approx(interval, abs=1)
+        assert scores.seconds == pytest.approx(interval, abs=1)
 
 
 def test_as_many_clips_as_seconds_allow(monkeypatch: pytest.MonkeyPatch) -> None:

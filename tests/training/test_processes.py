@@ -20,11 +20,9 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from trainings import FLAGS, SMALL, groups, last, rows_of
 
 import foreframe
-from foreframe.base.processes import gathered, is_first_process, rank_and_size
+from foreframe.base.processes import all_gather, is_first_process, rank_and_size
 from foreframe.cli import main
 from foreframe.training.fit import train
-from foreframe.training.options import ModelOptions, RunOptions
-from foreframe.training.run_folder import locked_folder
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0",
@@ -76,7 +74,7 @@ def test_which_process_is_the_first(monkeypatch, names: dict[str, str], first: b
         monkeypatch.setenv(name, word)
     assert is_first_process() == first
     assert rank_and_size() == (0, 1)  # tasks of SLURM may each score a run of their own
-    assert gathered("mine") == ["mine"]
+    assert all_gather("mine") == ["mine"]
 
 
 def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:
@@ -91,12 +89,6 @@ def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:
         assert not torch.distributed.is_initialized()
         foreframe.evaluate("persistence", clips, past=3, future=3)
     assert not torch.distributed.is_initialized()
-
-
-def test_a_training_leaves_no_name_of_its_folder(tmp_path) -> None:
-    with locked_folder(ModelOptions("quick"), RunOptions(run=str(tmp_path / "run"))) as folder:
-        assert os.environ["FOREFRAME_RUN"] == str(folder)
-    assert "FOREFRAME_RUN" not in os.environ
 
 
 @pytest.mark.slow

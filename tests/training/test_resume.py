@@ -386,7 +386,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["--loader_workers", "1"], "a loader process"), (["--devices", "2"], "process 1")],
+    [(["--loader_workers", "1"], "a loader process"), (["--devices", "2"], "another process")],
 )
 def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
     run = tmp_path / "run"

@@ -1,39 +1,68 @@
-"""Notes for users, sent to a listener of the context or issued as warnings."""
+"""What users are told: notes, to a listener of the context or as warnings, and printed lines."""
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from foreframe.base.processes import is_first_process
 
 
 class Note(UserWarning):
     """A note without a listener, as in a script: a warning for users rather than programmers."""
 
 
+@dataclass(frozen=True)
+class Listener:
+    """Who is told.
+
+    Args:
+        note: takes notes; None: they are warnings.
+        verbose: whether lines are printed.
+        python: whether a training was started by `foreframe.fit` rather than the command line.
+    """
+
+    note: Callable[[str], None] | None = None
+    verbose: bool = True
+    python: bool = False
+
+
 # By context, so that threads and requests of a service have separate notes.
-_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+_listener = ContextVar("listener", default=Listener())  # noqa: B039 (frozen)
+
+
+def listener() -> Listener:
+    """Who is told in this context."""
+    return _listener.get()
 
 
 def warn(message: str) -> None:
     """Send a note to the innermost listener, or issue a warning without one."""
-    listener = _listener.get()
-    if listener is None:
-        warnings.warn(Note(message), stacklevel=3)
+    if note := listener().note:
+        note(message)
     else:
-        listener(message)
+        warnings.warn(Note(message), stacklevel=3)
+
+
+def say(line: str) -> None:
+    """Print a line to standard output at once, for terminals, logs and notebooks."""
+    if listener().verbose and is_first_process():
+        print(line, flush=True)
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Send the notes of this context to `listener`, each once."""
+def listening(note: Callable[[str], None] | None = None, **how: bool) -> Iterator[None]:
+    """Change who is told within this context: `note` is sent each note once."""
     sent: set[str] = set()
 
     def once(message: str) -> None:
         if message not in sent:
             sent.add(message)
-            listener(message)
+            note(message)  # type: ignore[misc]
 
-    token = _listener.set(once)
+    before = listener()
+    token = _listener.set(replace(before, note=once if note else before.note, **how))
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ def rank_and_size() -> tuple[int, int]:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Have the processes that torchrun started find each other, and part at the end."""
     import torch.distributed as dist
 
@@ -55,8 +55,8 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def gathered(value: Any) -> list[Any]:
-    """The value of each process that is `joined`, in their order; all of them call this.
+def all_gather(value: Any) -> list[Any]:
+    """The value of each process of the `process_group`, in their order; all of them call this.
 
     Raises:
         ConnectionError: another process has ended or cannot be reached.

@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # after the help
         return 0
     except KeyboardInterrupt:
+        give_way()
         print("\nforeframe: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has closed, as in `foreframe models | head`

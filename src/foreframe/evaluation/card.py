@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.base.processes import gathered, joined, rank_and_size
+from foreframe.base.processes import all_gather, process_group, rank_and_size
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.data import Recordings, batches
@@ -41,7 +41,7 @@ Tell = Callable[[int, int], Any]
 """Called after each batch with the number of clips scored, and the number of all."""
 
 
-@joined()
+@process_group()
 def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
@@ -94,7 +94,7 @@ def score_clips(
     seconds = math.inf if options.seconds is None else options.seconds
     rank, processes = rank_and_size()
     fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
-    clips = gathered(fewer)[0]  # clocks differ
+    clips = all_gather(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
     scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
     gather(scoring.cards)

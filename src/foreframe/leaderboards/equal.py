@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.notes import warn
+from foreframe.base.notes import listening, say, warn
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.forecasting.tasks import leave, run_tasks, workers_of
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
 from foreframe.training.fit import train
-from foreframe.training.notices import listening, say
 from foreframe.training.options import Options
 from foreframe.training.planning import plan
 from foreframe.training.recipes import explicit_options, options_from, recipes
@@ -56,10 +55,10 @@ def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
     recipe, given = item
     with listening(verbose=given.get("verbose", True)):
         say(f"training {marker.parent.name}, in {marker.parent}")
-    begun = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
-    where = {"resume" if begun else "run": str(marker.parent)}
+    started = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
+    where = {"resume" if started else "run": str(marker.parent)}
     began, worked = time.monotonic(), time.process_time()
-    chosen = given_options(None if begun else recipe, given | where)
+    chosen = given_options(None if started else recipe, given | where)
     with listening(python=True):
         train(*options_from(*chosen), explicit_options(*chosen))
     leave(marker, (time.process_time() - worked) / (time.monotonic() - began))
@@ -108,7 +107,7 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
     cut off.
 
     Raises:
-        ValueError: it was begun with another budget.
+        ValueError: it was started with another budget.
     """
     had = history_of(run)
     if had is None:

@@ -57,10 +57,10 @@ class Leaderboard(dict[str, Any]):
 
     {"foreframe", "date", "machine", "data": {"name", "data_args", "split", "hash", "clips", "past",
     "future", "frame", "channels", "units"}, "scores": [{"key", "name", "convention", "better"}],
-    "ranked_by", "rows": [{"name", "label", "kind", "rank": [lowest, highest], "scores": {key:
-    {"overall", "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast" and
-    "training_step": {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps",
-    "budget"}, "strip", "by_clip": the sums of the ranking score for each clip}], "published"}
+    "ranked_by", "rows": [{"name", "rank": [lowest, highest], "scores": {key: {"overall",
+    "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast" and "training_step":
+    {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps", "budget"}, "strip",
+    "by_clip": the sums of the ranking score for each clip}], "published"}
     """
 
     def __repr__(self) -> str:
@@ -207,10 +207,9 @@ def published_rows() -> list[dict[str, Any]]:
 def table_of(leaderboard: Mapping[str, Any]) -> Table:
     """Ranks, scores, and what they cost; columns that say nothing are left out."""
     data, by, machine = (leaderboard[key] for key in ("data", "ranked_by", "machine"))
-    scores, rows = leaderboard["scores"], leaderboard["rows"]
-    columns: dict[str, list[str]] = {}
-    for row in rows:
-        cells = {"rank": "-".join(map(str, dict.fromkeys(row["rank"])))}
+    scores, rows = leaderboard["scores"], dict[str, dict[str, str]]()
+    for row in leaderboard["rows"]:
+        cells = rows[row["name"]] = {"rank": "-".join(map(str, dict.fromkeys(row["rank"])))}
         for score in scores:
             found = row["scores"].get(score["key"], {})
             digits = ".4g" if data["units"] else DIGITS.get(score["key"], ".4g")
@@ -226,9 +225,7 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
             cells[f"MiB{of}"] = figure((row[key] or {}).get("memory"))
         cells["clips seen"] = number(trained.get("clips"), ",")
         cells["minutes"] = figure(trained.get("minutes"))
-        for head, cell in cells.items():
-            columns.setdefault(head, []).append(cell)
-    columns = {head: cells for head, cells in columns.items() if {*cells} != {"-"}}
+    heads = [head for head in cells if any(of[head] != "-" for of in rows.values())]
     notes = [
         f"rank: those that a paired bootstrap of {by.upper()} leaves open at 95 %; 95 %: of "
         f"{by.upper()}. s, MiB: of a forecast of one clip, beside weights and data.",
@@ -236,23 +233,28 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
         f"foreframe {leaderboard['foreframe']}, {leaderboard['date']}, {machine['processor']}, "
         f"{machine['cores']} cores, {machine['device']}. Frames: {data['hash']}.",
     ]
-    named = {row["name"]: [of[k] for of in columns.values()] for k, row in enumerate(rows)}
-    heads = [("", head) for head in columns]
-    return Table(title_of({**data, "data": data["name"]}), heads, named, notes)
+    shown = {name: [of[head] for head in heads] for name, of in rows.items()}
+    columns = [("", head) for head in heads]
+    return Table(title_of({**data, "data": data["name"]}), columns, shown, notes)
 
 
 def markdown(leaderboard: Mapping[str, Any]) -> str:
     """The same as Markdown, with the published rows in a table of their own."""
-    table = table_of(leaderboard)
-    rows = [[name.replace("|", "\\|"), *cells] for name, cells in table.rows.items()]
-    lines = [f"# {table.title}\n", *_lines([head for _, head in table.columns], rows)]
-    lines += ["", *(f"{note}\n" for note in table.notes)]
-    if leaderboard["published"]:
-        quoted = published_table(leaderboard["published"])
-        lines.append(f"\n## {quoted.title}\n")
-        rows = [[name, *cells] for name, cells in quoted.rows.items()]
-        lines += _lines([head for _, head in quoted.columns], rows)
+    lines: list[str] = []
+    for level, table in zip(("#", "\n##"), tables_of(leaderboard), strict=False):
+        rows = [[name.replace("|", "\\|"), *cells] for name, cells in table.rows.items()]
+        ruler = ["---", *["--:"] * len(table.columns)]
+        heads = ["", *(head for _, head in table.columns)]
+        lines.append(f"{level} {table.title}\n")
+        lines += [f"| {' | '.join(cells)} |" for cells in (heads, ruler, *rows)]
+        lines += ["", *(f"{note}\n" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
+
+
+def tables_of(leaderboard: Mapping[str, Any]) -> list[Table]:
+    """The leaderboard, and what is quoted beside it, if anything."""
+    quoted = leaderboard["published"]
+    return [table_of(leaderboard), *([published_table(quoted)] if quoted else [])]
 
 
 def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -267,8 +269,7 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def page(leaderboard: Mapping[str, Any]) -> str:
     """The same as a page, with scores by lead time and forecasts of one clip."""
-    rows, published = leaderboard["rows"], leaderboard["published"]
-    tables = [table_of(leaderboard), *([published_table(published)] if published else [])]
+    rows = leaderboard["rows"]
     panels: dict[str, dict[str, list[float]]] = {}
     for score in leaderboard["scores"]:
         for row in rows:
@@ -277,12 +278,7 @@ def page(leaderboard: Mapping[str, Any]) -> str:
                 known = [math.nan if value is None else value for value in leads]
                 panels.setdefault(score["name"], {})[row["name"]] = known
     strips = {row["name"]: row["strip"] for row in rows if row["strip"]}
-    return page_html(tables, curves_png(panels), strips)
-
-
-def _lines(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    ruler = ["---", *["--:"] * len(heads)]
-    return [f"| {' | '.join(cells)} |" for cells in (["", *heads], ruler, *rows)]
+    return page_html(tables_of(leaderboard), curves_png(panels), strips)
 
 
 def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:

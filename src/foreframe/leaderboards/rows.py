@@ -15,7 +15,7 @@ from foreframe.evaluation.metrics.bootstrap import interval, resampled
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.forecasting.outputs import paint_of
 from foreframe.leaderboards.leaderboard import CONVENTIONS, convention_of
-from foreframe.models import BASELINES, Model, Parts, model_name, multiply_adds
+from foreframe.models import Model, Parts, multiply_adds
 from foreframe.models.footprint import FIXED, footprint
 from foreframe.visuals import strip
 from foreframe.visuals.display import png_bytes
@@ -36,23 +36,18 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
     scoring, ensembles = scores
     parts, strips = scorer.parts(clip), strips_of(scorer, clip)
     convention = convention_of(scorer.forecaster.scaling.units)
-    trained = scorer.forecaster.trained
-    about = trained.preset or model_name(scorer.forecaster.model)
-    about += f", trained on {trained.data}" if trained.data else ""
     found = {}
     for row, card in scoring.cards.items():
-        free, foreign = row in BASELINES, row in scorer.others
-        label = " ".join((BASELINES[row].__doc__ or "").split()).split(". ")[0] if free else about
         network = scorer.networks.get(row, scorer.forecaster.model)
         precision = "32-true" if row in scorer.networks else scorer.precision
         members = ensembles.cards["model"] if ensembles and row in scorer.mean else None
         costs = dict.fromkeys(("parameters", "multiply_adds", "forecast"))
+        if row not in scorer.others:  # forecasts of another program
+            costs = costs_of(network, parts, precision)
         found[row] = {
             "name": row,
-            "label": "forecasts of another program" if foreign else label,
-            "kind": "forecasts" if foreign else "baseline" if free else "forecaster",
             "scores": scores_of_row(card, groups, members),
-            **(costs if foreign else costs_of(network, parts, precision)),
+            **costs,
             "training_step": None,
             "trained": None,
             "strip": strips.get(row),

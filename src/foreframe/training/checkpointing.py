@@ -8,27 +8,23 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from foreframe.base.notes import say
 from foreframe.base.wording import plural
 from foreframe.forecasting.checkpoint_files import read_checkpoint, write_checkpoint
 from foreframe.training.monitoring import diverged
-from foreframe.training.notices import say
 from foreframe.training.stops import Stops, on_any_rank, steps_after
-from foreframe.training.validation import monitored, validates_first
+from foreframe.training.validation import NEVER, monitored, validates_first
 
-WORTH = 0.01  # improvement on the starting error that is not chance
+MIN_IMPROVEMENT = 0.01  # improvement on the starting error that is not chance
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints with atomic writes, two generations, and reading without unpickling objects."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         write_checkpoint(Path(path), checkpoint)
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return read_checkpoint(Path(path))
 
 
@@ -38,9 +34,9 @@ class Checkpoints(L.Callback):
     that a resumed run never misses one.
 
     Attributes:
-        begun: whether the state of a resumed run is restored.
+        restored: whether the state of a resumed run is.
         start: the validation error before the first step, if scored; the first better checkpoint
-            must improve on it by `WORTH`.
+            must improve on it by `MIN_IMPROVEMENT`.
         waited: number of validations since the best.
     """
 
@@ -52,7 +48,7 @@ class Checkpoints(L.Callback):
         self.best: float | None = None
         self.start: float | None = None
         self.waited = 0
-        self.begun = False
+        self.restored = False
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,7 +58,7 @@ class Checkpoints(L.Callback):
         self.best, self.start, self.waited = state["best"], state["start"], state["waited"]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.begun = True
+        self.restored = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
@@ -73,10 +69,9 @@ class Checkpoints(L.Callback):
         by_hand = self.stops.stopping and not self.stops.out_of_time
         if validation_follows(trainer, stopped_by_hand=by_hand):
             return
-        # With validations by the clock an epoch may be as short as a step.
-        by_time = trainer._val_check_time_interval is not None
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        closes = trainer.is_last_batch and (last or not by_time)
+        # With validations by the clock an epoch may be as short as a step.
+        closes = trainer.is_last_batch and (last or trainer.val_check_batch != NEVER)
         if due or closes or trainer.should_stop or trainer.global_step == trainer.max_steps:
             self._save(trainer, "last")
 
@@ -86,7 +81,7 @@ class Checkpoints(L.Callback):
         score = monitored(trainer.callback_metrics)
         least = self.best
         if least is not None and least == self.start:
-            least *= 1 - WORTH
+            least *= 1 - MIN_IMPROVEMENT
         better = least is None or math.isnan(least) or score < least
         if better:
             self.best = score
@@ -118,8 +113,10 @@ def validation_follows(trainer: L.Trainer, stopped_by_hand: bool) -> bool:
         stopped_by_hand: ignore the last validation of a training stopped by hand: it is not part of
             the schedule, and the user may not wait for it.
     """
-    loop, stopping = trainer.fit_loop, trainer.should_stop
-    trainer.should_stop = stopping and not stopped_by_hand
-    follows = trainer.enable_validation and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
-    trainer.should_stop = stopping
-    return bool(follows)
+    every, loop = trainer.check_val_every_n_epoch, trainer.fit_loop
+    if not trainer.enable_validation or (every and (trainer.current_epoch + 1) % every):
+        return False
+    if trainer.should_stop and not stopped_by_hand:
+        return True
+    batches = 1 + (loop.batch_idx if every else loop.total_batch_idx)
+    return batches % trainer.val_check_batch == 0

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 SHORT, AREA = 96, 128 * 128  # pixels of a picture's short side, and of all of it
-SIDES = 8  # pictures have multiples of this
+MULTIPLE = 8  # pictures have multiples of this
 LARGE = 192  # a grid's short side beyond which several of its values become one
 MOST_FRAMES = 4000  # of a recording; beyond, windows begin at every n-th frame
 FILM = (10, 8, 6, 4, 3, 2)  # frames in, and as many out: the longest that leaves enough windows
-LEFT = 0.45  # of the frames must be left to train on
+MIN_TRAIN_SHARE = 0.45  # of the frames must be left to train on
 
 Path = tuple[str, ...]
 Parts = Sequence[Sequence[int]]
@@ -118,8 +118,8 @@ def working_size(h: int, w: int) -> tuple[int, int]:
     if scale == 1:
         return h, w
     shorter, longer = sorted((h, w))
-    short = min(shorter, max(SIDES, SIDES * round(scale * shorter / SIDES)))
-    long = min(longer, max(SIDES, SIDES * round(short * longer / shorter / SIDES)))
+    short = min(shorter, max(MULTIPLE, MULTIPLE * round(scale * shorter / MULTIPLE)))
+    long = min(longer, max(MULTIPLE, MULTIPLE * round(short * longer / shorter / MULTIPLE)))
     return (short, long) if h <= w else (long, short)
 
 
@@ -217,7 +217,7 @@ def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
     end, taken = n, 0
     for left_out in (0, future):  # before the test
         frames = frames_for(parts, end, left_out, length, least)
-        if frames is None or taken + frames > (1 - LEFT) * n:
+        if frames is None or taken + frames > (1 - MIN_TRAIN_SHARE) * n:
             return None
         taken += frames
         # A little more than needed, whatever rounding does.

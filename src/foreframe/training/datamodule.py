@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -20,7 +21,7 @@ from foreframe.data import ClipSet, chosen
 from foreframe.data.datasets import Stretches
 from foreframe.training.options import DataOptions
 
-MIXED = 4  # stretches, at least, that batches are mixed from while several sequences take turns
+MIN_BLOCKS = 4  # stretches, at least, that batches mix while several sequences take turns
 
 
 class KeyedBatches(Sampler):
@@ -28,7 +29,7 @@ class KeyedBatches(Sampler):
 
     Clips are shuffled, and those at the end that do not fill a batch on every rank are dropped. For
     datasets with random draws by epoch, keys are (epoch, index). Clips of `stretches` stay near
-    each other (`near`).
+    each other (`block_shuffled`).
     """
 
     def __init__(
@@ -59,9 +60,12 @@ class KeyedBatches(Sampler):
             self.epoch, self.skip = epoch, 0
 
     def __iter__(self) -> Iterator[list[Any]]:
-        draw = np.random.default_rng((self.seed, self.epoch))
-        near = self.stretches
-        order = shuffled_near(near, self.batch_size, draw) if near else draw.permutation(self.n)
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = (
+            block_shuffled(self.stretches, self.batch_size, rng)
+            if self.stretches
+            else rng.permutation(self.n)
+        )
         first, self.skip = self.skip, 0
         for batch in range(first, len(self)):
             start = (batch * self.ranks + self.rank) * self.batch_size
@@ -69,7 +73,7 @@ class KeyedBatches(Sampler):
             yield [(self.epoch, key) for key in keys] if self.by_epoch else keys
 
 
-def shuffled_near(stretches: Stretches, size: int, draw: np.random.Generator) -> np.ndarray:
+def block_shuffled(stretches: Stretches, size: int, rng: np.random.Generator) -> np.ndarray:
     """An order of clips in which those of a few stretches at a time are shuffled, so that each
     stretch is read once.
 
@@ -81,20 +85,36 @@ def shuffled_near(stretches: Stretches, size: int, draw: np.random.Generator) ->
         size: of a batch.
     """
     sequences = 8
-    while sequences > 1 and stretches.at_once < MIXED * sequences:
+    while sequences > 1 and stretches.at_once < MIN_BLOCKS * sequences:
         sequences //= 2
     few = max(1, stretches.at_once // sequences)  # that are shuffled together
     numbers = stretches.numbers
-    place = np.argsort(draw.permutation(numbers.max() + 1))[numbers]  # of its stretch, for a clip
+    place = np.argsort(rng.permutation(numbers.max() + 1))[numbers]  # of its stretch, for a clip
     sequence, group = place % sequences, place // sequences // few
-    order = np.lexsort((draw.random(len(numbers)), group, sequence))
+    order = np.lexsort((rng.random(len(numbers)), group, sequence))
     ends = np.cumsum(np.bincount(sequence, minlength=sequences))[:-1]
     parts = [np.split(part, range(size, len(part), size)) for part in np.split(order, ends)]
     batches = [batch for turn in zip_longest(*parts) for batch in turn if batch is not None]
     return np.concatenate(sorted(batches, key=lambda batch: len(batch) < size))
 
 
-class ResumableLoader(DataLoader):
+class PollingLoader(DataLoader):
+    """A DataLoader that detects dead workers by polling, within 5 s of waiting for a batch. Torch's
+    signal handler would raise anywhere in the training, also where Python can only print.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        main = threading.current_thread() is threading.main_thread()
+        if not main or not hasattr(signal, "SIGCHLD"):  # Windows lacks it
+            return super().__iter__()
+        before = signal.getsignal(signal.SIGCHLD)
+        try:
+            return super().__iter__()
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+
+class ResumableLoader(PollingLoader):
     """A DataLoader whose state, the epoch and the number of batches used, is in Lightning's
     checkpoints.
 
@@ -168,8 +188,7 @@ class Clips(L.LightningDataModule):
         assert self.trainer is not None
         n, size, ranks = len(self.train), self.data.batch_size, self.trainer.world_size
         by_epoch, rank = self.train.by_epoch, self.trainer.global_rank
-        near = self.train.stretches()
-        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks, near)
+        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks, self.train.stretches())
         if len(keys) == 0:
             raise ValueError(
                 f"{n} training clips do not fill one batch of {size} on each of {ranks} processes"
@@ -185,7 +204,7 @@ class Clips(L.LightningDataModule):
         assert self.trainer is not None
         return clips.to(self.trainer.lightning_module.dtype)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> PollingLoader:
         """Each rank scores a separate share without padding, which would change the mean."""
         assert self.trainer is not None
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
@@ -197,7 +216,7 @@ class Clips(L.LightningDataModule):
             )
         count = -(-len(self.validated) // (self.at_once * ranks))
         parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
-        return DataLoader(
+        return PollingLoader(
             Batches(self.validation),
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from foreframe.base.notes import say
+from foreframe.base.processes import is_first_process
 from foreframe.clips.clip import Clip, Window
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
@@ -27,20 +29,20 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices
-from foreframe.training.launchers import of_first, several
-from foreframe.training.notices import say
-from foreframe.training.options import MachineOptions, Options
+from foreframe.training.launchers import broadcast, shared_store
+from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
-ONWARD = 3e-4  # the learning rate from these on: what is trained unlearns at that of untrained ones
+# The learning rate from these on: what is trained unlearns at that of untrained ones.
+FINE_TUNING_RATE = 3e-4
 CLIPS = 100  # of validation, on which baselines are scored
-PLACES = 8  # where a recording is looked at
-LOOKED_THROUGH = 20_000  # frames of films, at most, in which changes of the scene are looked for
+SAMPLED_FRAMES = 8  # where a recording is looked at
+MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
 GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
-BEFORE = 0.07  # of the minutes, for scores before the training
+SCORING_SHARE = 0.07  # of the minutes, for scores before the training
 
 
 def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
@@ -75,17 +77,19 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
             say(f"  {choice.line}")
     opened = time.monotonic()
     minutes = options.learning.minutes
-    share = BEFORE * 60 * minutes if minutes else math.inf
+    share = SCORING_SHARE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
-    scored = of_first(scores_of_start(models, validation, options.data.window, share))
+    scored = broadcast(
+        is_first_process() and scores_of_start(models, validation, options.data.window, share)
+    )
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
-        begin = [Choice(("weights",), SCENES), Choice(("learning_rate",), ONWARD)]
+        begin = [Choice(("weights",), SCENES), Choice(("learning_rate",), FINE_TUNING_RATE)]
         made += [choice for choice in begin if choice.path[0] not in explicit]
     else:
         made += _model([name for name in scored if name != SCENES], period, explicit)
-    made += _clock(explicit, options.machine)
+    made += _clock(explicit)
     return _with(given, made), splits, opened
 
 
@@ -93,7 +97,7 @@ def _with(given: Given, made: Sequence[Choice]) -> Options:
     return options_from([DEFAULT], [*given, *((choice.path, choice.value) for choice in made)])
 
 
-def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]:
+def _clock(explicit: Mapping[str, Any]) -> list[Choice]:
     """Validations by epochs where these, or steps, are to end the training, or where several
     processes, whose clocks differ, are to agree.
     """
@@ -102,8 +106,7 @@ def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]
     made = []
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))
-    alone = machine.devices == 1 or (machine.devices == "auto" and torch.cuda.device_count() < 2)
-    if (ends or not alone or several()) and "val_check_interval" not in trainer:
+    if (ends or shared_store()) and "val_check_interval" not in trainer:
         made.append(Choice(("trainer", "val_check_interval"), 1.0))
     return made
 
@@ -127,7 +130,7 @@ def look_at(
     parts = [in_parts(clip, reading) for clip in clips]
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
-    if longest.pictures and cuts and sum(map(len, clips)) <= LOOKED_THROUGH:
+    if longest.pictures and cuts and sum(map(len, clips)) <= MOST_SEARCHED:
         at_cuts = replace(reading, cuts=True)
         scenes = [in_parts(clip, at_cuts) for clip in clips]
     frames = longest.frames
@@ -168,7 +171,7 @@ def _has_colour(clip: Clip) -> bool:
     """Whether the first three channels of some frames differ."""
     if clip.channels < 3:
         return False
-    places = np.linspace(0, len(clip) - 1, min(len(clip), PLACES)).astype(int).tolist()
+    places = np.linspace(0, len(clip) - 1, min(len(clip), SAMPLED_FRAMES)).astype(int).tolist()
     frames = (clip.frames.read(k, k + 1)[0, :3].astype(np.float32) for k in places)
     differ = [float(np.ptp(frame, axis=0).mean()) for frame in frames]
     return float(np.nanmean(differ)) >= COLOUR * (1 if clip.frames.dtype == np.uint8 else 1 / 255)

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from foreframe.base.files import atomic_write
+from foreframe.base.notes import listening, say
 from foreframe.base.processes import is_first_process
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
@@ -24,12 +25,11 @@ from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
-from foreframe.training.faults import DeadProcessError, is_dead_worker, poll_workers, ranks
+from foreframe.training.faults import DeadProcessError, heartbeat, is_dead_worker
 from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
-from foreframe.training.monitoring import LONG, Pictures, Waiting, Watch, progress
-from foreframe.training.notices import go_on, listening, say
+from foreframe.training.monitoring import Pictures, Watch, progress
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,
@@ -45,14 +45,16 @@ from foreframe.training.run_folder import (
     cut_rows,
     locked_folder,
     recipe_of,
+    resume_command,
     resumed,
     resuming,
 )
 from foreframe.training.stops import StopAtOnce, Stopped, Stops
 from foreframe.training.trainer import build_trainer, quiet, resolved_precision
-from foreframe.training.validation import MEMBERS, Validation
+from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
 FEWEST = 8  # clips of a validation, if there are as many
+LONG = 0.2  # of the time: waiting for data that more processes may shorten
 
 
 def train(
@@ -87,37 +89,16 @@ def train(
     options = Options(model, data, learning, machine, run)
     if given is not None:
         options = options_from([DEFAULT], given)
-    processes = launched(options.machine, plugins)
-    with listening(verbose=run.verbose), locked_folder(options.model, options.run) as folder:
-        splits = opened = None
-        if given is not None:
-            options, splits, opened = choose_defaults(given)
-        model, data, learning, machine, run = options
-        model = model if run.resume else of_its_weights(model)  # a run has it in its config
-        machine = replace(machine, precision=resolved_precision(machine))
-        window, network, train, validation = prepared(model, data, learning, machine, splits)
-        opened = opened or time.monotonic()  # the minutes begin
-        if learning.minutes is not None:  # about a tenth of an epoch's time at most
-            fewer = min(data.validation_clips, max(FEWEST, len(train) // 3))
-            data = replace(data, validation_clips=fewer)
-        sizes = np.shape(validation[0]), data.batch_size, validation.inputs
-        at_once = clips_at_once([network], window, *sizes, MEMBERS if network.draws else 0)
-        clips = Clips(train, validation, data, learning.seed, at_once)
-        options = Options(
-            model,
-            replace(data, data=data_name(data.data)),
-            learning,
-            replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
-            replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
-        )
-        if strategy is not None:
-            processes["strategy"] = strategy
-        training = setup(
-            folder, options, window, network, clips, opened, run.loggers, callbacks, processes
-        )
+    with (
+        listening(verbose=run.verbose),
+        launched(options.machine, plugins, strategy) as processes,
+        locked_folder(options.model, options.run) as folder,
+    ):
+        training = open_training(folder, options, given, callbacks, processes)
         write_config(training)
+        began = time.monotonic()
         run_fit(training)
-        report(training)
+        report(training, time.monotonic() - began)
         return folder
 
 
@@ -140,45 +121,43 @@ class Training:
     clips: Clips
     trainer: L.Trainer
     stops: Stops
-    waiting: Waiting
     checkpoints: Checkpoints
 
     @property
-    def go_on(self) -> str:
-        """The command to resume it."""
-        return go_on(self.folder, self.options.data.data)
+    def resume_command(self) -> str:
+        return resume_command(self.folder, self.options.data.data)
 
 
-def setup(
+def open_training(
     folder: Path,
     options: Options,
-    window: Window,
-    network: Model,
-    clips: Clips,
-    opened: float,
-    loggers: Sequence[Any],
+    given: Given | None,
     callbacks: Sequence[L.Callback],
     processes: dict[str, Any],
 ) -> Training:
-    """Set up a training of a network on these clips. All checks come here, before the first file,
-    so that a refused run leaves none.
+    """Set up a training. All checks come here, before the first file, so that a refused run leaves
+    none.
 
     Args:
-        opened: start of the training time.
-        loggers: names, and loggers of the user's own.
+        given: the user's options, where the default recipe chooses the others.
         callbacks, processes: further arguments of the Trainer.
     """
+    loggers = options.run.loggers
+    options, window, network, clips, opened = open_parts(options, given)
     _, data, learning, machine, run = options
     start = resumed(folder, options, network) if run.resume else Start()
     if start.checkpoint is None:
         _initialize(network, options, clips.train, window)
-    forecaster = Forecaster(network, window, clips.train.scaling, _trained(options, clips.train))
+    else:  # a resumed run has been validated before its first step
+        processes = processes | {"num_sanity_val_steps": 0}
+    scaling = clips.train.scaling
+    forecaster = Forecaster(network, window, scaling, _trained(options, clips.train))
     module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(options))
     module.elapsed = time.monotonic() - opened
-    members = MEMBERS if network.draws else 0
-    within = clips.train.scaling.network_bounds
-    scores, stops = Validation(folder / "validation.jsonl", data.future, members, within), Stops()
-    waiting = Waiting()
+    file, members = folder / "validation.jsonl", MEMBERS if network.draws else 0
+    seconds = seconds_between_validations(machine.trainer)
+    scores = Validation(file, data.future, members, scaling.network_bounds, seconds)
+    stops = Stops()
     # Checkpoints come last, to include the state of the other callbacks at that step.
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
@@ -188,12 +167,41 @@ def setup(
         trainer = build_trainer(
             machine,
             learning,
-            [scores, Watch(), waiting, *pictures, *bar, *average, *callbacks, stops, checkpoints],
+            [scores, Watch(), *pictures, *bar, *average, *callbacks, stops, checkpoints],
             loggers_of(folder, loggers, start.step),
-            # A resumed run has been validated before its first step.
-            **processes | ({} if start.checkpoint is None else {"num_sanity_val_steps": 0}),
+            **processes,
         )
-    return Training(folder, options, start, module, clips, trainer, stops, waiting, checkpoints)
+    return Training(folder, options, start, module, clips, trainer, stops, checkpoints)
+
+
+def open_parts(
+    options: Options, given: Given | None
+) -> tuple[Options, Window, Model, Clips, float]:
+    """The options as config.yaml has them, what they describe, and when the data were opened, which
+    begins the minutes.
+    """
+    splits = opened = None
+    if given is not None:
+        options, splits, opened = choose_defaults(given)
+    model, data, learning, machine, run = options
+    model = model if run.resume else of_its_weights(model)  # a run has it in its config
+    machine = replace(machine, precision=resolved_precision(machine))
+    window, network, train, validation = prepared(model, data, learning, machine, splits)
+    opened = opened or time.monotonic()
+    if learning.minutes is not None:  # about a tenth of an epoch's time at most
+        fewer = min(data.validation_clips, max(FEWEST, len(train) // 3))
+        data = replace(data, validation_clips=fewer)
+    sizes = np.shape(validation[0]), data.batch_size, validation.inputs
+    at_once = clips_at_once([network], window, *sizes, MEMBERS if network.draws else 0)
+    clips = Clips(train, validation, data, learning.seed, at_once)
+    options = Options(
+        model,
+        replace(data, data=data_name(data.data)),
+        learning,
+        replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
+        replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
+    )
+    return options, window, network, clips, opened
 
 
 def _initialize(network: Model, options: Options, train: ClipSet, window: Window) -> None:
@@ -207,12 +215,10 @@ def _initialize(network: Model, options: Options, train: ClipSet, window: Window
 
 def _trained(options: Options, train: ClipSet) -> Trained:
     """The description of a training for the forecaster."""
-    model, data = options.model, options.data
+    model, data, learning, *_ = options
     h, w = train[0].shape[-2:]
-    seed = options.learning.seed
-    trained = Trained(
-        data.data, data.data_args, data.reading, data.splits, (h, w), model.model, seed
-    )
+    how = data.data, data.data_args, data.reading, data.splits, (h, w), model.model, learning.seed
+    trained = Trained(*how)
     return replace(trained, weights=model.weights) if model.weights in published() else trained
 
 
@@ -259,10 +265,8 @@ def run_fit(training: Training) -> None:
             the callbacks.
     """
     trainer, stops, checkpoint = training.trainer, training.stops, training.start.checkpoint
-    again = training.go_on
-    with quiet(), ranks(trainer, again):
-        stops.listen()
-        poll_workers()
+    again = training.resume_command
+    with quiet(), heartbeat(trainer, again), stops.listening():
         try:
             trainer.fit(
                 training.module, datamodule=training.clips, ckpt_path=checkpoint, weights_only=True
@@ -274,15 +278,13 @@ def run_fit(training: Training) -> None:
         except Exception as error:
             _explain(error, training)
             raise
-        finally:
-            stops.restore_signal_handlers()
     if stops.by_hand:
         raise Stopped(f"stopped at step {trainer.global_step} and saved; go on with: {again}")
 
 
 def _explain(error: Exception, training: Training) -> None:
     """Raise a clearer error if the cause is known."""
-    stays = f"the last checkpoint stays, go on with: {training.go_on}"
+    stays = f"the last checkpoint stays, go on with: {training.resume_command}"
     if is_dead_worker(error, training.clips.data.loader_workers):
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise DeadProcessError(
@@ -291,15 +293,16 @@ def _explain(error: Exception, training: Training) -> None:
         ) from error
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
-    if training.start.checkpoint is not None and not training.checkpoints.begun:
+    if training.start.checkpoint is not None and not training.checkpoints.restored:
         with resuming(training.start.checkpoint):
             raise error
 
 
-def report(training: Training) -> None:
-    """Print the result."""
-    share, workers = training.waiting.share, training.options.data.loader_workers
-    if share is not None:
+def report(training: Training, seconds: float) -> None:
+    """Print the result of so many seconds."""
+    loader: Any = training.trainer.train_dataloader
+    if loader is not None:
+        share, workers = loader.waited / seconds, training.options.data.loader_workers
         more = "" if share < LONG else f"; --loader_workers {2 * workers or 2} may shorten that"
         say(f"{100 * share:.1f} % of the time was spent waiting for data{more}")
     network, start = training.module.network, training.checkpoints.start

@@ -11,13 +11,12 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
+from foreframe.base.notes import listener, say
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.models import parts_of
 from foreframe.training.loggers import log_pictures
-from foreframe.training.notices import say, verbose
 from foreframe.visuals import animation, strip, write_png
 
-LONG = 0.2  # of the time: waiting for data that more processes may shorten
 BLANK = 0.05  # of the truth's contrast, the standard deviation within a frame
 
 
@@ -27,7 +26,7 @@ def progress(bar: bool = True) -> list[L.Callback]:
     Args:
         bar: whether a bar is allowed; else lines are printed.
     """
-    if not verbose():
+    if not listener().verbose:
         return []
     return [Bar() if bar and sys.stdout.isatty() else Lines()]
 
@@ -69,30 +68,6 @@ class Lines(L.Callback):
             self._said_at = time.monotonic()
             loss, left = float(outputs["loss"]), time_left(trainer, module)
             say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")
-
-
-class Waiting(L.Callback):
-    """How long a training waits for its data.
-
-    Attributes:
-        share: of its seconds without validations, at its end; None if it had no step.
-    """
-
-    share: float | None = None
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._began = time.monotonic()
-
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._stopped = time.monotonic()
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self._began += time.monotonic() - self._stopped
-
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        loader: Any = trainer.train_dataloader
-        self.share = loader.waited / (time.monotonic() - self._began)
 
 
 class Pictures(L.Callback):

@@ -212,15 +212,14 @@ def _at(x: Tensor, y: Tensor, known: Tensor | None) -> Tensor:
 
 def _pooled(maps: Maps, k: int) -> Maps:
     """The means of k x k pixels; of the whole frame for k = 0."""
+
+    def means(x: Tensor) -> Tensor:
+        if k == 0:
+            return x.mean(dim=(-2, -1), keepdim=True)
+        return F.avg_pool2d(x.flatten(0, -4), k, ceil_mode=True).unflatten(0, x.shape[:-3])
+
     x, y, known = maps
-    return _means(x, k), _means(y, k), None if known is None else _means(known, k)
-
-
-def _means(x: Tensor, k: int) -> Tensor:
-    if k == 0:
-        return x.mean(dim=(-2, -1), keepdim=True)
-    flat = x.flatten(0, -4)
-    return F.avg_pool2d(flat, k, ceil_mode=True).unflatten(0, x.shape[:-3])
+    return means(x), means(y), None if known is None else means(known)
 
 
 Loss = Callable[..., Tensor]

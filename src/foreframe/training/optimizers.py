@@ -17,6 +17,10 @@ from foreframe.training.options import LearningOptions
 # Coefficients of a Newton-Schulz step: so many bring singular values of 0.01 to 1 to about 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 5
+Convolution = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d
+    | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)  # fmt: skip
 
 
 def build_optimizer(network: nn.Module, options: LearningOptions) -> torch.optim.Optimizer:
@@ -63,21 +67,15 @@ class Muon(torch.optim.Optimizer):
         parts = {
             module.weight: getattr(module, "groups", 1)
             for module in network.modules()
-            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
-            and module.weight.requires_grad
+            if isinstance(module, nn.Linear | Convolution) and module.weight.requires_grad
         }
-        weights = {
-            "params": list(parts),
-            "parts": list(parts.values()),
-            "weight_decay": weight_decay,
-        }
-        rest = {
-            "params": [p for p in network.parameters() if p.requires_grad and p not in parts],
-            "parts": None,
-            "weight_decay": 0.0,
-        }
+        others = [p for p in network.parameters() if p.requires_grad and p not in parts]
+        groups = [
+            {"params": [*parts], "parts": [*parts.values()], "weight_decay": weight_decay},
+            {"params": others, "parts": None, "weight_decay": 0.0},
+        ]
         super().__init__(
-            [group for group in (weights, rest) if group["params"]],
+            [group for group in groups if group["params"]],
             {"lr": lr, "betas": betas, "momentum": momentum},
         )
 

@@ -8,6 +8,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from foreframe.base.notes import say
 from foreframe.base.schema import check_types
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
@@ -18,7 +19,6 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import MODELS, MembersOf, Model, build_model, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
-from foreframe.training.notices import say
 from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 
 UNTRAINED = (

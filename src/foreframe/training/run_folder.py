@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import RunLock, atomic_write
+from foreframe.base.notes import listener
 from foreframe.base.processes import is_first_process
 from foreframe.base.schema import brief
+from foreframe.base.untrusted import IN_MEMORY
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import Model
-from foreframe.training.launchers import of_first
-from foreframe.training.notices import go_on
+from foreframe.training.launchers import broadcast
 from foreframe.training.options import ModelOptions, Options, RunOptions
 
 # Options without effect on the weights after further steps: start, length, device, memory and
@@ -49,7 +50,7 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         ConnectionError: the first of several processes, which chooses the folder, has ended.
     """
     if not is_first_process():  # the first one has the lock
-        yield Path(of_first(None) or os.environ["FOREFRAME_RUN"])
+        yield Path(broadcast(None))
         return
     folder = Path(run.resume or run.run or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and not (run.resume or run.run):  # one of the same second
@@ -61,13 +62,11 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
             if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
                 raise ValueError(
                     f"{folder} already holds a run; choose another --run, or go on with: "
-                    f"{go_on(folder)}"
+                    f"{resume_command(folder)}"
                 )
-            os.environ["FOREFRAME_RUN"] = str(folder)  # for processes that Lightning starts
-            of_first(str(folder))
+            broadcast(str(folder))
             yield folder
         finally:
-            os.environ.pop("FOREFRAME_RUN", None)
             lock.release()
     finally:
         for empty in created:
@@ -150,11 +149,11 @@ def resuming(checkpoint: Path) -> Iterator[None]:
 
 def recipe_of(options: Options) -> dict[str, Any]:
     """The options that affect later weights, as plain values for the checkpoints."""
-    kept = {name: value for name, value in options.flat().items() if name not in NO_RECIPE}
-    del kept["reading"]["budget"]  # of memory, as `budget` is
-    trainer = kept["trainer"].items()
-    kept["trainer"] = {name: value for name, value in trainer if name in TRAINER_RECIPE}
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    recipe = {name: value for name, value in options.flat().items() if name not in NO_RECIPE}
+    del recipe["reading"]["budget"]  # of memory, as `budget` is
+    trainer = recipe["trainer"].items()
+    recipe["trainer"] = {name: value for name, value in trainer if name in TRAINER_RECIPE}
+    plain: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return plain
 
 
@@ -217,8 +216,16 @@ def check_unfinished(folder: Path, contents: Mapping[str, Any], options: Options
         if limit and 0 < limit <= had:
             raise ValueError(
                 f"{folder} has had its {limit} {name}; give it more by --{name}, and go on with: "
-                f"{go_on(folder, options.data.data)}"
+                f"{resume_command(folder, options.data.data)}"
             )
+
+
+def resume_command(folder: Path, data: str = "") -> str:
+    """The command, or the call, to resume a run of these data; those in memory are passed again."""
+    if data.startswith(IN_MEMORY) or listener().python:
+        again = ", data=..." if data.startswith(IN_MEMORY) else ""
+        return f"foreframe.fit(resume={str(folder)!r}{again})"
+    return f"foreframe train --resume {shlex.quote(str(folder))}"
 
 
 def cut_rows(file: Path, step: int) -> None:
@@ -228,11 +235,11 @@ def cut_rows(file: Path, step: int) -> None:
     if not file.exists():
         return
     content = file.read_bytes()
-    kept = b"".join(
+    rows = b"".join(
         line
         for line in content.splitlines(keepends=True)
         if line.endswith(b"\n") and json.loads(line)["step"] <= step
     )
-    if kept != content:
+    if rows != content:
         with atomic_write(file) as rough:
-            rough.write_bytes(kept)
+            rough.write_bytes(rows)

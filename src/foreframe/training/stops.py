@@ -3,11 +3,13 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as L
 
-from foreframe.training.notices import say
+from foreframe.base.notes import say
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,30 +44,28 @@ class Stops(L.Callback):
         self._old_handlers: dict[int, Any] = {}
         self._process = os.getpid()
 
-    def listen(self) -> None:
-        """Handle signals until `restore_signal_handlers`."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-            if number := getattr(signal, name, None):  # Windows lacks the last one
-                handler = self._on_interrupt if name == "SIGINT" else self._on_terminate
-                self._old_handlers[number] = signal.signal(number, handler)
-
-    def restore_signal_handlers(self) -> None:
-        """Restore the caller's handlers: after an error Lightning calls no hook late enough."""
-        while self._old_handlers:
-            signal.signal(*self._old_handlers.popitem())
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle signals in this context, and restore the caller's handlers at its end: after an
+        error Lightning calls no hook late enough.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+                if number := getattr(signal, name, None):  # Windows lacks the last one
+                    handler = self._on_interrupt if name == "SIGINT" else self._on_terminate
+                    self._old_handlers[number] = signal.signal(number, handler)
+        try:
+            yield
+        finally:
+            while self._old_handlers:
+                signal.signal(*self._old_handlers.popitem())
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._listen_to_sigterm()
-
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._listen_to_sigterm()
-
-    def _listen_to_sigterm(self) -> None:
-        """After Lightning has set its own handler, which it also resets."""
+        """After Lightning has set its own handler of SIGTERM, which it also resets."""
         if self._old_handlers:
             signal.signal(signal.SIGTERM, self._on_terminate)
+
+    on_validation_start = on_train_start
 
     def _on_interrupt(self, *_: Any) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: its training decides

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
 from foreframe.training.options import LearningOptions, MachineOptions
+from foreframe.training.validation import seconds_between_validations
 
 # Lightning prints adverts and a line for every check.
 for _name in ("lightning.pytorch", "lightning.fabric"):
@@ -45,6 +46,8 @@ def build_trainer(
     defaults = {"inference_mode": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     # A bar is among the callbacks; else Lightning would add its own.
     wanted = {k: v for k, v in machine.trainer.items() if k != "enable_progress_bar"}
+    if seconds_between_validations(wanted) is not None:
+        wanted["val_check_interval"] = 1
     try:
         return L.Trainer(
             **(defaults | {"devices": machine.devices} | wanted | more),

@@ -3,30 +3,34 @@
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 from torch import Tensor
 
+from foreframe.base.notes import say
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
 from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.models import build_model
-from foreframe.training.notices import say
+from foreframe.training.stops import on_any_rank
 
 # The scores that choose the best checkpoint: the MSE, summed over frames, as usual for Moving
 # MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
 # hardly differ.
-MONITOR, OF_MEMBERS = "val_openstl/mse", "val_members/fair_crps"
+MONITOR, MEMBER_MONITOR = "val_openstl/mse", "val_members/fair_crps"
 MEMBERS = 4  # in validation, of models that draw them
 SHARE = 0.1  # of the time, at most: validations by the clock are rarer where they take long
+NEVER = sys.maxsize  # batches to a validation: the clock says when
 
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
     """The score of a validation by which checkpoints are compared: lower is better."""
-    return float(scores[OF_MEMBERS if OF_MEMBERS in scores else MONITOR])
+    return float(scores[MEMBER_MONITOR if MEMBER_MONITOR in scores else MONITOR])
 
 
 def validates_first(trainer: L.Trainer) -> bool:
@@ -34,6 +38,27 @@ def validates_first(trainer: L.Trainer) -> bool:
     -1).
     """
     return trainer.num_sanity_val_steps == math.inf
+
+
+def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
+    """The time that arguments of Lightning's Trainer give as `val_check_interval`, by which
+    `Validation` goes: "DD:HH:MM:SS", or arguments of a timedelta; None of other intervals.
+
+    Raises:
+        ValueError: text that is no time.
+    """
+    interval = trainer.get("val_check_interval")
+    try:
+        if isinstance(interval, str):
+            units = ("days", "hours", "minutes", "seconds")
+            interval = dict(zip(units, map(int, interval.split(":")), strict=True))
+        if isinstance(interval, Mapping):
+            return timedelta(**interval).total_seconds()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
+        ) from None
+    return None
 
 
 class Validation(L.Callback):
@@ -44,9 +69,10 @@ class Validation(L.Callback):
         steps: lead times.
         members: number of members; 0 for models without.
         within: range of the values, clipped as in a forecast.
+        seconds: from a validation to the next, by the clock; None: Lightning's Trainer counts.
 
     Attributes:
-        still: persistence's score of `MONITOR`; None before the first validation.
+        persistence: its score of `MONITOR`; None before the first validation.
     """
 
     def __init__(
@@ -55,12 +81,14 @@ class Validation(L.Callback):
         steps: int,
         members: int = 0,
         within: tuple[float, float] = (-math.inf, math.inf),
+        seconds: float | None = None,
     ) -> None:
         self.file, self.steps, self.members, self.within = file, steps, members, within
-        self.still: float | None = None
+        self.seconds = seconds
+        self.persistence: float | None = None
         self._persist = build_model("persistence")
         self._scoring = self._empty()
-        self._began = 0.0
+        self._began = self._ended = 0.0
 
     def _empty(self) -> Scoring:
         # Only the MSE: all scores of persistence would take as long as a forecast.
@@ -71,14 +99,25 @@ class Validation(L.Callback):
             scoring.cards["members"] = EnsembleScorecard(self.steps, self.members, only=only)
         return scoring
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._ended = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if self.seconds is not None:
+            due = on_any_rank(trainer, time.monotonic() - self._ended >= self.seconds)
+            trainer.val_check_batch = 1 if due else NEVER
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._ended = time.monotonic()
+
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._scoring, self._began = self._empty(), time.monotonic()
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
     ) -> None:
-        still = self._persist(outputs["past"], self.steps)
-        forecasts = {"model": outputs["forecast"], "persistence": still}
+        persistence = self._persist(outputs["past"], self.steps)
+        forecasts = {"model": outputs["forecast"], "persistence": persistence}
         if self.members:
             forecasts["members"] = outputs["members"].clamp(*self.within)
             forecasts["model"] = forecasts["members"].mean(dim=1)
@@ -91,21 +130,24 @@ class Validation(L.Callback):
         table = tables["model"]
         if self.members:
             table = table | {"members": tables["members"]["standard"]}
-        self.still = tables["persistence"]["openstl"]["mse"]["overall"]
+        self.persistence = tables["persistence"]["openstl"]["mse"]["overall"]
         overall = {
             f"val_{convention}/{score}": values["overall"]
             for convention, scores in table.items()
             for score, values in scores.items()
         }
         for name, value in overall.items():  # every rank has the same sums by now
-            module.log(name, value, prog_bar=name in (MONITOR, OF_MEMBERS))
+            module.log(name, value, prog_bar=name in (MONITOR, MEMBER_MONITOR))
         first = trainer.sanity_checking
         if not trainer.is_global_zero or (first and not validates_first(trainer)):
             return
         epoch, step = trainer.current_epoch, trainer.global_step
         row = {"epoch": epoch, "step": step, "seconds": round(module.elapsed, 1)}
         row |= {"clips": self._scoring.clips, "scores": table}
-        self._write(json.dumps(row) + "\n")
+        with self.file.open("ab") as file:
+            file.write(f"{json.dumps(row)}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint of that step
         when = "before the first step" if first else f"epoch {epoch + 1}, step {step}"
         say(f"{when}: {self._in_words(table, trainer.callback_metrics.get('loss'))}")
         if trainer.world_size == 1:  # clocks of ranks differ
@@ -114,13 +156,12 @@ class Validation(L.Callback):
     def _keep_time(self, trainer: L.Trainer, module: Any) -> None:
         """A last validation belongs to the minutes, too."""
         module.validation = time.monotonic() - self._began
-        interval = trainer._val_check_time_interval
-        if interval is not None and not trainer.sanity_checking:  # that one warms up, too
-            trainer._val_check_time_interval = max(interval, module.validation / SHARE)
+        if self.seconds is not None and not trainer.sanity_checking:  # that one warms up, too
+            self.seconds = max(self.seconds, module.validation / SHARE)
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
-        skill = 1 - mse / self.still if self.still else math.nan  # nothing moved at all
+        skill = 1 - mse / self.persistence if self.persistence else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         of_members = ""
         if self.members:
@@ -131,10 +172,3 @@ class Validation(L.Callback):
             f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (summed over a frame), SSIM "
             f"{ssim:.3f}, skill against persistence {skill:.3f}"
         )
-
-    def _write(self, row: str) -> None:
-        """Write a row to the disk before the checkpoint of that step."""
-        with self.file.open("ab") as file:
-            file.write(row.encode())
-            file.flush()
-            os.fsync(file.fileno())

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.base.processes import gathered
+from foreframe.base.processes import all_gather
 from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
 
 STRETCH, COPIES = 2**28, 8  # bytes of lead times that are scored at a time; their copies meanwhile
@@ -94,7 +94,7 @@ class Scorecard:
         """Add what other processes have scored, whose clips come in the order of processes; each
         calls this.
         """
-        parts = gathered((self.sums, self._by_clip))
+        parts = all_gather((self.sums, self._by_clip))
         self.sums = torch.stack([sums for sums, _ in parts]).sum(dim=0)
         self._by_clip = [rows for _, batches in parts for rows in batches]
 
