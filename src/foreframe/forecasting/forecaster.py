@@ -65,8 +65,6 @@ class Forecaster:
         match: the default match of forecasts: "last", "guide" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
-        compute: runs the model; None for this process. Where it runs elsewhere, the weights of
-            `model` may be on torch's meta device.
     """
 
     def __init__(
@@ -78,11 +76,11 @@ class Forecaster:
         about: Mapping[str, Any] | None = None,
         match: str = NONE,
         free: bool = False,
-        compute: Compute | None = None,
     ) -> None:
+        self._elsewhere: Compute | None = None
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
         self.about, self.free = dict(about or {}), free
-        self.match, self._elsewhere = match, compute
+        self.match = match
         self.check_match(match)
 
     def __repr__(self) -> str:
@@ -102,7 +100,14 @@ class Forecaster:
 
     @property
     def compute(self) -> Compute:
+        """What runs the model: this process, unless it is `computed_by` something else."""
         return self._elsewhere or Local(self.model)
+
+    def computed_by(self, compute: Compute) -> "Forecaster":
+        """This forecaster, run elsewhere: its own weights may be on torch's meta device."""
+        other = copy(self)
+        other._elsewhere = compute
+        return other
 
     @overload
     def predict(
