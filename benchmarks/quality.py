@@ -5,8 +5,8 @@
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
 recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES
 in candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
-says on how many cores; `--parallel 2` trains two at a time; `--processor_time` counts minutes of the
-processor instead of the clock's.
+says on how many cores; `--parallel 2` trains two at a time; `--processor_time` counts minutes of
+the processor, not of the clock.
 
 Prints the validation MSE (`openstl`) after some minutes, and at the end with SSIM (`standard`),
 steps, clips and operations (six for each multiply-add of a clip's forecast), and draws it against

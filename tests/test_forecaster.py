@@ -13,6 +13,7 @@ from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.tiles import _ramp, _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
+from small import built
 
 
 @pytest.fixture
@@ -118,6 +119,58 @@ def test_no_pickle_is_loaded(tmp_path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         Forecaster.load(tmp_path / "bomb.ckpt")
     assert not (tmp_path / "exploded").exists()
+
+
+# Frame by frame
+
+ROLLED = [
+    "tutorial",
+    "quick",
+    "radar",
+    "noise",
+    "at_once",
+    "simvp_small",
+    "svg_lp",
+    "noise_blended",
+]
+ROLLED += ["persistence", "flow", "dressed", "guided_with_two_inputs"]
+
+
+@pytest.mark.parametrize("name", ROLLED)
+def test_frames_come_one_by_one_as_far_as_somebody_looks(name: str) -> None:
+    """To the bit those of `predict`; and beyond what is computed at a time, to rounding."""
+    model = built(name)
+    forecaster = Forecaster(model, Window(4, 3), Scaling(10, 20, "K", "minmax"))
+    past = 10 + 10 * np.random.default_rng(0).random(
+        (5, (model.channels or 2) + model.inputs, 20, 28)
+    )
+    past = past.astype(np.float32)
+    past[2, 0, :3], past[:, 0, 19] = np.nan, np.nan
+    for members in [None, 3] if model.draws else [None]:
+        axis = 0 if members is None else 1
+        for match in ["none", "last", "guide"] if model.guide is not None else ["none", "last"]:
+            options = {"members": members, "match": match, "seed": 2}
+            rolled = itertools.islice(forecaster.rollout(past, 7, **options), 7)
+            expected = forecaster.predict(past, 7, **options)
+            np.testing.assert_array_equal(np.stack([*rolled], axis), expected)
+        rolled = itertools.islice(forecaster.rollout(past, members=members), 11)
+        expected = forecaster.predict(past, 11, members=members)
+        np.testing.assert_allclose(np.stack([*rolled], axis), expected, atol=1e-3)
+
+
+def test_a_rollout_is_of_clips_too_and_refuses_before_the_first_frame(forecaster) -> None:
+    clip = Clip(np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16)).astype(np.uint8))
+    rolled = itertools.islice(forecaster.rollout(clip), 3)
+    np.testing.assert_array_equal(np.stack([*rolled]), forecaster.predict(clip, 5).frames[:3])
+    for frames, steps, said in (
+        (np.zeros((2, 4, 1, 16, 16), np.float32), 3, "of one past"),
+        (np.zeros((4, 3, 16, 16), np.float32), 3, "3 channels"),
+        (np.zeros((4, 1, 16, 16), np.float32), 0, "steps"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            forecaster.rollout(frames, steps)
+    with pytest.raises(ValueError, match="budget"):
+        forecaster.rollout(np.zeros((4, 1, 16, 16), np.float32), budget=0.0)
 
 
 # Big frames in tiles

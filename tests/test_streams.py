@@ -195,7 +195,7 @@ def test_a_state_with_counts_that_cannot_be_is_refused(name, count) -> None:
 
 
 def test_a_stream_of_frames_too_big_for_the_budget_does_not_begin(monkeypatch) -> None:
-    monkeypatch.setattr("foreframe.forecasting.forecaster.footprint", lambda *_: 2**20)
+    monkeypatch.setattr("foreframe.forecasting.compute.footprint", lambda *_: 2**20)
     content = seen("persistence").dumps()
     little = small_forecaster("persistence").stream(2, budget=1e-4)
     with pytest.raises(OverBudgetError, match="1x16x20"):

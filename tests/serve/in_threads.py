@@ -11,7 +11,7 @@ from foreframe.serve import handling, uploads
 
 
 class ThreadAsProcess(threading.Thread):
-    """What `Desk` and `Visit` use of a process; it cannot be killed, and ends by itself."""
+    """What `RequestProcess` uses of a process; it cannot be killed, and ends by itself."""
 
     killed = 0
 
@@ -42,6 +42,6 @@ class Threads:
 
 
 def use(monkeypatch: Any) -> None:
-    """From now on a `Desk` has its requests handled in threads."""
+    """From now on requests are handled in threads."""
     monkeypatch.setattr(handling, "get_context", lambda kind: Threads)
-    monkeypatch.setattr(handling, "attend", uploads.reply)
+    monkeypatch.setattr(handling, "respond", uploads.answer)

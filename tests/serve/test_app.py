@@ -221,7 +221,7 @@ def test_titles_are_words_of_users() -> None:
     ("status", "fields", "words"),
     [
         (422, {"model": "nix"}, "there is no model nix; choose one of persistence, flow"),
-        (422, {"output": "exe"}, "output exe is unknown"),
+        (422, {"output": "exe"}, "there is no output exe"),
         (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
         (422, {"steps": "-1"}, "steps"),
         (422, {"stps": "1"}, "there is no field stps; did you mean steps?"),
@@ -343,12 +343,12 @@ def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:
 
 
 def test_a_busy_service_says_so(http: TestClient) -> None:
-    desk = http.app.state.desk
-    desk.present += desk.options.queue
+    handler = http.app.state.handler
+    handler.present += handler.options.queue
     try:
         answer = http.post("/v1/forecast", files=sent())
     finally:
-        desk.present -= desk.options.queue
+        handler.present -= handler.options.queue
     assert "ask again" in problem(answer, 503)
     assert answer.headers["retry-after"] == "1"
 
@@ -356,17 +356,19 @@ def test_a_busy_service_says_so(http: TestClient) -> None:
 def test_a_request_that_takes_too_long_is_given_up(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = http.app.state.desk
-    monkeypatch.setattr(desk, "options", ServeOptions(seconds=0.05))
+    handler = http.app.state.handler
+    monkeypatch.setattr(handler, "options", ServeOptions(seconds=0.05))
     killed = in_threads.ThreadAsProcess.killed
     http.app.state.worker.run(lambda: time.sleep(0.3))
     answer = http.post("/v1/forecast", files=sent())
     assert "0.05 s" in problem(answer, 504)
     assert in_threads.ThreadAsProcess.killed > killed
     end = time.monotonic() + 10
-    while len(list(desk.folder.iterdir())) > 1 and time.monotonic() < end:  # its thread tidies up
+    while (
+        len(list(handler.folder.iterdir())) > 1 and time.monotonic() < end
+    ):  # its thread tidies up
         time.sleep(0.01)
-    assert [*desk.folder.iterdir()] == [desk.next.result().body.parent]
+    assert [*handler.folder.iterdir()] == [handler.next.result().body.parent]
 
 
 def test_the_schema_names_all_fields(http: TestClient) -> None:

@@ -17,6 +17,7 @@ from foreframe.base.cancelling import check_wanted, while_wanted
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.serve.app import create_app
 from foreframe.serve.handling import forecast_together
+from foreframe.serve.pipe import AskForecast
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
 from small import built
@@ -140,13 +141,15 @@ def test_a_batch_is_the_forecast_of_each(name: str, members: int | None) -> None
     frames = np.random.default_rng(0).random((3, 4, 1, 16, 20)).astype(np.float32)
     frames[1, 2, 0, :4] = np.nan
     options = TiledOptions(members=members, seed=3)
-    pasts = [[past] for past in frames]
-    together = forecast_together(forecaster, 5, options, False, pasts)
-    for past, done in zip(frames, together, strict=True):
+    asked = AskForecast("model", [(1, 4, 1, 16, 20)], 5, options, (-np.inf, np.inf))
+    pasts = [[past[None]] for past in np.nan_to_num(frames)]
+    together = forecast_together(forecaster, asked, pasts)
+    for [past], done in zip(pasts, together, strict=True):
         alone = forecaster.predict(past, 5, options)
-        np.testing.assert_allclose(done.future, alone, atol=2e-6)
+        np.testing.assert_allclose(
+            done.future, alone if members is None else alone[:, 0], atol=2e-6
+        )
         assert done.batch == 3
-        assert done.future.shape == alone.shape
 
 
 def test_the_memory_of_forecasts_is_measured_in_other_threads(

@@ -1,7 +1,7 @@
 """A model with its window, scaling and options of reading, which forecasts, is saved and loaded."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import one_after_another, read_clips
+from foreframe.forecasting.compute import Compute, Local
 from foreframe.forecasting.forecast_options import (
     GUIDE,
     LAST,
@@ -37,14 +38,14 @@ from foreframe.forecasting.forecast_options import (
     check_match,
 )
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.precision import computing
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
+from foreframe.forecasting.rollout import frames_ahead
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream
-from foreframe.forecasting.tiles import LONG, forecast_in_tiles, tile_size
+from foreframe.forecasting.tiles import LONG, tile_size
 from foreframe.forecasting.trained import Trained
-from foreframe.models import EnsembleRequest, Model, model_name
-from foreframe.models.footprint import at_once, bound, footprint
+from foreframe.models import Model, model_name
+from foreframe.models.footprint import bound
 
 Frames = TypeVar("Frames", Clip, Tensor, np.ndarray)
 Options = TypeVar("Options", bound=ForecastOptions)
@@ -84,6 +85,7 @@ class Forecaster:
         match: str = NONE,
         free: bool = False,
     ) -> None:
+        self._elsewhere: Compute | None = None
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
         self.about, self.free = dict(about or {}), free
         self.match = match
@@ -100,8 +102,20 @@ class Forecaster:
 
     @property
     def device(self) -> torch.device:
+        """Where frames are scaled and matched: with the weights, if these are in this process."""
         weight = next(self.model.parameters(), None)
-        return torch.device("cpu") if weight is None else weight.device
+        return torch.device("cpu") if weight is None or weight.is_meta else weight.device
+
+    @property
+    def compute(self) -> Compute:
+        """What runs the model: this process, unless it is `computed_by` something else."""
+        return self._elsewhere or Local(self.model)
+
+    def computed_by(self, compute: Compute) -> "Forecaster":
+        """This forecaster, run elsewhere: its own weights may be on torch's meta device."""
+        other = copy(self)
+        other._elsewhere = compute
+        return other
 
     @overload
     def predict(
@@ -158,10 +172,66 @@ class Forecaster:
         if isinstance(frames, Clip):
             known = known_after(frames, len(frames), steps) if known is None else known
             return self._predict_clip(frames, steps, known, options, frames.times_after(steps))
-        if isinstance(frames, np.ndarray | Tensor) and frames.ndim == 3:
-            frames = frames[:, None]
-        future = self.fitted(frames)._forecast(frames, steps, known, options)
+        f, frames, _ = self._values(frames)
+        future = f._forecast(frames, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
+
+    def rollout(
+        self,
+        frames: Any,
+        steps: int | None = None,
+        options: ForecastOptions | None = None,
+        *,
+        known: Any = None,
+        **changes: Any,
+    ) -> Iterator[Float[np.ndarray, "*m c h w"]]:
+        """Forecast frame by frame, in constant memory, until the caller stops:
+
+            for frame in forecaster.rollout(past):
+                ...
+
+        The frames are those of `predict(frames, steps)`, to the bit, and the following ones go on
+        from there.
+
+        Args:
+            frames: (T,C,H,W) or (T,H,W), an array or a tensor, or a `Clip`: the past, as of
+                `predict`.
+            steps: how many are computed at a time; by default the horizon of training.
+            options, changes: fields of `ForecastOptions`, as in `predict`.
+            known: (S,I,H,W), inputs of the future; by default what a `Clip` tells of those of the
+                next `steps` frames. Later ones keep their last value.
+
+        Yields:
+            The forecast of each lead time, (C,H,W), or (members,C,H,W), float32, in the data's
+            units.
+
+        Raises:
+            ValueError: as `predict`, before the first frame.
+        """
+        steps = self.window.future if steps is None else steps
+        check_at_least(1, steps=steps)
+        options = self.options(changed(options or ForecastOptions(), changes))
+        if isinstance(frames, Clip) and known is None:
+            known = known_after(frames, len(frames), steps)
+        f, values, dtype = self._values(frames)
+        past = f.past(values)
+        if past.ndim != 4:
+            raise ValueError(f"a rollout is of one past (T,C,H,W), not of {tuple(past.shape)}")
+        f.check_size(past.shape, steps, options)
+        return frames_ahead(f, past, steps, known, options, dtype)
+
+    def _values(self, frames: Any) -> tuple["Forecaster", Any, Any]:
+        """The forecaster `fitted` to frames; these as an array or a tensor in its units; and, of a
+        `Clip`, their dtype.
+        """
+        f, dtype = self.fitted(frames), None
+        if isinstance(frames, Clip):
+            check_units(frames.units, f.scaling.units, frames.name or "the clip")
+            dtype = frames.frames.dtype
+            frames = f.scaling.from_pictures(np.asarray(frames.frames[0 : len(frames)]))
+        elif isinstance(frames, np.ndarray | Tensor) and frames.ndim == 3:
+            frames = frames[:, None]
+        return f, frames, dtype
 
     def options(self, options: Options) -> Options:
         """Fill in the forecaster's `match` if the options leave it open, and check them.
@@ -178,19 +248,11 @@ class Forecaster:
             )
         return options
 
-    def ensemble_request(self, options: ForecastOptions) -> EnsembleRequest | None:
-        """The members that the options ask for; None for a single forecast."""
-        if options.members is None:
-            return None
-        return EnsembleRequest(options.members, options.seed, self.scaling.network_bounds)
-
     def _predict_clip(
         self, clip: Clip, steps: int, known: Any, options: TiledOptions, times: Any
     ) -> Clip | Ensemble:
-        f = self.fitted(clip)
-        check_units(clip.units, f.scaling.units, clip.name or "the clip")
-        past = f.scaling.from_pictures(np.asarray(clip.frames[0 : len(clip)]))
-        futures = f._forecast(past, steps, known, options, clip.frames.dtype).cpu().numpy()
+        f, past, dtype = self._values(clip)
+        futures = f._forecast(past, steps, known, options, dtype).cpu().numpy()
         return f.as_clip(futures, clip, times)
 
     def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
@@ -212,30 +274,17 @@ class Forecaster:
     def _forecast(
         self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
     ) -> Tensor:
-        """The forecast in units of the data, or on 0 to 255 for pictures of 8 bits (`dtype`),
-        computed for a few clips and members at a time to bound memory.
-        """
+        """The forecast in units of the data, or on 0 to 255 for pictures of 8 bits (`dtype`)."""
         past = self.past(frames)
         self.check_size(past.shape, steps, options, options.tile or 0)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
-        ensemble, n = self.ensemble_request(options), options.members or 1
-        frame = tile_size(self.model, past.shape[2:], options.tile or 0)
-        size = past.shape[1], frame, steps
-        group = at_once(self.model, len(past) * n, *size, ensemble is not None)
-        done = []
-        with computing(options.precision, self.device):
-            for k in range(0, len(past), max(1, group // n)):
-                clips = slice(k, k + max(1, group // n))
-                own = None if known is None else known[clips]
-                future, guide = forecast_in_tiles(
-                    self.model, past[clips], steps, own, options, ensemble, group
-                )
-                done.append(self.finished(future, last[clips], guide, options, dtype))
-        future = torch.cat(done, dim=1)  # (members,B,steps,C,H,W)
+        bounds = self.scaling.network_bounds
+        futures, guide = self.compute.forecast(past, steps, known, options, bounds)
+        future = self.finished(futures, last, guide, options, dtype)  # (members,B,steps,C,H,W)
         future = future.squeeze(1) if single else future
-        return future.squeeze(0) if ensemble is None else future
+        return future.squeeze(0) if options.members is None else future
 
     def finished(
         self,
@@ -321,13 +370,9 @@ class Forecaster:
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
             members = options.members is not None
-            need = 4 * COPIES * values + self.footprint(*size, members)
+            need = 4 * COPIES * values + self.compute.footprint(*size, members)
         what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
-
-    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
-        """The memory of a forecast of the model: see `foreframe.models.footprint.footprint`."""
-        return footprint(self.model, past, frame, steps, draws)
 
     def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
         """The side of tiles, 0 for whole frames. Without `options.tile`: tiles if a frame has more

@@ -19,6 +19,7 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import check_frames
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
+from foreframe.forecasting.compute import requested
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, model_name, with_known
@@ -124,7 +125,7 @@ class Stream:
         f, steps = self.forecaster, self.steps if steps is None else steps
         check_at_least(1, steps=steps)
         frame, options = self._last.shape[1:], self.options
-        ensemble = f.ensemble_request(options)
+        ensemble = requested(options, f.scaling.network_bounds)
         f.check_size((1, *frame), steps, options)
         group = at_once(f.model, options.members or 1, 1, frame, steps, ensemble is not None)
         with self._computing():

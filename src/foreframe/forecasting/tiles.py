@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foreframe.forecasting.forecast_options import GUIDE, TiledOptions
 from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
+from foreframe.models.interface import State
 
 LONG = 64  # frames of the past that are encoded at a time
 
@@ -99,16 +100,25 @@ def forecast_whole(
     group: int,
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast of whole frames, or of a tile at `corner`, and that of the guide if `guided`. A
-    long past is encoded in parts, in bounded memory.
+    """The forecast of whole frames, or of a tile at `corner`, and that of the guide if `guided`."""
+    state = encoded(model, past, known)
+    state = state if ensemble is None else placed(state, *corner)
+    return forecast_of(model, state, steps, guided, ensemble, group)
+
+
+def encoded(
+    model: Model,
+    past: Float[Tensor, "b t _ h w"],
+    known: Float[Tensor, "b _ _ h w"] | None = None,
+) -> State:
+    """The state after a past, a long one in parts, in bounded memory; with what is known of its
+    future's inputs.
     """
     state = None
     for part in past.split(LONG, dim=1):
         state = model.encode(part, state)
     assert state is not None
-    state = state if known is None else with_known(state, known)
-    state = state if ensemble is None else placed(state, *corner)
-    return forecast_of(model, state, steps, guided, ensemble, group)
+    return state if known is None else with_known(state, known)
 
 
 def _tiles(side: int, tile: int, overlap: int, stride: int) -> list[slice]:

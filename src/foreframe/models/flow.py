@@ -34,6 +34,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.members_of import ONE, MembersOf
+from foreframe.models.noise import first_lead
 
 Frames = Float[Tensor, "b t c h w"]
 
@@ -309,7 +310,8 @@ def _noise(state: State, steps: int, frames: int, channels: int) -> Float[Tensor
     count = -(-steps // frames) * frames
     sizes = (count, channels, *like.shape[3:])
     lead, channel, row, column = (torch.arange(n, device=key.device) for n in sizes)
-    keys = further(key.view(-1, 1, 1, 1, 1), _FLOW, lead.view(-1, 1, 1, 1))
+    lead = (first_lead(state) + lead).unflatten(1, (-1, 1, 1, 1))
+    keys = further(key.view(-1, 1, 1, 1, 1), _FLOW, lead)
     keys = further(keys, channel.view(-1, 1, 1))
     row, column = (at + place[:, k, None] for k, at in enumerate((row, column)))
     keys = further(keys, row[:, None, None, :, None], column[:, None, None, None, :])

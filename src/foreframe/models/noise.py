@@ -44,7 +44,12 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
-KEYS = ("key", "member", "place")  # of a state, from which noise is drawn before a forecast begins
+KEYS = (
+    "key",
+    "member",
+    "place",
+    "first_lead",
+)  # of a state, from which noise is drawn before a forecast begins
 
 
 class EnsembleRequest(NamedTuple):
@@ -142,7 +147,7 @@ class Noise(nn.Module):
     def forward(
         self, state: State, leads: Sequence[int], size: Sequence[int], factor: int = 1
     ) -> Float[Tensor, "b steps n i j"]:
-        """The noise at these lead times, which count from 0.
+        """The noise at these lead times, which count from the state's first_lead, or 0.
 
         Args:
             state: with each member's "key", and a tile's "place".
@@ -158,7 +163,7 @@ class Noise(nn.Module):
             numbers = normals(further(key[:, None], _WHOLE, channel))
             parts.append(numbers.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
         if self.local:
-            lead = torch.tensor(leads, device=key.device)
+            lead = torch.tensor(leads, device=key.device) + first_lead(state)
             keys = further(key[:, None], _LOCAL, lead)
             parts.append(_smooth(keys, self.local, place, i, j, self.apart))
         if self.drift:
@@ -210,6 +215,12 @@ class NoiseInjection(nn.Module):
             for width in self.widths
         ]
         return added, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
+
+
+def first_lead(state: State) -> Int[Tensor, "b 1"]:
+    """The lead time that noise is drawn from: 0, unless the state says otherwise."""
+    key = state["key"]
+    return state.get("first_lead", torch.zeros_like(key)).unsqueeze(1)
 
 
 _WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # parts of keys, so that each kind has numbers of its own

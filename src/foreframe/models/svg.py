@@ -21,6 +21,7 @@ from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, Rehearsal, State, after
+from foreframe.models.noise import first_lead
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")
@@ -128,7 +129,8 @@ class SVG(Model):
             return {}
         rows, columns = (-(-side // SIDE) for side in state["frame"].shape[-2:])
         place = state.get("place", state["key"].new_zeros(len(state["key"]), 2)) // self.stride
-        return {"noise": _noise(state["key"], place, rows, columns, steps, self.latent)}
+        sizes = rows, columns, steps, self.latent
+        return {"noise": _noise(state["key"], place, *sizes, first_lead(state))}
 
     def begin(self, state: State) -> State:
         names = (*(f"{name}_{part}" for name in MEMORIES[1:] for part in "hc"), "frame", "noise")
@@ -272,10 +274,12 @@ def _noise(
     columns: int,
     steps: int,
     latent: int,
+    first: Int[Tensor, "b 1"] | int = 0,
 ) -> Float[Tensor, "b t r k z"]:
-    """Normal numbers by key, lead time (from 0), row and column (from `place`), and channel."""
+    """Normal numbers by key, lead time (from `first`), row, column (from `place`), and channel."""
     along = (torch.arange(n, device=keys.device) for n in (steps, rows, columns, latent))
     lead, row, column, channel = torch.meshgrid(*along, indexing="ij")
+    lead = lead + torch.as_tensor(first).view(-1, 1, 1, 1, 1)
     row, column = (at + place[:, k].view(-1, 1, 1, 1, 1) for k, at in enumerate((row, column)))
     return normals(further(keys.view(-1, 1, 1, 1, 1), lead, row, column, channel))
 

@@ -21,7 +21,7 @@ from foreframe.forecasting.described import described
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.serve import problems
 from foreframe.serve.fields import ANSWERS, REQUEST
-from foreframe.serve.handling import Desk
+from foreframe.serve.handling import RequestHandler
 from foreframe.serve.live import Streams
 from foreframe.serve.live import router as live
 from foreframe.serve.problems import Problem
@@ -50,13 +50,13 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     metrics = Metrics()
     worker = Worker(options.queue, metrics.batch.observe)
     metrics.queue.set_function(lambda: worker.waiting)
-    desk = Desk(forecasters, worker, options)
+    handler = RequestHandler(forecasters, worker, options)
     streams = Streams(forecasters, worker, options)
     metrics.streams.set_function(lambda: len(streams))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with desk.open():
+        with handler.open():
             worker.start()
             try:
                 yield
@@ -71,11 +71,11 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
         redoc_url=None,
         responses=problems.ANSWERS,
     )
-    app.state.worker, app.state.desk, app.state.streams = worker, desk, streams
+    app.state.worker, app.state.handler, app.state.streams = worker, handler, streams
     problems.install(app)
-    app.add_middleware(Gate, int(options.upload * 2**20), metrics)
+    app.add_middleware(Middleware, int(options.upload * 2**20), metrics)
     asked = [Depends(Token(options.token) if options.token else OwnPages(options))]
-    app.include_router(forecasts(desk), dependencies=asked)
+    app.include_router(forecasts(handler), dependencies=asked)
     app.include_router(live(streams), dependencies=asked)
     app.include_router(metrics.router, dependencies=asked)
     app.include_router(health(worker))
@@ -138,19 +138,19 @@ def _is_address(name: str) -> bool:
         return False
 
 
-def forecasts(desk: Desk) -> APIRouter:
+def forecasts(handler: RequestHandler) -> APIRouter:
     """Routes of models and their forecasts."""
     router = APIRouter()
 
     @router.get("/v1/models")
     def models() -> list[dict[str, Any]]:
         """The models, the default first."""
-        return [described(name, forecaster) for name, forecaster in desk.forecasters.items()]
+        return [described(name, forecaster) for name, forecaster in handler.forecasters.items()]
 
     @router.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
     async def forecast(request: Request) -> Response:
         """Forecast what follows a recording: a file, or frames as JSON."""
-        return await desk.answer(request)
+        return await handler.answer(request)
 
     return router
 
@@ -192,7 +192,7 @@ class Metrics:
             return Response(generate_latest(own), media_type="text/plain; version=0.0.4")
 
 
-class Gate:
+class Middleware:
     """Around every request: the limit of its body, the headers of its answer, and its count.
 
     Args:

@@ -1,68 +1,76 @@
 """The way of a request: to a folder, a process of its own, the thread of models, and back."""
 
 import asyncio
-import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
+import torch
 from fastapi import Request, Response
 
 from foreframe.base.budget import GIB
 from foreframe.base.files import temporary_folder
-from foreframe.base.schema import typed
-from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.footprint import UnmeasuredError, footprint
+from foreframe.models.footprint import UnmeasuredError
+from foreframe.serve.fields import TYPES
+from foreframe.serve.pipe import Answer, AskFootprint, AskForecast, receive
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.uploads import BODY, attend, remote_of
+from foreframe.serve.uploads import BODY, respond, without_weights
 from foreframe.serve.worker import FullError, Job, Worker
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
 
 
-class Done(NamedTuple):
-    """A forecast, (S,C,H,W) or (M,S,C,H,W), how many were computed at once, and when."""
+class Result(NamedTuple):
+    """A forecast (n,S,C,H,W) and its guide's, how many requests were computed at once, and when."""
 
     future: np.ndarray
+    guide: np.ndarray | None
     batch: int
-    begun: float
+    started: float
     ended: float
 
 
 def forecast_together(
-    forecaster: Forecaster,
-    steps: int,
-    options: TiledOptions,
-    pictures: bool,
-    pasts: list[list[np.ndarray]],
-) -> list[Done]:
-    """Forecast several recordings as one batch.
+    forecaster: Forecaster, asked: AskForecast, requests: list[list[np.ndarray]]
+) -> list[Result]:
+    """Forecast the pasts of several requests as one batch.
 
     Args:
-        pictures: whether they are 8-bit pictures.
-        pasts: of each (T,C,H,W), in the data's units, and, where the model has inputs and some of
-            their future are known, (S,I,H,W).
+        asked: what all of them ask.
+        requests: of each the past (1,T,C,H,W) and, if some are known, inputs of the future.
+
+    Raises:
+        ValueError: a past that the model does not take; more memory than the budget.
     """
-    begun = time.monotonic()
-    frames, known = (*map(np.stack, zip(*pasts, strict=True)), None)[:2]
-    dtype = np.uint8 if pictures else None
-    futures = forecaster._forecast(frames, steps, known, options, dtype).cpu()
-    each = [future.numpy() for future in futures.unbind(dim=-5)]
-    return [Done(future, len(pasts), begun, time.monotonic()) for future in each]
+    started, options = time.monotonic(), asked.options
+    arrays = (np.concatenate(each) for each in zip(*requests, strict=True))
+    past, *known = (torch.from_numpy(array).to(forecaster.device) for array in arrays)
+    check_frames(past, channels=forecaster.model.takes, low=-math.inf, high=math.inf)
+    forecaster.check_size(past.shape, asked.steps, options, options.tile or 0)
+    given = asked.steps, known[0] if known else None, options, asked.bounds
+    future, guide = forecaster.compute.forecast(past, *given)
+    n = len(requests)
+    futures = np.split(future.cpu().numpy(), n)
+    guides = [None] * n if guide is None else np.split(guide.cpu().numpy(), n)
+    ended = time.monotonic()
+    return [Result(*each, n, started, ended) for each in zip(futures, guides, strict=True)]
 
 
-class Desk:
-    """Where requests are taken and answered, while it is open.
+class RequestHandler:
+    """Takes requests and answers them, while it is open.
 
     Args:
         forecasters: by name, the default first.
@@ -73,16 +81,16 @@ class Desk:
         self, forecasters: Mapping[str, Forecaster], worker: Worker, options: ServeOptions
     ) -> None:
         self.forecasters, self.worker, self.options = forecasters, worker, options
-        self.models = {name: remote_of(each) for name, each in forecasters.items()}
+        self.models = {name: without_weights(each) for name, each in forecasters.items()}
         self.context = get_context("forkserver")
         self.present = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
         self.context.set_forkserver_preload(["foreframe.serve.preloaded"])
-        threads = ThreadPoolExecutor(self.options.queue + 1)  # and the next visit's start
+        threads = ThreadPoolExecutor(self.options.queue + 1)  # and the next process's start
         with temporary_folder() as self.folder, threads as self.pool:
-            self.next = self.pool.submit(Visit, self)
+            self.next = self.pool.submit(RequestProcess, self)
             self.next.result()  # it starts what the others are copies of
             try:
                 yield
@@ -101,15 +109,15 @@ class Desk:
         if self.present >= self.options.queue:
             raise BUSY
         self.present += 1
-        started, self.next = self.next, self.pool.submit(Visit, self)
+        started, self.next = self.next, self.pool.submit(RequestProcess, self)
         try:
-            visit = await asyncio.wrap_future(started)
+            process = await asyncio.wrap_future(started)
             try:
-                await self._receive(request, visit.body)
+                await self._receive(request, process.body)
             except BaseException:
-                visit.close()
+                process.close()
                 raise
-            return await self._handled(request, visit, kind)
+            return await self._answered(request, process, kind)
         finally:
             self.present -= 1
 
@@ -124,11 +132,11 @@ class Desk:
             told = f"the request took more than {self.options.seconds:g} s to arrive"
             raise Problem(408, told) from None
 
-    async def _handled(self, request: Request, visit: "Visit", kind: str) -> Response:
-        """What comes of a request; its process ends early if its client leaves or time is up."""
-        work = asyncio.get_running_loop().run_in_executor(self.pool, visit.answer, kind)
-        gone = asyncio.ensure_future(_gone(request))
-        first: set[asyncio.Future[Any]] = {work, gone}
+    async def _answered(self, request: Request, process: "RequestProcess", kind: str) -> Response:
+        """The answer of a process, which ends early if its client leaves or time is up."""
+        work = asyncio.get_running_loop().run_in_executor(self.pool, process.answer, kind)
+        left = asyncio.ensure_future(_disconnected(request))
+        first: set[asyncio.Future[Any]] = {work, left}
         work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is known
         try:
             seconds = self.options.seconds
@@ -138,23 +146,23 @@ class Desk:
             told = f"a request may take {seconds:g} s here; ask for less"
             raise Problem(504, told)
         finally:
-            gone.cancel()
-            visit.stop()
+            left.cancel()
+            process.stop()
 
 
-class Visit:
+class RequestProcess:
     """A request's folder, its process, which waits for it from the start, and its forecast in the
     queue.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, handler: RequestHandler) -> None:
+        self.handler = handler
         self.job: Job | None = None
-        self.folder = TemporaryDirectory(dir=desk.folder, ignore_cleanup_errors=True)
+        self.folder = TemporaryDirectory(dir=handler.folder, ignore_cleanup_errors=True)
         self.body = Path(self.folder.name) / BODY
-        self.connection, theirs = desk.context.Pipe()
-        arguments = theirs, self.body.parent, desk.models, desk.options
-        self.process = desk.context.Process(target=attend, args=arguments, daemon=True)
+        self.connection, theirs = handler.context.Pipe()
+        arguments = theirs, self.body.parent, handler.models, handler.options
+        self.process = handler.context.Process(target=respond, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
 
@@ -178,51 +186,46 @@ class Visit:
         Raises:
             Problem: as the process says, or since it has ended without one.
         """
-        begun = time.monotonic()
+        times, batch, content = [time.monotonic()], 0, b""
         try:
             self.connection.send(kind)
-            about, headers = self._heard(), {}
-            while "footprint" in about:
-                model = self.desk.forecasters[about["model"]].model
-                self.connection.send(footprint(model, *about["footprint"]))
-                about = self._heard()
-            if "model" in about:
-                asked, done = time.monotonic(), self._forecast(about)
-                self.connection.send(done.future)
-                about = self._heard()
-            if about["status"] == 200:
+            while not isinstance(message := receive(self.connection), Answer):
+                if isinstance(message, AskFootprint):
+                    size = message.past, message.frame, message.steps, message.draws
+                    compute = self.handler.forecasters[message.model].compute
+                    self.connection.send(compute.footprint(*size))
+                else:
+                    asked, result = time.monotonic(), self._forecast(message)
+                    self.connection.send((result.future, result.guide))
+                    times[1:], batch = [asked, result.started, result.ended], result.batch
+            if message.status == 200:
                 content = self._content()
-                headers = _headers([begun, asked, done.begun, done.ended], done.batch)
         except (EOFError, OSError):
-            own = self.desk.options
-            told = f"it takes more than {own.seconds:g} s, or more memory than it may; send less"
+            seconds = self.handler.options.seconds
+            told = f"it takes more than {seconds:g} s, or more memory than it may; send less"
             raise Problem(422, told) from None
         finally:
             self.close()
-        if about["status"] != 200:
-            raise Problem(about["status"], about["detail"])
-        if about["output"] != "json":
-            headers["Content-Disposition"] = f'attachment; filename="forecast.{about["output"]}"'
-        return Response(content, 200, headers, about["type"])
-
-    def _heard(self) -> dict[str, Any]:
-        """The next words of the process."""
-        return dict(json.loads(self.connection.recv_bytes(2**20)))
+        if message.status != 200:
+            raise Problem(message.status, message.detail)
+        headers = _headers(times, batch)
+        if message.output != "json":
+            headers["Content-Disposition"] = f'attachment; filename="forecast.{message.output}"'
+        return Response(content, 200, headers, TYPES[message.output])
 
     def _content(self) -> bytes:
         """The next bytes of the process, at most as many as a forecast's memory."""
-        return self.connection.recv_bytes(int(self.desk.options.budget * GIB))
+        return self.connection.recv_bytes(int(self.handler.options.budget * GIB))
 
-    def _forecast(self, about: dict[str, Any]) -> Done:
+    def _forecast(self, asked: AskForecast) -> Result:
         """What the model's thread makes of what the process asks."""
-        own = self.desk.options
-        fixed = {"budget": own.budget, "precision": own.precision}
-        arrays = [np.frombuffer(self._content(), np.float32).reshape(s) for s in about["shapes"]]
-        options = typed(TiledOptions, about["options"] | fixed, "")
-        forecaster = self.desk.forecasters[about["model"]].scaled(Scaling(**about["scaling"]))
-        do = partial(forecast_together, forecaster, about["steps"], options, about["pictures"])
-        key = json.dumps(about, sort_keys=True)
-        return self._result(partial(self.desk.worker.submit, do, arrays, key))
+        own = self.handler.options
+        arrays = [np.frombuffer(self._content(), np.float32).reshape(s) for s in asked.shapes]
+        fixed = replace(asked.options, budget=own.budget, precision=own.precision)
+        asked = msgspec.structs.replace(asked, options=fixed)
+        do = partial(forecast_together, self.handler.forecasters[asked.model], asked)
+        key = msgspec.msgpack.encode(asked)
+        return self._result(partial(self.handler.worker.submit, do, arrays, key))
 
     def _result(self, submit: Callable[[], Job]) -> Any:
         """The result of what is asked of the model's thread."""
@@ -246,7 +249,7 @@ def _headers(times: list[float], batch: int) -> dict[str, str]:
     return {"Server-Timing": timing, "X-Foreframe-Batch": str(batch)}
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     """Wait until the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

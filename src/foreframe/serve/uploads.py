@@ -2,7 +2,7 @@
 
 The forecast is `foreframe.predict`, so reading, checks and the words of errors are those of the
 command line. Weights are not here: the frames seen go to the server through a pipe, and the
-forecast comes back. To the server go only JSON, float32 values and the bytes of the answer.
+forecast comes back (`pipe.py`).
 """
 
 import json
@@ -13,10 +13,10 @@ import re
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy, deepcopy
-from dataclasses import fields, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from safetensors.numpy import save
-from torch import Tensor
 
 from foreframe.api import predict
 from foreframe.base.budget import GIB
@@ -41,12 +40,13 @@ from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.readers import SUFFIXES, ZIPPED
 from foreframe.forecasting.forecast import Forecast
-from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
+from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import stamp
 from foreframe.forecasting.recordings import check_channels, knows_other_digits
 from foreframe.serve.confinement import confine
 from foreframe.serve.fields import OPTIONS, TYPES, WORDS
+from foreframe.serve.pipe import Answer, Remote, send
 from foreframe.serve.problems import UNEXPECTED, Problem
 from foreframe.serve.serve_options import ServeOptions
 
@@ -54,78 +54,52 @@ BODY = "body"  # the file of what was sent
 FROM_BUDGET = 3  # of memory: frames as the file has them, as numbers, and on their way to a file
 
 
-class Remote(Forecaster):
-    """A forecaster that knows all but its weights, and asks the server for its forecasts.
-
-    Attributes:
-        ask: takes what is asked as plain values, and arrays; gives the forecast.
-        footprint: as of a `Forecaster`; the server remembers it for others.
-    """
-
-    ask: Callable[..., np.ndarray]
-    footprint: Callable[..., int]
-
-    def _forecast(
-        self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
-    ) -> Tensor:
-        self.check_size(np.shape(frames), steps, options, options.tile or 0)
-        asked = {
-            "steps": steps,
-            "pictures": dtype == np.uint8,
-            "scaling": self.scaling.config(),
-            "options": {of.name: getattr(options, of.name) for of in fields(TiledOptions)},
-        }
-        arrays = [np.asarray(each, np.float32) for each in (frames, known) if each is not None]
-        return torch.from_numpy(self.ask(asked, arrays))
-
-
-def remote_of(forecaster: Forecaster) -> bytes:
-    """A pickled `Remote` of a forecaster."""
+def without_weights(forecaster: Forecaster) -> bytes:
+    """All of a forecaster but its weights, pickled."""
     own = copy(forecaster)
     own.model = deepcopy(forecaster.model).to("meta")
-    own.__class__ = Remote
     return pickle.dumps(own)
 
 
-def attend(
+def respond(
     connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
-    """Confine this process to a folder, and `reply` in it."""
+    """Confine this process to a folder, and answer one request in it: arguments as of `answer`."""
     confine(folder, int(FROM_BUDGET * options.budget * GIB), math.ceil(options.seconds))
     for number in (signal.SIGINT, signal.SIGTERM):  # of the server, which ends in good order
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    reply(connection, folder, models, options)
+    answer(connection, folder, models, options)
 
 
-def reply(
+def answer(
     connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
     """Answer a request, when one comes.
 
     Args:
         connection: to the server. First the Content-Type of the request comes, whose body is then
-            the file `BODY`. The server may get {"model", ...} and arrays, and then sends the
-            forecast; at last it gets {"status", ...} and, if that is 200, the content.
+            the file `BODY`; what the server gets are messages of `pipe.py`.
         folder: may be written to.
-        models: those of `remote_of`, by name.
+        models: those of `without_weights`, by name.
     """
-    shown = {f"{folder}{os.sep}": ""}
+    shown, content = {f"{folder}{os.sep}": ""}, b""
     try:
         content_type = connection.recv()
+        of_json = content_type.startswith("application/json")
+        given, path = (_of_json if of_json else _of_form)(folder / BODY, content_type, shown)
         with listening(lambda note: None):  # the forecast has them, too
-            about, content = _answer(
-                connection, folder / BODY, content_type, models, options, shown
-            )
+            made, output = _forecast(connection, models, given, path, options)
+        notes = tuple(_in_words(note, shown) for note in made.notes)
+        content = _written(replace(made, notes=notes), output)
+        told = Answer(200, output=output)
     except EOFError:  # the server has given it up
         return
     except Exception as error:
-        status, told = _told(error)
-        about, content = {"status": status, "detail": _in_words(told, shown)}, b""
-    connection.send_bytes(json.dumps(about).encode())
-    if content:
-        connection.send_bytes(content)
+        status, detail = _told(error)
+        told = Answer(status, _in_words(detail, shown))
+    send(connection, told, *([content] if told.status == 200 else []))
 
 
 def _told(error: Exception) -> tuple[int, str]:
@@ -140,17 +114,14 @@ def _told(error: Exception) -> tuple[int, str]:
     return 500, UNEXPECTED
 
 
-def _answer(
+def _forecast(
     connection: Connection,
-    body: Path,
-    content_type: str,
     models: Mapping[str, bytes],
+    given: dict[str, Any],
+    path: Path,
     options: ServeOptions,
-    shown: dict[str, str],
-) -> tuple[dict[str, Any], bytes]:
-    """The answer, and what it is; names in files that a client knows otherwise go to `shown`."""
-    of_json = content_type.startswith("application/json")
-    given, path = (_of_json if of_json else _of_form)(body, content_type, shown)
+) -> tuple[Forecast, str]:
+    """The forecast of a file by the fields that came with it, and the kind of answer."""
     reading: dict[str, Any] = {"budget": options.budget}
     if "variable" in given:
         if path.suffix == ".npy":
@@ -158,35 +129,22 @@ def _answer(
         reading["variable"] = given.pop("variable")
     name = str(given.pop("model", "") or _suiting(models, path, reading))
     output = str(given.pop("output", "json"))
-    if name not in models:
-        raise ValueError(
-            f"there is no model {brief(name, quoted=False)}; choose one of {', '.join(models)}"
-        )
-    if output not in TYPES:
-        raise ValueError(
-            f"output {brief(output, quoted=False)} is unknown; choose one of {', '.join(TYPES)}"
-        )
+    for what, one, known in (("model", name, models), ("output", output, TYPES)):
+        if one not in known:
+            choices = ", ".join(known)
+            raise ValueError(
+                f"there is no {what} {brief(one, quoted=False)}; choose one of {choices}"
+            )
+    for field in given:
+        if field not in OPTIONS:
+            near = closest(field, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
+            raise ValueError(f"there is no field {brief(field, quoted=False)}; {near}")
     fixed = PredictOptions(precision=options.precision, budget=options.budget)
-    wanted = changed(fixed, {**_known(given), "reading": reading})
-    remote: Remote = pickle.loads(models[name])
-
-    def ask(asked: dict[str, Any], arrays: list[np.ndarray]) -> np.ndarray:
-        shapes = [array.shape for array in arrays]
-        connection.send_bytes(json.dumps({"model": name, "shapes": shapes, **asked}).encode())
-        for array in arrays:
-            connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
-        return np.asarray(connection.recv())
-
-    def measured(*size: Any) -> int:
-        connection.send_bytes(json.dumps({"model": name, "footprint": size}).encode())
-        return int(connection.recv())
-
-    remote.ask, remote.footprint = ask, measured
-    made = predict(remote, str(path), None, wanted)
+    f: Forecaster = pickle.loads(models[name])
+    f = f.computed_by(Remote(connection, name))
+    made = predict(f, str(path), None, changed(fixed, {**given, "reading": reading}))
     assert isinstance(made, Forecast)
-    notes = tuple(_in_words(note, shown) for note in made.notes)
-    content = _written(replace(made, made_by=name, notes=notes), output)
-    return {"status": 200, "type": TYPES[output], "output": output}, content
+    return replace(made, made_by=name), output
 
 
 def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
@@ -194,7 +152,7 @@ def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]
     which then says why it does not.
     """
     for name, pickled in models.items():
-        forecaster: Remote = pickle.loads(pickled)
+        forecaster: Forecaster = pickle.loads(pickled)
         wanted = forecaster.scaling.units
         with suppress(ValueError):
             clip = forecaster.recordings(path, **reading)[0]
@@ -278,15 +236,6 @@ def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
         for name, text in texts.items()
         if text  # a form of a page also sends what was left empty
     }, path
-
-
-def _known(sent: dict[str, Any]) -> dict[str, Any]:
-    """Fields, none of which is unknown."""
-    for name in sent:
-        if name not in OPTIONS:
-            near = closest(name, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
-            raise ValueError(f"there is no field {brief(name, quoted=False)}; {near}")
-    return sent
 
 
 def _written(made: Forecast, output: str) -> bytes:

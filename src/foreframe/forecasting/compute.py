@@ -1,0 +1,84 @@
+"""Where a network runs: the one seam between a `Forecaster`, which knows units, and its network."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions
+from foreframe.forecasting.precision import computing
+from foreframe.forecasting.tiles import forecast_in_tiles, tile_size
+from foreframe.models import EnsembleRequest, Model
+from foreframe.models.footprint import at_once, footprint
+
+
+@runtime_checkable
+class Compute(Protocol):
+    """Runs a network. All frames are on its scale, without missing values."""
+
+    def forecast(
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        known: Float[Tensor, "b s i h w"] | None,
+        options: TiledOptions,
+        bounds: tuple[float, float],
+    ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
+        """The next frames of each clip, or of each of its members, those of the first clip first;
+        and the forecast of the network's guide, if `options` match to it.
+
+        Args:
+            past: with the network's inputs as the last channels.
+            known: the inputs of the frames that follow.
+            bounds: the lowest and the highest value of a frame, to which members are clamped.
+
+        Raises:
+            ValueError: an overlap that does not fit the tiles.
+        """
+
+    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+        """Bytes of a forecast: see `foreframe.models.footprint.footprint`."""
+
+
+class Local:
+    """A network in this process: a `Compute`."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def forecast(
+        self,
+        past: Float[Tensor, "b t _ h w"],
+        steps: int,
+        known: Float[Tensor, "b s i h w"] | None,
+        options: TiledOptions,
+        bounds: tuple[float, float],
+    ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
+        """See `Compute`; a few clips and members at a time, to bound memory."""
+        ensemble, n = requested(options, bounds), options.members or 1
+        frame = tile_size(self.model, past.shape[2:], options.tile or 0)
+        size = past.shape[1], frame, steps
+        group = at_once(self.model, len(past) * n, *size, ensemble is not None)
+        clips, futures, guides = max(1, group // n), list[Tensor](), list[Tensor]()
+        with torch.inference_mode(), computing(options.precision, past.device):
+            for k in range(0, len(past), clips):
+                own = None if known is None else known[k : k + clips]
+                some = past[k : k + clips]
+                future, guide = forecast_in_tiles(
+                    self.model, some, steps, own, options, ensemble, group
+                )
+                futures.append(future)
+                guides += [] if guide is None else [guide]
+        return torch.cat(futures), torch.cat(guides) if guides else None
+
+    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+        return footprint(self.model, past, frame, steps, draws)
+
+
+def requested(options: ForecastOptions, bounds: tuple[float, float]) -> EnsembleRequest | None:
+    """The members that the options ask for, within these bounds; None for a single forecast."""
+    if options.members is None:
+        return None
+    return EnsembleRequest(options.members, options.seed, bounds)
