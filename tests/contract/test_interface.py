@@ -15,6 +15,7 @@ from small import FREE, SMALL, built
 
 # As they are before any test adds its own.
 KINDS, OWN_CORES = set(MODELS), set(CORES)
+AT_ONCE = ["simvp_v1", "simvp_v2", "tau", "unet", "predformer", "earthformer"]
 DRAWING = [
     "svg_small",
     *(n for n, (kind, args) in SMALL.items() if "noise" in args or kind in ("flow", "dressed")),
@@ -146,6 +147,45 @@ def shapes(state: State) -> dict[str, torch.Size]:
 def test_the_first_frames_do_not_depend_on_how_far_one_looks(model: Model) -> None:
     past = some(model)
     torch.testing.assert_close(model(past, 9)[:, :2], model(past, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+@torch.no_grad()
+def test_frames_at_once_follow_the_last_ones_and_those_they_made(name: str) -> None:
+    """What came before its frames does not matter, one alone stands for all of them, and a longer
+    forecast goes on from its own.
+    """
+    model = built(name).eval()
+    n, k = model.frames, model.horizon
+    past = some(model, 2, t=n + 2)
+    made = model(past, 2 * k)
+    torch.testing.assert_close(model(past[:, 2:], 2 * k), made)
+    alone = past[:, :1]
+    torch.testing.assert_close(model(alone, k), model(alone.expand(-1, n, -1, -1, -1), k))
+    after = torch.cat([past, made[:, :k]], dim=1)
+    torch.testing.assert_close(model(after, k), made[:, k:])
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("predformer_small", {"dropout": 0.2}),
+        ("predformer_small", {"drop_path": 0.4}),
+        ("earthformer_small", {"dropout": 0.2}),
+    ],
+)
+def test_training_leaves_out_what_forecasts_do_not(name: str, rates: dict[str, float]) -> None:
+    kind, args = SMALL[name]
+    network, whole = build_model(kind, args | rates), built(name).eval()
+    network.load_state_dict(whole.state_dict())
+    past = some(network)
+    assert torch.equal(network.eval()(past, 5), whole(past, 5))
+    network.train()
+    torch.manual_seed(1)
+    drawn = network(past, 5)
+    torch.manual_seed(1)
+    assert torch.equal(network(past, 5), drawn)
+    assert not torch.equal(network(past, 5), drawn)
 
 
 @torch.no_grad()

@@ -22,7 +22,6 @@ from record import (
     described,
     guess_of,
     load,
-    main,
     multiply_adds_of,
     one_thread,
 )
@@ -104,16 +103,3 @@ def tier(name: str) -> pytest.MarkDecorator:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in SIZED])
 def test_multiply_adds_are_as_recorded(name: str) -> None:
     assert multiply_adds_of(name) == RECORDED_SIZES[name]["multiply_adds"]
-
-
-def test_a_file_is_replaced_only_where_that_is_asked(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("record.FOLDER", tmp_path)
-    monkeypatch.setattr("record.SIZES", tmp_path / "sizes.json")
-    file = tmp_path / "tutorial.safetensors"
-    file.write_text("as it was")
-    main(["tutorial"])
-    assert file.read_text() == "as it was"
-    main(["tutorial", "--anew"])
-    assert load("tutorial")[0]["steps"] == WAYS["tutorial"].steps
-    with pytest.raises(SystemExit):
-        main(["--anew"])

@@ -176,9 +176,3 @@ def test_large_frames_are_seen_small_and_mixed_as_fine_as_they_are() -> None:
     # What is smaller than one and a half times that is seen as it is.
     torch.testing.assert_close(large(frames, 3), small)
     torch.testing.assert_close(large(tripled[..., :47, :], 3), whole(tripled[..., :47, :], 3))
-
-
-def test_a_large_blend_begins_at_its_first_guide_too() -> None:
-    frames = torch.rand(1, 6, 3, 50, 71, generator=torch.Generator().manual_seed(0))
-    forecast = guided(["dense_motion", "mean"], frames, 3, short=16)
-    torch.testing.assert_close(forecast, build_model("dense_motion")(frames, 3), atol=2e-5, rtol=0)

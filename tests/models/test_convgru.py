@@ -1,10 +1,9 @@
-"""The ConvGRU cell against the paper's equations pixel by pixel, and against torch's own GRU."""
+"""The ConvGRU cell against the paper's equations pixel by pixel."""
 
 import numpy as np
 import pytest
 import torch
 
-from foreframe.models import EncoderDecoder
 from foreframe.models.convgru import ConvGRU, ConvGRUCell
 from foreframe.models.engine import one_pass
 
@@ -47,46 +46,6 @@ def test_steps_equal_the_equations_in_float64(kernel: int, within_a_pass: bool) 
             h = cell(x, h)
         expected = equations(x[0].numpy(), expected, weights)
         np.testing.assert_allclose(h[0].detach().numpy(), expected, atol=1e-12)
-
-
-def test_equals_torch_where_nothing_is_reset() -> None:
-    """torch.nn.GRUCell resets after the product, U h, where the paper resets before: alike where r
-    is 1. Its gates come in the order r, z, n, and its z keeps what ours lets go.
-    """
-    torch.manual_seed(0)
-    ours, theirs = ConvGRUCell(3, 5, kernel=1), torch.nn.GRUCell(3, 5)
-    with torch.no_grad():
-        ours.gates.weight[5:] = 0
-        ours.gates.bias[5:] = 50
-        z, r = ours.gates.weight.squeeze(-1).squeeze(-1).chunk(2)
-        n = ours.candidate.weight.squeeze(-1).squeeze(-1)
-        both = torch.cat([r, -z, n])
-        theirs.weight_ih.copy_(both[:, :3])
-        theirs.weight_hh.copy_(both[:, 3:])
-        z, r = ours.gates.bias.chunk(2)
-        theirs.bias_ih.copy_(torch.cat([r, -z, ours.candidate.bias]))
-        theirs.bias_hh.zero_()
-    x, h = torch.randn(7, 3), torch.randn(7, 5)
-    got = ours(x[:, :, None, None], h[:, :, None, None])
-    torch.testing.assert_close(got[:, :, 0, 0], theirs(x, h), atol=1e-6, rtol=1e-6)
-
-
-def test_a_network_of_it_equals_a_loop() -> None:
-    """Two layers read the past; two others go on from their states, fed the last hidden map."""
-    torch.manual_seed(0)
-    core = {"convgru": {"hidden": [4, 4]}}
-    network = EncoderDecoder(core=core, start="states").double()
-    past = torch.rand(2, 3, 1, 6, 7).double()
-    first = second = torch.zeros(2, 4, 6, 7).double()
-    for frame in past.unbind(1):
-        first = network.encoder.cells[0](frame, first)
-        second = network.encoder.cells[1](first, second)
-    fed = second
-    for k in range(2):
-        first = network.decoder.cells[0](fed, first)
-        fed = second = network.decoder.cells[1](first, second)
-        expected = torch.sigmoid(network.output.last(fed))
-        torch.testing.assert_close(network(past, 2)[:, k], expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(

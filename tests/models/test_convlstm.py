@@ -1,31 +1,13 @@
-"""The cell against torch's own LSTM (tests/models/test_engine.py has the paper's equations); the
-presets' sizes; the choices that do not fit.
+"""The presets' sizes; the choices that do not fit. The cell: tests/models/test_engine.py has the
+paper's equations, tests/models/test_recurrent.py torch's own LSTM.
 """
 
 import pytest
 import torch
 
 from foreframe.models import PRESETS as PRESETS_OF_ALL
-from foreframe.models import ConvLSTMCell, build_model, preset
+from foreframe.models import build_model, preset
 from foreframe.models.convlstm import PRESETS
-
-
-def test_equals_torch_lstm_cell_on_one_pixel() -> None:
-    """A 1x1 kernel on one pixel is torch.nn.LSTMCell, whose gates come in the order i, f, g, o."""
-    torch.manual_seed(0)
-    ours, theirs = ConvLSTMCell(3, 5, kernel=1), torch.nn.LSTMCell(3, 5)
-    i, f, o, g = range(4)
-    order = torch.cat([torch.arange(5) + 5 * gate for gate in (i, f, g, o)])
-    with torch.no_grad():
-        weight = ours.gates.weight.squeeze(-1).squeeze(-1)[order]
-        theirs.weight_ih.copy_(weight[:, :3])
-        theirs.weight_hh.copy_(weight[:, 3:])
-        theirs.bias_ih.copy_(ours.gates.bias[order])
-        theirs.bias_hh.zero_()
-    x, h, c = torch.randn(7, 3), torch.randn(7, 5), torch.randn(7, 5)
-    got = ours(*(value[:, :, None, None] for value in (x, h, c)))
-    for ours_, theirs_ in zip(got, theirs(x, (h, c)), strict=True):
-        torch.testing.assert_close(ours_[:, :, 0, 0], theirs_, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
 from foreframe.models.engine import convolutions, elementwise, gathering, one_pass, passes
-from foreframe.models.mau import MAU
 
 DEVICES = [
     "cpu",
@@ -46,22 +45,6 @@ def nothing_is_small(monkeypatch):
     monkeypatch.setattr(convolutions, "FEW", 0)
 
 
-def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
-    """Autograd keeps what is computed on the way; values and gradients are those of larger ones."""
-    torch.manual_seed(0)
-    cell, x = ConvLSTMCell(2, 3, peepholes=True), torch.randn(2, 2, 5, 4, requires_grad=True)
-    results = []
-    for small in (0, x.numel() * 100):
-        monkeypatch.setattr(elementwise, "SMALL", small)
-        with one_pass(x):
-            h, c = cell(x, *cell(x, None, None))
-        named = type(c.grad_fn).__name__
-        results.append([h, c, *torch.autograd.grad((h * c).sum(), [x, *cell.parameters()])])
-        assert ("_Pointwise" in named) is (small == 0)
-    for large, small in zip(*results, strict=True):
-        torch.testing.assert_close(small, large, atol=1e-6, rtol=1e-5)
-
-
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_convolution_of_few_weights_is_autograds(bf16, monkeypatch) -> None:
     """Below the threshold and from it on: the same values and gradients, and maps that lie alike
@@ -85,21 +68,6 @@ def test_a_convolution_of_few_weights_is_autograds(bf16, monkeypatch) -> None:
         assert distance(ours, theirs) < (1e-2 if bf16 else 1e-6)
     with one_pass(x):
         assert cell.gates(x.detach().contiguous(), None).is_contiguous()
-
-
-def test_a_step_that_encodes_its_frame_stays_in_the_pass(monkeypatch) -> None:
-    """Also there weights are made ready once for the past, and once for the future."""
-    made = []
-
-    class Counted(passes.GatheredWeights):
-        def __init__(self, conv: engine.Conv2d, dtype: torch.dtype) -> None:
-            super().__init__(conv, dtype)
-            made.append(conv)
-
-    monkeypatch.setattr(passes, "GatheredWeights", Counted)
-    network = MAU(width=4, layers=1, kernel=3, halvings=1)
-    network(torch.rand(1, 2, 1, 8, 8), 4)
-    assert made.count(network.cells[0].spatial) == 2
 
 
 @pytest.fixture
@@ -383,18 +351,6 @@ def test_what_no_gradient_is_asked_of() -> None:
         parameter.requires_grad_(False)
     only = ran(cell, [x, x], None, None, one_pass(x)).square().sum()
     torch.testing.assert_close(torch.autograd.grad(only, [x])[0], alone)
-
-
-def test_backward_drops_the_weights_of_forward() -> None:
-    """Those that oneDNN laid out: the gradients of weights take as much memory."""
-    cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
-    run = one_pass(x)
-    output = ran(cell, [x, x], None, None, run)
-    weights = run.weights_of(cell.gates)
-    if not weights.packed:
-        pytest.skip("oneDNN lays out no weights here")
-    output.sum().backward()
-    assert not weights.packed
 
 
 def test_a_pass_ends() -> None:

@@ -177,35 +177,6 @@ def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
     assert made.forecast.shape == (2, 2, 1, 8, 8)
 
 
-@pytest.mark.slow
-def test_it_learns_and_leaves_its_forecaster_as_it_was() -> None:
-    """Residuals of one picture or its negative: members are one of both, and not their mean."""
-    model = flow(
-        {"simvp": {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}}, width=16, spread=0.3
-    )
-    before = {name: value.clone() for name, value in model.of.state_dict().items()}
-    learning = [p for p in model.parameters() if p.requires_grad]
-    assert len(learning) == len(list(model.network.parameters()))
-    optimizer = torch.optim.Adam(learning, 1e-2)
-    past = torch.rand(16, 2, 1, 8, 8)
-    with torch.no_grad():
-        m = model.of(past, 2)
-    picture = 0.3 * torch.randn(2, 1, 8, 8).sign()
-    sign = torch.tensor([1.0, -1.0]).repeat(8).view(-1, 1, 1, 1, 1)
-    clips = torch.cat([past, m + sign * picture], dim=1)
-    for _ in range(150):
-        loss = model.terms(*model.rehearse(clips, Window(2, 2)))["flow"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert all(torch.equal(before[n], value) for n, value in model.of.state_dict().items())
-    with torch.no_grad():
-        drawn = model.decode(members(model.encode(past), 8), 2) - m.repeat_interleave(8, dim=0)
-    likeness = (drawn * picture).mean(dim=(1, 2, 3, 4)) / picture.square().mean()
-    assert (likeness.abs() - 1).abs().mean() < 0.15
-    assert 0.25 < (likeness > 0).float().mean() < 0.75
-
-
 def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
     """Its forecaster stays as in a forecast while the flow trains."""
     model = flow("svg_small")
@@ -230,36 +201,6 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
 def test_choices_that_make_no_flow(args: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model("flow", {"of": "persistence"} | args)
-
-
-def test_it_is_of_as_many_channels_as_it_has() -> None:
-    model = build_model("flow", {"of": "svg_small", "channels": 3})
-    assert isinstance(model, Flow)
-    assert model.of.channels == 3
-    again = build_model("flow", model.args)
-    assert again.args == model.args
-
-
-def test_passes_are_made_at_each_time() -> None:
-    """The velocity of each pass leads from its time to the next."""
-    model = flow(times=[0.0, 0.25, 0.5])
-    asked = []
-
-    class Still(nn.Module):
-        def forward(self, r_t, t, shown, spread):
-            asked.append((t[0].item(), r_t))
-            return torch.zeros_like(r_t)
-
-    model.network = Still()
-    past = torch.rand(1, 1, 1, 4, 4)
-    with torch.no_grad():
-        future = model.decode(members(model.encode(past), 1), 2)
-    assert [t for t, _ in asked] == [0.0, 0.25, 0.5]
-    first = asked[1][1] / 0.75
-    assert 0.2 < first.std() < 0.8  # σ is .5
-    for t, r_t in asked:  # at 0 nothing is known of r
-        torch.testing.assert_close(r_t, (1 - t) * first if t else torch.zeros_like(first))
-    torch.testing.assert_close(future, past.expand(1, 2, 1, 4, 4))
 
 
 def test_the_pass_at_the_beginning_is_made_once_for_all_members() -> None:

@@ -5,7 +5,6 @@ import torch
 
 from foreframe.models import build_model
 from foreframe.models.noise import Noise, members, placed
-from foreframe.models.simvp import SimVP
 
 STATE = {"frame": torch.arange(6.0).view(2, 3)}
 
@@ -70,25 +69,6 @@ def test_a_tile_has_a_part_of_the_noise_of_the_whole(apart: int) -> None:
 def test_noise_that_is_none(args: dict) -> None:
     with pytest.raises(ValueError, match="noise"):
         Noise(8, 0, **args)
-
-
-def test_members_of_simvp_are_displaced_by_their_noise() -> None:
-    torch.manual_seed(0)
-    small = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2, "noise": {"apart": 3}}
-    model = build_model("simvp_small", small).eval()
-    assert isinstance(model, SimVP)
-    assert model.noise_injection is not None
-    past = torch.rand(1, 3, 1, 32, 32)
-    with torch.no_grad():
-        for added in model.noise_injection.added:
-            added.weight.zero_()
-        still, state = model(past, 3), model.encode(past)
-        first, second = model.decode(members(state, 2, seed=4), 3).chunk(2)
-        assert (first - second).abs().mean() > 0.003
-        model.displacement_scale.bias.fill_(-30.0)
-        model.displacement_scale.weight.zero_()
-        alike = model.decode(members(state, 2, seed=4), 3)
-    torch.testing.assert_close(alike, still.expand(2, -1, -1, -1, -1), atol=1e-5, rtol=0)
 
 
 def test_an_argument_that_noise_does_not_have() -> None:

@@ -18,12 +18,6 @@ from foreframe.models.engine import (
 )
 
 
-def as_torch_has_it(conv: PackedConv2d, x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.conv2d(
-        x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
-    )
-
-
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
 @pytest.mark.parametrize(
     "how",

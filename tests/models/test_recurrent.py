@@ -120,25 +120,6 @@ def test_attention_equals_its_formulas_place_by_place() -> None:
     close(model(past, steps), torch.stack(expected, dim=1))
 
 
-@torch.no_grad()
-def test_what_is_kept_of_a_long_past_is_bounded() -> None:
-    """Frame by frame, for as long as it goes on; and it is the same as if all came at once."""
-    model = network(start="states", attention=3, backward=4)
-    past = some(12)
-    state, sizes = None, []
-    for frame in past.split(1, dim=1):
-        state = model.encode(frame, state)
-        sizes.append({name: value.untyped_storage().nbytes() for name, value in state.items()})
-    assert state["maps"].shape[1] == 3
-    assert state["frames"].shape[1] == 4
-    assert sizes[5] == sizes[-1]
-    whole = model.encode(past)
-    assert whole.keys() == state.keys()
-    for name, value in whole.items():
-        torch.testing.assert_close(state[name], value, msg=name)
-    close(model.decode(state, 3), model(past, 3))
-
-
 # The LSTM that is fully connected
 
 

@@ -8,22 +8,6 @@ from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.tau import differential_divergence
 
 
-@pytest.mark.parametrize("translator", ["inception", "gated", "tau"])
-def test_what_came_before_its_frames_does_not_matter(translator: str) -> None:
-    network = SimVP(frames=3, spatial=8, temporal=16, blocks=2, translator=translator)
-    past = torch.rand(2, 5, 1, 10, 14)
-    torch.testing.assert_close(network(past, 2), network(past[:, 2:], 2))
-    alone = network(past[:, :1], 2)
-    torch.testing.assert_close(alone, network(past[:, :1].expand(-1, 3, -1, -1, -1), 2))
-
-
-def test_beyond_its_frames_it_goes_on_from_its_own() -> None:
-    network = SimVP(frames=3, spatial=8, temporal=16, blocks=2)
-    past = torch.rand(2, 3, 1, 8, 8)
-    first = network(past, 3)
-    torch.testing.assert_close(network(past, 5), torch.cat([first, network(first, 2)], dim=1))
-
-
 def test_it_starts_at_the_mean() -> None:
     """Every pixel moves by what the bias does."""
     network, past = SimVP(frames=2, spatial=8, temporal=16, blocks=2), torch.rand(4, 2, 1, 8, 8)

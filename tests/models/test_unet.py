@@ -7,19 +7,6 @@ from foreframe.models import build_model
 from foreframe.models.unet import LEAK, UNet
 
 
-def test_what_came_before_its_frames_does_not_matter() -> None:
-    network = UNet(frames=3, widths=[4, 6], blocks=[1, 1]).eval()
-    past = torch.rand(2, 5, 1, 10, 14)
-    torch.testing.assert_close(network(past, 2), network(past[:, 2:], 2))
-
-
-def test_beyond_its_frames_it_goes_on_from_its_own() -> None:
-    network = UNet(frames=3, widths=[4], blocks=[1], sharpen=0.2).eval()
-    past = torch.rand(2, 3, 1, 8, 8)
-    first = network(past, 3)
-    torch.testing.assert_close(network(past, 5), torch.cat([first, network(first, 2)], dim=1))
-
-
 def test_forecasts_are_cut_and_in_training_lean_back() -> None:
     """Beyond [0,1] with a small slope, which tells what is sharpened."""
     network, past = UNet(frames=2, widths=[4], blocks=[1], sharpen=0.4), torch.rand(4, 2, 1, 8, 8)

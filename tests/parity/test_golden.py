@@ -2,19 +2,17 @@
 in float64.
 
 The numbers are looked for in FOREFRAME_GOLDEN or in ../shared/golden; they are not part of this
-repository, so these tests skip, and say so, without them. `test_openstl_by_its_formulas` needs
-none.
+repository, so these tests skip, and say so, without them.
 
-Equal here: holmdk's tutorial network (the preset `tutorial`), ndrplz's layer stack (the cell and
-the engine), and the cells of Hzzone's encoder-forecaster, whose peepholes hold a number a pixel
-where ours hold one a channel: the plain cell takes either. tests/parity/test_originals.py has what
+Equal here: holmdk's tutorial network (the preset `tutorial`), and the cells of Hzzone's
+encoder-forecaster, whose peepholes hold a number a pixel where ours hold one a channel: the plain
+cell takes either. tests/parity/test_originals.py has what
 `foreframe convert` takes over. Our network cannot express: the layer norm over all gates and pixels
 of OpenSTL's `layer_norm=1`, the group norm of gates of jhhuang's, and the three sizes of maps, each
 with layers of its own, of Hzzone's and jhhuang's encoder-forecasters.
 """
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from foreframe.models import ConvLSTMCell, preset
-from foreframe.models.engine import one_pass
 
 
 def golden(name: str) -> dict[str, Tensor]:
@@ -54,54 +51,6 @@ def ours_of(theirs: Tensor) -> Tensor:
     return torch.cat([i, f, o, g])
 
 
-def folded(channels: int, patch: int) -> list[int]:
-    """Where OpenSTL keeps the channels of our folded patches: its order is row, column, channel,
-    and ours channel, row, column.
-    """
-    return (
-        torch.arange(patch * patch * channels)
-        .view(patch, patch, channels)
-        .permute(2, 0, 1)
-        .flatten()
-        .tolist()
-    )
-
-
-def test_openstl_by_its_formulas() -> None:
-    """The preset beside a loop of our own, written from OpenSTL's formulas: no offset, no bias,
-    conv_x and conv_h apart, patches as its reshape makes them.
-    """
-    torch.manual_seed(0)
-    p, hidden, steps = 4, 5, 3
-    model = preset("openstl", core={"convlstm": {"hidden": [hidden, hidden]}}).double()
-    order = folded(1, p)
-    past = torch.rand(2, 4, 1, 16, 24, dtype=torch.float64)
-
-    def unfolded(patches: Tensor) -> Tensor:
-        b, _, h, w = patches.shape
-        return patches.view(b, p, p, h, w).permute(0, 3, 1, 4, 2).reshape(b, 1, h * p, w * p)
-
-    h = c = [torch.zeros(2, hidden, 4, 6, dtype=torch.float64)] * 2
-    made: list[Tensor] = []
-    for t in range(past.shape[1] + steps - 1):
-        frame = past[:, t] if t < past.shape[1] else made[-1]
-        x = frame.view(2, 4, p, 6, p).permute(0, 2, 4, 1, 3).reshape(2, p * p, 4, 6)
-        h, c = list(h), list(c)
-        for k, cell in enumerate(model.encoder.cells):
-            weight = ours_of(cell.gates.weight.detach())
-            W_x, W_h = weight[:, : x.shape[1]], weight[:, x.shape[1] :]
-            if k == 0:
-                W_x = W_x[:, torch.tensor(order).argsort()]
-            i, f, g, o = (F.conv2d(x, W_x, padding=2) + F.conv2d(h[k], W_h, padding=2)).chunk(
-                4, dim=1
-            )
-            c[k] = torch.sigmoid(f) * c[k] + torch.sigmoid(i) * torch.tanh(g)
-            x = h[k] = torch.sigmoid(o) * torch.tanh(c[k])
-        W_last = model.output.last.weight.detach()[torch.tensor(order).argsort()]
-        made.append(unfolded(F.conv2d(x, W_last)))
-    same(model(past, steps), torch.stack(made[-steps:], dim=1))
-
-
 def test_holmdk_is_the_preset_tutorial() -> None:
     g = golden("holmdk_encoder_decoder")
     model = preset("tutorial", core={"convlstm": {"hidden": [6, 6]}}).double()
@@ -126,41 +75,6 @@ def test_holmdk_is_the_preset_tutorial() -> None:
     for name, cell in zip(names, cells, strict=True):
         near(cell.gates.weight.grad, g[f"grad.{name}.weight"])
         near(cell.gates.bias.grad, g[f"grad.{name}.bias"])
-
-
-def ndrplz(g: dict[str, Tensor]) -> list[ConvLSTMCell]:
-    cells = [ConvLSTMCell(2, 5, (3, 3)).double(), ConvLSTMCell(5, 4, (5, 3)).double()]
-    with torch.no_grad():
-        for k, cell in enumerate(cells):
-            cell.gates.weight.copy_(g[f"param.cell_list.{k}.conv.weight"])
-            cell.gates.bias.copy_(g[f"param.cell_list.{k}.conv.bias"])
-    return cells
-
-
-@pytest.mark.parametrize("fast", [False, True], ids=["cell", "engine"])
-def test_ndrplz_layer_stack(fast: bool) -> None:
-    g = golden("ndrplz_convlstm")
-    cells = ndrplz(g)
-    x = g["input"].requires_grad_()
-    layers: list = [(None, None), (None, None)]
-    outputs: list[list[Tensor]] = [[], []]
-    with one_pass(x) if fast else nullcontext():
-        for frame in x.unbind(dim=1):
-            for k, cell in enumerate(cells):
-                layers[k] = cell(frame, *layers[k])
-                frame = layers[k][0]
-                outputs[k].append(frame)
-    for k in range(2):
-        same(torch.stack(outputs[k], dim=1), g[f"layer.{k}.outputs"])
-        same(layers[k][0], g[f"layer.{k}.last_h"])
-        same(layers[k][1], g[f"layer.{k}.last_c"])
-    loss = torch.stack(outputs[1], dim=1).square().mean() + layers[0][1].square().mean()
-    same(loss, g["loss"])
-    loss.backward()
-    near(x.grad, g["grad.input"])
-    for k, cell in enumerate(cells):
-        near(cell.gates.weight.grad, g[f"grad.cell_list.{k}.conv.weight"])
-        near(cell.gates.bias.grad, g[f"grad.cell_list.{k}.conv.bias"])
 
 
 def test_hzzone_cells_with_peepholes() -> None:

@@ -22,14 +22,6 @@ ATTENTION, FEED_FORWARD, PATH = 0.2, 0.1, 0.3
 
 @pytest.mark.parametrize("case", VARIANTS)
 @torch.no_grad()
-def test_forecasts_beyond_its_frames(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = golden(case.golden)
-    network = loaded("predformer", case, numbers, monkeypatch)
-    same(network(numbers["input"][:, :5], 12), numbers["output_long"])
-
-
-@pytest.mark.parametrize("case", VARIANTS)
-@torch.no_grad()
 def test_positions_of_our_own(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = golden(case.golden)
     network = loaded("predformer", case, numbers, monkeypatch)

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.forecasting.forecast_options import GUIDE
 from foreframe.clips.frames import fill_missing
 from foreframe.forecasting.compute import requested
-from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.precision import computing
 from foreframe.forecasting.tiles import encoded
 from foreframe.models import EnsembleRequest, Model, members, placed
