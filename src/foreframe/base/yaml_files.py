@@ -36,7 +36,7 @@ class _Loader(yaml.BaseLoader):
     def construct_scalar(self, node: Any) -> Any:
         return node.value if node.style else _scalar(node.value)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         made: dict[str, Any] = {}
         for key, value in node.value:
             name = self.construct_object(key)
