@@ -97,7 +97,7 @@ def test_a_stranger_s_words_stay_one_short_line() -> None:
         ("a: 1\nb: 2\na: 3", "line 3: a is no name, or stands there twice"),
         ("{1: 2}", "1 is no name"),
         ("{a: " * 3000, "more than 32 levels"),
-        ("--- 1\n--- 2", "line 2: a second document"),
+        ("--- 1\n--- 2", "line 2: but found another document"),
         ("\ta: 3", "found character"),
         ("a: \0", "not YAML"),
     ],

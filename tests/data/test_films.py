@@ -187,11 +187,11 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
 
 
 def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(films, "KEPT_BYTES", 5 * 48 * 64 * 3)
+    monkeypatch.setattr(films, "CACHED_BYTES", 5 * 48 * 64 * 3)
     path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
     for film in [read_film(path).frames for _ in range(3)] * 2:
         np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
-        assert len(films._latest.run.kept) <= 5
+        assert len(films._latest.run.latest) <= 5
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         pytest.skip("only Linux tells in a folder which files are open")

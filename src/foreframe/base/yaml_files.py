@@ -1,12 +1,10 @@
 """YAML as plain values: numbers, words, lists and mappings, without any other feature of YAML.
 
-Files are untrusted: they run no code, and a few lines never expand to much memory. Values are built
-from PyYAML's events: its loaders would make objects, read `on` as true and 1e-3 as a word.
+Files are untrusted: they run no code, and a few lines never expand to much memory. PyYAML's own
+SafeLoader would read `on` as true, 1e-3 as a word, and aliases.
 """
 
 import re
-from collections.abc import Iterator
-from itertools import takewhile
 from typing import Any
 
 import yaml
@@ -17,6 +15,35 @@ HINT = "YAML has values such as 8, [96,128] or {kind: log}, and lines such as `b
 CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
+
+
+class _Loader(yaml.BaseLoader):
+    """Lists and mappings of words, whose names are words, too, and each stands there once."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or event.tag is not None:
+            raise _refused("aliases and tags, such as *name and !name, are not read", event)
+        if self.depth == DEEPEST and isinstance(event, yaml.CollectionStartEvent):
+            raise _refused(f"more than {DEEPEST} levels of lists and mappings", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        return node.value if node.style else _scalar(node.value)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        made: dict[str, Any] = {}
+        for key, value in node.value:
+            name = self.construct_object(key)
+            if not isinstance(name, str) or name in made:
+                raise _refused(f"{name!s:.60} is no name, or stands there twice", key)
+            made[name] = self.construct_object(value)
+        return made
 
 
 def plain_yaml(text: str, what: str) -> Any:
@@ -32,38 +59,11 @@ def plain_yaml(text: str, what: str) -> Any:
             repeated ones; with the line.
     """
     try:
-        events = yaml.parse(text, Loader=yaml.SafeLoader)
-        holds = (yaml.NodeEvent, yaml.CollectionEndEvent)  # not where documents begin and end
-        nodes = (event for event in events if isinstance(event, holds))
-        first = next(nodes, None)
-        made = None if first is None else _value(first, nodes)
-        for event in nodes:
-            raise _refused("a second document", event)
-        return made
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark and "\n" in text.strip() else ""
         raise ValueError(f"{what}{line}: {problem or 'not YAML'}; {HINT}") from None
-
-
-def _value(event: Any, events: Iterator[Any], depth: int = 0) -> Any:
-    """The value that begins with an event; takes its other events, too."""
-    if isinstance(event, yaml.AliasEvent) or event.tag is not None:
-        raise _refused("aliases and tags, such as *name and !name, are not read", event)
-    if isinstance(event, yaml.ScalarEvent):
-        return event.value if event.style else _scalar(event.value)
-    if depth == DEEPEST:
-        raise _refused(f"more than {DEEPEST} levels of lists and mappings", event)
-    inner = takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), events)
-    if isinstance(event, yaml.SequenceStartEvent):
-        return [_value(item, events, depth + 1) for item in inner]
-    made: dict[str, Any] = {}
-    for key in inner:
-        name = _value(key, events, depth + 1)
-        if not isinstance(name, str) or name in made:
-            raise _refused(f"{name!s:.60} is no name, or stands there twice", key)
-        made[name] = _value(next(events), events, depth + 1)
-    return made
 
 
 def _scalar(text: str) -> Any:
@@ -75,8 +75,8 @@ def _scalar(text: str) -> Any:
     return float(text) if NUMBER.fullmatch(text) else text
 
 
-def _refused(problem: str, event: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 def read_yaml(file: str) -> dict[str, Any]:

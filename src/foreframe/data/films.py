@@ -23,7 +23,7 @@ from foreframe.data.data_options import BUDGET
 _WEIGHT = 16
 _CURE = "give a whole mp4, mkv, webm, mov or avi; as a stream mkv, or mp4 with its index in front"
 _NEAR = 64  # frames: what lies so little ahead is decoded up to, without a seek
-KEPT_BYTES = 128 * 2**20  # of decoded pictures that a thread keeps, for windows that overlap
+CACHED_BYTES = 128 * 2**20  # of decoded pictures that a thread caches, for windows that overlap
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
@@ -120,7 +120,7 @@ class Film(Frames):
         if run is None or run.owner != owner:
             run = _Run(owner, len(self), iter(()), {})
         frames = np.empty((last - first, *self.shape[1:]), self.dtype)
-        room = max(1, min(last - first, KEPT_BYTES // self._first.nbytes))
+        room = max(1, min(last - first, CACHED_BYTES // self._first.nbytes))
         for k in range(first, last):
             if k not in run.latest:
                 run.latest[k] = run.picture(k)
