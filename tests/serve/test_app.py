@@ -367,10 +367,3 @@ def test_a_request_that_takes_too_long_is_given_up(
     while len(list(desk.folder.iterdir())) > 1 and time.monotonic() < end:  # its thread tidies up
         time.sleep(0.01)
     assert [*desk.folder.iterdir()] == [desk.next.result().body.parent]
-
-
-def test_the_schema_names_all_fields(http: TestClient) -> None:
-    schema = http.get("/openapi.json").json()
-    body = schema["paths"]["/v1/forecast"]["post"]["requestBody"]["content"]
-    fields = body["multipart/form-data"]["schema"]["properties"]
-    assert {"file", "model", "steps", "members", "output"} <= set(fields)
