@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,25 +239,6 @@ def test_workers_and_one_that_is_killed_change_no_bit() -> None:
     )
     same("one.zarr", "two.zarr")
     assert made.errors == whole.errors
-
-
-@pytest.mark.slow
-@pytest.mark.exact
-def test_workers_of_one_thread_are_gone_on_with_by_two(threads) -> None:
-    """The archive is as if one thread had made all of it, to the bit, and by two it is another."""
-    torch.manual_seed(0)
-    Forecaster(build_model("quick"), Window(4, 3), RAIN).save("quick")
-    rain("wide.nc", 14, side=64)
-    made = partial(foreframe.predict, "quick", "wide.nc", every=2)
-    threads(2)
-    made("both.zarr")
-    with pytest.raises(KeyboardInterrupt):
-        made("all.zarr", workers=2, progress=stop_at_the_third)
-    made("all.zarr", continue_job=True)
-    threads(1)
-    made("one.zarr")
-    same("all.zarr", "one.zarr")
-    np.testing.assert_allclose(values("both.zarr"), values("one.zarr"), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.slow

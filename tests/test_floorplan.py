@@ -1,7 +1,5 @@
 """What loads what, and that `make lint` refuses what the floor plan does not allow."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,39 +58,6 @@ def test_importing_foreframe_loads_no_lightning_and_alone_costs_nothing() -> Non
     everything = "import foreframe\nfor name in foreframe.__all__: getattr(foreframe, name)"
     assert not modules_after(everything) & {"lightning", "pytorch_lightning", "matplotlib"}
     assert not modules_after("import foreframe") & {"torch", "numpy"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "code", "verdict"),
-    [
-        ("data/__init__.py", "", "0 broken"),
-        ("utils.py", "", "- foreframe.utils"),
-        (
-            "clips/clip.py",
-            "import foreframe.data",
-            "foreframe.clips is not allowed to import foreframe.data",
-        ),
-        ("cli/train.py", "import lightning", "foreframe is not allowed to import lightning"),
-    ],
-)
-def test_the_floor_plan_is_held(tmp_path: Path, module: str, code: str, verdict: str) -> None:
-    """The package as it is passes; a module without a floor does not, nor an import upwards."""
-    pytest.importorskip("importlinter", reason="comes with foreframe[lint]")
-    python_alone = shutil.ignore_patterns("configs", "weights", "__pycache__")
-    shutil.copytree(ROOT / "src" / "foreframe", tmp_path / "foreframe", ignore=python_alone)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / "foreframe" / module).open("a") as file:
-        file.write(f"\n{code}\n")
-    run = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert verdict in run.stdout, run.stdout + run.stderr
-    assert (run.returncode == 0) == (verdict == "0 broken")
 
 
 @pytest.mark.parametrize(

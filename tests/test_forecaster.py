@@ -1,6 +1,5 @@
 """Forecasts in the data's own units, of recordings read as in training; what is refused."""
 
-import itertools
 import json
 
 import numpy as np
@@ -9,8 +8,7 @@ import torch
 
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.forecasting.checkpoint_files import write_checkpoint
-from foreframe.forecasting.forecast_options import TiledOptions
-from foreframe.forecasting.tiles import _ramp, _tiles, tile_layout
+from foreframe.forecasting.tiles import _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from small import built
@@ -180,25 +178,6 @@ def local(name: str) -> Forecaster:
     """A network whose pixels see only their surroundings: no group norm, and one layer."""
     torch.manual_seed(0)
     return Forecaster(build_model(name, {"core": {"convlstm": {"hidden": [4]}}}), Window(3, 2))
-
-
-def test_tiles_are_laid_over_everything() -> None:
-    for side, tile, overlap, stride in itertools.product(
-        (17, 32, 50, 101), (8, 12, 16), (0, 3, 8), (1, 2, 4)
-    ):
-        if overlap > tile - stride:
-            continue
-        tiles = _tiles(side, tile, overlap, stride)
-        assert tiles[0].start == 0
-        assert tiles[-1].stop == side
-        assert all(
-            one.start % stride == 0 and one.stop - one.start < tile + stride for one in tiles
-        )
-        assert all(a.stop - b.start >= overlap for a, b in itertools.pairwise(tiles))
-        weights = np.zeros(side)
-        for one in tiles:
-            weights[one] += _ramp(one, side, overlap).numpy()
-        assert weights.min() > 1e-3  # no pixel is left to a tile that cannot know it
 
 
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (61, 83), (20, 90)])
@@ -376,28 +355,3 @@ def test_an_input_that_is_not_known_stays_as_it_was_last() -> None:
 def test_inputs_that_do_not_fit_are_refused(known: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         informed().predict(informed_past(), 3, known=known)
-
-
-def test_a_forecast_from_within_a_recording_has_its_times_and_its_truth() -> None:
-    times = np.datetime64("2020-01-01", "ns") + np.arange(6) * np.timedelta64(1, "h")
-    frames = np.arange(6, dtype=np.float32).reshape(6, 1, 1, 1) / 10 * np.ones((1, 1, 4, 4))
-    clip = Clip(frames.astype(np.float32), times=times)
-    forecaster = Forecaster(build_model("persistence"))
-    before, future = forecaster.forecast_from(clip, 4, 3, 2, TiledOptions())
-    np.testing.assert_array_equal(before.times, times[2:4])
-    np.testing.assert_array_equal(
-        future.times, [times[4], times[5], times[5] + np.timedelta64(1, "h")]
-    )
-    truth = np.asarray(clip.truth_of(4, future).frames)
-    np.testing.assert_allclose(truth[:2], frames[4:])
-    assert np.isnan(truth[2]).all()
-
-
-def test_big_frames_have_tiles_of_the_trained_size() -> None:
-    model = build_model("persistence")
-    free = TiledOptions(budget=1e3)
-    big = (2, 1, 4000, 4000)
-    assert Forecaster(model).choose_tile(big, 1, free) == 0  # nothing tells the trained size
-    forecaster = Forecaster(model, trained=Trained(frame=(96, 128)))
-    assert forecaster.choose_tile((2, 1, 192, 256), 1, free) == 0
-    assert forecaster.choose_tile((2, 1, 192, 257), 1, free) == 128

@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-from collections import Counter
-from typing import Any
 
 import pytest
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from foreframe import Forecaster
 from foreframe.base.budget import OverBudgetError
@@ -111,29 +108,6 @@ def test_a_model_that_asks_for_values_is_guessed() -> None:
     model = build_model("lagged", {"of": "persistence", "lags": 2})
     said = footprint(model, 4, (1, 32, 32), 4, draws=True)
     assert 0 < said < bound(4, (1, 32, 32), 4) + 2**26
-
-
-class Worked(TorchDispatchMode):
-    """Counts the operations that are worked out within it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[str(func)] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def test_an_operation_is_worked_out_once_however_often_a_forecast_repeats_it() -> None:
-    model = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
-    convolutions = []
-    for steps in (4, 40):
-        with Worked() as worked:
-            footprint(model, 4, (1, 64, 64), steps)
-        convolutions.append(worked.counts["aten.convolution.default"])
-    assert convolutions[0] > 4  # of each layer
-    assert convolutions[1] == convolutions[0]
 
 
 def test_the_sizes_that_are_remembered_are_few(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from scipy import ndimage
 from examples.scenes import Scenes
 from foreframe import Forecaster, MovingMNIST, evaluate
 from foreframe.base.shipped import WEIGHTS, published
-from foreframe.cli import main
 from foreframe.models import build_model
 
 
@@ -88,21 +87,6 @@ def test_the_card_says_how_they_were_made() -> None:
         assert told in card
     # Nobody's paths.
     assert "/" not in json.dumps(json.loads((folder / "config.json").read_text())["about"])
-
-
-@pytest.mark.slow
-def test_the_commands_know_their_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("clip.npy", MovingMNIST("test", length=10)[3].numpy())
-    assert main(["predict", "moving-mnist", "--input", "clip.npy", "-o", "future.npy"]) == 0
-    assert np.load("future.npy").shape == (10, 1, 64, 64)
-    assert main(["evaluate", "moving-mnist", "--clips", "4"]) == 0
-    assert (tmp_path / "runs" / "moving-mnist" / "evaluation" / "scorecard.json").is_file()
-    capsys.readouterr()
-    assert main(["predict", "moving-mist", "--input", "clip.npy", "-o", "x.npy"]) == 2
-    assert f"comes with foreframe: {', '.join(published())}" in capsys.readouterr().err
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,14 +120,7 @@ def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -
         ("quik", {}, r"did you mean quick\? These are recipes by name: default, e3dlstm"),
         ("zzz", {}, "cannot be read: No such file or directory; recipes by name: default"),
         ("quick", {"epoch": 3}, "there is no option 'epoch'; did you mean epochs"),
-        ("quick", {"epochs": "x"}, "epochs is a whole number, not 'x'"),
         ("quick", {"reading": {"sise": [9, 9]}}, "did you mean size"),
-        ("quick", {"loss": "msee"}, "loss is one of mse"),
-        ("quick", {"model_args": {"kernl": 3}}, "takes no argument 'kernl'"),
-        ("quick", {"trainer": {"max_stepz": 1}}, "did you mean max_steps"),
-        ("quick", {"resume": "nowhere"}, "there is no run in nowhere"),
-        ("quick", {"model": "quik"}, "model 'quik' is unknown; did you mean quick"),
-        ("quick", {"reading": {"size": [8, 8]}}, "holds clips, not recordings: --reading.size"),
     ],
 )
 def test_refused_in_one_line(recipe: str, options: dict, told: str) -> None:
@@ -159,19 +152,6 @@ def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None
     assert "persistence" in card._repr_html_()
     again = foreframe.evaluate(run.forecaster(), MovingMNIST("test", length=4, canvas=32), clips=3)
     assert again["scores"]["model"] == card["scores"]["model"]
-
-
-@pytest.mark.slow
-def test_what_was_in_memory_goes_on_and_is_scored(tmp_path) -> None:
-    few = {"limit_train_batches": 2}
-    run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer=few)
-    assert run.evaluate(clips=2, baselines=[])["split"] == "test"
-    with pytest.raises(ValueError, match="which only Python has"):
-        foreframe.open_run(run).evaluate()
-    more = foreframe.fit(resume=run, data=film(), epochs=2)
-    assert (more.folder, [row["step"] for row in more.scores]) == (run.folder, [0, 2, 4])
-    with pytest.raises(ValueError, match=r"epochs, .* foreframe.fit\(resume='.*', data=...\)"):
-        foreframe.fit(resume=run, data=film())
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
@@ -157,21 +156,3 @@ def film_card() -> dict:
             for name, low in (("black", 150.0), ("persistence", 1.2), ("linear_motion", 0.85))
         },
     }
-
-
-def test_a_field_keeps_its_units(capsys) -> None:
-    frames = np.random.default_rng(0).uniform(270, 290, (60, 8, 9)).astype(np.float32)
-    xr.DataArray(frames, dims=("time", "y", "x"), name="t").assign_attrs(units="K").to_netcdf(
-        "t.nc"
-    )
-    scaling = Scaling(250, 310, "K", "minmax")
-    Forecaster(build_model("mean"), Window(3, 2), scaling).save("run")
-    assert main(["evaluate", "run", "--data", "t.nc", "--split", "all"]) == 0
-    out = capsys.readouterr().out
-    card = json.loads(Path("run/evaluation-t/scorecard.json").read_text())
-    rmse = card["scores"]["model"]["physical"]["rmse"]
-    assert "RMSE, K" in out
-    row = next(line.split() for line in out.splitlines() if line.startswith("model"))
-    assert row[1:] == [f"{value:.2f}" for value in (rmse["overall"], *rmse["per_lead"])]
-    assert "last frame repeated" not in out
-    assert " in RMSE." in " ".join(out.split())

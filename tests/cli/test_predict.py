@@ -82,9 +82,6 @@ def told(capsys, *arguments: str) -> str:
     return err
 
 
-GREY = ("--reading.colour", "grey")
-
-
 def test_the_output_may_be_named_by_blanks_and_letters(run, capsys) -> None:
     film("ein Film ö.mp4")
     # In colours, of which a model of one channel takes the brightness.
@@ -176,22 +173,6 @@ def test_rolling_fields_keep_one_size_and_one_scale(kelvin, output, step) -> Non
     )
 
 
-def test_what_is_no_film(run, capsys) -> None:
-    Path("text.mp4").write_text("These are words, and no film.\n" * 50)
-    Path("empty").mkdir()
-    film("film.mp4")
-    whole = Path("film.mp4").read_bytes()
-    Path("cut.mp4").write_bytes(whole[: len(whole) // 3])
-    for name, words in (
-        ("text.mp4", "text.mp4 is no film"),
-        ("empty", "empty holds no recording"),
-        ("nowhere.mp4", "there is no file"),
-        ("cut.mp4", "cut.mp4"),
-    ):
-        strict = [*GREY, "--reading.strict"] if name == "cut.mp4" else []
-        assert words in told(capsys, run, name, "-o", "new/out.mp4", *strict)
-
-
 def test_several_recordings(kelvin, capsys) -> None:
     Path("both").mkdir()
     for name in ("a", "b"):
@@ -229,29 +210,6 @@ def test_what_came_before_a_cut_is_not_looked_at() -> None:
     assert truth is not None
     assert (
         np.isnan(np.asarray(truth.frames)).all(axis=(1, 2, 3)).tolist() == [False] * 2 + [True] * 2
-    )
-
-
-def damaged() -> str:
-    """A folder of pictures, one of them cut short."""
-    Path("pictures").mkdir()
-    rng = np.random.default_rng(0)
-    for k in range(8):
-        Image.fromarray(rng.integers(0, 255, (16, 16)).astype(np.uint8)).save(
-            f"pictures/img{k}.png"
-        )
-    whole = Path("pictures/img5.png").read_bytes()
-    Path("pictures/img5.png").write_bytes(whole[: len(whole) // 2])
-    return "pictures"
-
-
-def test_a_damaged_frame_is_told_once_in_one_line(run, capsys) -> None:
-    assert main(["predict", run, damaged(), "-o", "out.npy", "--every", "1", "--steps", "2"]) == 0
-    err = capsys.readouterr().err
-    assert err.startswith("foreframe: note: img5.png (frame 5) cannot be read")
-    assert len(err.splitlines()) == 1, err
-    assert "img5.png cannot be read" in told(
-        capsys, run, "pictures", "-o", "strict.npy", "--reading.strict"
     )
 
 

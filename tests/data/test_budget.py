@@ -168,16 +168,6 @@ def test_options_that_mean_nothing(kind: type, name: str, value: Any) -> None:
     one_line(told)
 
 
-def test_options_that_mean_something_are_taken() -> None:
-    ReadOptions(
-        variable=["a", "b"],
-        select={"level": 850, "name": "low", "at": np.datetime64("2020-01-01")},
-        missing=-9999,
-    )
-    ReadOptions(missing=None, crop=[0, 0, 3, 3], size=(3, 3), every=2**31 - 1, budget=0.5)
-    SplitOptions(gap=0, tile=64, active=0, shares=[1, 0, 0])
-
-
 def test_moments_of_big_frames_are_those_of_small_ones() -> None:
     values = np.random.default_rng(0).normal(5, 2, (3, 1, 1500, 1000)).astype(np.float32)
     values[0, 0, :7] = np.nan

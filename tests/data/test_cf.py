@@ -2,9 +2,7 @@
 predict` and come back; xarray and CF's checker are the judges.
 """
 
-import errno
 import os
-import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,21 +114,6 @@ def test_a_grid_comes_back_as_it_was(tmp_path: Path, kind: str, ending: str) -> 
         assert_follows_cf(forecast)
         difference = made.t2m - given.t2m  # no time is in both, every place is
         assert difference.shape == (0, *given.t2m.shape[1:])
-
-
-def test_rolling_forecasts_come_back_too(tmp_path: Path) -> None:
-    given = projected(northward=True)
-    given.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
-    forecast = predicted(tmp_path / "in.nc", tmp_path, "--every", "1")
-    made = opened(forecast)
-    assert made.t2m.dims == ("start", "lead", "y", "x")
-    np.testing.assert_array_equal(made.y, given.y)
-    np.testing.assert_array_equal(made.start, HOURS[2:])
-    np.testing.assert_array_equal(made.time, made.start + made.lead)
-    np.testing.assert_allclose(made.t2m[:, 0], given.t2m[2:], rtol=1e-5)
-    # CF recommends the axis of time last before those of space; forecasts are stored by start
-    # everywhere.
-    assert_follows_cf(forecast, apart="are start (T), lead (U)")
 
 
 WIND = {"standard_name": "eastward_wind", "units": "m s-1", "grid_mapping": "projection_lambert"}
@@ -443,26 +426,3 @@ def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> N
             write_grid(tmp_path / path, clips["plain"])
         assert "\n" not in str(caught.value)
     assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"
-
-
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, ending: str) -> None:
-    """The system itself refuses to write past a size; a disk that is full answers in the same
-    place.
-    """
-    path = tmp_path / f"a{ending}"
-    write_grid(path, clips_to_write()["plain"])
-    noise = Clip(np.random.default_rng(0).normal(size=(4, 1, 200, 200)))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        words = f"cannot write .*{os.strerror(errno.EFBIG)}"
-        with pytest.raises(ValueError, match=words) as caught:
-            write_grid(path, noise)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(caught.value)
-    assert os.listdir(tmp_path) == [path.name]
-    same(read_grid(path), clips_to_write()["plain"])
-    write_grid(path, noise)  # and nothing is locked
-    assert read_grid(path).frames.shape == (4, 1, 200, 200)

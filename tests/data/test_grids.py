@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from foreframe import clips_from
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
 from foreframe.data.grids import read_grid
@@ -210,38 +209,6 @@ def test_times_of_other_calendars_and_names(tmp_path: Path) -> None:
     months = ("time", np.arange(6.0), {"units": "months since 2000-01-01"})
     with pytest.raises(ValueError, match="times in 'months since 2000-01-01' are not read"):
         read_grid(era_like().assign_coords(time=months))
-
-
-def test_times_must_run_forward() -> None:
-    lacking = np.where(np.arange(6) == 3, np.datetime64("NaT", "ns"), HOURS)
-    for times in (HOURS[::-1], HOURS[[0, 1, 1, 2, 3, 4]], lacking, NOLEAP[::-1]):
-        with pytest.raises(ValueError, match=r"time does not run forwards from frame [0-2] "):
-            clips_from(era_like(time=times))
-
-
-def test_opening_reads_no_frames_and_a_slice_no_more_than_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
-
-    read: list[tuple[str, tuple]] = []
-    original = NetCDF4ArrayWrapper._getitem
-
-    def recorded(self: NetCDF4ArrayWrapper, key: tuple) -> np.ndarray:
-        read.append((self.variable_name, key))
-        return original(self, key)
-
-    monkeypatch.setattr(NetCDF4ArrayWrapper, "_getitem", recorded)
-    levels().to_netcdf(tmp_path / "a.nc")
-    clip = read_grid(tmp_path / "a.nc", "z", {"level": 850})
-    assert "time" in {name for name, _ in read}  # the record works
-    assert "z" not in {name for name, _ in read}
-    np.testing.assert_array_equal(clip.frames[2:4][:, 0], FIELD[2:4] + 20)
-    assert [key for name, key in read if name == "z"] == [
-        (slice(2, 4, 1), 2, slice(None), slice(None))
-    ]
-    clip.frames[2:4]
-    assert len([name for name, _ in read if name == "z"]) == 2  # and keeps nothing
 
 
 def test_folders_archives_and_urls_also_of_workers(tmp_path: Path) -> None:

@@ -127,25 +127,6 @@ def test_what_no_frames_are_made_of(tmp_path: Path, made: np.ndarray, message: s
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("text.npy", b"no array"),
-        ("cut.npy", 300),
-        ("cut.npz", 900),
-        ("zip.npz", b"PK\x03\x04 and no more"),
-    ],
-)
-def test_damaged_files(tmp_path: Path, name: str, content: bytes | int) -> None:
-    save = np.save if name.endswith("npy") else np.savez
-    save(tmp_path / name, np.zeros((9, 8, 8)))
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[:content] if isinstance(content, int) else content)
-    with pytest.raises(ValueError, match=f"{name} is not read as frames") as told:
-        clips_from(tmp_path / name)
-    assert "\n" not in str(told.value)
-
-
-@pytest.mark.parametrize(
     "times",
     [
         np.zeros((3, 2)),

@@ -17,7 +17,6 @@ from foreframe import Window, clips_from, predict
 from foreframe.cli import main
 from foreframe.data import DataOptions, Recordings, decoding, open_dataset
 from foreframe.data.chunks import ChunkedFrames
-from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 
 pytestmark = pytest.mark.slow  # a server, and processes
 WINDOW = Window(3, 2)
@@ -107,16 +106,6 @@ def test_trains_from_a_bucket_and_goes_on_exactly(
         assert torch.equal(weights, resumed[name]), name
     forecast = predict(tmp_path / "whole", f"{bucket}/rain.zarr")
     assert forecast.clip.units == "mm/h"
-
-
-def test_workers_read_the_same_batches(bucket: str, little_memory: None) -> None:
-    data = Recordings(f"{bucket}/rain.zarr", "train", WINDOW)
-
-    def epoch(workers: int) -> list[torch.Tensor]:
-        keys = KeyedBatches(len(data), 4, 0, False, stretches=data.stretches())
-        return list(ResumableLoader(data, keys, workers))
-
-    assert all(torch.equal(a, b) for a, b in zip(epoch(0), epoch(2), strict=True))
 
 
 def test_an_icechunk_store_is_streamed(

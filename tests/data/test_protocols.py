@@ -5,13 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 import yaml
 
 import standins
 from foreframe import clips_from, evaluate, fit
-from foreframe.base.notes import listening
 from foreframe.cli import main
 from foreframe.clips.frames import resized
 from foreframe.data import DataOptions, ReadOptions, decoding
@@ -224,22 +222,6 @@ def test_sevir_is_streamed_by_the_event_in_bytes(made, monkeypatch) -> None:
     frames = np.arange(49)[:, None] + 2 * np.arange(24)  # t + 2 row
     np.testing.assert_array_equal(event.frames[:, 0, :, 3], frames)
     np.testing.assert_allclose(splits["test"][1][:, 0, :, 0], frames[12:37] / 255, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["kth", "kitti_caltech"])
-def test_what_is_decoded_into_files_is_the_same(made, name, tmp_path, monkeypatch) -> None:
-    whole = splits_of(name, made(name), SMALL)["test"]
-    monkeypatch.setattr(decoding, "IN_MEMORY", 0)
-    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path))
-    notes: list[str] = []
-    with listening(notes.append):
-        first = splits_of(name, made(name), SMALL)["test"]
-    assert len(notes) == 1
-    assert f"of frames are decoded into {tmp_path}" in notes[0]
-    again = splits_of(name, made(name), SMALL)["test"]  # found, and not decoded
-    for k in range(len(whole)):
-        assert torch.equal(whole[k], first[k])
-        assert torch.equal(whole[k], again[k])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import real_data
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
 from foreframe.data import clips_from
@@ -98,26 +97,6 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
         np.testing.assert_array_equal(whole(clip)[:, 0], frames, err_msg=str(source))
     assert len(clips_from(tmp_path)) == 7
     assert len(clips_from((tmp_path / "a.zarr").as_uri())) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "frames", "shape", "dtype", "units"),
-    [
-        ("video/nasa_13013.mp4", 325, (3, 180, 320), "uint8", ""),
-        ("video/vtest.avi", 795, (3, 576, 768), "uint8", ""),
-        ("video/newtonscradle.gif", 36, (3, 150, 200), "uint8", ""),
-        ("radar/knmi_acc_20100826.npz", 92, (1, 765, 700), "float32", ""),
-        ("grids/era5_t2m_uk_201903.npz", 744, (1, 33, 49), "float32", "K"),
-        ("grids/ostia_sst_monthly_2006_2010.npz", 54, (1, 18, 432), "float32", "K"),
-    ],
-)
-def test_real_files(name: str, frames: int, shape: tuple[int, ...], dtype: str, units: str) -> None:
-    (clip,) = clips_from(real_data(name))
-    assert (clip.frames.shape, clip.frames.dtype, clip.units) == ((frames, *shape), dtype, units)
-    assert clip.times is not None
-    if "lat" in " ".join(clip.coordinates):
-        latitude = clip.coordinates["latitude"]
-        assert latitude[0] > latitude[-1]
 
 
 def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,17 +258,6 @@ def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> No
         grown.coordinates["xlat"],
         np.add.outer(grown.coordinates["latitude"], grown.coordinates["longitude"]),
     )
-
-
-def test_sizes_of_whole_blocks_are_their_means_and_others_keep_the_mean() -> None:
-    frames = RANDOM.integers(0, 255, (3, 3, 12, 8), dtype=np.uint8)
-    (half,) = in_parts(Clip(frames), ReadOptions(size=[6, 4]))
-    blocks = frames.reshape(3, 3, 6, 2, 4, 2).astype(float).mean((3, 5))
-    assert half.frames.dtype == np.uint8
-    assert np.abs(whole(half) - blocks).max() <= 0.5
-    (odd,) = in_parts(Clip(frames), ReadOptions(size=[5, 7]))
-    assert odd.frames.shape == whole(odd).shape == (3, 3, 5, 7)
-    assert abs(whole(odd).mean() - frames.mean()) < 4
 
 
 def test_colours() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,14 +75,6 @@ def test_no_frame_is_in_two_splits(
         assert {s for s in range(3) if shares[s] > 0} == set(owners)
 
 
-@pytest.mark.parametrize(
-    ("n", "counts"), [(10, (8, 1, 1)), (3, (1, 1, 1)), (2, (1, 1, 0)), (85, (68, 8, 9))]
-)
-def test_whole_recordings_are_shared_out(n: int, counts: tuple[int, int, int]) -> None:
-    clips = split_clips(numbered_recordings([[30]] * n), SplitOptions("recording"), SMALL)
-    assert tuple(len(clips[split]) for split in SPLITS) == counts
-
-
 def lengths_of(
     lengths: Sequence[Sequence[int]], splits: SplitOptions, window: Window
 ) -> list[list[int]]:
@@ -97,8 +88,3 @@ def test_auto_takes_whole_recordings_where_none_can_be_cut() -> None:
     assert lengths_of([[40]] * 4, options, window) == [[40, 40], [40], [40]]
     mixed = lengths_of([[1000], [40]], options, window)
     assert mixed == [[790, 40], [90], [100]]  # too short to be cut: whole, to train on
-
-
-def test_a_recording_in_many_parts_is_cut_as_a_whole() -> None:
-    cut = lengths_of([[30] * 20], SplitOptions(gap=5), Window(10, 10))
-    assert cut == [[30] * 15 + [25], [30, 25], [30, 30]]

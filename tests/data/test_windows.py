@@ -4,7 +4,6 @@ slices of numbered frames.
 
 import os
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import foreframe.data.decoding as decoding
-import foreframe.data.windows as windows
 from foreframe.base.notes import Note
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
-from foreframe.data import DataOptions, ReadOptions, Recordings, SplitOptions, open_dataset
+from foreframe.data import ReadOptions, Recordings, SplitOptions
 from foreframe.data.grids import _GridFrames
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS
@@ -66,27 +62,6 @@ def test_folders_for_the_splits(tmp_path: Path, validation: str | None) -> None:
         assert (shown["train"], shown["validation"]) == (set(range(40)), set(range(1000, 1040)))
     else:  # cut off the end of train, 8 to 1, less the gap
         assert (shown["train"], shown["validation"]) == (set(range(35)), set(range(36, 40)))
-
-
-def test_windows_equal_plain_slices_and_are_reported(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", numbered(100))
-    window = Window(3, 2, stride=4)
-    dataset = Recordings(
-        tmp_path / "a.npy",
-        "train",
-        window,
-        Scaling(0, 100),
-        splits=SplitOptions(shares=(0.5, 0.25, 0.25), gap=7),
-    )
-    assert len(dataset) == len(range(0, 43 - 4, 4))
-    for k in range(len(dataset)):
-        torch.testing.assert_close(dataset[k][:, 0, 0, 0], torch.arange(4 * k, 4 * k + 5) / 100)
-    assert dataset[0].shape == (5, 1, 4, 4)
-    assert dataset[0].dtype == torch.float32
-    report = dataset.report()
-    assert report[0] == f"train       {len(dataset)} windows in 43 frames of 1 recording"
-    with pytest.raises(IndexError):
-        dataset[len(dataset)]
 
 
 def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
@@ -140,18 +115,6 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
         Recordings(tmp_path / "b.npy", "train", SMALL, Scaling(0, 1))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 20), st.booleans())
-def test_tiles_cover_everything(h: int, w: int, tile: int, half: bool) -> None:
-    spacing = max(1, tile // (2 if half else 1))
-    seen = np.zeros((h, w), bool)
-    for top, left in windows._corners(h, w, tile, spacing):
-        assert 0 <= top <= max(0, h - tile)
-        assert 0 <= left <= max(0, w - tile)
-        seen[top : top + tile, left : left + tile] = True
-    assert seen.all()
-
-
 def test_tiles_to_train_on_must_hold_a_quarter_of_their_past(tmp_path: Path) -> None:
     frames = RANDOM.random((30, 24, 32)).astype(np.float32)
     frames[:, :, :17] = np.nan  # of the tiles at 0, 4, ... those from 16 - 8/4 on hold enough
@@ -203,22 +166,6 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augm
     torch.testing.assert_close(
         validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw)))
     )
-
-
-def test_flips_and_turns_only_move_pixels() -> None:
-    values = RANDOM.random((3, 1, 6, 6))
-    for augment, ways in (("flips", 2), ("turns", 8)):
-        seen = {
-            windows._augmented(values, np.random.default_rng(k), augment, []).tobytes()
-            for k in range(100)
-        }
-        group = [
-            np.rot90(v, k, (-2, -1)).tobytes()
-            for v in (values, values[..., ::-1])
-            for k in range(4)
-        ]
-        assert seen <= set(group)
-        assert len(seen) == ways
 
 
 def wind(**names: str) -> xr.Dataset:
@@ -342,21 +289,6 @@ def test_bytes_are_trained_on_as_bytes(tmp_path: Path, scaling: Any) -> None:
     assert torch.equal(there, data.batch(keys))
 
 
-def test_xarray_objects_and_urls(tmp_path: Path) -> None:
-    def grid(add: float) -> xr.Dataset:
-        return xr.Dataset({"v": (("time", "y", "x"), numbered(60) + add)})
-
-    first, second = grid(0), grid(5)
-    assert Recordings(first, "train", SMALL).scaling.low == 0
-    assert Recordings(second, "train", SMALL).scaling.low == 5
-    assert Recordings(first["v"], "train", SMALL).name == "v"
-    first.to_zarr(tmp_path / "a.zarr", consolidated=False)
-    url = (tmp_path / "a.zarr").as_uri()
-    dataset = open_dataset(DataOptions(url, **asdict(SMALL)), "train")
-    assert isinstance(dataset, Recordings)
-    assert values_of(dataset) == values_of(Recordings(first, "train", SMALL))
-
-
 @pytest.mark.filterwarnings("ignore:.*6.png .* cannot be read; the image before")
 @pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_frames_too_many_for_memory_are_kept_in_a_file(
@@ -398,22 +330,6 @@ def test_a_kept_file_of_an_object_is_of_its_own_frames(
         dataset = Recordings(grid_of(numbered(60) + add), "train", SMALL)
         assert dataset.clips[0].frames[0].flat[0] == add
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
-
-
-@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
-def test_a_folder_of_many_recordings_is_looked_through_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
-    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a").mkdir()
-    for k in range(4):
-        grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
-    seen: list[Path] = []
-    original = decoding._stamp
-    monkeypatch.setattr(decoding, "_stamp", lambda path: seen.append(path) or original(path))
-    assert len(decoding.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
-    assert seen == [tmp_path / "a"]
 
 
 @pytest.mark.filterwarnings("ignore:.* of frames are decoded into")

@@ -2,7 +2,6 @@
 over values.
 """
 
-import json
 import math
 
 import numpy as np
@@ -68,23 +67,6 @@ def test_crps_far_from_zero() -> None:
     theirs = crps_for_ensemble(*arrays(X.float(), Y.float()), "member", method="fair")
     ours = filled(X, Y).table()["standard"]["fair_crps"]["overall"]
     assert ours == pytest.approx(theirs.item(), rel=1e-4)
-
-
-def test_normal_members_and_truth() -> None:
-    """Members and truth of one normal distribution: the fair CRPS is sigma / sqrt(pi), spread and
-    skill are alike, ranks are level, probabilities come true.
-    """
-    sigma, generator = 0.7, torch.Generator().manual_seed(1)
-    draws = sigma * torch.randn(2, 9, 2, 1, 200, 100, generator=generator)
-    X, Y = draws[:, 1:], draws[:, 0]
-    table = filled(X, Y, thresholds=(0.0,)).table()
-    standard = table["standard"]
-    assert standard["fair_crps"]["overall"] == pytest.approx(sigma / math.sqrt(math.pi), rel=0.01)
-    assert standard["spread_skill"]["per_lead"] == pytest.approx([1, 1], abs=0.01)
-    counts = standard["rank_histogram"]["overall"]
-    assert sum(counts) == Y.numel()
-    assert counts == pytest.approx([Y.numel() / 9] * 9, rel=0.05)
-    assert table["0"]["fair_brier"]["overall"] == pytest.approx(0.25, abs=0.003)
 
 
 def test_spread_and_skill_equal_numpy() -> None:
@@ -316,16 +298,6 @@ def test_each_member_as_a_forecast_by_itself(gaps: bool) -> None:
     assert "fss 5" not in ensemble_scores(X, Y, "mm/h", (5,), RAIN.to_units)["scores"]["5 mm/h"]
     with pytest.raises(ValueError, match="odd side"):
         ensemble_scores(X, Y, thresholds=(0.5,), scales=(4,))
-
-
-def test_all_at_once_in_plain_values() -> None:
-    X, Y = ensemble()
-    got = ensemble_scores(X, Y, "mm/h", (0.5,), RAIN.to_units)
-    assert got["members"] == 5
-    assert got["clips"] == 3
-    assert list(got["scores"]) == ["standard", "physical", "0.5 mm/h"]
-    assert json.loads(json.dumps(got))["scores"].keys() == got["scores"].keys()
-    assert list(ensemble_scores(X, Y)["scores"]) == ["standard"]
 
 
 def test_misuse_is_told() -> None:

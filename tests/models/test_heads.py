@@ -46,12 +46,3 @@ def test_a_member_is_carried_astray_by_its_draw_and_stays_sharp() -> None:
     weights = {-5: -1 / 16, -4: 9 / 16, -3: 9 / 16, -2: -1 / 16}
     expected = sum(weight * by_rows.roll(by, dims=1) for by, weight in weights.items())
     torch.testing.assert_close(carried, expected, atol=1e-5, rtol=0)
-
-
-def test_what_is_carried_and_what_is_drawn_are_added() -> None:
-    torch.manual_seed(0)
-    head, frame = Carry(1, 2, Patches(1, size=4).decoder(2)), torch.rand(3, 1, 24, 24)
-    raised, maps = torch.rand(6, 2, 6, 6), torch.rand(3, 2, 2, 6, 6)
-    both, _ = head(raised, maps, frame)
-    torch.testing.assert_close(both, head.carried(maps, frame)[0] + head.numbers(raised, frame))
-    assert both.shape == (3, 2, 1, 24, 24)

@@ -38,14 +38,6 @@ def model(request) -> Model:
 
 
 @torch.no_grad()
-def test_only_the_targets_are_forecast(model: Model) -> None:
-    assert (model.channels, model.inputs, model.takes) == (1, 2, 3)
-    assert model(SOME.double(), 7).shape == (3, 7, 1, 16, 12)
-    again = type(model)(**model.args)
-    assert again.inputs == 2
-
-
-@torch.no_grad()
 def test_inputs_of_the_past_are_seen(model: Model) -> None:
     past = SOME.double()
     other = past.clone()

@@ -79,6 +79,18 @@ def test_two_frames_are_one_pair_and_not_a_third() -> None:
     assert build_model("optical_flow", {"pairs": 5}).encode(two)["frames"].shape[1] == 6
 
 
+def test_nothing_is_computed_on_the_meta_device() -> None:
+    """`foreframe models` counts parameters there."""
+    with torch.device("meta"):
+        assert build_model("optical_flow")(torch.empty(1, 3, 1, 16, 16), 2).shape == (
+            1,
+            2,
+            1,
+            16,
+            16,
+        )
+
+
 def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
     assert baselines_here() == (*SCORED, "optical_flow")
     monkeypatch.setitem(sys.modules, "cv2", None)

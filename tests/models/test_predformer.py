@@ -17,32 +17,6 @@ def small(**args: object) -> PredFormer:
     return network
 
 
-def moved(order: str, frame: int, row: int) -> list[list[bool]]:
-    """Which frames (first axis) and rows of patches change, of 3 and 2, with a patch of that frame
-    and row.
-    """
-    network = small(order=order, layers=1).double()
-    past = torch.rand(1, 3, 1, 8, 4, dtype=torch.float64)
-    other = past.clone()
-    other[:, frame, :, 4 * row : 4 * row + 4] += 0.5
-    apart = (network(past, 3) - network(other, 3)).abs().unflatten(3, (2, 4)).amax((2, 4, 5))
-    return (apart[0] > 1e-9).tolist()
-
-
-@pytest.mark.parametrize(
-    ("order", "seen"),
-    [
-        ("T", [[False, True], [False, True], [False, True]]),
-        ("S", [[False, False], [True, True], [False, False]]),
-        ("F", [[True, True], [True, True], [True, True]]),
-        ("TS", [[True, True], [True, True], [True, True]]),
-    ],
-)
-@torch.no_grad()
-def test_what_a_token_sees(order: str, seen: list[list[bool]]) -> None:
-    assert moved(order, frame=1, row=1) == seen
-
-
 @torch.no_grad()
 def test_weights_serve_any_number_of_frames() -> None:
     """Positions are computed, so that nothing in the weights depends on it."""

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from foreframe.models import SimVP
-from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.tau import differential_divergence
 
 
@@ -37,14 +36,6 @@ def test_the_divergence_is_that_of_changes() -> None:
     terms = network.terms(forecast, truth, {})
     torch.testing.assert_close(terms, {"divergence": expected / 2})
     assert network.terms(forecast[:, :1], truth[:, :1], {}) == {}
-
-
-def test_batch_norm_is_torchs() -> None:
-    ours, theirs = BatchNorm(3), torch.nn.BatchNorm2d(3)
-    for _ in range(2):
-        x = torch.rand(4, 3, 5, 6)
-        torch.testing.assert_close(ours(x), theirs(x))
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 @pytest.mark.parametrize(

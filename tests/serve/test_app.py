@@ -369,10 +369,3 @@ def test_a_request_that_takes_too_long_is_given_up(
     ):  # its thread tidies up
         time.sleep(0.01)
     assert [*handler.folder.iterdir()] == [handler.next.result().body.parent]
-
-
-def test_the_schema_names_all_fields(http: TestClient) -> None:
-    schema = http.get("/openapi.json").json()
-    body = schema["paths"]["/v1/forecast"]["post"]["requestBody"]["content"]
-    fields = body["multipart/form-data"]["schema"]["properties"]
-    assert {"file", "model", "steps", "members", "output"} <= set(fields)

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
-import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
@@ -20,7 +19,7 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.forecasting.streaming import Stream
 from foreframe.serve import problems
 from foreframe.serve.app import create_app
-from foreframe.serve.live import NewStream, Streams, router
+from foreframe.serve.live import Streams, router
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import Worker
 from small import built
@@ -375,22 +374,6 @@ def test_websockets_are_counted(service) -> None:
         assert socket.receive_bytes()
 
 
-def test_states_that_no_frames_lead_to_are_refused() -> None:
-    live = forecaster("dressed").stream(members=2)
-    live.take(np.nan_to_num(FRAMES[0]))
-    assert live.state is not None
-    with Service("dressed").running() as service:
-        at = "/v1/streams/stream-of-strangers"
-        for seen in (0.0, 2.0, -1.0):
-            changed = live.fork()
-            changed.state = live.state | {"lagged/seen": torch.tensor([seen])}
-            answer = service.http.put(f"{at}/state?members=2", content=changed.dumps())
-            assert "no saved stream of this model" in detail(answer, 422)
-        answer = service.http.put(f"{at}/state?members=2", content=live.dumps())
-        assert answer.json()["seen"] == 1
-        assert service.forecast(at).shape == (2, 3, 1, 16, 20)
-
-
 def test_the_service_has_streams_behind_its_token() -> None:
     app = create_app({"persistence": forecaster("persistence")}, ServeOptions(token="sesame"))
     http = TestClient(app)  # not started: no model runs
@@ -407,27 +390,3 @@ def test_the_service_has_streams_behind_its_token() -> None:
     with http.websocket_connect(f"{at}/live?token=sesame") as socket:
         socket.send_text("hello")
         assert "does not begin" in json.loads(socket.receive_text())["detail"]
-
-
-@pytest.mark.slow
-def test_fifty_streams_at_once_are_the_forecasts_of_their_own_frames() -> None:
-    f = forecaster("tutorial")
-    clips = np.random.default_rng(1).random((50, 3, 1, 16, 16)).astype(np.float32)
-    worker = Worker(32)
-    streams = Streams({"tutorial": f}, worker, ServeOptions())
-    worker.start()
-
-    async def one(frames: np.ndarray) -> list[np.ndarray]:
-        live, forecasts = streams.make(NewStream()), []
-        for frame in frames:
-            await streams.push(live, frame[None])
-            forecasts.append(await streams.forecast(live))
-        return forecasts
-
-    async def all_of_them() -> list[list[np.ndarray]]:
-        return await asyncio.gather(*map(one, clips))
-
-    made = np.array(asyncio.run(all_of_them())).swapaxes(0, 1)
-    worker.stop()
-    for t in range(3):
-        np.testing.assert_allclose(made[t], f.predict(clips[:, : t + 1], 3), atol=1e-5)

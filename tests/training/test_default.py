@@ -154,14 +154,6 @@ def test_a_film_is_split_where_scenes_change(tmp_path, monkeypatch, capsys) -> N
         assert all(len(clip) <= 40 for clip in splits[split].clips)
 
 
-def test_too_few_frames_are_told_in_one_line() -> None:
-    with pytest.raises(ValueError, match=r"12 frames are too few .* the fewest are 26") as error:
-        choices(Recording("film.mp4", [[12]]), {})
-    assert "\n" not in str(error.value)
-    assert shares_for([26], 2, 2) is not None
-    assert shares_for([25], 2, 2) is None
-
-
 def test_sizes_keep_their_shape() -> None:
     assert working_size(576, 768) == (96, 128)
     assert working_size(36, 300) == (36, 300)  # as it is: nothing is enlarged, nor cut to eights
@@ -317,16 +309,6 @@ def test_too_short_leaves_nothing_behind(tmp_path, monkeypatch, capsys) -> None:
     assert "12 frames are too few to learn from" in said
     assert len(said.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["film.npy"]
-
-
-@pytest.mark.slow
-def test_plan_chooses_the_same(tmp_path, capsys) -> None:
-    np.save(tmp_path / "film.npy", walk())
-    few = ["--hidden", "4", "--batch_size", "2", "--compile", "false"]
-    assert main(["plan", "--data", str(tmp_path / "film.npy"), *few]) == 0
-    said = capsys.readouterr().out
-    assert "4 frames in, 4 out" in said
-    assert "scores on validation" in said
 
 
 def brightening(folder: Path) -> str:

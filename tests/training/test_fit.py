@@ -1,7 +1,6 @@
 """Training as a whole: exact resume, two processes, what a run leaves behind, and what stops it."""
 
 import io
-import os
 import signal
 import socket
 import subprocess
@@ -209,36 +208,6 @@ def test_the_best_members_are_told_by_their_crps(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_score_what_one_does(tmp_path) -> None:
-    """Each process scores its own share and no clip twice: 5 clips on 2 processes, on the same
-    weights as one process.
-    """
-    run = tmp_path / "two"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "foreframe", "train", *FLAGS, "--devices", "2"),
-            *("--epochs", "1", "--run", str(run)),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("The run lies in") == 1
-    assert "sync_dist" not in done.stderr
-    (row,) = rows_of(run)
-    assert (row["clips"], row["step"]) == (5, 2)  # 16 clips, 4 on each of 2 processes
-    clips = MovingMNIST("validation", length=5, **SMALL)
-    card = evaluate(Forecaster.load(run), clips, clips=5)
-    for convention in ("standard", "openstl"):
-        for score in ("mse", "mae", "psnr", "ssim"):
-            one, two = card["scores"]["model"][convention][score], row["scores"][convention][score]
-            assert two["per_lead"] == pytest.approx(one["per_lead"], rel=1e-5), (convention, score)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "devices"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
 def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices: str) -> None:
     run = tmp_path / "run"
@@ -430,9 +399,6 @@ class Spoilt(torch.utils.data.Dataset):
         ({"model": "black", "hidden": None}, "nothing to learn"),
         ({"batch_size": 17}, "do not fill one batch"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
-        ({"trainer": {"max_stepz": 3}}, "did you mean max_steps"),
-        ({"trainer": {"callbacks": []}}, "multiple values for keyword argument .callbacks."),
-        ({"weights": "nowhere"}, "there is no folder nowhere"),
         ({"weights": "moving-mnist"}, "describe: simvp, not encoder_decoder; choose"),
     ],
 )

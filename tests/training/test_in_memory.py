@@ -12,7 +12,7 @@ import xarray as xr
 import yaml
 from trainings import groups, same_to_the_bit
 
-from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate, fit
+from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate, fit, open_run
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
 from foreframe.data import ArrayClips, ReadOptions, Recordings, open_dataset
@@ -165,6 +165,10 @@ def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
         assert main(command.split()) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "in memory, uint8 array of 80x16x24" in line
+    with pytest.raises(ValueError, match="which only Python has"):
+        open_run("run").evaluate()
+    with pytest.raises(ValueError, match=r"max_steps, .* foreframe.fit\(resume='.*', data=...\)"):
+        fit(resume="run", data=data, trainer={"max_steps": 4})
     np.save("more.npy", frames(80, 16, 24))
     assert main(["evaluate", "run", "--data", "more.npy", "--clips", "2"]) == 0
 

@@ -100,13 +100,6 @@ def test_filling_in_pieces_equals_filling_at_once() -> None:
     torch.testing.assert_close(end, last, equal_nan=True)
 
 
-def test_nothing_missing_is_nothing_done() -> None:
-    frames = torch.rand(2, 3, 1, 4, 5)
-    filled, last = fill_missing(frames)
-    assert filled is frames
-    torch.testing.assert_close(last, frames[:, -1])
-
-
 @pytest.mark.parametrize("way", ["forecast", "next_frames"])
 def test_training_sees_no_nan_and_scores_none(way: str) -> None:
     torch.manual_seed(0)

@@ -92,26 +92,6 @@ def test_a_call_leaves_the_processes_that_it_has_joined(monkeypatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_processes_of_torchrun_score_twice_in_python(tmp_path) -> None:
-    (tmp_path / "twice.py").write_text(
-        "import foreframe, torch\n"
-        "clips = [torch.rand(6, 1, 8, 8) for _ in range(40)]\n"
-        "for _ in range(2):\n"
-        "    made = foreframe.evaluate('persistence', clips, past=3, future=3)\n"
-        # In one write each: the processes share a pipe.
-        "    print(f\"scored {made['clips']}\\n\", end='')\n"
-    )
-    before = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *before, str(tmp_path / "twice.py")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("scored 4") == 4
-
-
-@pytest.mark.slow
 def test_what_python_gives_to_lightning_takes_the_launchers_place(tmp_path, monkeypatch) -> None:
     for name, word in SLURM.items():
         monkeypatch.setenv(name, word)

@@ -15,8 +15,6 @@ from foreframe.visuals import (
     gif_bytes,
     strip,
     strip_of_members,
-    write_gif,
-    write_png,
 )
 from foreframe.visuals.strip import GREY, ORANGE, animation_frames
 
@@ -165,20 +163,3 @@ def test_equal_frames_still_count() -> None:
     gif = Image.open(io.BytesIO(gif_bytes(shown[:, 40:], fps=5)))
     total = sum(picture.info["duration"] for picture in ImageSequence.Iterator(gif))
     assert total == 8 * 200
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
-    write_png(tmp_path / "deep" / "a.png", strip(frames(2, 0.1), frames(2, 0.2)))
-    write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
-    for name in ("deep/a.png", "a.gif"):
-        Image.open(tmp_path / name).verify()
-    before = (tmp_path / "a.gif").read_bytes()
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(ValueError, match="No space left on device"):
-        write_gif(tmp_path / "a.gif", animation(frames(2, 0.1), frames(2, 0.2)))
-    assert (tmp_path / "a.gif").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "deep"]
