@@ -1,5 +1,6 @@
 """Forecasts in the data's own units, of recordings read as in training; what is refused."""
 
+import itertools
 import json
 
 import numpy as np

@@ -53,13 +53,12 @@ def train_each(options: BenchOptions) -> None:
 
 def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
     recipe, given = item
-    with listening(verbose=given.get("verbose", True)):
-        say(f"training {marker.parent.name}, in {marker.parent}")
     started = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
     where = {"resume" if started else "run": str(marker.parent)}
-    began, worked = time.monotonic(), time.process_time()
     chosen = given_options(None if started else recipe, given | where)
-    with listening(python=True):
+    began, worked = time.monotonic(), time.process_time()
+    with listening(verbose=given.get("verbose", True), python=True):
+        say(f"training {marker.parent.name}, in {marker.parent}")
         train(*options_from(*chosen), explicit_options(*chosen))
     leave(marker, (time.process_time() - worked) / (time.monotonic() - began))
 

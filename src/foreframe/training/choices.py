@@ -3,7 +3,7 @@ reason and the option that sets it. Nothing is opened here.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,34 +80,32 @@ def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     Raises:
         ValueError: too few frames to train on.
     """
-    chosen = _frames(recording, given) + _windows(recording, given) + _learning(recording)
-    return [choice for choice in chosen if not _is_given(given, choice.path)]
+    chosen = *_frames(recording, given), *_windows(recording, given), *_learning(recording)
+    return [choice for choice in chosen if not is_given(given, choice.path)]
 
 
-def _is_given(given: Any, path: Path) -> bool:
+def is_given(given: Any, path: Path) -> bool:
+    """Whether a user has given this option."""
     if not path:
         return True
-    return isinstance(given, Mapping) and path[0] in given and _is_given(given[path[0]], path[1:])
+    return isinstance(given, Mapping) and path[0] in given and is_given(given[path[0]], path[1:])
 
 
-def _frames(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
+def _frames(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]:
     """Size and colour."""
     h, w = recording.height, recording.width
     sized = {"size", "coarsen", "tile"} & {*given.get("reading", {}), *given.get("splits", {})}
-    chosen = []
     if not sized and recording.pictures and (size := working_size(h, w)) != (h, w):
         line = f"size {size[0]}x{size[1]} of {h}x{w} (--reading.size)"
-        chosen.append(Choice(("reading", "size"), list(size), line))
+        yield Choice(("reading", "size"), list(size), line)
     elif not sized and not recording.pictures and min(h, w) > LARGE:
         n = -(-min(h, w) // (LARGE * 2 // 3))
         line = f"{n}x{n} values become one, {h // n}x{w // n} of {h}x{w} (--reading.coarsen)"
-        chosen.append(Choice(("reading", "coarsen"), n, line))
+        yield Choice(("reading", "coarsen"), n, line)
     if recording.pictures and recording.channels > 1:
         colour = "rgb" if recording.colour else "grey"
         if (colour, recording.channels) != ("rgb", 3):
-            line = f"colour {colour} (--reading.colour)"
-            chosen.append(Choice(("reading", "colour"), colour, line))
-    return chosen
+            yield Choice(("reading", "colour"), colour, f"colour {colour} (--reading.colour)")
 
 
 def working_size(h: int, w: int) -> tuple[int, int]:
@@ -123,10 +121,10 @@ def working_size(h: int, w: int) -> tuple[int, int]:
     return (short, long) if h <= w else (long, short)
 
 
-def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
+def _windows(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]:
     """Past, future, shares, stride, and whether windows may look across changes of the scene."""
     past, future, shares = window_and_shares(recording, given)
-    split, parts, chosen = {*given.get("splits", {})}, recording.parts, []
+    split, parts = {*given.get("splits", {})}, recording.parts
     if recording.scenes and not {"shares", "by", "gap"} & split:
         n = sum(map(len, recording.scenes))
         within = _longest_window(recording, recording.scenes, given)
@@ -135,24 +133,23 @@ def _windows(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
         if within is not None and cuts:
             (past, future, shares), parts = within, recording.scenes
             line = f"{n} scenes, as pictures change: no window looks across (--reading.cuts)"
-        chosen.append(Choice(("reading", "cuts"), cuts, line))
+        yield Choice(("reading", "cuts"), cuts, line)
     why = ""
     if recording.period and past >= recording.period:
         why = ", " + ("a year" if recording.monthly else "a day")
     elif (past, future) != (FILM[0], FILM[0]):
         why = f", as the longest part has {max(map(max, parts))} frames"
-    line = f"{past} frames in, {future} out{why} (--past, --future)"
-    chosen += [Choice(("past",), past, line), Choice(("future",), future)]
+    yield Choice(("past",), past, f"{past} frames in, {future} out{why} (--past, --future)")
+    yield Choice(("future",), future)
     if shares is not None and not {"by", "gap"} & split:
         each = " ".join(f"{100 * share:.0f} %" for share in shares)
         line = f"{each} to train, validate and test on (--splits.shares)"
-        chosen.append(Choice(("splits", "shares"), list(shares), line))
+        yield Choice(("splits", "shares"), list(shares), line)
     length = max(map(sum, recording.parts))
     if length > MOST_FRAMES:
         stride = round(length / MOST_FRAMES) + 1
         line = f"a window every {stride} frames of {length:,} (--stride)"
-        chosen.append(Choice(("stride",), stride, line))
-    return chosen
+        yield Choice(("stride",), stride, line)
 
 
 def window_and_shares(
@@ -245,15 +242,12 @@ def frames_for(
     return None
 
 
-def _learning(recording: Recording) -> list[Choice]:
+def _learning(recording: Recording) -> Iterator[Choice]:
     """What films are augmented by, and which of their errors count. Where some of a film is still
     and some of it cut or faded, a mean squared error is about the cuts, which nobody can foresee.
     """
-    if not recording.pictures:
-        return []
-    mirrored = "to train on, also mirrored (--splits.augment)"
-    alike = "clips of little and of much error count alike (--loss geometric)"
-    return [
-        Choice(("splits", "augment"), "flips", mirrored),
-        Choice(("loss",), "geometric", alike),
-    ]
+    if recording.pictures:
+        line = "to train on, also mirrored (--splits.augment)"
+        yield Choice(("splits", "augment"), "flips", line)
+        line = "clips of little and of much error count alike (--loss geometric)"
+        yield Choice(("loss",), "geometric", line)

@@ -7,7 +7,7 @@ is from then on an option as any other, which config.yaml keeps.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from foreframe.evaluation.networks import clips_at_once, fewer_within
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
-from foreframe.training.choices import Choice, Recording, choices
+from foreframe.training.choices import Choice, Recording, choices, is_given
 from foreframe.training.launchers import broadcast, shared_store
 from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
@@ -69,8 +69,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     splits = open_splits(options.data)
     train, validation = splits["train"], splits["validation"]
     check_first_clip(train, options.data.window, None, data_name(data))
-    if "batch_size" not in explicit:
-        made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
+    made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
     say(f"{data_name(data)}: chosen from what it is (its option in brackets)")
     for choice in made:
         if choice.line:
@@ -85,30 +84,29 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
-        begin = [Choice(("weights",), SCENES), Choice(("learning_rate",), FINE_TUNING_RATE)]
-        made += [choice for choice in begin if choice.path[0] not in explicit]
+        made += Choice(("weights",), SCENES), Choice(("learning_rate",), FINE_TUNING_RATE)
     else:
-        made += _model([name for name in scored if name != SCENES], period, explicit)
+        made.append(_head([name for name in scored if name != SCENES], period))
     made += _clock(explicit)
     return _with(given, made), splits, opened
 
 
 def _with(given: Given, made: Sequence[Choice]) -> Options:
-    return options_from([DEFAULT], [*given, *((choice.path, choice.value) for choice in made)])
+    explicit = put({}, given)
+    new = [(choice.path, choice.value) for choice in made if not is_given(explicit, choice.path)]
+    return options_from([DEFAULT], [*given, *new])
 
 
-def _clock(explicit: Mapping[str, Any]) -> list[Choice]:
+def _clock(explicit: Mapping[str, Any]) -> Iterator[Choice]:
     """Validations by epochs where these, or steps, are to end the training, or where several
     processes, whose clocks differ, are to agree.
     """
     trainer = explicit.get("trainer") or {}
     ends = "epochs" in explicit or "max_steps" in trainer or bool(explicit.get("train_steps"))
-    made = []
-    if ends and "minutes" not in explicit:
-        made.append(Choice(("minutes",), None))
-    if (ends or shared_store()) and "val_check_interval" not in trainer:
-        made.append(Choice(("trainer", "val_check_interval"), 1.0))
-    return made
+    if ends:
+        yield Choice(("minutes",), None)
+    if ends or shared_store():
+        yield Choice(("trainer", "val_check_interval"), 1.0)
 
 
 def look_at(
@@ -231,15 +229,13 @@ def score_lines(scored: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _model(names: Sequence[str], period: int | None, explicit: Mapping[str, Any]) -> list[Choice]:
+def _head(names: Sequence[str], period: int | None) -> Choice:
     """A network that begins exactly at the first of these baselines, and may take from others."""
-    if "output" in (explicit.get("model_args") or {}):
-        return []
     others = [name for name in names[1:] if name in GUIDES]
     guides = [
         {name: {"period": period}} if name == "cycle" else name for name in (names[0], *others)
     ]
-    return [Choice(("model_args", "output"), {"blend": {"guides": guides}})]
+    return Choice(("model_args", "output"), {"blend": {"guides": guides}})
 
 
 def verdict(network: Model, weights: str | None, start: float, best: float) -> str:

@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
             if isinstance(module, nn.Linear | Convolution) and module.weight.requires_grad
         }
         others = [p for p in network.parameters() if p.requires_grad and p not in parts]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [*parts], "parts": [*parts.values()], "weight_decay": weight_decay},
             {"params": others, "parts": None, "weight_decay": 0.0},
         ]

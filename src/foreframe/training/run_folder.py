@@ -161,19 +161,17 @@ def differences(trained: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     """The differences between two recipes in words, by name. Options that only one of them knows
     are ignored.
     """
-    words: dict[str, str] = {}
-    for name in (name for name in trained if name in now):
-        _compare(name, trained[name], now[name], words)
-    return words
+    both = (name for name in trained if name in now)
+    return dict(each for name in both for each in _compare(name, trained[name], now[name]))
 
 
-def _compare(name: str, was: Any, is_now: Any, words: dict[str, str]) -> None:
-    """Add what differs, in words, by the name of each value in nested mappings."""
+def _compare(name: str, was: Any, is_now: Any) -> Iterator[tuple[str, str]]:
+    """What differs, in words, by the name of each value in nested mappings."""
     if isinstance(was, Mapping) and isinstance(is_now, Mapping):
         for key in dict.fromkeys((*was, *is_now)):
-            _compare(f"{name}.{key}", was.get(key), is_now.get(key), words)
+            yield from _compare(f"{name}.{key}", was.get(key), is_now.get(key))
     elif was != is_now:
-        words[name] = f"{brief(name, quoted=False)} was {brief(was)}, now {brief(is_now)}"
+        yield name, f"{brief(name, quoted=False)} was {brief(was)}, now {brief(is_now)}"
 
 
 def _check_recipe(changed: Mapping[str, str], folder: Path, accepted: bool) -> str:

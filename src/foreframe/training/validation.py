@@ -54,7 +54,7 @@ def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
             interval = dict(zip(units, map(int, interval.split(":")), strict=True))
         if isinstance(interval, Mapping):
             return timedelta(**interval).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
         ) from None
