@@ -16,6 +16,7 @@ from foreframe.base.extras import import_user_module
 from foreframe.base.schema import (
     Given,
     brief,
+    check_types,
     converted,
     group_of,
     parameters,
@@ -123,10 +124,15 @@ class Parser:
         for title, options in self.groups.items():
             group = parser.add_argument_group(title) if title else parser
             if names is not None:
-                some = sorted((names.index(o.name), o) for o in options if o.name in names)
-                options = [in_short(option) if title else option for _, option in some]
+                options = sorted(
+                    (option for option in options if option.name in names),
+                    key=lambda option: names.index(option.name),
+                )
             for option in options:
-                _add(group, option)
+                # In short a field's first clause says it; of the verb's own options all matters.
+                short = names is not None and title
+                about = option.about.split("; ")[0] if short else option.about
+                _add(group, option._replace(about=about))
         if names is None:
             for flags in HELP:
                 parser.add_argument(*flags, action="help", help=HELP[flags])
@@ -200,7 +206,8 @@ class Parser:
             ValueError: as `values`; errors of the function and of the dataclass.
         """
         values, hints = complete(self.values(arguments)), type_hints(self.function)
-        words = {name: values.pop(name) for name in parameters(self.function) if name in values}
+        named = [name for name in parameters(self.function) if name in values]
+        words = check_types(self.function, {name: values.pop(name) for name in named}, "")
         if "options" in hints:
             words["options"] = converted(values, hints["options"], "")
         return self.function(**words)
@@ -218,7 +225,9 @@ class Parser:
         known = [f"--{option}" for option in self.options]
         within = [option for option in known if option.endswith(f".{name}")]
         near = f"did you mean {within[0]}?" if within else closest(flag, known)
-        raise ValueError(f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}")
+        raise ValueError(
+            f"there is no option {brief(flag, quoted=False)}; {near or 'see --help-all'}"
+        )
 
 
 def _value(kind: Any, text: str, where: str) -> Any:
@@ -256,11 +265,6 @@ def _add(group: Any, option: Option) -> None:
 
 def _choices(option: Option) -> list[str]:
     return [word for word in get_args(option.kind) if isinstance(word, str)]
-
-
-def in_short(option: Option) -> Option:
-    """With the first clause of what it is."""
-    return option._replace(about=option.about.split("; ")[0])
 
 
 def help_of(option: Option) -> str:
