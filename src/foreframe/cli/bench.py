@@ -1,18 +1,20 @@
 """foreframe bench"""
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from foreframe.base.memory import keep_memory
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.leaderboards import BenchOptions
 from foreframe.models.names import check_forecaster
 
 
-def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
+def compare(
+    runs: list[str] = [],  # noqa: B006 (never changed)
+    *,
+    options: BenchOptions,
+) -> int:
     """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
 
     Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .html; rows
@@ -22,20 +24,6 @@ def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
         runs: runs, saved folders, checkpoints, published weights (moving-mnist, radar, scenes),
             baselines; with --train or --forecasts none is needed
     """
-
-
-def parser() -> Parser:
-    common = (
-        "train minutes train_steps clips_seen training data data_args past future reading split "
-        "clips baselines thresholds match members output device precision workers continue_job"
-    )
-    return Parser("bench", compare, BenchOptions, common=common)
-
-
-def main(arguments: Sequence[str]) -> int:
-    keep_memory()
-    words, options = parser().read(arguments)
-    runs = words["runs"]
     for run in runs:
         check_forecaster(run)
 
@@ -58,3 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     print(board)
     print(f"\nleaderboard.json, leaderboard.md, leaderboard.html lie in {options.output}")
     return 0
+
+
+def parser() -> Parser:
+    common = (
+        "train minutes train_steps clips_seen training data data_args past future reading split "
+        "clips baselines thresholds match members output device precision workers continue_job"
+    )
+    return Parser("bench", compare, common=common)

@@ -1,12 +1,11 @@
 """foreframe completion"""
 
 import argparse
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Literal
 
 from foreframe.cli import VERBS
-from foreframe.cli.parser import Parser, call
+from foreframe.cli.parser import Parser
 
 
 def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
@@ -40,7 +39,3 @@ def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.Ar
 
 def parser() -> Parser:
     return Parser("completion", print_script)
-
-
-def main(arguments: Sequence[str]) -> None:
-    call(parser(), print_script, arguments)

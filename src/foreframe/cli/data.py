@@ -9,7 +9,13 @@ from foreframe.data.data_options import ClipOptions, WindowOptions
 from foreframe.data.protocols import as_published
 
 
-def look_at_data(*, split: str = "train", clip: int = 0, output: str | None = None) -> None:
+def show_clip(
+    *,
+    split: str = "train",
+    clip: int = 0,
+    output: str | None = None,
+    options: ClipOptions,
+) -> None:
     """Show the clips that a model would be trained on; foreframe data check examines recordings
 
     Args:
@@ -17,10 +23,6 @@ def look_at_data(*, split: str = "train", clip: int = 0, output: str | None = No
         clip: number of the clip to show, counted from 0
         output: .npy (its past frames), .gif or .png (the whole clip)
     """
-
-
-def show_clip(options: ClipOptions, split: str, clip: int, output: str | None) -> None:
-    """Print what a split holds, and show one of its clips."""
     if output is not None and not output.lower().endswith((".npy", ".gif", ".png")):
         raise ValueError(f"output {output}: choose .npy, .gif or .png")
 
@@ -69,35 +71,33 @@ def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:
         write_png(output, strip(*shown))
 
 
-def check_data(input: str, *, output: str | None = None) -> None:
+def check_data(input: str, options: WindowOptions, *, output: str | None = None) -> None:
     """Examine recordings before training on them: foreframe data check INPUT
 
     Args:
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, or a folder of them
         output: .png of frames spread over the (first) recording
     """
+    check_source(input)
+
+    from foreframe.api import check
+
+    checked = check(input, output, **vars(options))
+    print(checked)
+    if output is not None:
+        print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")
 
 
 def parser() -> Parser:
-    return Parser("data", look_at_data, ClipOptions)
+    return Parser("data", show_clip)
 
 
 def check_parser() -> Parser:
-    return Parser("data check", check_data, WindowOptions)
+    return Parser("data check", check_data)
 
 
 def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] == "check":
-        words, options = check_parser().read(arguments[1:])
-        check_source(words["input"])
-
-        from foreframe.api import check
-
-        checked = check(words["input"], words["output"], **vars(options))
-        print(checked)
-        if words["output"] is not None:
-            name = checked.recordings[0].clip.name
-            print(f"frames of {name} lie side by side in {words['output']}")
-        return
-    words, options = parser().read(arguments, as_published)
-    show_clip(options, **words)
+        check_parser().run(arguments[1:])
+    else:
+        parser().run(arguments, as_published)

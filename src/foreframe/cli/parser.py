@@ -22,7 +22,6 @@ from foreframe.base.schema import (
     parameters,
     put,
     type_hints,
-    typed,
 )
 from foreframe.base.wording import closest
 
@@ -87,21 +86,27 @@ class Parser:
 
     Args:
         verb: for the help: `predict`.
-        function: its parameters are the options that every user needs, and what it says of itself
-            is what the help says of the verb.
-        kinds: dataclasses of further options, which are groups of the help.
-        common: names of those that the short help shows: what people use. By default all but the
-            fields of groups, such as `reading.size`.
+        function: what it says of itself is the help of the verb, and its parameters are the options
+            that every user needs. The fields of its parameter `options`, a dataclass, are options
+            too: a group of the help.
+        groups: dataclasses of further options.
+        common: names of fields that the short help shows: what people use. By default all but
+            those within others, such as `reading.size`.
     """
 
-    def __init__(self, verb: str, function: Any, *kinds: Any, common: str = "") -> None:
-        self.prog, self.function, self.kinds = f"foreframe {verb}", function, kinds
-        own = [*options_of(function), Option("import", str, None, IMPORT)]
-        self.groups = {"": own} | {_about(kind): options_of(kind) for kind in kinds}
+    def __init__(self, verb: str, function: Any, *groups: Any, common: str = "") -> None:
+        self.prog, self.function = f"foreframe {verb}", function
+        own = {option.name: option for option in options_of(function)}
+        more = own.pop("options", None)
+        own = {name: option for name, option in own.items() if not name.startswith("options.")}
+        own["import"] = Option("import", str, None, IMPORT)
+        self.groups = {"": list(own.values())}
+        for group in (*groups, *([] if more is None else [group_of(more.kind)])):
+            self.groups[_about(group)] = options_of(group)
         self.options = {option.name: option for group in self.groups.values() for option in group}
         self._places = [name for name, option in self.options.items() if option.positional]
         known = [name for name in self.options if "." not in name]
-        self.common = [*(option.name for option in own), *(common.split() or known)]
+        self.common = [*own, *(common.split() or known)]
 
     def help(self, everything: bool) -> str:
         """The help: the options that people use, or all."""
@@ -119,10 +124,15 @@ class Parser:
         for title, options in self.groups.items():
             group = parser.add_argument_group(title) if title else parser
             if names is not None:
-                some = sorted((names.index(o.name), o) for o in options if o.name in names)
-                options = [in_short(option) if title else option for _, option in some]
+                options = sorted(
+                    (option for option in options if option.name in names),
+                    key=lambda option: names.index(option.name),
+                )
             for option in options:
-                _add(group, option)
+                # In short a field's first clause says it; of the verb's own options all matters.
+                short = names is not None and title
+                about = option.about.split("; ")[0] if short else option.about
+                _add(group, option._replace(about=about))
         if names is None:
             for flags in HELP:
                 parser.add_argument(*flags, action="help", help=HELP[flags])
@@ -189,19 +199,18 @@ class Parser:
             raise ValueError(f"missing: {', '.join(lacking)}")
         return values
 
-    def read(
-        self, arguments: Sequence[str], complete: Callable[..., Any] = dict
-    ) -> tuple[dict[str, Any], Any]:
-        """Arguments of the function, and the object of the dataclass after it, whose values
-        `complete` may fill in.
+    def run(self, arguments: Sequence[str], complete: Callable[..., Any] = dict) -> Any:
+        """Call the function with what the words say, to which `complete` may add.
 
         Raises:
-            ValueError: as `values`; errors of the dataclass.
+            ValueError: as `values`; errors of the function and of the dataclass.
         """
-        values = self.values(arguments)
-        defaults = {name: given.default for name, given in parameters(self.function).items()}
-        words = {name: values.pop(name, default) for name, default in defaults.items()}
-        return words, typed(self.kinds[0], complete(values), "")
+        values, hints = complete(self.values(arguments)), type_hints(self.function)
+        named = [name for name in parameters(self.function) if name in values]
+        words = check_types(self.function, {name: values.pop(name) for name in named}, "")
+        if "options" in hints:
+            words["options"] = converted(values, hints["options"], "")
+        return self.function(**words)
 
     def _kind(self, name: str, flag: str) -> Any:
         """The type of an option; None in a mapping whose names are not known here, such as
@@ -216,7 +225,9 @@ class Parser:
         known = [f"--{option}" for option in self.options]
         within = [option for option in known if option.endswith(f".{name}")]
         near = f"did you mean {within[0]}?" if within else closest(flag, known)
-        raise ValueError(f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}")
+        raise ValueError(
+            f"there is no option {brief(flag, quoted=False)}; {near or 'see --help-all'}"
+        )
 
 
 def _value(kind: Any, text: str, where: str) -> Any:
@@ -256,11 +267,6 @@ def _choices(option: Option) -> list[str]:
     return [word for word in get_args(option.kind) if isinstance(word, str)]
 
 
-def in_short(option: Option) -> Option:
-    """With the first clause of what it is."""
-    return option._replace(about=option.about.split("; ")[0])
-
-
 def help_of(option: Option) -> str:
     """What an option is, and its default."""
     about, value = option.about, option.default
@@ -276,8 +282,3 @@ def _about(signature: Any) -> str:
     doc = docs_of(signature)
     parts = filter(None, (doc.short_description, doc.long_description))
     return ". ".join(part.rstrip(".") for part in parts)
-
-
-def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
-    """Call a function with what the words of a command say."""
-    return function(**check_types(function, parser.values(arguments), ""))

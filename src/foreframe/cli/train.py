@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 from foreframe.base.files import check_source
-from foreframe.base.memory import keep_memory
 from foreframe.base.processes import give_way, is_first_process
 from foreframe.base.schema import Given
 from foreframe.cli.parser import ALL, HELP_FLAGS, Parser
@@ -79,7 +78,6 @@ def main(arguments: Sequence[str]) -> int:
     given = explicit_options(*given_by(arguments))
     from foreframe.training.fit import DeadProcessError, Stopped, train
 
-    keep_memory()
     try:
         folder = train(*options, given)
     except Stopped as stopped:

@@ -110,4 +110,4 @@ def config_settings(file: str) -> dict[str, Any]:
 
 def no_option(name: str, names: Sequence[str]) -> str:
     """The words for a name that is no option, with the nearest that is."""
-    return f"there is no option {name!r}; {closest(name, names) or 'see --help'}"
+    return f"there is no option {name!r}; {closest(name, names) or 'see --help-all'}"
