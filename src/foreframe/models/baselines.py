@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.base.schema import choice
+from foreframe.models.checks import within
 from foreframe.models.interface import Model, State, counted, filled, kept
 from foreframe.models.registry import BASELINES
 
@@ -72,10 +73,7 @@ class Cycle(_Baseline):
 
     def __init__(self, period: int = 24) -> None:
         super().__init__()
-        if not 1 <= period <= 10_000:  # frames that a state keeps
-            raise ValueError(
-                f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
-            )
+        within(1, 10_000, period=period)  # frames that a state keeps
         self.period = period
 
     def encode(self, past: Past, state: State | None = None) -> State:

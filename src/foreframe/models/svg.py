@@ -18,6 +18,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, Rehearsal, State, after
@@ -88,14 +89,10 @@ class SVG(Model):
         beta: float = 1e-4,
     ) -> None:
         super().__init__()
-        if min(channels, latent, hidden) < 1 or min(width, code) < 2 or not 1 <= layers <= 16:
-            raise ValueError(
-                "SVG needs 1 channel, latent and hidden value or more, a width and a code of 2 or "
-                f"more, and 1 to 16 layers, not {channels}, {latent}, {hidden}, {width}, {code} "
-                f"and {layers}"
-            )
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"beta is a weight of 0 or more, not {beta}")
+        at_least(1, channels=channels, latent=latent, hidden=hidden)
+        at_least(2, width=width, code=code)
+        at_least(0, beta=beta)
+        within(1, 16, layers=layers)
         self.channels, self.latent = channels, latent
         self.last_frame_skip, self.beta = last_frame_skip, beta
         down, up = _stages(channels, width, code)
@@ -163,12 +160,7 @@ class SVG(Model):
         with _statistics_of_the_batch(self):
             return self._rehearsed(clips, window)
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, forecast: Tensor, truth: Tensor, state: State) -> dict[str, Tensor]:
         """`beta` times the divergence of posterior and prior: with the loss of the rehearsal it is
         the evidence lower bound.
 
