@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreframe.models import SimVP
+from foreframe.models import SimVP, build_model
 from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.tau import differential_divergence
 
