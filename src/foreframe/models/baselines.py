@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.base.shipped import FREE
-from foreframe.models.interface import Model, State, counted, filled, kept
+from foreframe.models.interface import Model, State, pad_with_oldest, push_ring
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
 
@@ -83,13 +83,10 @@ class Cycle(_Baseline):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""
-        return {
-            "frames": kept(past, state, "frames", self.period),
-            "seen": counted(past, state, "seen", self.period),
-        }
+        return push_ring(past, state, self.period)
 
     def begin(self, state: State) -> State:
-        return {"frames": filled(state["frames"], state["seen"])}
+        return {"frames": pad_with_oldest(state)}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         frames = state["frames"]

@@ -17,7 +17,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise
-from foreframe.models.interface import Model, Result, State, part_of, with_prefix
+from foreframe.models.interface import Model, Result, State, TrainingForecast, part_of, with_prefix
 from foreframe.models.originals import Weights
 from foreframe.models.recurrent import CORES
 
@@ -121,14 +121,9 @@ class PhyDNet(AtOnce):
         frame = frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
         return torch.sigmoid(frame).unsqueeze(1)
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """How far the cell's filters are from derivatives: see the class."""
-        return {"moment": self.moment * self.cell.moment_error() / forecast.shape[1]}
+        return {"moment": self.moment * self.cell.moment_error() / made.forecast.shape[1]}
 
     def step_values(self, height: int, width: int) -> int:
         places = -(-height // self.stride) * -(-width // self.stride)
