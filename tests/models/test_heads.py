@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from foreframe.models.codec import Patches
+from foreframe.models.head import HeadInputs
 from foreframe.models.heads import Carry
 
 
@@ -52,6 +53,6 @@ def test_what_is_carried_and_what_is_drawn_are_added() -> None:
     torch.manual_seed(0)
     head, frame = Carry(1, 2, Patches(1, size=4).decoder(2)), torch.rand(3, 1, 24, 24)
     raised, maps = torch.rand(6, 2, 6, 6), torch.rand(3, 2, 2, 6, 6)
-    both, _ = head(raised, maps, frame)
+    both, _ = head(HeadInputs(raised, maps, frame))
     torch.testing.assert_close(both, head.carried(maps, frame)[0] + head.numbers(raised, frame))
     assert both.shape == (3, 2, 1, 24, 24)

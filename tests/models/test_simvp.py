@@ -5,6 +5,7 @@ import torch
 
 from foreframe.models import SimVP, build_model
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.interface import TrainingForecast
 from foreframe.models.tau import differential_divergence
 
 
@@ -50,9 +51,9 @@ def test_the_divergence_is_that_of_changes() -> None:
             divergences.append((p * (p / q).log()).mean())
     expected = torch.stack(divergences).mean()
     torch.testing.assert_close(differential_divergence(forecast, truth), expected)
-    terms = network.terms(forecast, truth, {})
+    terms = network.terms(TrainingForecast(forecast, truth, {}))
     torch.testing.assert_close(terms, {"divergence": expected / 2})
-    assert network.terms(forecast[:, :1], truth[:, :1], {}) == {}
+    assert network.terms(TrainingForecast(forecast[:, :1], truth[:, :1], {})) == {}
 
 
 def test_batch_norm_is_torchs() -> None:

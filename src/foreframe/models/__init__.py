@@ -11,7 +11,7 @@ the clip, so that it can be kept, split by clip and written to a file; nothing c
 and shapes depend on the model and the frames' size alone, from the first frame on. `encode(a)` then
 `encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A step
 draws no random numbers and calls no other library: what it needs of these enters as tensors before
-`begin` (`outside`).
+`begin` (`exogenous`).
 
 A model may have `inputs`: further channels of the past, after those that it forecasts. What is
 known of them in the future, such as a map's heights or the hour of the day, comes with the state:
@@ -152,13 +152,14 @@ def model_name(model: "Model") -> str:
     Raises:
         ValueError: when it is not there.
     """
-    name = MODELS.name_of(type(model))
-    if name is None:
-        raise ValueError(
-            f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name "
-            "of its own"
-        )
-    return name
+    for kind in type(model).__mro__:
+        name = MODELS.name_of(kind)
+        if name is not None and MODELS[name].variant(model.args) is type(model):
+            return name
+    raise ValueError(
+        f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
+        "its own"
+    )
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.models.checks import within
-from foreframe.models.interface import Model, State, counted, filled, kept
+from foreframe.models.interface import Model, State, pad_with_oldest, push_ring
 from foreframe.models.registry import BASELINES
 
 Past = Float[Tensor, "b t c h w"]
@@ -78,13 +78,10 @@ class Cycle(_Baseline):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""
-        return {
-            "frames": kept(past, state, "frames", self.period),
-            "seen": counted(past, state, "seen", self.period),
-        }
+        return push_ring(past, state, self.period)
 
     def begin(self, state: State) -> State:
-        return {"frames": filled(state["frames"], state["seen"])}
+        return {"frames": pad_with_oldest(state)}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         frames = state["frames"]

@@ -22,7 +22,7 @@ from foreframe.models.at_once import FromLastFrames
 from foreframe.models.checks import at_least, shares, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.interface import State, filled, first_of
+from foreframe.models.interface import State, pad_with_oldest, peek
 from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]
@@ -130,12 +130,12 @@ class Earthformer(FromLastFrames):
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `horizon` frames; see `AtOnce`."""
-        past = filled(state["frames"], state["seen"])
+        past = pad_with_oldest(state)
         b, _, _, height, width = past.shape
         memory = self.remembered(past)
         x = self.query(self.future(*memory[-1][1].shape[2:4])).expand(b, -1, -1, -1, -1)
         if self.known is not None:
-            known = first_of(state["known"], self.horizon).flatten(0, 1)
+            known = peek(state["known"], self.horizon).flatten(0, 1)
             x = x + _tokens(self.known(padded(known, self.stride)), b)
         for k in reversed(range(len(memory))):
             blocks = self.decoder[k].children()

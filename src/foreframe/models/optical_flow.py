@@ -7,7 +7,7 @@ from torch import Tensor
 
 from foreframe.base.extras import needed
 from foreframe.models.checks import within
-from foreframe.models.interface import Model, State, counted, kept
+from foreframe.models.interface import Model, State, push_ring
 from foreframe.models.motion import NARROW, Field, advected, moving
 
 
@@ -44,13 +44,10 @@ class OpticalFlow(Model):
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last `pairs` + 1 frames, and how many of them were seen."""
         count = self.pairs + 1
-        return {
-            "frames": kept(past, state, "frames", count),
-            "seen": counted(past, state, "seen", count),
-        }
+        return push_ring(past, state, count)
 
-    def outside(self, state: State, steps: int) -> State:
-        return {"motion": _motion(state["frames"], state["seen"])}
+    def exogenous(self, state: State, steps: int) -> State:
+        return {"motion": _motion(state["frames"], state["frames_seen"])}
 
     def begin(self, state: State) -> State:
         return {"frame": state["frames"][:, -1]} | moving(state["motion"])

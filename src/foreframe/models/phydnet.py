@@ -18,7 +18,7 @@ from foreframe.models.checks import at_least, odd
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise
 from foreframe.models.frame_by_frame import FrameByFrame
-from foreframe.models.interface import State, part_of, with_prefix
+from foreframe.models.interface import State, TrainingForecast, part_of, with_prefix
 from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
@@ -121,9 +121,9 @@ class PhyDNet(FrameByFrame):
     def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
         return torch.sigmoid(super().next_frames(state))
 
-    def terms(self, forecast: Tensor, truth: Tensor, state: State) -> dict[str, Tensor]:
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """How far the cell's filters are from derivatives: see the class."""
-        return {"moment": self.moment * self.cell.moment_error() / forecast.shape[1]}
+        return {"moment": self.moment * self.cell.moment_error() / made.forecast.shape[1]}
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""

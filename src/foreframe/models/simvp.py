@@ -22,7 +22,7 @@ from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d, Sequential
-from foreframe.models.interface import State, first_of
+from foreframe.models.interface import State, TrainingForecast, peek
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
 from foreframe.models.tau import TemporalAttention, differential_divergence
@@ -135,7 +135,7 @@ class SimVP(FromLastFrames):
         self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
         self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """The noise of members, one for each `frames` frames."""
         if self.noise_injection is None or "key" not in state:
             return {}
@@ -163,11 +163,11 @@ class SimVP(FromLastFrames):
             frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
-    def terms(self, forecast: Tensor, truth: Tensor, state: State) -> dict[str, Tensor]:
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """`divergence` times TAU's term; of a single frame there is none."""
-        if not self.divergence or forecast.shape[1] == 1:
+        if not self.divergence or made.forecast.shape[1] == 1:
             return {}
-        return {"divergence": self.divergence * differential_divergence(forecast, truth)}
+        return {"divergence": self.divergence * differential_divergence(*made[:2])}
 
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State
@@ -175,7 +175,7 @@ class SimVP(FromLastFrames):
         """The translator's maps, and of members the drift that displaces their frames."""
         if self.noise_injection is None or "noise" not in state:
             return self.translator(x), None
-        added, drift = self.noise_injection(first_of(state["noise"], 1))
+        added, drift = self.noise_injection(peek(state["noise"], 1))
         whole = isinstance(self.translator, _Inception)
         blocks: Iterable[nn.Module] = [self.translator] if whole else self.translator.children()
         for block, noise in zip(blocks, added, strict=True):
