@@ -76,10 +76,10 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
         with torch.autocast("cpu", torch.bfloat16, enabled=given["bf16"]):
             # An objective of its own, where members are not judged.
             own = way == "mse" or given["network"] == "flow"
-            made = network.rehearse(clips, window) if own else None
+            made = network.teacher_forced(clips, window) if own else None
             if made is None:
                 made = forecast(network, clips, window, count=DRAWN.get(way, 0))
-            loss = LOSSES[way](made.forecast, made.truth) + sum(network.terms(*made).values())
+            loss = LOSSES[way](made.forecast, made.truth) + sum(network.terms(made).values())
         loss.backward()
         optimizer.step()
 

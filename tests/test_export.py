@@ -240,7 +240,7 @@ def test_a_members_noise_is_given(tmp_path) -> None:
     model: Model = forecaster.model
     with torch.no_grad():
         state = members(model.encode(torch.from_numpy(CLIP)[None]), 1, seed=3)
-        begun = model.begin(state | model.outside(state, 1))
+        begun = model.begin(state | model.exogenous(state, 1))
         last = torch.from_numpy(CLIP[-1:])
         expected, _ = model.step(begun)
     values = begun | {"/last": last}

@@ -9,7 +9,7 @@ import torch
 import small
 from foreframe import Forecaster, Window
 from foreframe.models import CORES, MODELS, PRESETS, MembersOf, Model, State, build_model, members
-from foreframe.models.interface import Rehearsal
+from foreframe.models.interface import TrainingForecast
 from foreframe.training.objectives import mse
 from small import FREE, SMALL, built
 
@@ -88,7 +88,7 @@ def test_nothing_in_a_state_depends_on_how_much_was_seen(model: Model) -> None:
     past = some(model, t=12)
     start, one, many = model.start(past), model.encode(past[:, :1]), model.encode(past)
     assert shapes(start) == shapes(one) == shapes(many) == shapes(model.encode(past, one))
-    begun = model.begin(many | model.outside(many, 1))
+    begun = model.begin(many | model.exogenous(many, 1))
     _, stepped = model.step(begun)
     assert shapes(begun) == shapes(stepped)
 
@@ -106,7 +106,7 @@ def test_steps_are_the_forecast(model: Model) -> None:
     if model.draws:
         state = members(state, 2, seed=1)
     whole = model.decode(state, 5)
-    begun = model.begin(state | model.outside(state, 5))
+    begun = model.begin(state | model.exogenous(state, 5))
     frames = []
     for _ in range(-(-5 // model.horizon)):
         before = {name: value.clone() for name, value in begun.items()}
@@ -125,7 +125,7 @@ def test_a_step_looks_at_no_value(model: Model) -> None:
     state = model.encode(some(model))
     if model.draws:
         state = members(state, 2, seed=1)
-    begun = model.begin(state | model.outside(state, 1))
+    begun = model.begin(state | model.exogenous(state, 1))
     names = sorted(begun)
 
     class Step(torch.nn.Module):
@@ -203,11 +203,12 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     model = built(name).double()
     state = model.encode(some(model).double())
     state = members(state, 3) if model.draws else state
-    learnt = model.rehearse(some(model).double(), Window(2, 3))  # it may have networks for this
+    # It may have networks for this.
+    learnt = model.teacher_forced(some(model).double(), Window(2, 3))
     if learnt is None:
         forecast, after = model.rollout(state, 6)
-        learnt = Rehearsal(forecast, torch.zeros_like(forecast), after)
-    loss = mse(learnt.forecast, learnt.truth) + sum(model.terms(*learnt).values())
+        learnt = TrainingForecast(forecast, torch.zeros_like(forecast), after)
+    loss = mse(learnt.forecast, learnt.truth) + sum(model.terms(learnt).values())
     loss.backward()
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert learning
@@ -258,7 +259,7 @@ def test_what_members_share_is_what_each_has(drawing: Model) -> None:
     state = drawing.encode(some(drawing))
     each = drawing.decode(members(state, 3, seed=1), 5)
     before = set(state)
-    shared = drawing.shared(state, 5)
+    shared = drawing.precompute(state, 5)
     assert set(state) == before
     assert all(value.shape[0] == 3 for value in shared.values())
     near = 1e-5 if isinstance(drawing, MembersOf) else 0

@@ -81,10 +81,10 @@ def test_what_members_lack_in_spread_is_seen_in_training_and_added() -> None:
     with torch.no_grad():
         few = model.decode(state, 3).std(dim=(0, 2, 3, 4))
         for clip in clips:
-            model.eval().rehearse(clip, Window(3, 2))
+            model.eval().teacher_forced(clip, Window(3, 2))
         assert torch.equal(model.inflation, torch.ones(3))
         for clip in clips:
-            model.train().rehearse(clip, Window(3, 2))
+            model.train().teacher_forced(clip, Window(3, 2))
         drawn = model.eval().decode(state, 3).std(dim=(0, 2, 3, 4))
     assert few.max() < 0.15
     torch.testing.assert_close(drawn[:2], error.flatten(), rtol=0.05, atol=0)
@@ -159,7 +159,7 @@ def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
             return 0.5 * r_t
 
     model.network = Watched()
-    made = model.rehearse(clips, Window(2, 2))
+    made = model.teacher_forced(clips, Window(2, 2))
     r_t, t, shown = seen[0]
     assert sorted(t[:3].tolist()) == sorted(t[3:].tolist()) == pytest.approx(times)
     last = clips[:, 1:2]
@@ -173,8 +173,37 @@ def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
         assert 0.5 < z[there].std() < 1.5 if at else not r_t[k].any()
         total += ((0.5 * r_t[k, :2] - r)[there] ** 2).sum().item() / (1 - at)
         count += int(there.sum())
-    assert model.terms(*made)["flow"].item() == pytest.approx(total / count / spread**2, rel=1e-4)
+    assert model.terms(made)["flow"].item() == pytest.approx(total / count / spread**2, rel=1e-4)
     assert made.forecast.shape == (2, 2, 1, 8, 8)
+
+
+@pytest.mark.slow
+def test_it_learns_and_leaves_its_forecaster_as_it_was() -> None:
+    """Residuals of one picture or its negative: members are one of both, and not their mean."""
+    model = flow(
+        {"simvp": {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}}, width=16, spread=0.3
+    )
+    before = {name: value.clone() for name, value in model.of.state_dict().items()}
+    learning = [p for p in model.parameters() if p.requires_grad]
+    assert len(learning) == len(list(model.network.parameters()))
+    optimizer = torch.optim.Adam(learning, 1e-2)
+    past = torch.rand(16, 2, 1, 8, 8)
+    with torch.no_grad():
+        m = model.of(past, 2)
+    picture = 0.3 * torch.randn(2, 1, 8, 8).sign()
+    sign = torch.tensor([1.0, -1.0]).repeat(8).view(-1, 1, 1, 1, 1)
+    clips = torch.cat([past, m + sign * picture], dim=1)
+    for _ in range(150):
+        loss = model.terms(model.teacher_forced(clips, Window(2, 2)))["flow"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(torch.equal(before[n], value) for n, value in model.of.state_dict().items())
+    with torch.no_grad():
+        drawn = model.decode(members(model.encode(past), 8), 2) - m.repeat_interleave(8, dim=0)
+    likeness = (drawn * picture).mean(dim=(1, 2, 3, 4)) / picture.square().mean()
+    assert (likeness.abs() - 1).abs().mean() < 0.15
+    assert 0.25 < (likeness > 0).float().mean() < 0.75
 
 
 def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
@@ -195,7 +224,7 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
         ({"spread": 0.0}, "spread is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
         ({"of": {}}, "members are of one model"),
-        ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
+        ({"of": {"simvp": {"frames": 0}}}, "frames must be at least 1"),
     ],
 )
 def test_choices_that_make_no_flow(args: dict, message: str) -> None:
@@ -209,7 +238,7 @@ def test_the_pass_at_the_beginning_is_made_once_for_all_members() -> None:
     model.network.register_forward_pre_hook(lambda _, args: seen.append((len(args[0]), args[1][0])))
     state = model.encode(torch.rand(2, 3, 1, 8, 8))
     with torch.no_grad():
-        drawn = model.decode(members(model.shared(state, 2), 4), 2)
+        drawn = model.decode(members(model.precompute(state, 2), 4), 2)
         assert seen == [(2, 0.0), (8, 0.5)]
         apart = model.decode(members(state, 4), 2)
     torch.testing.assert_close(drawn, apart, atol=1e-6, rtol=1e-5)

@@ -153,7 +153,10 @@ def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
     state = model.encode(past)
     for k in (0, 1):
         for name, value in zip("hc", states[k], strict=True):
-            close(state[f"{name}{k}"], value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1))
+            close(
+                state[f"encoder/{name}{k}"],
+                value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1),
+            )
     own, expected = states[::-1], []
     last = model.output.last
     for _ in range(4):
@@ -245,6 +248,39 @@ def test_a_core_of_ones_own_needs_no_defaults(monkeypatch: pytest.MonkeyPatch) -
         build_model("next_frame", {"core": "bare"})
     with pytest.raises(ValueError, match=r"core 'wild' is unknown; choose convlstm, .*bare"):
         build_model("next_frame", {"core": "wild"})
+
+
+class Counting(Leaky):
+    """Its state has names of its own: how many frames were seen, and the sum of their maps."""
+
+    def step(self, x, state):
+        seen, total = state.get("count_0", torch.zeros(len(x), 1)), state.get("H0", 0 * x)
+        after = super().step(x, {"h0": state["h0"]} if state else {})
+        return after | {"count_0": seen + 1, "H0": total + x}
+
+
+@pytest.mark.parametrize("way", ["next_frame", "encoder_decoder"])
+@torch.no_grad()
+def test_a_core_keeps_a_state_of_any_name(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CORES, "counting", Counting)
+    fed = {"start": "states", "output": {"draw": {"feed": "frame"}}}
+    args = {} if way == "next_frame" else fed
+    model = build_model(way, {"core": {"counting": {"hidden": [4]}}} | args)
+    past = torch.rand(2, 5, 1, 6, 8)
+    state = model.encode(past[:, 3:], model.encode(past[:, :3]))
+    assert state["encoder/count_0"].tolist() == [[5], [5]]
+    torch.testing.assert_close(state["encoder/H0"], past.sum(dim=1))
+    forecast, after = model.rollout(state, 3)
+    # Where one core does it all, it does not read the last frame.
+    assert after[f"{model.last_core}/count_0"].tolist() == [[8 - (way == "next_frame")]] * 2
+    assert forecast.shape == (2, 3, 1, 6, 8)
+
+
+def test_twelve_sizes_of_skip_maps_are_taken_in_their_order() -> None:
+    codec = {"strided": {"widths": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], "show_last": True}}
+    with torch.device("meta"):  # where channels are compared and nothing is computed
+        model = build_model("encoder_decoder", {"codec": codec})
+        assert model(torch.rand(1, 2, 1, 5, 7), 2).shape == (1, 2, 1, 5, 7)
 
 
 @torch.no_grad()

@@ -18,15 +18,15 @@ def small(**changes) -> SVG:
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
-        model.rehearse(some(), Window(3, 1))
+        model.teacher_forced(some(), Window(3, 1))
     for norm in norms:
         norm.momentum = 0.1
     return model
 
 
 def loss_of(model: SVG, clips: torch.Tensor, window: Window) -> torch.Tensor:
-    made = model.rehearse(clips, window)
-    return mse(made.forecast, made.truth) + model.terms(*made)["kl"]
+    made = model.teacher_forced(clips, window)
+    return mse(made.forecast, made.truth) + model.terms(made)["kl"]
 
 
 def some(b: int = 3, t: int = 4, h: int = 24, w: int = 16) -> torch.Tensor:
@@ -67,14 +67,14 @@ def test_starts_at_the_mean() -> None:
 def test_the_objective_is_the_loss_and_the_divergence() -> None:
     model = small(beta=0.5)
     torch.manual_seed(2)
-    made = model.rehearse(some(), Window(3, 1))
+    made = model.teacher_forced(some(), Window(3, 1))
     assert made.forecast.shape == made.truth.shape == (3, 3, 1, 24, 16)
     divergence = kl_divergence(made.state["posterior"], made.state["prior"]).mean()
     assert divergence > 0
-    torch.testing.assert_close(model.terms(*made), {"kl": 0.5 * divergence})
+    torch.testing.assert_close(model.terms(made), {"kl": 0.5 * divergence})
     torch.manual_seed(2)
-    assert torch.equal(model.rehearse(some(), Window(3, 1)).forecast, made.forecast)
-    assert not torch.equal(model.rehearse(some(), Window(3, 1)).forecast, made.forecast)
+    assert torch.equal(model.teacher_forced(some(), Window(3, 1)).forecast, made.forecast)
+    assert not torch.equal(model.teacher_forced(some(), Window(3, 1)).forecast, made.forecast)
 
 
 def test_missing_truth_is_left_out_of_the_loss() -> None:
@@ -99,7 +99,7 @@ def test_a_batch_is_normed_by_itself_in_training_alone() -> None:
             forecast = model(clips, 2)
             assert torch.equal(model.encoder.stages[0][1].running_mean, kept)
             torch.testing.assert_close(model(clips[:1], 2), forecast[:1], atol=1e-5, rtol=0)
-    model.rehearse(1 - clips, Window(3, 1))
+    model.teacher_forced(1 - clips, Window(3, 1))
     assert not torch.equal(model.encoder.stages[0][1].running_mean, kept)
     assert not any(norm.of_the_batch for norm in model.modules() if isinstance(norm, Norm))
 
@@ -115,10 +115,10 @@ def test_latents_learn_what_no_past_tells() -> None:
     left, errors = torch.arange(8) < 4, []
     for _ in range(150):
         clips = ((torch.rand(8, 2, 1, 1, 1) < 0.5) ^ left).float().expand(-1, -1, -1, 8, -1)
-        made = model.rehearse(clips, Window(1, 1))
+        made = model.teacher_forced(clips, Window(1, 1))
         error = mse(made.forecast, made.truth)
         optimizer.zero_grad()
-        (error + model.terms(*made)["kl"]).backward()
+        (error + model.terms(made)["kl"]).backward()
         optimizer.step()
         errors.append(error.item())
     assert sum(errors[:10]) / 10 > 0.2
@@ -134,10 +134,10 @@ def test_latents_learn_what_no_past_tells() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"width": 1}, "a width and a code of 2 or more"),
-        ({"latent": 0}, "1 channel, latent and hidden value or more"),
-        ({"layers": 17}, "1 to 16 layers"),
-        ({"beta": -1.0}, "beta is a weight of 0 or more"),
+        ({"width": 1}, "width must be at least 2"),
+        ({"latent": 0}, "latent must be at least 1"),
+        ({"layers": 17}, "layers must be from 1 to 16"),
+        ({"beta": -1.0}, "beta must be at least 0"),
         ({"inputs": 2}, "inputs"),
     ],
 )

@@ -14,8 +14,8 @@ def test_a_mirrored_decoder_goes_on_from_the_same_memory() -> None:
     )
     state = network.encode(torch.rand(1, 2, 1, 8, 8))
     begun = network.begin(state)
-    assert torch.equal(begun["m0"], state["m0"])
-    assert torch.equal(begun["c0"], state["c1"])
+    assert torch.equal(begun["decoder/m0"], state["encoder/m0"])
+    assert torch.equal(begun["decoder/c0"], state["encoder/c1"])
 
 
 def test_layers_of_different_widths_are_refused() -> None:

@@ -114,8 +114,8 @@ def test_the_training_step(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     model.prior.register_forward_hook(keep)
     draws = by_place(numbers["aux.eps.train"][::2])  # every other one is the prior's, never used
     monkeypatch.setattr(torch, "randn_like", lambda like: draws)
-    made = model.rehearse(numbers["input"], Window(PAST - 1, 4))
-    reconstruction, kl = mse(made.forecast, made.truth), model.terms(*made)["kl"]
+    made = model.teacher_forced(numbers["input"], Window(PAST - 1, 4))
+    reconstruction, kl = mse(made.forecast, made.truth), model.terms(made)["kl"]
     steps = numbers["output"].shape[1]
     same(made.forecast, numbers["output"])
     for name, mark in (("posterior", ""), ("prior", "_p")):

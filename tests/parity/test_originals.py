@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.models import Model, build_model, preset
+from foreframe.models.interface import TrainingForecast
 from foreframe.models.originals import ORIGINALS, converted, patch_order
 from foreframe.training.objectives import truth_shares
 from small import SMALL
@@ -347,7 +348,7 @@ def test_training(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     loss = (output - truth).square().mean()
     if case.absolute:
         loss = loss + (output - truth).abs().mean()
-    loss = case.scale * (loss + sum(network.terms(output, truth, state).values()))
+    loss = case.scale * (loss + sum(network.terms(TrainingForecast(output, truth, state)).values()))
     same(loss, numbers["loss"])
     loss.backward()
     assert frames.grad is not None

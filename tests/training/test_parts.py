@@ -311,7 +311,7 @@ def test_the_decoupling_term_is_a_mean_over_frames(way: str) -> None:
     def learnt(memory: str = "keep", **how: int) -> list[torch.Tensor]:
         network.memory = memory
         made = next_frames(network, clips, window, 1.0, **how)
-        (term,) = network.terms(*made).values()
+        (term,) = network.terms(made).values()
         weights = network.encoder.adapter.weight, network.encoder.cells[0].gates.weight
         return [term, *torch.autograd.grad(term, weights)]
 
@@ -321,7 +321,7 @@ def test_the_decoupling_term_is_a_mean_over_frames(way: str) -> None:
     assert not torch.allclose(cut[2], whole[2])
     assert 0 < whole[0] < 0.1
     made = forecast(network, clips, window, truncate=1)
-    assert made.state["d0"][0, 1] == (3 if way == "next_frame" else 4)
+    assert made.state[f"{network.last_core}/d0"][0, 1] == (3 if way == "next_frame" else 4)
 
 
 def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:

@@ -269,7 +269,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         state = {LAST: torch.full_like(past[:, 0], torch.nan)}
         for frame in past.unbind(dim=1):
             state = encode(state | {TAKEN: frame})
-        state = begin(state | model.outside(state, steps))
+        state = begin(state | model.exogenous(state, steps))
         for _ in range(0, steps, model.horizon):
             state = step(state)
             made.append(state.pop(MADE))
@@ -284,7 +284,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         state = encoded(size)
         if options.noise:
             state = members(state, 1, seed=0)
-        return state | model.outside(state, 1)
+        return state | model.exogenous(state, 1)
 
     def ready(size: tuple[int, int, int]) -> State:
         """After a step, as maps that a forecast begins with may all be the same zeros."""

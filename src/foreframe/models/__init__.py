@@ -11,7 +11,7 @@ the clip, so that it can be kept, split by clip and written to a file; nothing c
 and shapes depend on the model and the frames' size alone, from the first frame on. `encode(a)` then
 `encode(b, state)` equals `encode(cat(a, b))` to rounding. The future is never an input. A step
 draws no random numbers and calls no other library: what it needs of these enters as tensors before
-`begin` (`outside`).
+`begin` (`exogenous`).
 
 A model may have `inputs`: further channels of the past, after those that it forecasts. What is
 known of them in the future, such as a map's heights or the hour of the day, comes with the state:
@@ -57,33 +57,21 @@ if TYPE_CHECKING:
     from foreframe.models.svg import SVG
     from foreframe.models.swinlstm import SwinLSTM
 
-_NAMES = {  # of a module: the public names that live there
-    "at_once": ("AtOnce",),
-    "baselines": ("Black", "Cycle", "LinearMotion", "Mean", "Persistence"),
-    "codec": ("CODECS",),
-    "convlstm": ("ConvLSTM", "ConvLSTMCell"),
-    "dressed": ("Dressed",),
-    "earthformer": ("Earthformer",),
-    "flow": ("Flow",),
-    "heads": ("HEADS",),
-    "interface": ("Model", "Parts", "State", "parts_of", "with_known"),
-    "lagged": ("Lagged",),
-    "members_of": ("MembersOf",),
-    "noise": ("EnsembleRequest", "forecast_of", "members", "placed"),
-    "optical_flow": ("OpticalFlow",),
-    "predformer": ("PredFormer",),
-    "recurrent": ("Core", "EncoderDecoder", "NextFrame", "RecurrentAtOnce"),
-    "simvp": ("SimVP",),
-    "svg": ("SVG",),
-    "swinlstm": ("SwinLSTM",),
-}
-_HOME = {name: f"foreframe.models.{module}" for module, names in _NAMES.items() for name in names}
+_HOMES = (  # of public names, beside those of classes in MODELS and CORES
+    "at_once:AtOnce", "codec:CODECS", "convlstm:ConvLSTMCell", "heads:HEADS", "interface:Model",
+    "interface:Parts", "interface:State", "interface:parts_of", "interface:with_known",
+    "members_of:MembersOf", "noise:EnsembleRequest", "noise:forecast_of", "noise:members",
+    "noise:placed", "recurrent:Core",
+)  # fmt: skip
+_HOME = dict(
+    home.split(":")[::-1] for home in (*_HOMES, *MODELS.data.values(), *CORES.data.values())
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, as `MODELS` does."""
+    """Import a public name when it is first used."""
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        return getattr(import_module(f"foreframe.models.{_HOME[name]}"), name)
     raise AttributeError(f"module 'foreframe.models' has no attribute {name!r}")
 
 
@@ -164,13 +152,14 @@ def model_name(model: "Model") -> str:
     Raises:
         ValueError: when it is not there.
     """
-    name = MODELS.name_of(type(model))
-    if name is None:
-        raise ValueError(
-            f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name "
-            "of its own"
-        )
-    return name
+    for kind in type(model).__mro__:
+        name = MODELS.name_of(kind)
+        if name is not None and MODELS[name].variant(model.args) is type(model):
+            return name
+    raise ValueError(
+        f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
+        "its own"
+    )
 
 
 __all__ = [

@@ -6,12 +6,11 @@ from torch import Tensor
 from foreframe.models.interface import (
     Model,
     State,
-    after,
-    counted,
-    filled,
-    first_of,
-    joined,
-    kept,
+    concat_inputs,
+    pad_with_oldest,
+    peek,
+    pop,
+    push_ring,
 )
 from foreframe.models.noise import KEYS
 
@@ -43,7 +42,7 @@ class AtOnce(Model):
         frames = self.next_frames(state)
         if last:
             return frames, state
-        seen = joined(frames, first_of(state["known"], self.horizon)) if self.inputs else frames
+        seen = concat_inputs(frames, peek(state["known"], self.horizon)) if self.inputs else frames
         return frames, self.encode(seen, state) | self.queues_after(state)
 
     def queues_after(self, state: State) -> State:
@@ -51,7 +50,7 @@ class AtOnce(Model):
         noise.
         """
         steps = {"known": self.horizon, "noise": 1}
-        return {name: after(state[name], n) for name, n in steps.items() if name in state}
+        return {name: pop(state[name], n) for name, n in steps.items() if name in state}
 
 
 class FromLastFrames(AtOnce):
@@ -63,15 +62,12 @@ class FromLastFrames(AtOnce):
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
-        return {
-            "frames": kept(past, state, "frames", self.frames),
-            "seen": counted(past, state, "seen", self.frames),
-        }
+        return push_ring(past, state, self.frames)
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         return state["frames"][:, -1, self.channels :]
 
     def seen(self, state: State) -> Float[Tensor, "b frames _ h w"]:
         """The frames of the state, each with the known inputs of its counterpart in the future."""
-        past = filled(state["frames"], state["seen"])
-        return joined(past, first_of(state["known"], self.frames)) if self.inputs else past
+        past = pad_with_oldest(state)
+        return concat_inputs(past, peek(state["known"], self.frames)) if self.inputs else past

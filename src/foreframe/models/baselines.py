@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.base.schema import choice
-from foreframe.models.interface import Model, State, counted, filled, kept
+from foreframe.models.checks import within
+from foreframe.models.interface import Model, State, pad_with_oldest, push_ring
 from foreframe.models.registry import BASELINES
 
 Past = Float[Tensor, "b t c h w"]
@@ -72,21 +73,15 @@ class Cycle(_Baseline):
 
     def __init__(self, period: int = 24) -> None:
         super().__init__()
-        if not 1 <= period <= 10_000:  # frames that a state keeps
-            raise ValueError(
-                f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
-            )
+        within(1, 10_000, period=period)  # frames that a state keeps
         self.period = period
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `period` frames."""
-        return {
-            "frames": kept(past, state, "frames", self.period),
-            "seen": counted(past, state, "seen", self.period),
-        }
+        return push_ring(past, state, self.period)
 
     def begin(self, state: State) -> State:
-        return {"frames": filled(state["frames"], state["seen"])}
+        return {"frames": pad_with_oldest(state)}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         frames = state["frames"]

@@ -15,16 +15,15 @@ from torch import Tensor, nn
 from foreframe.models.baselines import guide_of
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
+from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
 from foreframe.models.interface import (
     Model,
     State,
-    at,
-    chosen,
-    counted,
     deciding_size,
-    kept,
+    gather_frames,
     part_of,
+    push_ring,
+    where_states,
     with_prefix,
 )
 from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
@@ -68,25 +67,25 @@ class Guides(Model):
         if state is not None:
             for frame in past.split(1, dim=1):
                 state = self._held_back(frame, state)
-            return encoded | {n: v for n, v in state.items() if n.startswith("early_") or n in HELD}
+            return encoded | {n: v for n, v in state.items() if n.startswith("early/") or n in HELD}
         # The first frame, and those before the last ones, by which the forecast from it is judged.
         t, n = past.shape[1], self.hindcast
         first = max(t - n, 1)
         return (
             encoded
-            | with_prefix("early_", self._each(lambda guide, _: guide.encode(past[:, :first]), {}))
-            | {"recent": kept(past[:, first:], None, "recent", n)}
-            | {"seen": counted(past, None, "seen", n + 1)}
+            | with_prefix("early/", self._each(lambda guide, _: guide.encode(past[:, :first]), {}))
+            | {"recent": push_ring(past[:, first:], None, n, "recent")["recent"]}
+            | {"seen": past.new_full((len(past),), min(t, n + 1))}
         )
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         def outside(guide: Model, own: State) -> State:
-            return guide.outside(own, steps)
+            return guide.exogenous(own, steps)
 
         entering = self._each(outside, state)
         if self.hindcast:
-            early = self._each(outside, part_of(state, "early_"))
-            entering |= with_prefix("early_", early)
+            early = self._each(outside, part_of(state, "early/"))
+            entering |= with_prefix("early/", early)
         return entering
 
     def begin(self, state: State) -> State:
@@ -97,7 +96,7 @@ class Guides(Model):
         evidence: list[Tensor] = []
         for k, guide in enumerate(self.each):
             if isinstance(guide, DenseMotion) and not evidence:
-                evidence.append(guide.evidence(part_of(state, f"{k}_"), begun[f"{k}_V"]))
+                evidence.append(guide.evidence(part_of(state, f"{k}/"), begun[f"{k}/V"]))
         if self.hindcast:
             evidence.append(self.hindcast_errors(state))
         return begun | ({"evidence": torch.cat(evidence, dim=1)} if evidence else {})
@@ -107,9 +106,9 @@ class Guides(Model):
         frames: list[Tensor] = []
         begun: State = {}
         for k, guide in enumerate(self.each):
-            made, own = guide.step(part_of(state, f"{k}_"), last)
+            made, own = guide.step(part_of(state, f"{k}/"), last)
             frames.append(made)
-            begun |= with_prefix(f"{k}_", own)
+            begun |= with_prefix(f"{k}/", own)
         return torch.cat(frames, dim=2), state | begun
 
     def forecasts(
@@ -119,8 +118,8 @@ class Guides(Model):
         large frames fill the memory.
         """
         for k, guide in enumerate(self.each):
-            frames, own = guide.advance(part_of(state, f"{k}_"), steps)
-            yield frames, with_prefix(f"{k}_", own)
+            frames, own = guide.advance(part_of(state, f"{k}/"), steps)
+            yield frames, with_prefix(f"{k}/", own)
 
     def hindcast_errors(self, state: State) -> Float[Tensor, "b _ h w"]:
         """The logarithms of the squared errors of each guide's hindcast, one, some and `hindcast`
@@ -132,14 +131,14 @@ class Guides(Model):
         leads = torch.minimum(seen[:, None], torch.tensor(some, device=seen.device)).clamp(min=1)
         errors = []
         with exactly(recent):
-            early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early_"))
+            early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early/"))
             for k, guide in enumerate(self.each):
-                own, squares = part_of(early, f"{k}_"), []
+                own, squares = part_of(early, f"{k}/"), []
                 for ahead in range(n):  # one by one, as large frames fill the memory
                     frame, own = guide.step(own, last=ahead == n - 1)
-                    truth = at(recent, (n - seen[:, None] + ahead).clamp(max=n - 1))
+                    truth = gather_frames(recent, (n - seen[:, None] + ahead).clamp(max=n - 1))
                     squares.append((frame.float() - truth).square().mean(dim=2))
-                error = at(torch.cat(squares, dim=1), leads - 1)
+                error = gather_frames(torch.cat(squares, dim=1), leads - 1)
                 error = (blurred(error, 1.5) + 1e-5).log() / 3 + 2.5
                 errors.append(error.where((seen > 0).view(-1, 1, 1, 1), 0))
         return torch.cat(errors, dim=1)
@@ -148,19 +147,19 @@ class Guides(Model):
         """The states that `of` gives of each guide and its own part of the state."""
         states: State = {}
         for k, guide in enumerate(self.each):
-            states |= with_prefix(f"{k}_", of(guide, part_of(state, f"{k}_")))
+            states |= with_prefix(f"{k}/", of(guide, part_of(state, f"{k}/")))
         return states
 
     def _held_back(self, frame: Float[Tensor, "b 1 c h w"], state: State) -> State:
         """The state with a further frame among the recent ones. The oldest of these, where there
         are `hindcast` already, and the very first frame are those that hindcasts begin from.
         """
-        recent, seen, early = state["recent"], state["seen"], part_of(state, "early_")
+        recent, seen, early = state["recent"], state["seen"], part_of(state, "early/")
         first = (seen == 0).view(-1, 1, 1, 1, 1)
         oldest = frame.where(first, recent[:, :1].to(frame))
         encoded = self._each(lambda guide, own: guide.encode(oldest, own), early)
-        early = chosen((seen == 0) | (seen > self.hindcast), encoded, early)
-        return with_prefix("early_", early) | {
+        early = where_states((seen == 0) | (seen > self.hindcast), encoded, early)
+        return with_prefix("early/", early) | {
             "recent": recent.where(first, torch.cat([recent[:, 1:], frame.to(recent)], dim=1)),
             "seen": (seen + 1).clamp(max=self.hindcast + 1),
         }
@@ -338,21 +337,12 @@ class Blend(Head):
         terms = torch.cat([spread * noise, torch.sigmoid(terms[:, :, 3:])], dim=2)
         return self.enlarged(terms, like, self.stride), spread[:, -1]
 
-    def forward(
-        self,
-        raised: Raised,
-        maps: Hidden,
-        frames: Frames,
-        noise: MemberNoise | None = None,
-        sums: Sums | None = None,
-    ) -> tuple[Frames, Sums | None]:
+    def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
         """`sums` are the uncertainties of a member's motion and growth."""
-        inputs = [self.numbers(raised, frames), frames]
-        if noise is not None:
-            assert sums is not None
-            terms, sums = self.member_terms(maps, noise, frames, sums)
-            inputs.append(terms)
-        return self.blended(*inputs), sums
+        numbers, terms, sums = self.numbers(given.raised, given.frames), None, given.sums
+        if given.noise is not None and sums is not None:
+            terms, sums = self.member_terms(given.maps, given.noise, given.frames, sums)
+        return self.blended(numbers, given.frames, terms), sums
 
     def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
         """Levels mixed as the numbers say, and as the terms of a member do."""

@@ -118,6 +118,8 @@ class ConvLSTM(Core):
         ValueError: no layer, or as `ConvLSTMCell`.
     """
 
+    per_layer = ("h", "c")
+
     def __init__(
         self,
         channels: int,

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.base.schema import one_of
-from foreframe.models.interface import State, after, first_of, part_of, with_prefix
+from foreframe.models.interface import State, part_of, peek, pop, with_prefix
 from foreframe.models.lagged import Lagged
 from foreframe.models.members_of import ONE, MembersOf
 from foreframe.models.motion import exactly, gradient
@@ -83,13 +83,13 @@ class Dressed(MembersOf):
             encoded |= with_prefix(name, model.encode(seen, before))
         return encoded
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """What enters the forecaster; of members z, each leaning on one lagged forecast."""
         entering: State = {}
         if "forecast" not in state:
-            entering = with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
+            entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
         if "key" in state:
-            count = state["lagged/seen"].long()
+            count = state["lagged/recent_seen"].long()
             lag = torch.arange(self.lagged.lags, device=count.device)
             leans = (lag == (state["member"] % count)[:, None]).float().view(-1, 1, len(lag), 1, 1)
             leans = leans * (count - 1).sqrt().view(-1, 1, 1, 1, 1)
@@ -112,8 +112,8 @@ class Dressed(MembersOf):
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Frames, State]:
         if "forecast" in state:
             queues = {name: state[name] for name in ("forecast", "differences")}
-            m, differences = (first_of(queue, steps) for queue in queues.values())
-            stepped = {name: after(queue, steps) for name, queue in queues.items()}
+            m, differences = (peek(queue, steps) for queue in queues.values())
+            stepped = {name: pop(queue, steps) for name, queue in queues.items()}
         else:
             m, own = self.of.advance(_of(state), steps, last)
             stepped = with_prefix("of/", own)
@@ -131,12 +131,12 @@ class Dressed(MembersOf):
         m, own = self.of.rollout(_of(state), steps)
         return m, with_prefix("of/", own)
 
-    def shared(self, state: State, steps: int) -> State:
+    def precompute(self, state: State, steps: int) -> State:
         """m, and what members differ by, in place of what both come from."""
         with torch.no_grad():
             m = self.of.decode(_of(state), steps)
         differences, _ = self._differences(m, self._lagged_begun(state), last=True)
-        seen = {"lagged/seen": state["lagged/seen"]}
+        seen = {"lagged/recent_seen": state["lagged/recent_seen"]}
         return seen | {"forecast": m, "differences": differences}
 
     def _lagged_begun(self, state: State) -> State:

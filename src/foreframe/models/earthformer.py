@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import check_at_least
 from foreframe.models.at_once import FromLastFrames
+from foreframe.models.checks import at_least, shares, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.interface import State, filled, first_of
+from foreframe.models.interface import State, pad_with_oldest, peek
 from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]
@@ -86,15 +86,15 @@ class Earthformer(FromLastFrames):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        check_at_least(1, channels=channels, frames=frames, horizon=horizon, patch=patch)
-        check_at_least(1, width=width, heads=heads, levels=levels, encoder=encoder, decoder=decoder)
-        check_at_least(0, vectors=vectors, inputs=inputs)
-        few = levels <= 8 and levels * (encoder + decoder) <= 250
-        sized = width % heads == 0 and len(places) == 2 and min(places) > 0
-        if not (few and sized and 0 <= dropout < 1):
+        at_least(1, channels=channels, frames=frames, horizon=horizon, patch=patch, width=width)
+        at_least(1, heads=heads, encoder=encoder, decoder=decoder, places=places)
+        at_least(0, vectors=vectors, inputs=inputs)
+        within(1, 8, levels=levels)
+        shares(dropout=dropout)
+        if width % heads or len(places) != 2 or levels * (encoder + decoder) > 250:
             raise ValueError(
-                "Earthformer has up to 8 levels and 250 blocks, heads that divide its width, "
-                f"places (h,w) and a dropout in [0, 1), not {self.args}"
+                "Earthformer has heads that divide its width, places (h,w) and up to 250 blocks, "
+                f"not {self.args}"
             )
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, horizon
         self.patch, self.stride = patch, patch * 2**levels
@@ -112,24 +112,30 @@ class Earthformer(FromLastFrames):
         self.known = PackedConv2d(inputs, widths[-1], self.stride, self.stride) if inputs else None
         self.encoder, self.decoder, self.looking = (nn.ModuleList() for _ in range(3))
         for k, size in enumerate(sizes):
-            each, last = (widths[k], heads, dropout), k == levels - 1
-            self.encoder.append(_blocks(encoder, [frames, *size], *each, vectors > 0))
-            self.decoder.append(_blocks(decoder - last, [horizon, *size], *each))
-            self.looking.append(_blocks(decoder, [frames + horizon], *each))
+            self.add_level(size, (widths[k], heads, dropout), encoder, decoder, k == levels - 1)
         self.up = nn.ModuleList(_doubled(i, o) for o, i in pairwise(widths))
         self.enlarge = _doubled(width, width)
         self.to_frame = nn.Sequential(
             *_smooth(width, width), PackedConv2d(width, channels * patch**2, 1)
         )
 
+    def add_level(
+        self, size: Sequence[int], each: Sequence[Any], encoder: int, decoder: int, last: bool
+    ) -> None:
+        """Build the blocks of a level; `each` are a layer's width, heads and dropout."""
+        past, future = [self.frames, *size], [self.horizon, *size]
+        self.encoder.append(_blocks(encoder, past, *each, self.vectors is not None))
+        self.decoder.append(_blocks(decoder - last, future, *each))
+        self.looking.append(_blocks(decoder, [self.frames + self.horizon], *each))
+
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `horizon` frames; see `AtOnce`."""
-        past = filled(state["frames"], state["seen"])
+        past = pad_with_oldest(state)
         b, _, _, height, width = past.shape
         memory = self.remembered(past)
         x = self.query(self.future(*memory[-1][1].shape[2:4])).expand(b, -1, -1, -1, -1)
         if self.known is not None:
-            known = first_of(state["known"], self.horizon).flatten(0, 1)
+            known = peek(state["known"], self.horizon).flatten(0, 1)
             x = x + _tokens(self.known(padded(known, self.stride)), b)
         for k in reversed(range(len(memory))):
             blocks = self.decoder[k].children()

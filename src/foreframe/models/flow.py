@@ -23,14 +23,13 @@ from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import (
-    Rehearsal,
     State,
-    counted,
-    filled,
-    first_of,
-    kept,
+    TrainingForecast,
+    pad_with_oldest,
     part_of,
     parts_of,
+    peek,
+    push_ring,
     with_prefix,
 )
 from foreframe.models.members_of import ONE, MembersOf
@@ -151,20 +150,17 @@ class Flow(MembersOf, AtOnce):
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
         """Keeps the state of m, and the last `frames` frames. Any T >= 1."""
         inner = self.of.encode(past, None if state is None else part_of(state, "of/"))
-        return {
-            "frames": kept(past, state, "frames", self.frames),
-            "seen": counted(past, state, "seen", self.frames),
-        } | with_prefix("of/", inner)
+        return push_ring(past, state, self.frames) | with_prefix("of/", inner)
 
-    def shared(self, state: State, steps: int) -> State:
+    def precompute(self, state: State, steps: int) -> State:
         m = self._forecast(state)
         return state | {"forecast": m, "mean_error": self._mean_error(self._shown(m, state))}
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """Of members the noise z, for each `frames` frames; without them what enters m."""
         if "key" in state:
             return {"noise": _noise(state, steps, self.frames, self.channels)}
-        return with_prefix("of/", self.of.outside(part_of(state, "of/"), steps))
+        return with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
 
     def begin(self, state: State) -> State:
         """A member's state stays as it is, as its own frames are encoded; without members m's is
@@ -184,9 +180,9 @@ class Flow(MembersOf, AtOnce):
 
     def next_frames(self, state: State) -> Frames:
         """m, plus an error that is sampled from the noise."""
-        state = state if "mean_error" in state else self.shared(state, self.frames)
+        state = state if "mean_error" in state else self.precompute(state, self.frames)
         m, r_hat = state["forecast"], state["mean_error"]
-        z = _padded(first_of(state["noise"], 1)[:, 0]).to(_exact(m))
+        z = _padded(peek(state["noise"], 1)[:, 0]).to(_exact(m))
         r = self._integrated(self.spread * z, r_hat, self._shown(m, state))
         r = r_hat + self.inflation.view(-1, 1, 1, 1) * (r - r_hat)
         return m + r[..., : m.shape[-2], : m.shape[-1]].to(m.dtype)
@@ -199,7 +195,7 @@ class Flow(MembersOf, AtOnce):
         truth, drawn = self.apart
         return self.inflate * (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
-    def rehearse(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> Rehearsal:
+    def teacher_forced(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> TrainingForecast:
         """m, which does not learn, and the errors of r̂ for `terms`."""
         parts = parts_of(clips, window, self.inputs)
         with torch.no_grad():
@@ -227,21 +223,17 @@ class Flow(MembersOf, AtOnce):
         if self.training:
             self._compare(r[:1], there[:1], shown[:1])
         errors = {"error": error.flatten(1).sum(dim=1), "known": there.flatten(1).sum(dim=1)}
-        return Rehearsal(m[:, :future], truth, errors)
+        return TrainingForecast(m[:, :future], truth, errors)
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """The mean over values, and over `levels` of the times t of each clip, of |r̂ - r|² / (1 -
         t), in units of σ²: so late times, whose errors are small, count about as much as early
         ones.
         """
-        if "error" not in state:
+        if "error" not in made.state:
             return {}
-        return {"flow": state["error"].sum() / state["known"].sum().clamp(min=1) / self.spread**2}
+        error, known = made.state["error"].sum(), made.state["known"].sum()
+        return {"flow": error / known.clamp(min=1) / self.spread**2}
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
         return state["frames"][:, -1, self.channels :]
@@ -283,7 +275,7 @@ class Flow(MembersOf, AtOnce):
         """The network's input beside r_t: m, and the past, whose oldest frame is repeated where it
         has fewer than `frames`.
         """
-        past = filled(state["frames"], state["seen"])[:, :, : self.channels]
+        past = pad_with_oldest(state)[:, :, : self.channels]
         return torch.cat([_padded(m), _padded(past)], dim=1)
 
 
@@ -329,7 +321,7 @@ class Network(nn.Module):
     def __init__(self, frames: int, width: int, blocks: int) -> None:
         super().__init__()
         self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)
-        self.narrow = PackedConv2d(3 * frames * SIDE**2, width, 1)
+        self.reduce = PackedConv2d(3 * frames * SIDE**2, width, 1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
         self.out = PackedConv2d(width + 3 * frames * SIDE**2, frames * SIDE**2, 1)
         nn.init.normal_(self.out.weight, std=1e-3)  # at first a member is about m
@@ -344,7 +336,7 @@ class Network(nn.Module):
     ) -> Float[Tensor, "b t c h w"]:
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
         folded = self.fold(x)
-        x = self.narrow(folded)
+        x = self.reduce(folded)
         waves = t[:, None] * math.pi * torch.arange(1, WAVES + 1, device=t.device)
         t = torch.cat([waves.sin(), waves.cos()], dim=1)
         for block in self.blocks:
@@ -363,13 +355,13 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.at = nn.Linear(2 * WAVES, 2 * width)
+        self.conv = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.time_embedding = nn.Linear(2 * WAVES, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.up, self.down = PackedConv2d(width, 2 * width, 1), PackedConv2d(2 * width, width, 1)
 
     def forward(
         self, x: Float[Tensor, "b d h w"], t: Float[Tensor, "b n"]
     ) -> Float[Tensor, "b d h w"]:
-        y = self.norm(self.around(x).movedim(1, -1)).movedim(-1, 1)
-        return x + self.down(F.silu(self.up(y) + self.at(t)[:, :, None, None]))
+        y = self.norm(self.conv(x).movedim(1, -1)).movedim(-1, 1)
+        return x + self.down(F.silu(self.up(y) + self.time_embedding(t)[:, :, None, None]))

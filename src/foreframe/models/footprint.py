@@ -117,7 +117,7 @@ def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bo
             state = own.encode(frames)
             if draws:
                 key = torch.zeros(1, dtype=torch.int64)
-                state = {**own.shared(state, steps), "key": key, "member": key}
+                state = {**own.precompute(state, steps), "key": key, "member": key}
             own.decode(state, steps)
     except (RuntimeError, TypeError):  # it needs values
         return bound(past, frame, steps) / MOST * UNKNOWN

@@ -5,7 +5,7 @@ brought up to (nearly) a frame's size, (b·s) w h w; a member's noise b s n i j.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +20,24 @@ Raised = Float[Tensor, "_ _ _ _"]
 MemberNoise = Float[Tensor, "b s n i j"]
 Sums = Float[Tensor, "b k i j"]
 Over = Literal["last", "all"]
+
+
+class HeadInputs(NamedTuple):
+    """What a head makes frames of.
+
+    Attributes:
+        raised: the hidden maps, decoded by the codec.
+        maps: the hidden maps.
+        frames: the last one seen (b,c,h,w), or what `Blend` mixes at each step (b,s,_,h,w).
+        noise: of members.
+        sums: what the head added up over the lead times before, such as displacements.
+    """
+
+    raised: Raised
+    maps: Hidden
+    frames: Tensor
+    noise: MemberNoise | None = None
+    sums: Sums | None = None
 
 
 class Head(nn.Module):
@@ -67,23 +85,8 @@ class Head(nn.Module):
         self.last = PackedConv2d(up.width, width, kernel, padding=padding, bias=bias)
         self.unfold = nn.PixelShuffle(up.scale)
 
-    def forward(
-        self,
-        raised: Raised,
-        maps: Hidden,
-        frames: Tensor,
-        noise: MemberNoise | None = None,
-        sums: Sums | None = None,
-    ) -> tuple[Frames, Sums | None]:
-        """The next frames, and the sums after them.
-
-        Args:
-            raised: the hidden maps, brought up by the codec.
-            maps: the hidden maps.
-            frames: the last one seen (b,c,h,w), or what `Blend` mixes at each step (b,s,_,h,w).
-            noise: of members.
-            sums: what the head added up over the lead times before, such as displacements.
-        """
+    def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
+        """The next frames, and the sums after them."""
         raise NotImplementedError
 
     def sums_in(self, members: bool) -> int:

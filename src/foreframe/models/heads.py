@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foreframe.models.blend import Blend
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.head import Frames, Head, Hidden, MemberNoise, Over, Raised, Sums
+from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
 
 
 class Draw(Head):
@@ -46,15 +46,8 @@ class Draw(Head):
         super().__init__(channels, up, kernel, over, bias)
         self.bounded = sigmoid
 
-    def forward(
-        self,
-        raised: Raised,
-        maps: Hidden,
-        frames: Tensor,
-        noise: MemberNoise | None = None,
-        sums: Sums | None = None,
-    ) -> tuple[Frames, None]:
-        drawn = self.numbers(raised, frames)
+    def forward(self, given: HeadInputs) -> tuple[Frames, None]:
+        drawn = self.numbers(given.raised, given.frames)
         return torch.sigmoid(drawn) if self.bounded else drawn, None
 
     def start_at(self, mean: float) -> None:
@@ -141,17 +134,11 @@ class Carry(Head):
     def sums_in(self, members: bool) -> int:
         return 2
 
-    def forward(
-        self,
-        raised: Raised,
-        maps: Hidden,
-        frames: Tensor,
-        noise: MemberNoise | None = None,
-        sums: Sums | None = None,
-    ) -> tuple[Frames, Sums]:
+    def forward(self, given: HeadInputs) -> tuple[Frames, Sums]:
         """`sums` are the displacements so far, in pixels."""
-        carried, sums = self.carried(maps, frames, noise, sums)
-        return self.numbers(raised, frames) + carried, sums
+        raised, *carried = given
+        frames, sums = self.carried(*carried)
+        return self.numbers(raised, given.frames) + frames, sums
 
     def carried(
         self,

@@ -21,16 +21,16 @@ State = dict[str, Tensor]
 Result = tuple[Any, State]  # of a step, and the state after it
 
 
-class Rehearsal(NamedTuple):
-    """A forecast of a training that networks made which also see the future.
+class TrainingForecast(NamedTuple):
+    """A forecast that a training judges.
 
     Attributes:
-        forecast: compared with the truth by the training's loss.
+        forecast: of clips, or of some members of each; compared with the truth by the loss.
         truth: of the same frames, NaN where a value is missing.
-        state: for `Model.terms`; of a plain forecast the state after it.
+        state: for `Model.terms`; of a forecast that is not teacher-forced the state after it.
     """
 
-    forecast: Float[Tensor, "b s c h w"]
+    forecast: Float[Tensor, "bm s c h w"]
     truth: Float[Tensor, "b s c h w"]
     state: State
 
@@ -61,8 +61,8 @@ class Model(nn.Module):
         sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
-        for_terms: names in its state of what is only added up for `terms`, whose gradients a
-            training that truncates those of other states keeps.
+        accumulated_states: names in an encoded state of what is only summed for `terms`, whose
+            gradients a training that truncates those of other states keeps.
     """
 
     args: dict[str, Any]
@@ -77,15 +77,21 @@ class Model(nn.Module):
     free: Sequence[str] = ()
     sized: bool = False
     draws: bool = False
-    for_terms: Sequence[str] = ()
+    accumulated_states: Sequence[str] = ()
 
     def __new__(cls, *given: Any, **named: Any) -> Any:
-        model = super().__new__(cls)
-        known = inspect.signature(cls.__init__).bind_partial(model, *given, **named)
+        known = inspect.signature(cls.__init__).bind_partial(None, *given, **named)
         known.apply_defaults()
         _, *args = known.arguments.items()
-        model.args = {name: _plain(value) for name, value in args}
+        plain = {name: _plain(value) for name, value in args}
+        model = super().__new__(cls.variant(plain))
+        model.args = plain
         return model
+
+    @classmethod
+    def variant(cls, args: Mapping[str, Any]) -> type["Model"]:
+        """The class of a model with these arguments: this one, or a subclass that they choose."""
+        return cls
 
     @property
     def takes(self) -> int | None:
@@ -111,7 +117,7 @@ class Model(nn.Module):
         """
         return {name: torch.zeros_like(value) for name, value in self.encode(past[:, :1]).items()}
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """What enters a forecast of so many frames from outside, by name: noise drawn from the
         state's keys, the motion that another library finds. Nothing else of a step draws random
         numbers or calls another library.
@@ -152,7 +158,7 @@ class Model(nn.Module):
 
     def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
         """The forecast of `decode`, and the state after it, for `terms`: no step can follow."""
-        begun = self.begin(state | self.outside(state, steps))
+        begun = self.begin(state | self.exogenous(state, steps))
         return self.advance(begun, steps, last=True)
 
     def loop(
@@ -190,14 +196,16 @@ class Model(nn.Module):
             results += stretched
         return results, state
 
-    def shared(self, state: State, steps: int) -> State:
+    def precompute(self, state: State, steps: int) -> State:
         """A state that holds what all members have in common, such as the forecast of a guide, so
         that it is computed once. Only to decode members from, for up to `steps` frames. By default
         the state as it is.
         """
         return state
 
-    def rehearse(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> Rehearsal | None:
+    def teacher_forced(
+        self, clips: Float[Tensor, "b t _ h w"], window: Window
+    ) -> TrainingForecast | None:
         """The forecast of a training step, of a model with networks that see the true future and
         that no forecast needs. By default None: training then forecasts as everybody does.
 
@@ -209,21 +217,11 @@ class Model(nn.Module):
         """
         return None
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """What the model adds to the training's loss of that forecast, by name.
-
-        Args:
-            forecast: of clips, or of some members of each.
-            state: of the rehearsal; without one that after the forecast.
-        """
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
+        """What the model adds to the training's loss of that forecast, by name."""
         return {}
 
-    def begun_by(self, trained: "Model") -> "Model":
+    def matching_part(self, trained: "Model") -> "Model":
         """The part of this model that training starts from the weights of `trained`: by default
         all of it.
         """
@@ -347,52 +345,51 @@ def with_prefix(prefix: str, state: State) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-def kept(
-    new: Float[Tensor, "b t *_"], state: State | None, name: str, count: int
-) -> Float[Tensor, "b count *_"]:
-    """The last `count` of what the state holds by that name and of the new ones after them; zeros
-    before the first.
+def push_ring(
+    new: Float[Tensor, "b t *_"], state: State | None, size: int, name: str = "frames"
+) -> State:
+    """The ring of that name after new frames: `name` (b,size,...), the last ones seen, zeros before
+    the first, and `name_seen` (b), how many of them were.
     """
-    if new.shape[1] >= count:
-        return new[:, -count:].contiguous()
+    n = min(new.shape[1], size)
+    ring = new[:, -size:].contiguous()
     if state is None:
-        before = new.new_zeros(new.shape[0], count - new.shape[1], *new.shape[2:])
+        before, seen = new.new_zeros(len(new), size - n, *new.shape[2:]), new.new_zeros(len(new))
     else:
-        before = state[name][:, new.shape[1] :].to(new.dtype)
-    return torch.cat([before, new], dim=1)
+        before, seen = state[name][:, n:].to(new.dtype), state[f"{name}_seen"]
+    if n < size:
+        ring = torch.cat([before, new], dim=1)
+    return {name: ring, f"{name}_seen": (seen + new.shape[1]).clamp(max=size)}
 
 
-def counted(
-    new: Float[Tensor, "b t *_"], state: State | None, name: str, most: int
-) -> Float[Tensor, " b"]:
-    """How many were seen with the new ones, `most` at most."""
-    before = new.new_zeros(new.shape[0]) if state is None else state[name]
-    return (before + new.shape[1]).clamp(max=most)
-
-
-def filled(frames: Float[Tensor, "b n *_"], seen: Float[Tensor, " b"]) -> Float[Tensor, "b n *_"]:
-    """The last frames that were `kept`, the first one seen repeated before the others."""
+def pad_with_oldest(state: State) -> Float[Tensor, "b n *_"]:
+    """The ring "frames", the oldest one seen repeated in place of those before it."""
+    frames, seen = state["frames"], state["frames_seen"]
     n = frames.shape[1]
     place = torch.arange(n, device=frames.device)
     place = torch.maximum(place, (n - seen.long()).clamp(max=n - 1)[:, None])
-    return at(frames, place)
+    return gather_frames(frames, place)
 
 
-def at(frames: Float[Tensor, "b t *_"], place: Int[Tensor, "b n"]) -> Float[Tensor, "b n *_"]:
+def gather_frames(
+    frames: Float[Tensor, "b t *_"], place: Int[Tensor, "b n"]
+) -> Float[Tensor, "b n *_"]:
     """The frames at these places of each clip."""
     place = place.view(*place.shape, *(1 for _ in frames.shape[2:]))
     return frames.gather(1, place.expand(-1, -1, *frames.shape[2:]))
 
 
-def chosen(here: Bool[Tensor, " b"], yes: State, no: State) -> State:
-    """Of clips that are `here` the one state, of the others the other one."""
+def where_states(condition: Bool[Tensor, " b"], yes: State, no: State) -> State:
+    """`torch.where` by clip, for each tensor of two states."""
     return {
-        name: value.where(here.view(-1, *(1 for _ in value.shape[1:])), no[name].to(value.dtype))
+        name: value.where(
+            condition.view(-1, *(1 for _ in value.shape[1:])), no[name].to(value.dtype)
+        )
         for name, value in yes.items()
     }
 
 
-def first_of(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b steps *_"]:
+def peek(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b steps *_"]:
     """What a queue along lead times holds for the next steps; beyond its end its last."""
     some = queue[:, :steps]
     lacking = steps - some.shape[1]
@@ -402,13 +399,13 @@ def first_of(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b ste
     return torch.cat([some, rest], dim=1)
 
 
-def after(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b _ *_"]:
+def pop(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b _ *_"]:
     """The queue after these steps, never empty: its last stays."""
     return queue[:, steps:] if queue.shape[1] > steps else queue[:, -1:]
 
 
-def joined(
+def concat_inputs(
     frames: Float[Tensor, "b *t _ h w"], inputs: Float[Tensor, "b *t _ h w"]
 ) -> Float[Tensor, "b *t _ h w"]:
-    """Frames and their inputs, side by side; not copied where there are none."""
+    """Frames and their inputs along channels; not copied where there are none."""
     return torch.cat([frames, inputs], dim=-3) if inputs.shape[-3] else frames

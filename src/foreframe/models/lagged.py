@@ -11,12 +11,11 @@ from foreframe.models.baselines import guide_of
 from foreframe.models.interface import (
     Model,
     State,
-    after,
-    chosen,
-    counted,
-    first_of,
-    kept,
     part_of,
+    peek,
+    pop,
+    push_ring,
+    where_states,
     with_prefix,
 )
 
@@ -51,16 +50,13 @@ class Lagged(Model):
         if state is None:
             old = self.baseline.encode(past[:, :-n]) if t > n else self.baseline.start(past)
         else:
-            old, frames = part_of(state, "old_"), torch.cat([state["recent"], past], dim=1)
+            old, frames = part_of(state, "old/"), torch.cat([state["recent"], past], dim=1)
             for k in range(t):  # those that are recent no longer
                 encoded = self.baseline.encode(frames[:, k : k + 1], old)
-                old = chosen(state["seen"] + k >= n, encoded, old)
-        return {
-            "recent": kept(past, state, "recent", n),
-            "seen": counted(past, state, "seen", n),
-        } | with_prefix("old_", old)
+                old = where_states(state["recent_seen"] + k >= n, encoded, old)
+        return push_ring(past, state, n, "recent") | with_prefix("old/", old)
 
-    def shared(self, state: State, steps: int) -> State:
+    def precompute(self, state: State, steps: int) -> State:
         """With all forecasts."""
         forecasts = [self.baseline.advance(own, steps, last=True)[0] for own in self._ready(state)]
         return state | {"forecasts": torch.stack(forecasts, dim=2)}
@@ -73,7 +69,7 @@ class Lagged(Model):
         else:
             for k, own in enumerate(self._ready(state)):
                 begun |= with_prefix(f"{k}/", own)
-        n = state["seen"].long()
+        n = state["recent_seen"].long()
         number = torch.arange(self.lags, device=n.device)
         if "member" in state:
             shares = (number == (state["member"] % n)[:, None]).float()
@@ -97,8 +93,8 @@ class Lagged(Model):
         """The next frames of each forecast, and the state after them; arguments as of `advance`."""
         stepped = dict(state)
         if "forecasts" in state:
-            stepped["forecasts"] = after(state["forecasts"], steps)
-            return list(first_of(state["forecasts"], steps).unbind(dim=2)), stepped
+            stepped["forecasts"] = pop(state["forecasts"], steps)
+            return list(peek(state["forecasts"], steps).unbind(dim=2)), stepped
         each = []
         for k in range(self.lags):
             frames, own = self.baseline.advance(part_of(state, f"{k}/"), steps, last)
@@ -109,10 +105,10 @@ class Lagged(Model):
     def _ready(self, state: State) -> list[State]:
         """The baseline k frames ago, run on to the next frame."""
         ready: list[State] = []
-        own, n = part_of(state, "old_"), self.lags
+        own, n = part_of(state, "old/"), self.lags
         for k in reversed(range(n)):
             encoded = self.baseline.encode(state["recent"][:, n - 1 - k : n - k], own)
-            own = chosen(state["seen"] > k, encoded, own)
-            begun = self.baseline.begin(own | self.baseline.outside(own, k))
+            own = where_states(state["recent_seen"] > k, encoded, own)
+            begun = self.baseline.begin(own | self.baseline.exogenous(own, k))
             ready.append(self.baseline.advance(begun, k)[1] if k else begun)
         return ready[::-1]

@@ -32,5 +32,5 @@ class MembersOf(Model):
         self.of.eval()
         return self
 
-    def begun_by(self, trained: Model) -> Model:
+    def matching_part(self, trained: Model) -> Model:
         return self if type(trained) is type(self) else self.of

@@ -141,6 +141,7 @@ class MIM(ZigZag):
         blocks = [MIMBlock(width, kernel) for width in further]
         super().__init__(hidden, [STLSTMCell(channels, first, kernel), *blocks])
         self.differences = nn.ModuleList(peephole_lstm(width, kernel) for width in further)
+        self.per_layer = (*self.per_layer, "d", "n")
 
     def start(self, like: Float[Tensor, "b _ h w"]) -> State:
         begun = super().start(like)

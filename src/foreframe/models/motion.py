@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.models.interface import Model, State, counted, deciding_size, kept
+from foreframe.models.checks import within
+from foreframe.models.interface import Model, State, deciding_size, push_ring
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
 
@@ -51,26 +52,20 @@ class DenseMotion(Model):
             (NaN).
 
     Raises:
-        ValueError: pairs below 1 or above 6; another `beyond`.
+        ValueError: pairs below 1 or above 6.
     """
 
     sized = True
 
     def __init__(self, pairs: int = 4, beyond: Literal["nearest", "missing"] = "nearest") -> None:
         super().__init__()
-        if not 1 <= pairs < KEPT:
-            raise ValueError(f"dense_motion looks at 1 to {KEPT - 1} pairs of frames, not {pairs}")
-        if beyond not in ("nearest", "missing"):
-            raise ValueError(f"beyond the frame is the nearest value or missing, not {beyond!r}")
+        within(1, KEPT - 1, pairs=pairs)
         self.pairs, self.beyond = pairs, beyond
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last frames, and how many of them were seen."""
-        return {
-            "frames": kept(past, state, "frames", KEPT),
-            "seen": counted(past, state, "seen", KEPT),
-        }
+        return push_ring(past, state, KEPT)
 
     def begin(self, state: State) -> State:
         return {"frame": state["frames"][:, -1]} | moving(self.motion(state))
@@ -80,7 +75,7 @@ class DenseMotion(Model):
 
     def motion(self, state: State) -> Field:
         """The motion at each place of the last frame, in pixels a frame."""
-        frames, seen = state["frames"].float().mean(dim=2), state["seen"]
+        frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
         with exactly(frames):
             V = motion_of(frames, seen, self.pairs)
             E_0, E_V = (
@@ -95,7 +90,7 @@ class DenseMotion(Model):
         and the differences of the last frame from those 1, 3 and 6 before it, without the motion
         and with it, in tenths of the range, 3 at most; 0 where so many were not seen.
         """
-        frames, seen = state["frames"].float().mean(dim=2), state["seen"]
+        frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
         lags = [lag - 1 for lag in LAGS]
         with exactly(frames):
             residuals = (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))

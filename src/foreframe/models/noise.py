@@ -83,7 +83,7 @@ def forecast_of(
     """
     if ensemble is None:
         return _decoded(model, state, steps, guided)
-    state = model.shared(state, steps)
+    state = model.precompute(state, steps)
     futures, guide = [], None
     for first in range(0, ensemble.n, group):
         n = min(group, ensemble.n - first)

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
-from foreframe.models.interface import Model, State, counted, kept
+from foreframe.models.checks import within
+from foreframe.models.interface import Model, State, push_ring
 from foreframe.models.motion import NARROW, Field, advected, moving
 
 
@@ -36,23 +37,17 @@ class OpticalFlow(Model):
 
     def __init__(self, pairs: int = 3) -> None:
         super().__init__()
-        if not 1 <= pairs <= 1000:
-            raise ValueError(
-                f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}"
-            )
+        within(1, 1000, pairs=pairs)
         self.pairs = pairs
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last `pairs` + 1 frames, and how many of them were seen."""
         count = self.pairs + 1
-        return {
-            "frames": kept(past, state, "frames", count),
-            "seen": counted(past, state, "seen", count),
-        }
+        return push_ring(past, state, count)
 
-    def outside(self, state: State, steps: int) -> State:
-        return {"motion": _motion(state["frames"], state["seen"])}
+    def exogenous(self, state: State, steps: int) -> State:
+        return {"motion": _motion(state["frames"], state["frames_seen"])}
 
     def begin(self, state: State) -> State:
         return {"frame": state["frames"][:, -1]} | moving(state["motion"])

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import check_at_least
 from foreframe.models.at_once import FromLastFrames
+from foreframe.models.checks import at_least, shares
 from foreframe.models.codec import padded
 from foreframe.models.interface import State
 
@@ -73,17 +73,16 @@ class PredFormer(FromLastFrames):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        check_at_least(1, channels=channels, frames=frames, patch=patch, width=width, heads=heads)
-        check_at_least(1, expansion=expansion, blocks=blocks, layers=layers)
-        check_at_least(0, inputs=inputs)
+        at_least(1, channels=channels, frames=frames, patch=patch, width=width, heads=heads)
+        at_least(1, expansion=expansion, blocks=blocks, layers=layers)
+        at_least(0, inputs=inputs)
         if width % heads or width % 2:
             raise ValueError(f"width must be even and a multiple of heads, not {width} and {heads}")
         if not order or {*order} - {*AXES}:
             raise ValueError(f"order is of the letters T, S and F, such as TSST, not {order!r}")
         if (deep := blocks * len(order) * layers) > 1000:
             raise ValueError(f"blocks x order x layers are {deep} layers; 1000 at most")
-        if not (0 <= dropout < 1 and 0 <= drop_path < 1):
-            raise ValueError(f"rates lie in [0, 1), not {dropout} and {drop_path}")
+        shares(dropout=dropout, drop_path=drop_path)
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.stride = patch
         # Each frame of the past comes with the known inputs of its counterpart in the future.
@@ -161,9 +160,9 @@ class _Layer(nn.Module):
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
         self.gated = nn.Linear(width, 2 * expansion * width)
-        self.narrow = nn.Linear(expansion * width, width)
+        self.fc2 = nn.Linear(expansion * width, width)
         self.dropout = nn.Dropout(dropout)
-        for part in (self.qkv, self.out, self.gated, self.narrow):
+        for part in (self.qkv, self.out, self.gated, self.fc2):
             nn.init.normal_(part.weight, std=0.02)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
@@ -179,7 +178,7 @@ class _Layer(nn.Module):
 
     def feed_forward(self, s: Float[Tensor, "s l d"]) -> Float[Tensor, "s l d"]:
         gate, value = self.gated(s).chunk(2, dim=-1)
-        y: Tensor = self.narrow(self.dropout(F.silu(gate) * value))
+        y: Tensor = self.fc2(self.dropout(F.silu(gate) * value))
         return y
 
     def _stochastic_depth(self, branch: Float[Tensor, "s l d"]) -> Float[Tensor, "s l d"]:

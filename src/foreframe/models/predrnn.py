@@ -155,11 +155,12 @@ class PredRNN(ZigZag):
         super().__init__(hidden, cells)
         self.decouple, self.adapter = decouple, None
         if decouple:
-            self.adapter, self.for_terms = Conv2d(hidden[0], hidden[0], 1, bias=False), ("d0",)
+            self.adapter = Conv2d(hidden[0], hidden[0], 1, bias=False)
+            self.accumulated_states = ("d0",)
 
     def start(self, like: Maps) -> State:
         b, wide = like.shape[0], torch.promote_types(like.dtype, torch.float32)
-        sums = {name: like.new_zeros(b, 2, dtype=wide) for name in self.for_terms}
+        sums = {name: like.new_zeros(b, 2, dtype=wide) for name in self.accumulated_states}
         return super().start(like) | sums
 
     def step(self, x: Maps | None, state: State) -> State:

@@ -2,7 +2,8 @@
 asked for: this file loads no torch, and a forecast no network but its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,50 +16,32 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 
 
-class Registry(MutableMapping[str, Kind]):
+class Registry(UserDict[str, Kind]):
     """A mapping of names. Add your own by `REGISTRY["mine"] = Mine`, or `REGISTRY |= {...}`.
 
-    Args:
-        homes: by name where each is, "module:attribute" of foreframe.models; where the attribute is
-            a mapping, its entry of that name is meant.
+    Attributes:
+        data: by name what was asked for or added, and where else it is, "module:attribute" of
+            foreframe.models; where the attribute is a mapping, its entry of that name is meant.
     """
 
+    data: dict[str, Any]
+
     def __init__(self, homes: Mapping[str, str]) -> None:
-        self.homes = dict(homes)
-        self.loaded: dict[str, Kind] = {}
+        self.data = dict(homes)
 
     def __getitem__(self, name: str) -> Kind:
-        if name not in self.loaded:
-            module, _, attribute = self.homes[name].partition(":")
+        found = self.data[name]
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
             found = getattr(import_module(f"foreframe.models.{module}"), attribute)
-            self.loaded[name] = found[name] if isinstance(found, Mapping) else found
-        return self.loaded[name]
-
-    def __setitem__(self, name: str, kind: Kind) -> None:
-        self.homes[name], self.loaded[name] = "", kind
-
-    def __delitem__(self, name: str) -> None:
-        del self.homes[name]
-        self.loaded.pop(name, None)
-
-    def __ior__(self, more: Mapping[str, Kind]) -> "Registry[Kind]":
-        self.update(more)
-        return self
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.homes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.homes)
-
-    def __len__(self) -> int:
-        return len(self.homes)
+            self.data[name] = found = found[name] if isinstance(found, Mapping) else found
+        kind: Kind = found
+        return kind
 
     def name_of(self, kind: type) -> str | None:
         """The name of a class here, which imports nothing; None without any."""
         home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
-        same = (n for n, at in self.homes.items() if self.loaded.get(n) is kind or at == home)
-        return next(same, None)
+        return next((name for name, held in self.data.items() if held in (kind, home)), None)
 
 
 BASELINES: "Registry[type[Model]]" = Registry(
@@ -100,7 +83,7 @@ MODELS: "Registry[type[Model]]" = Registry(
         "mau": "mau:MAU",
         "e3dlstm": "e3dlstm:E3DLSTM",
         "swinlstm": "swinlstm:SwinLSTM",
-        **BASELINES.homes,
+        **BASELINES.data,
         "lagged": "lagged:Lagged",
         "flow": "flow:Flow",
         "dressed": "dressed:Dressed",

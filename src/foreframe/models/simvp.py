@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d, Sequential
-from foreframe.models.interface import State, first_of
+from foreframe.models.interface import State, TrainingForecast, peek
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
 from foreframe.models.tau import TemporalAttention, differential_divergence
@@ -79,7 +80,7 @@ class SimVP(FromLastFrames):
         spatial: int = 64,
         temporal: int = 512,
         blocks: int = 8,
-        translator: str = "gated",
+        translator: Literal["inception", "gated", "tau", "mixing"] = "gated",
         kernels: Sequence[int] = (3, 5, 7, 11),
         norm: Literal["group", "batch"] = "group",
         layers: int = 4,
@@ -90,29 +91,16 @@ class SimVP(FromLastFrames):
         noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if min(channels, frames) < 1 or inputs < 0:
-            raise ValueError(
-                "SimVP needs 1 channel and 1 frame or more, and 0 inputs or more, not "
-                f"{channels}, {frames} and {inputs}"
-            )
-        if translator not in TRANSLATORS:
-            raise ValueError(
-                f"translator {translator!r} is unknown; choose {', '.join(TRANSLATORS)}"
-            )
-        if not 2 <= blocks <= 1000:
-            raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
-        if not 1 <= layers <= 16 or expansion < 1 or not 0 <= divergence < math.inf:
-            raise ValueError(
-                "SimVP has 1 to 16 layers, an expansion of 1 or more and a divergence of 0 or "
-                f"more, not {layers}, {expansion} and {divergence}"
-            )
+        at_least(1, channels=channels, frames=frames, expansion=expansion)
+        at_least(0, inputs=inputs, divergence=divergence)
+        within(2, 1000, blocks=blocks)
+        within(1, 16, layers=layers)
+        odd(kernels=kernels)
         unit = 2 if translator in ("gated", "tau") else GROUPS
-        divides = spatial % unit == 0 and temporal % (2 * unit) == 0
-        odd = all(k % 2 == 1 for k in kernels)
-        if min(spatial, temporal, *kernels) < 1 or not divides or not odd:
+        if min(spatial, temporal) < 1 or spatial % unit or temporal % (2 * unit):
             raise ValueError(
-                f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels "
-                f"and odd kernels, not {spatial}, {temporal} and {kernels}"
+                f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels, not "
+                f"{spatial} and {temporal}"
             )
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.divergence = divergence
@@ -147,7 +135,7 @@ class SimVP(FromLastFrames):
         self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
         self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """The noise of members, one for each `frames` frames."""
         if self.noise_injection is None or "key" not in state:
             return {}
@@ -175,16 +163,11 @@ class SimVP(FromLastFrames):
             frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """`divergence` times TAU's term; of a single frame there is none."""
-        if not self.divergence or forecast.shape[1] == 1:
+        if not self.divergence or made.forecast.shape[1] == 1:
             return {}
-        return {"divergence": self.divergence * differential_divergence(forecast, truth)}
+        return {"divergence": self.divergence * differential_divergence(*made[:2])}
 
     def _translated(
         self, x: Float[Tensor, "b i h w"], state: State
@@ -192,7 +175,7 @@ class SimVP(FromLastFrames):
         """The translator's maps, and of members the drift that displaces their frames."""
         if self.noise_injection is None or "noise" not in state:
             return self.translator(x), None
-        added, drift = self.noise_injection(first_of(state["noise"], 1))
+        added, drift = self.noise_injection(peek(state["noise"], 1))
         whole = isinstance(self.translator, _Inception)
         blocks: Iterable[nn.Module] = [self.translator] if whole else self.translator.children()
         for block, noise in zip(blocks, added, strict=True):
@@ -212,7 +195,7 @@ def _down(channels: int, width: int, stride: int) -> nn.Module:
 
 
 def _up(width: int, stride: int) -> nn.Module:
-    """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
+    """The inverse of `_down`: twice the size by pixel shuffle where that halved it."""
     widen = PackedConv2d(width, width * stride**2, 3, padding=1)
     return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
 
@@ -224,7 +207,7 @@ NORMS: dict[str, Norm] = {"group": nn.GroupNorm, "batch": lambda _, width: Batch
 
 class _Inception(nn.Module):
     """A U of blocks: the output of each block on the way down is laid beside the input of its
-    mirror image on the way up.
+    counterpart on the way up.
     """
 
     def __init__(
@@ -253,7 +236,7 @@ class _Mixed(nn.Module):
         self, channels: int, out: int, inner: int, norm: Norm, kernels: Sequence[int]
     ) -> None:
         super().__init__()
-        self.narrow = PackedConv2d(channels, inner, 1)
+        self.reduce = PackedConv2d(channels, inner, 1)
         self.sizes = nn.ModuleList(
             nn.Sequential(
                 PackedConv2d(inner, out, k, padding=k // 2, groups=GROUPS),
@@ -264,7 +247,7 @@ class _Mixed(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
-        x = self.narrow(x)
+        x = self.reduce(x)
         total: Tensor = sum(size(x) for size in self.sizes)
         return total
 
@@ -289,9 +272,9 @@ class _Attending(nn.Module):
         super().__init__()
         inner = expansion * channels
         self.norm_1, self.norm_2 = norm(1, channels), norm(1, channels)
-        self.before = PackedConv2d(channels, channels, 1)
+        self.proj_1 = PackedConv2d(channels, channels, 1)
         self.attention = attention(channels)
-        self.after = PackedConv2d(channels, channels, 1)
+        self.proj_2 = PackedConv2d(channels, channels, 1)
         self.mlp = nn.Sequential(
             PackedConv2d(channels, inner, 1),
             PackedConv2d(inner, inner, 3, padding=1, groups=inner),
@@ -303,7 +286,7 @@ class _Attending(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         a = self.norm_1(x)
-        attended = self.after(self.attention(F.gelu(self.before(a)))) + a
+        attended = self.proj_2(self.attention(F.gelu(self.proj_1(a)))) + a
         x = x + self.scale_1[:, None, None] * attended
         y: Tensor = self.out(x + self.scale_2[:, None, None] * self.mlp(self.norm_2(x)))
         return y
@@ -316,12 +299,12 @@ class _LargeKernel(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.depthwise = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
+        self.dilated = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
         self.gate = PackedConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        value, gate = self.gate(self.far(self.near(x))).chunk(2, dim=1)
+        value, gate = self.gate(self.dilated(self.depthwise(x))).chunk(2, dim=1)
         y: Tensor = value * torch.sigmoid(gate)
         return y
 
@@ -331,14 +314,14 @@ class _Mixing(nn.Module):
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.conv = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
         self.norm = norm(1, width)
         self.mix = Sequential(
             PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        y: Tensor = x + self.mix(self.norm(self.around(x)))
+        y: Tensor = x + self.mix(self.norm(self.conv(x)))
         return y
 
 

@@ -18,9 +18,10 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.interface import Model, Rehearsal, State, after
+from foreframe.models.interface import Model, State, TrainingForecast, pop
 from foreframe.models.noise import first_lead
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
@@ -51,7 +52,7 @@ class SVG(Model):
 
     - a forecast is normalised by the statistics of training, so that clips of a batch do not see
       each other, where theirs is by those of its batch;
-    - `rehearse` takes the statistics of a batch over all its frames together, not time by time;
+    - `teacher_forced` takes the statistics of a batch over all frames together, not time by time;
     - without `last_frame_skip` the maps are those of the last frame seen, where theirs are of the
       one before it;
     - no biases before a norm, which takes them away;
@@ -89,14 +90,10 @@ class SVG(Model):
         beta: float = 1e-4,
     ) -> None:
         super().__init__()
-        if min(channels, latent, hidden) < 1 or min(width, code) < 2 or not 1 <= layers <= 16:
-            raise ValueError(
-                "SVG needs 1 channel, latent and hidden value or more, a width and a code of 2 or "
-                f"more, and 1 to 16 layers, not {channels}, {latent}, {hidden}, {width}, {code} "
-                f"and {layers}"
-            )
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"beta is a weight of 0 or more, not {beta}")
+        at_least(1, channels=channels, latent=latent, hidden=hidden)
+        at_least(2, width=width, code=code)
+        at_least(0, beta=beta)
+        within(1, 16, layers=layers)
         self.channels, self.latent = channels, latent
         self.last_frame_skip, self.beta = last_frame_skip, beta
         down, up = _stages(channels, width, code)
@@ -123,7 +120,7 @@ class SVG(Model):
             encoded |= _named(name, memory)
         return encoded
 
-    def outside(self, state: State, steps: int) -> State:
+    def exogenous(self, state: State, steps: int) -> State:
         """The noise of members, which z is drawn by."""
         if "key" not in state:
             return {}
@@ -155,33 +152,31 @@ class SVG(Model):
         if self.last_frame_skip:
             stepped |= seen
         if "noise" in state:
-            stepped["noise"] = after(state["noise"], 1)
+            stepped["noise"] = pop(state["noise"], 1)
         return frame, stepped | _named("prior", prior) | _named("frame_predictor", predictor)
 
-    def rehearse(self, clips: Float[Tensor, "b t c h w"], window: Window) -> Rehearsal:
+    def teacher_forced(self, clips: Float[Tensor, "b t c h w"], window: Window) -> TrainingForecast:
         """Each next frame, predicted from the true frames before it and from z of the posterior,
         which has seen it.
         """
         with _statistics_of_the_batch(self):
-            return self._rehearsed(clips, window)
+            return self._teacher_forced(clips, window)
 
-    def terms(
-        self,
-        forecast: Float[Tensor, "bm s c h w"],
-        truth: Float[Tensor, "b s c h w"],
-        state: State,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """`beta` times the divergence of posterior and prior: with the loss of the rehearsal it is
-        the evidence lower bound.
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
+        """`beta` times the divergence of posterior and prior; with the loss it is the evidence
+        lower bound.
 
         Both are means over time, where the authors' code has sums: that changes the best learning
         rate alone.
         """
-        if "posterior" not in state:
+        if "posterior" not in made.state:
             return {}
-        return {"kl": self.beta * kl_divergence(state["posterior"], state["prior"]).mean()}
+        posterior, prior = made.state["posterior"], made.state["prior"]
+        return {"kl": self.beta * kl_divergence(posterior, prior).mean()}
 
-    def _rehearsed(self, clips: Float[Tensor, "b t c h w"], window: Window) -> Rehearsal:
+    def _teacher_forced(
+        self, clips: Float[Tensor, "b t c h w"], window: Window
+    ) -> TrainingForecast:
         truth = clips[:, 1 : window.length]
         frames, _ = fill_missing(clips[:, : window.length])
         b, t = frames.shape[:2]
@@ -199,7 +194,7 @@ class SVG(Model):
             shown = shown.clamp(max=window.past - 1)
         maps = [size.unflatten(0, (b, t))[:, shown].flatten(0, 1) for size in maps]
         forecast = self._decoded(predicted, maps, frames)
-        return Rehearsal(forecast, truth, {"posterior": posterior, "prior": prior})
+        return TrainingForecast(forecast, truth, {"posterior": posterior, "prior": prior})
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
@@ -377,7 +372,7 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
 
 
 class Norm(BatchNorm):
-    """Batch norm by the running statistics, also in training mode; only `rehearse` takes, and
+    """Batch norm by the running statistics, also in training mode; only `teacher_forced` takes, and
     keeps, those of its batch.
 
     With a norm of each frame on its own the latents may stay unused: at first they change a code by

@@ -61,6 +61,7 @@ class ZigZag(Core):
             )
         self.hidden, cells = tuple(hidden), list(cells)
         self.cells, self.keeps = nn.ModuleList(cells), [cell.keeps for cell in cells]
+        self.per_layer = tuple(dict.fromkeys(name for names in self.keeps for name in names))
 
     def start(self, like: Maps) -> State:
         hidden = super().start(like)

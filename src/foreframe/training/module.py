@@ -13,7 +13,7 @@ from torch import Tensor
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
 from foreframe.models import EnsembleRequest, Model, parts_of
-from foreframe.models.interface import Rehearsal
+from foreframe.models.interface import TrainingForecast
 from foreframe.training.datamodule import seed_everything
 from foreframe.training.objectives import (
     LOSSES,
@@ -64,22 +64,22 @@ class ForecastModule(L.LightningModule):
 
     def training_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         clips, window = shortened(clips, self.window, self.learning.least_past)
-        P, Y, state = self._forecast(clips, window)
-        loss = self._loss(P, Y)
-        for name, term in self.network.terms(P, Y, state).items():
+        made = self._forecast(clips, window)
+        loss = self._loss(made.forecast, made.truth)
+        for name, term in self.network.terms(made).items():
             self.log(name, term)
             loss = loss + term
         self.log("loss", loss, prog_bar=True)
-        return {"loss": loss, "forecast": P[:, -window.future :].detach()}
+        return {"loss": loss, "forecast": made.forecast[:, -window.future :].detach()}
 
-    def _forecast(self, clips: Batch, window: Window) -> Rehearsal:
+    def _forecast(self, clips: Batch, window: Window) -> TrainingForecast:
         """The forecast and the truth that the loss compares."""
         learning, network = self.learning, self.network
         if learning.loss == "crps":  # of any model with members
             return forecast(network, clips, window, learning.truncate, learning.members)
-        rehearsal = network.rehearse(clips, window)
-        if rehearsal is not None:
-            return rehearsal
+        forced = network.teacher_forced(clips, window)
+        if forced is not None:
+            return forced
         if learning.sampling_steps:
             past, future = truth_shares(
                 self.global_step, learning.sampling_steps, learning.sampling

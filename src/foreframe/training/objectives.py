@@ -13,7 +13,7 @@ from torch import Tensor
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models import Model, State, members, parts_of, with_known
-from foreframe.models.interface import Rehearsal, joined
+from foreframe.models.interface import TrainingForecast, concat_inputs
 
 POOLS = (1, 2, 4, 8, 16)
 FAIR = 0.95
@@ -246,7 +246,7 @@ def shortened(
 
 def forecast(
     network: Model, clips: Frames, window: Window, truncate: int = 0, count: int = 0
-) -> Rehearsal:
+) -> TrainingForecast:
     """The plain objective: the future from the past. The forecast and its truth are
     (B,future,C,H,W) both; with `count` that many members of each clip, the first clip's first. For
     a model with noise in training each clip is at least one member.
@@ -266,10 +266,10 @@ def forecast(
     state = network.encode(past, state)
     state = state if known is None else with_known(state, known)
     if count:
-        state = network.shared(state, window.future)
+        state = network.precompute(state, window.future)
         state = members(state, count, _seeds(clips))
     made, state = network.rollout(state, window.future)
-    return Rehearsal(made, truth, state)
+    return TrainingForecast(made, truth, state)
 
 
 def next_frames(
@@ -279,7 +279,7 @@ def next_frames(
     truth_share: float,
     truncate: int = 0,
     past_share: float = 1.0,
-) -> Rehearsal:
+) -> TrainingForecast:
     """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
     OpenSTL trains recurrent models.
 
@@ -303,7 +303,7 @@ def next_frames(
     shown = clips[:, :1]
     for step in range(t - 1):
         if state is not None and truncate and step % truncate == 0:
-            cut = [name for name in state if name not in network.for_terms]
+            cut = [name for name in state if name not in network.accumulated_states]
             state = state | {name: state[name].detach() for name in cut}
             shown = shown.detach()
         state = network.encode(shown, state)
@@ -312,9 +312,9 @@ def next_frames(
         made, rolled = network.rollout(informed, 1)
         forecasts.append(made)
         if step + 1 < t - 1:
-            frame = joined(forecasts[-1], after[:, :, c:])
+            frame = concat_inputs(forecasts[-1], after[:, :, c:])
             shown = torch.where(true_here[:, step + 1 : step + 2], after, frame)
-    return Rehearsal(torch.cat(forecasts, dim=1), truth, rolled)
+    return TrainingForecast(torch.cat(forecasts, dim=1), truth, rolled)
 
 
 def _seeds(clips: Frames) -> Int[Tensor, " b"]:

@@ -171,7 +171,8 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
             by = " or ".join(f"--loss {loss}" for loss in network.losses)
             raise ValueError(f"model {name} learns to draw members by {by}, not {learning.loss}")
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
-    if unused and type(network).rehearse is not Model.rehearse and learning.loss != "crps":
+    teacher_forced = type(network).teacher_forced is not Model.teacher_forced
+    if unused and teacher_forced and learning.loss != "crps":
         raise ValueError(
             f"model {model_name(network)} learns from networks that see the future, which has no "
             f"{' and no '.join(unused)}: leave that out"
@@ -181,13 +182,13 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
 def load_initial_weights(network: Model, weights: str) -> None:
     """Load weights of a run, a checkpoint, a saved forecaster or published ones into a network.
     Weights without noise also fit a network with noise, those of a forecaster what draws members of
-    it (`Model.begun_by`), and vice versa; what the weights lack is unchanged.
+    it (`Model.matching_part`), and vice versa; what the weights lack is unchanged.
 
     Raises:
         ValueError: they do not exist, or belong to another network.
     """
     trained = _begun_from(type(network), Forecaster.load(weights).model)
-    network = network.begun_by(trained)
+    network = network.matching_part(trained)
     free = {*network.free}
     if bool(trained.args.get("noise")) != bool(network.args.get("noise")):
         free.add("noise")

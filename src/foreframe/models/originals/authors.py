@@ -37,7 +37,7 @@ def predformer(theirs: Weights, network: Model) -> dict[str, Tensor]:
     return ours | {"embedding.weight": ours["embedding.weight"][:, folded]}
 
 
-LAYER = {"norm_1": "0.norm", "out": "0.fn.to_out.0", "norm_2": "1.norm", "narrow": "1.fn.fc2"}
+LAYER = {"norm_1": "0.norm", "out": "0.fn.to_out.0", "norm_2": "1.norm", "fc2": "1.fn.fc2"}
 """Parts of a layer that the authors' code only names otherwise."""
 
 
