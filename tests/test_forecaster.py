@@ -10,7 +10,7 @@ import torch
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.forecast_options import TiledOptions
-from foreframe.forecasting.tiles import _ramp, _tiles, tile_layout
+from foreframe.forecasting.tiles import _ramp, _tiles, choose_tile, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from small import built
@@ -397,7 +397,7 @@ def test_big_frames_have_tiles_of_the_trained_size() -> None:
     model = build_model("persistence")
     free = TiledOptions(budget=1e3)
     big = (2, 1, 4000, 4000)
-    assert Forecaster(model).choose_tile(big, 1, free) == 0  # nothing tells the trained size
+    assert choose_tile(Forecaster(model), big, 1, free) == 0  # nothing tells the trained size
     forecaster = Forecaster(model, trained=Trained(frame=(96, 128)))
-    assert forecaster.choose_tile((2, 1, 192, 256), 1, free) == 0
-    assert forecaster.choose_tile((2, 1, 192, 257), 1, free) == 128
+    assert choose_tile(forecaster, (2, 1, 192, 256), 1, free) == 0
+    assert choose_tile(forecaster, (2, 1, 192, 257), 1, free) == 128

@@ -22,10 +22,10 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.serve import problems
 from foreframe.serve.fields import ANSWERS, REQUEST
 from foreframe.serve.handling import RequestHandler
-from foreframe.serve.live import Streams
 from foreframe.serve.live import router as live
 from foreframe.serve.problems import Problem
 from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.streams import Streams
 from foreframe.serve.worker import Worker
 from foreframe.visuals import PAGE
 
@@ -52,7 +52,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     metrics.queue.set_function(lambda: worker.waiting)
     handler = RequestHandler(forecasters, worker, options)
     streams = Streams(forecasters, worker, options)
-    metrics.streams.set_function(lambda: len(streams))
+    metrics.streams.set_function(streams.expire)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +76,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     app.add_middleware(Middleware, int(options.upload * 2**20), metrics)
     asked = [Depends(Token(options.token) if options.token else OwnPages(options))]
     app.include_router(forecasts(handler), dependencies=asked)
-    app.include_router(live(streams), dependencies=asked)
+    app.include_router(live, dependencies=asked)
     app.include_router(metrics.router, dependencies=asked)
     app.include_router(health(worker))
     app.add_api_route("/backend.js", backend, include_in_schema=False)
