@@ -22,7 +22,7 @@ from foreframe.clips.clip import Clip, Window, check_frames
 from foreframe.clips.data_options import GUIDE, LAST, NONE, check_at_least, check_match
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
-from foreframe.clips.scaling import Moments, Scaling
+from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
@@ -30,7 +30,13 @@ from foreframe.data.readers import read_clips
 from foreframe.forecasting.compute import Compute, Local
 from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.recordings import check_channels, doubts, number_of, reading_as_trained
+from foreframe.forecasting.recordings import (
+    check_channels,
+    doubts,
+    number_of,
+    reading_as_trained,
+    scaling_of,
+)
 from foreframe.forecasting.rollout import frames_ahead
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream
@@ -79,8 +85,7 @@ class Forecaster:
     ) -> None:
         self._elsewhere: Compute | None = None
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
-        self.about, self.free = dict(about or {}), free
-        self.match = match
+        self.about, self.free, self.match = dict(about or {}), free, match
         self.check_match(match)
 
     def __repr__(self) -> str:
@@ -308,18 +313,7 @@ class Forecaster:
         Raises:
             ValueError: no finite value.
         """
-        if not self.free:
-            return self
-        units = frames.units if isinstance(frames, Clip) else ""
-        values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
-        low, high = 0.0, 255.0
-        if values.dtype != np.uint8:
-            moments = Moments().plus(values[..., : self.model.channels or values.shape[-3], :, :])
-            if not moments.count:
-                raise ValueError("every value is missing; give frames that hold something")
-            low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
-        kind = "range" if values.dtype == np.uint8 else "minmax"
-        return self.scaled(Scaling(low, high, units, kind))
+        return self.scaled(scaling_of(frames, self.model.channels)) if self.free else self
 
     def scaled(self, scaling: Scaling) -> "Forecaster":
         """For a baseline without scaling a copy with this one; else this forecaster."""
@@ -361,8 +355,7 @@ class Forecaster:
         size = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
-            members = options.members is not None
-            need = 4 * COPIES * values + self.compute.footprint(*size, members)
+            need = 4 * COPIES * values + self.compute.footprint(*size, options.members is not None)
         what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
 

@@ -12,6 +12,7 @@ from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, format_step
 from foreframe.clips.data_options import BUDGET, ReadOptions
+from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
 
@@ -48,6 +49,23 @@ def reading_as_trained(
 def _is_film(source: Any) -> bool:
     reader = reader_of(Path(source)) if isinstance(source, str | Path) else None
     return reader is not None and reader.pictures
+
+
+def scaling_of(frames: Any, channels: int | None) -> Scaling:
+    """The scaling of frames for a baseline: see `Forecaster.fitted`.
+
+    Args:
+        frames: a `Clip`, or an array or a tensor whose last three axes are C, H and W.
+        channels: how many are forecast; the others are inputs. None for all.
+    """
+    units = frames.units if isinstance(frames, Clip) else ""
+    values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
+    if values.dtype == np.uint8:
+        return Scaling(0.0, 255.0, units, "range")
+    moments = Moments().plus(values[..., : channels or values.shape[-3], :, :])
+    if not moments.count:
+        raise ValueError("every value is missing; give frames that hold something")
+    return Scaling(moments.lowest, max(moments.highest, moments.lowest + 1e-6), units, "minmax")
 
 
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
