@@ -96,7 +96,7 @@ def test_metrics_are_told_in_the_thread_that_changes_streams(
         threads.append(threading.get_ident())
         return 0
 
-    monkeypatch.setattr("foreframe.serve.live.Streams.__len__", gone)
+    monkeypatch.setattr("foreframe.serve.streams.Streams.expire", gone)
     in_threads.use(monkeypatch)
     with TestClient(create_app(models(), ServeOptions()), OWN) as http:
         assert http.get("/metrics").status_code == 200

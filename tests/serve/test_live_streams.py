@@ -19,8 +19,9 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.forecasting.streaming import Stream
 from foreframe.serve import problems
 from foreframe.serve.app import create_app
-from foreframe.serve.live import Streams, router
+from foreframe.serve.live import router
 from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.streams import Streams
 from foreframe.serve.worker import Worker
 from small import built
 
@@ -42,7 +43,8 @@ class Service:
         self.streams = Streams(models, self.worker, own, clock=lambda: self.now)
         app = FastAPI()
         problems.install(app)
-        app.include_router(router(self.streams))
+        app.state.streams = self.streams
+        app.include_router(router)
         self.http = TestClient(app)
 
     @contextmanager
@@ -141,7 +143,7 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
             live.take(frame)
         np.testing.assert_array_equal(other.forecast(at), live.forecast())
         again = other.http.put(f"{at}/state", content=state.content)  # back to where it was
-        assert (again.json()["seen"], again.json()["steps"], len(other.streams)) == (3, 3, 1)
+        assert (again.json()["seen"], again.json()["steps"], other.streams.expire()) == (3, 3, 1)
         refused = other.http.put(f"{at}/state", content=state.content[:-8])
         assert "no saved stream of this model" in detail(refused, 422)
         assert "id: " in detail(other.http.put("/v1/streams/short/state", content=b""), 422)
@@ -189,9 +191,9 @@ def test_streams_end(service) -> None:
     service.push(kept, FRAMES[0])
     state = service.http.get(f"{kept}/state").content
     service.now = 18.0
-    assert len(service.streams) == 1
+    assert service.streams.expire() == 1
     service.now = 29.0
-    assert len(service.streams) == 0
+    assert service.streams.expire() == 0
     assert "nobody used it for 10 s" in detail(service.http.delete(kept), 410)
     assert service.http.put(f"{kept}/state", content=state).json()["seen"] == 1
     service.push(kept, FRAMES[1])
@@ -232,7 +234,7 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
 )
 def test_streams_that_do_not_begin(service, fields, said) -> None:
     assert said in detail(service.http.post("/v1/streams", json=fields), 422)
-    assert len(service.streams) == 0
+    assert service.streams.expire() == 0
 
 
 def header(shape: str) -> bytes:

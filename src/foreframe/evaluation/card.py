@@ -98,39 +98,36 @@ def score_clips(
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
     scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
     gather(scoring.cards)
-    tables, units, reference = scoring.tables(), forecaster.scaling.units, scorer.reference
-    ranking, (groups, over) = ranked_by(units), groups_of(dataset, clips, forecaster.window)
+    card = _card(scorer, scoring, *groups_of(dataset, clips, forecaster.window))
+    if ensembles is not None:
+        gather(ensembles.cards)
+        card["ensemble"] = ensembles.summary()
+    return Card(card | {"in_words": in_words(card)})
+
+
+def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) -> dict[str, Any]:
+    """The scorecard of all but ensembles: see `score_clips`."""
+    tables, window = scoring.tables(), scorer.forecaster.window
+    units, reference = scorer.forecaster.scaling.units, scorer.reference
+    ranking = ranked_by(units)
     free = [row for row in tables if row in BASELINES and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
-    comparison = scoring.comparison("mse", reference, groups, over)
-    for score in ranking:
-        if score != "mse":
-            for row, compared in scoring.comparison(score, reference, groups, over).items():
-                comparison[row][score] = compared
-    card = {
+    return {
         "clips": scoring.clips,
-        "past": forecaster.window.past,
-        "future": forecaster.window.future,
+        "past": window.past,
+        "future": window.future,
         "units": units,
         "precision": scorer.precision,
         "period": scorer.period,
         "reference": reference,
         "scores": {
-            row: {
-                convention: scores for convention, scores in table.items() if convention in SCORES
-            }
+            row: {name: scores for name, scores in table.items() if name in SCORES}
             for row, table in tables.items()
         },
         "events": _events(tables),
-        "skill": {
-            row: {
-                "overall": 1 - of["mse"]["overall"],
-                "per_lead": [1 - ratio for ratio in of["mse"]["per_lead"]],
-            }
-            for row, of in relative(tables, ["mse"]).items()
-        },
+        "skill": _skill(tables),
         "relative": relative(tables, ranking),
-        "comparison": comparison,
+        "comparison": _comparison(scoring, reference, ranking, groups, over),
         "baselines": free,
         "best_baseline": best,
         "lead": {
@@ -141,10 +138,28 @@ def score_clips(
             for row in [reference, *scorer.matches]
         },
     }
-    if ensembles is not None:
-        gather(ensembles.cards)
-        card["ensemble"] = ensembles.summary()
-    return Card(card | {"in_words": in_words(card)})
+
+
+def _skill(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """1 - MSE / MSE of persistence, of each row."""
+
+    def skill(mse: Mapping[str, Any]) -> dict[str, Any]:
+        per_lead = [1 - ratio for ratio in mse["per_lead"]]
+        return {"overall": 1 - mse["overall"], "per_lead": per_lead}
+
+    return {row: skill(of["mse"]) for row, of in relative(tables, ["mse"]).items()}
+
+
+def _comparison(
+    scoring: Scoring, reference: str, ranking: Sequence[str], groups: Sequence[int], over: str
+) -> dict[str, dict[str, Any]]:
+    """Each row compared with the reference: in MSE, and within that in other ranking scores."""
+    comparison = scoring.comparison("mse", reference, groups, over)
+    for score in ranking:
+        if score != "mse":
+            for row, compared in scoring.comparison(score, reference, groups, over).items():
+                comparison[row][score] = compared
+    return comparison
 
 
 Scores = tuple[Scoring, Ensembles | None]

@@ -20,6 +20,7 @@ from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import write_forecast, write_place
 from foreframe.forecasting.places import Place, place_at
+from foreframe.forecasting.tiles import choose_tile
 from foreframe.visuals import Paint, paint_for
 
 
@@ -179,7 +180,7 @@ def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Pre
     """
     options, window = forecaster.options(options), forecaster.window
     steps, past = options.steps or window.future, options.past or window.past
-    tile = forecaster.choose_tile((past, *clip.frames.shape[1:]), steps, options)
+    tile = choose_tile(forecaster, (past, *clip.frames.shape[1:]), steps, options)
     return replace(options, steps=steps, past=past, tile=tile)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe import __version__
-from foreframe.base.budget import GIB, OverBudgetError, check_budget
+from foreframe.base.budget import GIB, check_budget
 from foreframe.base.hub import HUB, MAIN, upload
 from foreframe.base.notes import warn
 from foreframe.base.schema import check_at_least
@@ -22,11 +22,11 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, check_frames
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
-from foreframe.clips.scaling import Moments, Scaling
+from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
-from foreframe.data.readers import one_after_another, read_clips
+from foreframe.data.readers import read_clips
 from foreframe.forecasting.compute import Compute, Local
 from foreframe.forecasting.forecast_options import (
     GUIDE,
@@ -38,7 +38,13 @@ from foreframe.forecasting.forecast_options import (
     check_match,
 )
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
+from foreframe.forecasting.recordings import (
+    check_channels,
+    doubts,
+    number_of,
+    reading_as_trained,
+    scaling_of,
+)
 from foreframe.forecasting.rollout import frames_ahead
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream
@@ -87,8 +93,7 @@ class Forecaster:
     ) -> None:
         self._elsewhere: Compute | None = None
         self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
-        self.about, self.free = dict(about or {}), free
-        self.match = match
+        self.about, self.free, self.match = dict(about or {}), free, match
         self.check_match(match)
 
     def __repr__(self) -> str:
@@ -316,18 +321,7 @@ class Forecaster:
         Raises:
             ValueError: no finite value.
         """
-        if not self.free:
-            return self
-        units = frames.units if isinstance(frames, Clip) else ""
-        values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
-        low, high = 0.0, 255.0
-        if values.dtype != np.uint8:
-            moments = Moments().plus(values[..., : self.model.channels or values.shape[-3], :, :])
-            if not moments.count:
-                raise ValueError("every value is missing; give frames that hold something")
-            low, high = moments.lowest, max(moments.highest, moments.lowest + 1e-6)
-        kind = "range" if values.dtype == np.uint8 else "minmax"
-        return self.scaled(Scaling(low, high, units, kind))
+        return self.scaled(scaling_of(frames, self.model.channels)) if self.free else self
 
     def scaled(self, scaling: Scaling) -> "Forecaster":
         """For a baseline without scaling a copy with this one; else this forecaster."""
@@ -369,33 +363,9 @@ class Forecaster:
         size = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
-            members = options.members is not None
-            need = 4 * COPIES * values + self.compute.footprint(*size, members)
+            need = 4 * COPIES * values + self.compute.footprint(*size, options.members is not None)
         what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
-
-    def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
-        """The side of tiles, 0 for whole frames. Without `options.tile`: tiles if a frame has more
-        than four times the area of training, unless the model reduces large frames itself, and as
-        small as the memory budget requires.
-
-        Args:
-            shape: shape of the past, (T,C,H,W) in pixels.
-            steps, options: as in `predict`.
-        """
-        if options.tile is not None:
-            return options.tile
-        trained, (h, w), side = self.trained.frame, shape[-2:], 0
-        if trained and not self.model.reduces and h * w > 4 * trained[0] * trained[1]:
-            side = max(64, *trained)
-        while (side or max(h, w)) >= 256:
-            try:
-                self.check_size(shape, steps, options, side)
-            except OverBudgetError:
-                side = -(-(side or max(h, w)) // 128) * 64
-            else:
-                break
-        return int(side)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """Open a recording with the read options of training, changed by `reading`. A film is a
@@ -429,20 +399,7 @@ class Forecaster:
         """
         sources = source if isinstance(source, list) else [source]
         name = data_name(sources[0]) + (f" and {len(sources) - 1} more" if sources[1:] else "")
-        if recording is None and one_after_another(clips):
-            recording = len(clips) - 1
-            if recording:
-                before, after = (np.asarray(clip.times).astype(str) for clip in clips[-2:])
-                gap = f"nothing is there between {before[-1][:19]} and {after[0][:19]}"
-                warn(f"{name}: {gap}: the forecast looks at what came since then")
-        if recording is None and len(clips) == 1:
-            recording = 0
-        if recording is None or not 0 <= recording < len(clips):
-            raise ValueError(
-                f"{name} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
-                f"to {len(clips) - 1}"
-            )
-        clip = clips[recording]
+        clip = clips[number_of(clips, name, recording)]
         check_channels(self, clip.frames.shape[1], name, clip.frames.dtype)
         for note in (*clip.notes, *doubts(self, clip)):
             warn(f"{name}: {note}")

@@ -1,18 +1,20 @@
 """Recordings opened for a forecaster, with the read options of its training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foreframe.base.notes import warn
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, format_step
+from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
-from foreframe.data.readers import reader_of
+from foreframe.data.readers import one_after_another, reader_of
 
 DIGITS = "moving_mnist"  # the generated data of that name
 
@@ -47,6 +49,48 @@ def reading_as_trained(
 def _is_film(source: Any) -> bool:
     reader = reader_of(Path(source)) if isinstance(source, str | Path) else None
     return reader is not None and reader.pictures
+
+
+def scaling_of(frames: Any, channels: int | None) -> Scaling:
+    """The scaling of frames for a baseline: see `Forecaster.fitted`.
+
+    Args:
+        frames: a `Clip`, or an array or a tensor whose last three axes are C, H and W.
+        channels: how many are forecast; the others are inputs. None for all.
+    """
+    units = frames.units if isinstance(frames, Clip) else ""
+    values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
+    if values.dtype == np.uint8:
+        return Scaling(0.0, 255.0, units, "range")
+    moments = Moments().plus(values[..., : channels or values.shape[-3], :, :])
+    if not moments.count:
+        raise ValueError("every value is missing; give frames that hold something")
+    return Scaling(moments.lowest, max(moments.highest, moments.lowest + 1e-6), units, "minmax")
+
+
+def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
+    """Which of the recordings of a source is meant; of stretches of one series the last.
+
+    Warns:
+        Note: a gap in a series: what lies before it is not looked at.
+
+    Raises:
+        ValueError: several recordings and no number, or one that there is not.
+    """
+    if number is None and one_after_another(clips):
+        number = len(clips) - 1
+        if number:
+            before, after = (np.asarray(clip.times).astype(str) for clip in clips[-2:])
+            gap = f"nothing is there between {before[-1][:19]} and {after[0][:19]}"
+            warn(f"{name}: {gap}: the forecast looks at what came since then")
+    if number is None and len(clips) == 1:
+        number = 0
+    if number is None or not 0 <= number < len(clips):
+        raise ValueError(
+            f"{name} holds {plural(len(clips), 'recording')}; choose one with --recording, 0 "
+            f"to {len(clips) - 1}"
+        )
+    return number
 
 
 def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:

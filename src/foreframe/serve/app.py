@@ -22,10 +22,10 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.serve import problems
 from foreframe.serve.fields import ANSWERS, REQUEST
 from foreframe.serve.handling import RequestHandler
-from foreframe.serve.live import Streams
 from foreframe.serve.live import router as live
 from foreframe.serve.problems import Problem
 from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.streams import Streams
 from foreframe.serve.worker import Worker
 from foreframe.visuals import PAGE
 
@@ -52,7 +52,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     metrics.queue.set_function(lambda: worker.waiting)
     handler = RequestHandler(forecasters, worker, options)
     streams = Streams(forecasters, worker, options)
-    metrics.streams.set_function(lambda: len(streams))
+    metrics.streams.set_function(streams.expire)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,15 +75,43 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     problems.install(app)
     app.add_middleware(Middleware, int(options.upload * 2**20), metrics)
     asked = [Depends(Token(options.token) if options.token else OwnPages(options))]
-    app.include_router(forecasts(handler), dependencies=asked)
-    app.include_router(live(streams), dependencies=asked)
-    app.include_router(metrics.router, dependencies=asked)
-    app.include_router(health(worker))
-    app.add_api_route("/backend.js", backend, include_in_schema=False)
+    for router in (forecasts, live, metrics.router):
+        app.include_router(router, dependencies=asked)
+    app.include_router(health)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
 
 
+forecasts, health = APIRouter(), APIRouter()
+
+
+@forecasts.get("/v1/models")
+def models(request: Request) -> list[dict[str, Any]]:
+    """The models, the default first."""
+    return [described(*each) for each in request.app.state.handler.forecasters.items()]
+
+
+@forecasts.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
+async def forecast(request: Request) -> Response:
+    """Forecast what follows a recording: a file, or frames as JSON."""
+    return await request.app.state.handler.answer(request)
+
+
+@health.get("/healthz")
+def alive() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@health.get("/readyz")
+def ready(request: Request) -> dict[str, str]:
+    """Models are loaded, and the thread that runs them is alive."""
+    if not request.app.state.worker.alive:
+        raise Problem(503, "the models do not run", problems.AGAIN)
+    return {"status": "ready"}
+
+
+@health.get("/backend.js", include_in_schema=False)
 def backend() -> FileResponse:
     """How the page forecasts: over HTTP."""
     return FileResponse(PAGE / "server.js")
@@ -136,41 +164,6 @@ def _is_address(name: str) -> bool:
         return bool(ip_address(name))
     except ValueError:
         return False
-
-
-def forecasts(handler: RequestHandler) -> APIRouter:
-    """Routes of models and their forecasts."""
-    router = APIRouter()
-
-    @router.get("/v1/models")
-    def models() -> list[dict[str, Any]]:
-        """The models, the default first."""
-        return [described(name, forecaster) for name, forecaster in handler.forecasters.items()]
-
-    @router.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
-    async def forecast(request: Request) -> Response:
-        """Forecast what follows a recording: a file, or frames as JSON."""
-        return await handler.answer(request)
-
-    return router
-
-
-def health(worker: Worker) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/healthz")
-    def alive() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "alive"}
-
-    @router.get("/readyz")
-    def ready() -> dict[str, str]:
-        """Models are loaded, and the thread that runs them is alive."""
-        if not worker.alive:
-            raise Problem(503, "the models do not run", problems.AGAIN)
-        return {"status": "ready"}
-
-    return router
 
 
 class Metrics:

@@ -1,0 +1,230 @@
+"""The live streams of a service, and what they may take of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from fastapi import Request
+from jaxtyping import Num
+from pydantic import BaseModel, ConfigDict
+
+from foreframe.base.budget import GIB
+from foreframe.base.schema import brief
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.streaming import Stream
+from foreframe.models.footprint import UnmeasuredError
+from foreframe.serve.problems import AGAIN, Problem
+from foreframe.serve.serve_options import ServeOptions
+from foreframe.serve.worker import FullError, Worker
+
+REMEMBERED = 10_000  # streams that have ended
+
+
+class NewStream(BaseModel):
+    """Which model forecasts, and how; by default the first, as far as it was trained for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+    steps: int | None = None
+    members: int | None = None
+    seed: int = 0
+    match: str | None = None
+
+
+@dataclass
+class LiveStream:
+    """A stream of a client.
+
+    Attributes:
+        stream: is replaced by each push, never changed: to forecast needs no lock.
+        used: when the client last asked for it.
+        pushing: held by the push that is under way, or by what puts another state.
+    """
+
+    model: str
+    stream: Stream
+    used: float
+    pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Streams:
+    """The live streams of a service.
+
+    Args:
+        forecasters: by name, the default first.
+        worker: runs them.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        forecasters: Mapping[str, Forecaster],
+        worker: Worker,
+        options: ServeOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.forecasters, self.worker, self.options = forecasters, worker, options
+        self.clock, self.arriving = clock, 0
+        self._open: dict[str, LiveStream] = {}
+        self._ended: dict[str, None] = {}
+        self.sockets = asyncio.Semaphore(options.streams)
+        # They wait for each other, and leave half of the queue to other requests.
+        self._turns = asyncio.Semaphore(max(1, options.queue // 2))
+
+    def expire(self) -> int:
+        """End those that nobody has used for too long; the number of the others."""
+        for name, live in list(self._open.items()):
+            if self.clock() - live.used > self.options.idle:
+                self.end(name)
+        return len(self._open)
+
+    def make(self, wanted: NewStream) -> LiveStream:
+        """A stream that has seen nothing, and that nobody finds before `keep`.
+
+        Raises:
+            ValueError: no such model, or options that it refuses.
+        """
+        name = wanted.model or next(iter(self.forecasters))
+        if name not in self.forecasters:
+            names = ", ".join(self.forecasters)
+            raise ValueError(
+                f"there is no model {brief(name, quoted=False)}; choose one of {names}"
+            )
+        own = self.options
+        fields = wanted.model_dump(exclude={"model", "steps"})
+        stream = self.forecasters[name].stream(
+            wanted.steps, **fields, precision=own.precision, budget=own.budget
+        )
+        return LiveStream(name, stream, self.clock())
+
+    def keep(self, name: str, live: LiveStream) -> None:
+        """Add a stream, or have the one of this name go on from its state.
+
+        Raises:
+            Problem: there are as many as there may be.
+        """
+        if self.expire() - (name in self._open) >= self.options.streams:
+            told = f"{self.options.streams} streams are open here, and no more may be; end one"
+            raise Problem(503, told, AGAIN)
+        self._ended.pop(name, None)
+        own = self._open.setdefault(name, live)
+        own.model, own.stream, own.used = live.model, live.stream, live.used
+
+    def find(self, name: str) -> LiveStream:
+        """The stream of that name, which is in use from now on.
+
+        Raises:
+            Problem: it has ended, or never was.
+        """
+        if not self.expire() or name not in self._open:
+            if name in self._ended:
+                told = f"this stream has ended, or nobody used it for {self.options.idle:g} s"
+                raise Problem(410, f"{told}; begin another, or put its state to go on")
+            raise Problem(404, "there is no such stream here; begin one by POST /v1/streams")
+        self._open[name].used = self.clock()
+        return self._open[name]
+
+    def end(self, name: str) -> None:
+        """Forget a stream, all but its name."""
+        self._open.pop(name, None)
+        self._ended[name] = None
+        if len(self._ended) > REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+
+    def described(self, name: str) -> dict[str, Any]:
+        """What a client is told of a stream; it `expires` when unused for so many seconds."""
+        live = self._open[name]
+        return {
+            "id": name,
+            "model": live.model,
+            "steps": live.stream.steps,
+            "seen": live.stream.seen,
+            "expires": self.options.idle,
+        }
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """What a request does: its errors are problems, and it is done in time."""
+        try:
+            async with asyncio.timeout(self.options.seconds):
+                yield
+        except TimeoutError:
+            told = f"a request may take {self.options.seconds:g} s here; ask for less"
+            raise Problem(504, told) from None
+        except FullError as error:
+            raise Problem(503, str(error), AGAIN) from None
+        except ValueError as error:
+            raise Problem(422, str(error)) from None
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """What a client sends, for as long as it is needed.
+
+        Raises:
+            Problem: with what others send it takes more memory than the budget.
+        """
+        content = bytearray()
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                self.arriving += len(chunk)
+                if self.arriving > self.options.budget * GIB:
+                    raise Problem(503, "others are sending much; ask again in a moment", AGAIN)
+            yield bytes(content)
+        finally:
+            self.arriving -= len(content)
+
+    async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the thread that runs models; raises FullError."""
+        while True:
+            try:
+                async with self._turns:
+                    return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
+            except UnmeasuredError as unknown:
+                await asyncio.to_thread(unknown.measure)
+
+    async def push(self, live: LiveStream, frames: Num[np.ndarray, "t c h w"]) -> None:
+        """Take frames, all or none; one push after the other.
+
+        Raises:
+            ValueError: the model refuses them.
+            Problem: there is no memory for their state.
+        """
+        async with live.pushing:
+            stream = live.stream.fork()
+            for frame in frames:  # one at a time: others have their turns between
+                await self.on_model(stream.take, frame)
+            self._check_memory(live, stream)
+            live.stream, live.used = stream, self.clock()
+
+    async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
+        """Have the stream of that name, or else a new one, go on as this one from its state.
+
+        Raises:
+            ValueError: the state is damaged, or another model's.
+            Problem: there is no room, or no memory, for a further one.
+        """
+        async with self._open.get(name, live).pushing:
+            await self.on_model(live.stream.loads, state)
+            self._check_memory(live, live.stream)
+            self.keep(name, live)
+
+    async def forecast(self, live: LiveStream, steps: int | None = None) -> np.ndarray:
+        """Forecast from the frames so far, (steps,C,H,W) or (members,steps,C,H,W); on 0 to 255 if
+        they had 8 bits. Raises ValueError before the first frame.
+        """
+        like = np.empty(0, np.uint8 if live.stream.pictures else np.float32)
+        return np.asarray(await self.on_model(live.stream.forecast, steps, like))
+
+    def _check_memory(self, live: LiveStream, stream: Stream) -> None:
+        """Refuse a state by which all of them would take more memory than the budget (Problem)."""
+        others = [each.stream for each in self._open.values() if each is not live]
+        if sum(each.nbytes for each in (*others, stream)) > self.options.budget * GIB:
+            told = "the streams here hold as much memory as they may; end one"
+            raise Problem(503, told, AGAIN)
