@@ -17,8 +17,9 @@ from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from foreframe import __version__
-from foreframe.forecasting.described import described
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.page import PAGE
+from foreframe.page.metadata import metadata
 from foreframe.serve import problems
 from foreframe.serve.fields import ANSWERS, REQUEST
 from foreframe.serve.handling import Desk
@@ -27,7 +28,6 @@ from foreframe.serve.live import router as live
 from foreframe.serve.problems import Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import Worker
-from foreframe.visuals import PAGE
 
 # The page asks no other server for anything, and no other page can show it within itself.
 POLICY = (
@@ -145,7 +145,7 @@ def forecasts(desk: Desk) -> APIRouter:
     @router.get("/v1/models")
     def models() -> list[dict[str, Any]]:
         """The models, the default first."""
-        return [described(name, forecaster) for name, forecaster in desk.forecasters.items()]
+        return [metadata(name, forecaster) for name, forecaster in desk.forecasters.items()]
 
     @router.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
     async def forecast(request: Request) -> Response:
