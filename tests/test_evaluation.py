@@ -11,6 +11,7 @@ import xarray as xr
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
+import foreframe
 from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
@@ -20,9 +21,9 @@ from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of, panels_of_members
 from foreframe.evaluation.report import write_report
-from foreframe.evaluation.walk import Rolling, score_live
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
+from foreframe.forecasting.rolling import Rolling
 from foreframe.models import SCORED, baselines_here, build_model
 from foreframe.visuals import score_table
 
@@ -222,19 +223,19 @@ def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
         assert rolled.errors[own][1] == pytest.approx(expected[1], rel=1e-5)
 
 
-def test_live_forecasts_meet_their_frames() -> None:
+def test_live_forecasts_meet_their_frames(tmp_path) -> None:
     frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
     still = Forecaster(build_model("persistence"), Window(3, 3))
-    place = {"frames": 0}
-    told = list(score_live(still.stream(2), iter(frames), 2, place))
-    assert [forecast is not None for _, forecast, _ in told] == [k % 2 == 1 for k in range(7)]
-    for now, (frame, _, errors) in enumerate(told):
+    np.save(tmp_path / "frames.npy", frames)
+    told = list(foreframe.stream(still, str(tmp_path / "frames.npy"), steps=2, every=2))
+    assert [live.forecast is not None for live in told] == [k % 2 == 1 for k in range(7)]
+    for now, live in enumerate(told):
         expected = {
-            ahead: np.sqrt(np.mean((frames[now - ahead] - frame) ** 2))
+            ahead: np.sqrt(np.mean((frames[now - ahead] - frames[now]) ** 2))
             for ahead in (1, 2)
             if now - ahead >= 0 and (now - ahead) % 2 == 1
         }
-        assert errors == pytest.approx(expected, rel=1e-5)
+        assert live.errors == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_could_be_chance() -> None:

@@ -37,9 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     check_source(inputs)
 
     from foreframe.api import predict
-    from foreframe.evaluation.archive import Archive
-    from foreframe.evaluation.walk import Rolling
+    from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.outputs import slow_fps, usual_fps
+    from foreframe.forecasting.rolling import Rolling
 
     with progress("forecasts") as tell:
         source = inputs if len(inputs) > 1 else inputs[0]

@@ -16,7 +16,8 @@ from typing import Any
 
 from foreframe.base.notes import warn
 from foreframe.clips.data_options import NONE
-from foreframe.exporting.graphs import export_to, graphs
+from foreframe.exporting.exported_graphs import export_to
+from foreframe.exporting.graphs import graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster

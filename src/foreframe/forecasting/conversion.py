@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
 from foreframe.forecasting.forecast_options import ConvertOptions
@@ -13,6 +14,15 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from foreframe.models.originals import converted
+
+
+def convert_checkpoint(checkpoint: Path, folder: Path, options: ConvertOptions) -> Forecaster:
+    """As `foreframe.convert`."""
+    check_new(folder)
+    forecaster = forecaster_of(checkpoint, options)
+    with atomic_folder(folder) as rough:
+        forecaster.save(rough)
+    return forecaster
 
 
 def forecaster_of(checkpoint: Path, options: ConvertOptions) -> Forecaster:

@@ -59,7 +59,7 @@ class Forecast:
         return np.asarray(self.future.frames)
 
     def __repr__(self) -> str:
-        text = in_words(self.options, self.clip.units or self.scaling.units)
+        text = summary(self.options, self.clip.units or self.scaling.units)
         follow = "follows" if self.options.steps == 1 else "follow"
         return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
 
@@ -105,7 +105,7 @@ class Forecast:
         past, future, truth = self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
             paint = paint_of_probability(options, self.clip.units or self.scaling.units)
-            past, future, truth = reaching(options.probability, past, future, truth)
+            past, future, truth = exceedance(options.probability, past, future, truth)
         if self.place is not None:
             write_place(path, past, future, self.place, truth)
         else:
@@ -184,7 +184,7 @@ def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Pre
     return replace(options, steps=steps, past=past, tile=tile)
 
 
-def reaching(
+def exceedance(
     threshold: float, past: Clip, members: Ensemble, truth: Clip | None
 ) -> tuple[Clip, Clip, Clip | None]:
     """Past, forecast probability and truth of values that reach a threshold; past and truth are 0
@@ -203,7 +203,7 @@ def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
     return replace(paint, heading=(value, "or more,", "probability"))
 
 
-def in_words(options: PredictOptions, units: str) -> str:
+def summary(options: PredictOptions, units: str) -> str:
     """A short description, such as "3 frames of 8 members"."""
     frames = plural(options.steps, "frame")
     if options.members is None:

@@ -150,8 +150,8 @@ def write_rolling(
 
     Args:
         clip: the recording.
-        forecasts: past, forecast and truth of each, as `foreframe.evaluation.walk.Rolling` yields
-            them; consumed one at a time.
+        forecasts: past, forecast and truth of each, as `Rolling` yields them; consumed one at a
+            time.
         scaling, colours, attributes: as in `write_forecast`.
         fps: frames a second of films; 0 takes the recording's own, see `usual_fps`.
         paint: colours of values other than the recording's, such as probabilities.
