@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.forecasting.live import Live
+    from foreframe.forecasting.live_forecasts import Live
     from foreframe.forecasting.rolling import Rolling
     from foreframe.leaderboards.leaderboard import Leaderboard
 
@@ -213,7 +213,7 @@ def stream(
         ValueError: errors of loading, reading, forecasting and saving; no frame at all.
     """
     options = with_changes(options or StreamOptions(), changes)
-    from foreframe.forecasting.live import forecast_live
+    from foreframe.forecasting.live_forecasts import forecast_live
 
     yield from forecast_live(what, source, options)
 

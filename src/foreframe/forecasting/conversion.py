@@ -17,29 +17,20 @@ from foreframe.models.originals import converted
 
 
 def convert_checkpoint(checkpoint: Path, folder: Path, options: ConvertOptions) -> Forecaster:
-    """As `foreframe.convert`."""
+    """Write the forecaster of a checkpoint, of frames in [0,1]; raises as `foreframe.convert`."""
     check_new(folder)
-    forecaster = forecaster_of(checkpoint, options)
+    weights = _contents(checkpoint)
+    network = build_model(options.model, options.model_args)
+    network.load_state_dict(converted(options.model, weights, network))
+    about = {"title": f"{options.model}, converted from {checkpoint.name}"}
+    window, trained = Window(options.past, options.future), Trained(preset=options.model)
+    forecaster = Forecaster(network.eval(), window, trained=trained, about=about)
     with atomic_folder(folder) as rough:
         forecaster.save(rough)
     return forecaster
 
 
-def forecaster_of(checkpoint: Path, options: ConvertOptions) -> Forecaster:
-    """The forecaster of a checkpoint, of frames in [0,1].
-
-    Raises:
-        ValueError: as `foreframe.convert`, but for the folder.
-    """
-    theirs = _held_by(checkpoint)
-    network = build_model(options.model, options.model_args)
-    network.load_state_dict(converted(options.model, theirs, network))
-    about = {"title": f"{options.model}, converted from {checkpoint.name}"}
-    window, trained = Window(options.past, options.future), Trained(preset=options.model)
-    return Forecaster(network.eval(), window, trained=trained, about=about)
-
-
-def _held_by(path: Path) -> Any:
+def _contents(path: Path) -> Any:
     """What a file of safetensors or of `torch.save` holds, if these are tensors and plain values.
 
     Raises:

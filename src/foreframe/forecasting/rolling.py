@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.errors import LeadErrors, table_of_errors
@@ -17,7 +19,15 @@ from foreframe.forecasting.forecast import (
 )
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.outputs import write_rolling
+from foreframe.forecasting.outputs import (
+    VALUES,
+    check_output,
+    paint_of,
+    usual_fps,
+    write_moving,
+    write_values,
+)
+from foreframe.visuals import Paint
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +89,9 @@ class Rolling:
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
     ) -> None:
-        """Compute the forecasts and write them by the ending of `path` (see `write_rolling`).
+        """Compute the forecasts and write them by the ending of `path`, as `Forecast.write`: their
+        values, or pictures of each beside the truth, on a common scale. Films play as fast as the
+        recording.
 
         Args:
             progress: called after each forecast with the number done and the total.
@@ -89,22 +101,32 @@ class Rolling:
         """
         options = self.options
 
-        def forecasts() -> Iterator[tuple[Clip, Any, Clip]]:
-            for number, clips in enumerate(self, 1):
-                above = options.probability
-                yield clips if above is None else exceedance(above, *clips)  # type: ignore[misc]
+        def forecasts() -> Iterator[tuple[Clip, Any, Clip | None]]:
+            for number, (past, future, truth) in enumerate(self, 1):
+                if options.probability is None:
+                    yield past, future, truth
+                else:
+                    yield exceedance(options.probability, past, future, truth)
                 progress(number, len(self))
 
-        write_rolling(
-            path,
-            self.clip,
-            forecasts(),
-            self.forecaster.scaling,
-            options.colours,
-            options.fps,
-            history(self.made_by, options),
-            paint_of_probability(options, self.units),
-        )
+        if check_output(path, rolling=True) in VALUES:
+            futures = [future for _, future, _ in forecasts()]
+            write_values(path, futures, history(self.made_by, options))
+        else:
+            fps = options.fps or usual_fps(self.clip)
+            write_moving(path, forecasts(), self._paint(), fps)
+
+    def _paint(self) -> Paint:
+        """Colours of the threshold, or over the range of frames spread evenly: it is needed before
+        the first picture.
+        """
+        clip, options = self.clip, self.options
+        if options.probability is not None:
+            return paint_of_probability(options, self.units)
+        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+        frames = clip.without_inputs().frames
+        scaling = self.forecaster.scaling.of(clip.frames.dtype)
+        return paint_of(options.colours, scaling, self.units, (frames[k : k + 1] for k in some))
 
     def __repr__(self) -> str:
         start = f"one after every {self.options.every} from frame {self.firsts[0] - 1} on"
