@@ -22,8 +22,8 @@ from foreframe import Clip, Forecaster, Scaling, Window, forecast_block
 from foreframe.base.notes import Note
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
-from foreframe.evaluation import archive
-from foreframe.forecasting.block import loaded
+from foreframe.forecasting.archives import archive
+from foreframe.forecasting.archives.block import cached_forecaster
 from foreframe.models import Model, build_model
 
 RAIN = Scaling(0, 20, "mm/h", "minmax")
@@ -206,7 +206,7 @@ def test_a_start_without_any_value_is_left_missing() -> None:
 
 def test_no_task_compiles_cells_by_itself() -> None:
     """Else the last bits would depend on how many tasks a process has done."""
-    model = loaded("run", "cpu")[0].model
+    model = cached_forecaster("run", "cpu")[0].model
     assert {part.compiled for part in model.modules() if isinstance(part, Model)} == {False}
 
 

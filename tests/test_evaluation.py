@@ -11,7 +11,8 @@ import xarray as xr
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from foreframe import Forecaster, MovingMNIST, Scaling, Window, clips_from
+import foreframe
+from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import ScoreOptions, report
@@ -20,9 +21,9 @@ from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of, panels_of_members
 from foreframe.evaluation.report import write_report
-from foreframe.evaluation.walk import Rolling
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
+from foreframe.forecasting.rolling import Rolling
 from foreframe.models import SCORED, baselines_here, build_model
 from foreframe.visuals import score_table
 
@@ -205,6 +206,36 @@ def series(*values: float) -> dict:
 def test_clips_of_other_channels(forecaster) -> None:
     with pytest.raises(ValueError, match="3 channels"):
         score_clips(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
+
+
+def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
+    """One loop: windows of a recording, rolled over and scored as a Dataset, with gaps."""
+    frames = np.random.default_rng(0).random((30, 1, 8, 9)).astype(np.float32)
+    frames[12:, 0, 3, 4] = np.nan
+    mean = Forecaster(build_model("mean"), Window(3, 2), Scaling(0, 2, "K", "minmax"))
+    clip = Clip(frames, units="K")
+    rolled = Rolling(mean, clip, "mean", PredictOptions(steps=2, past=3, every=1))
+    assert len(rolled) == 28  # the last two go beyond what a window can be scored by
+    data = Recordings(frames, "all", Window(3, 2), scaling=mean.scaling)
+    card = score_clips(mean, data)
+    for own, name in (("forecast", "model"), ("persistence", "persistence")):
+        expected = card["scores"][name]["physical"]["rmse"]["per_lead"]
+        assert rolled.errors[own][1] == pytest.approx(expected[1], rel=1e-5)
+
+
+def test_live_forecasts_meet_their_frames(tmp_path) -> None:
+    frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
+    still = Forecaster(build_model("persistence"), Window(3, 3))
+    np.save(tmp_path / "frames.npy", frames)
+    told = list(foreframe.stream(still, str(tmp_path / "frames.npy"), steps=2, every=2))
+    assert [live.forecast is not None for live in told] == [k % 2 == 1 for k in range(7)]
+    for now, live in enumerate(told):
+        expected = {
+            ahead: np.sqrt(np.mean((frames[now - ahead] - frames[now]) ** 2))
+            for ahead in (1, 2)
+            if now - ahead >= 0 and (now - ahead) % 2 == 1
+        }
+        assert live.errors == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_could_be_chance() -> None:

@@ -13,11 +13,12 @@ import torch
 
 import foreframe
 from foreframe import Forecaster, Scaling, Window
-from foreframe.api import _known_scores, _rounded
 from foreframe.cli import main
+from foreframe.exporting.exported_folder import rounded
 from foreframe.exporting.graphs import ENTERING, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models import Model, members
+from foreframe.training.run import known_scores
 from small import SMALL, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
@@ -51,7 +52,7 @@ def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
     maps = {
         shown: value
         for shown, own, value in zip(
-            graph.inputs, graph.module.names, graph.example((2, *graph.size)), strict=True
+            graph.inputs, graph.names, graph.example((2, *graph.size)), strict=True
         )
         if own[-2:-1] in ("c", "h", "m")
     }
@@ -74,15 +75,15 @@ def test_graphs_make_the_forecast(name: str) -> None:
     start = forecaster.model.start(torch.zeros(1, 1, 1, 24, 32))
     named = {"/last": last} | start
     for frame in torch.from_numpy(CLIP):
-        values = (frame[None] if n == "/taken" else named[n] for n in encode.module.names)
-        named = dict(zip(encode.module.results, encode.module(*values), strict=True))
-    made = begin.module(*(named[n] for n in begin.module.names))
-    named, frames = dict(zip(begin.module.results, made, strict=True)), []
+        values = (frame[None] if n == "/taken" else named[n] for n in encode.names)
+        named = dict(zip(encode.results, encode(*values), strict=True))
+    made = begin(*(named[n] for n in begin.names))
+    named, frames = dict(zip(begin.results, made, strict=True)), []
     types = [value.dtype for value in step.example((1, 24, 32))]
-    assert [named[n].dtype for n in step.module.names] == types
+    assert [named[n].dtype for n in step.names] == types
     for _ in range(3):
-        made = step.module(*(named[n] for n in step.module.names))
-        named = dict(zip(step.module.results, made, strict=True))
+        made = step(*(named[n] for n in step.names))
+        named = dict(zip(step.results, made, strict=True))
         frames.append(named.pop("/made"))
     expected = forecaster.predict(torch.from_numpy(CLIP), 3)
     torch.testing.assert_close(torch.cat(frames, dim=1)[0], expected, atol=1e-5, rtol=1e-5)
@@ -177,23 +178,23 @@ def test_members_of_a_lagged_ensemble_export(tmp_path) -> None:
 
 def test_weights_are_rounded_to_what_float16_holds() -> None:
     forecaster = small()
-    weights, rounded = (
+    weights, halved = (
         torch.cat([weight.flatten() for weight in of.model.parameters()])
-        for of in (forecaster, _rounded(forecaster))
+        for of in (forecaster, rounded(forecaster))
     )
-    assert torch.equal(rounded, weights.half().float())
-    assert not torch.equal(rounded, weights)
+    assert torch.equal(halved, weights.half().float())
+    assert not torch.equal(halved, weights)
     with torch.no_grad():
         forecaster.model.output.last.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match="beyond the range of float16"):
-        _rounded(forecaster)
+        rounded(forecaster)
 
 
 def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
-    assert "fair CRPS" in _known_scores("moving-mnist")
-    assert _known_scores("persistence") == ""
+    assert "fair CRPS" in known_scores("moving-mnist")
+    assert known_scores("persistence") == ""
     (tmp_path / "config.yaml").touch()
-    assert "no validation yet" in _known_scores(str(tmp_path))
+    assert "no validation yet" in known_scores(str(tmp_path))
 
 
 @pytest.mark.slow
@@ -246,7 +247,7 @@ def test_a_members_noise_is_given(tmp_path) -> None:
     values = begun | {"/last": last}
     given = {
         shown: values[own].contiguous().numpy()
-        for shown, own in zip(step.inputs, step.module.names, strict=True)
+        for shown, own in zip(step.inputs, step.names, strict=True)
     }
     session = runtime.InferenceSession(str(tmp_path / "out" / "step.onnx"))
     known = {one.name for one in session.get_inputs()}

@@ -12,9 +12,9 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.data import Recordings, chosen
 from foreframe.evaluation import ScoreOptions
 from foreframe.evaluation.card import score_clips
-from foreframe.evaluation.walk import Rolling
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.matching import match_to, matched
+from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
 from foreframe.models.blend import Guides
 

@@ -5,6 +5,7 @@ import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cftime
@@ -16,15 +17,16 @@ from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.base.notes import listening
 from foreframe.clips.clip import Variable
 from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.forecast import Forecast
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import (
     captions,
     check_output,
-    write_forecast,
     write_place,
-    write_rolling,
     write_values,
 )
 from foreframe.forecasting.places import place_at
+from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
 
 KELVIN = Scaling(250, 310, "K", "minmax")
@@ -32,6 +34,14 @@ KELVIN = Scaling(250, 310, "K", "minmax")
 
 def still(scaling: Scaling = KELVIN) -> Forecaster:
     return Forecaster(build_model("persistence"), Window(4, 4), scaling)
+
+
+def write_forecast(
+    path: Path, past: Clip, future: Any, scaling: Scaling, truth: Clip | None = None, **given: Any
+) -> None:
+    options = PredictOptions(steps=len(future), **given)
+    made = Forecast(past, past, future, truth, len(past) - 1, scaling, "a test", options)
+    made.write(path)
 
 
 def field(times=None, t: int = 4, h: int = 6, w: int = 8, units: str = "K", c: int = 1) -> Clip:
@@ -175,8 +185,8 @@ def test_a_film_of_a_forecast_plays_so_that_one_can_follow_it(tmp_path, ending) 
 
 def test_a_rolling_film_plays_as_fast_as_its_recording(tmp_path) -> None:
     clip = film(1, 40, 48)
-    forecasts = [(clip[:2], clip[2:3], clip[2:3]), (clip[1:3], clip[3:4], clip[3:4])]
-    write_rolling(tmp_path / "out.mp4", clip, iter(forecasts), Scaling(0, 255))
+    options = PredictOptions(steps=1, past=2, every=1)
+    Rolling(still(Scaling(0, 255)), clip[:3], "still", options).write(tmp_path / "out.mp4")
     assert seconds_of(tmp_path / "out.mp4") == pytest.approx([0.1] * 6)
 
 

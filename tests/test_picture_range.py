@@ -11,9 +11,9 @@ from PIL import Image
 from foreframe import Clip, Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
 from foreframe.data import Recordings
-from foreframe.forecasting.outputs import write_forecast
 from foreframe.models import build_model
 from foreframe.visuals import write_gif, write_mp4
+from test_outputs import write_forecast
 
 
 def pictures(t: int, side: int = 64) -> np.ndarray:

@@ -26,52 +26,33 @@ _NAMES = {  # of a module: the public names that live there
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
     "data": ("MovingMNIST", "clips_from"),
-    "forecasting.block": ("forecast_block",),
+    "forecasting.archives.block": ("forecast_block",),
     "forecasting.forecaster": ("Forecaster",),
 }  # fmt: skip
 _HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
 _ROOMS = ("data", "models", "visuals", "forecasting", "training", "evaluation")
 
-__all__ = [
-    "Clip",
-    "Forecaster",
-    "MovingMNIST",
-    "Run",
-    "Scaling",
-    "Window",
-    "bench",
-    "check",
-    "clips_from",
-    "convert",
-    "evaluate",
-    "export",
-    "fit",
-    "forecast_block",
-    "models",
-    "open_run",
-    "predict",
-    "stream",
-]
+__all__ = sorted((*_HOME, "models"))
 
-if TYPE_CHECKING:
-    from foreframe import models
-    from foreframe.api import (
-        Run,
-        bench,
-        check,
-        convert,
-        evaluate,
-        export,
-        fit,
-        open_run,
-        predict,
-        stream,
-    )
-    from foreframe.clips.clip import Clip, Window
-    from foreframe.clips.scaling import Scaling
-    from foreframe.data import MovingMNIST, clips_from
-    from foreframe.forecasting.block import forecast_block
-    from foreframe.forecasting.forecaster import Forecaster
+if TYPE_CHECKING:  # by these names, so that type checkers know what is public
+    from foreframe import models as models
+    from foreframe.api import Run as Run
+    from foreframe.api import bench as bench
+    from foreframe.api import check as check
+    from foreframe.api import convert as convert
+    from foreframe.api import evaluate as evaluate
+    from foreframe.api import export as export
+    from foreframe.api import fit as fit
+    from foreframe.api import open_run as open_run
+    from foreframe.api import predict as predict
+    from foreframe.api import stream as stream
+    from foreframe.clips.clip import Clip as Clip
+    from foreframe.clips.clip import Window as Window
+    from foreframe.clips.scaling import Scaling as Scaling
+    from foreframe.data import MovingMNIST as MovingMNIST
+    from foreframe.data import clips_from as clips_from
+    from foreframe.forecasting.archives.block import forecast_block as forecast_block
+    from foreframe.forecasting.forecaster import Forecaster as Forecaster
 
 
 def __getattr__(name: str) -> Any:
@@ -83,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -109,7 +109,7 @@ def opened(address: str, threads: bool = True) -> Iterator[Any]:
 def exported(folder: Path, *words: str) -> dict[str, float]:
     """In a process of its own: what checks types here cannot look at a size without a value."""
     pytest.importorskip("onnxruntime")
-    if not web_runtime.kept().is_dir():
+    if not web_runtime.cached_runtime().is_dir():
         pytest.skip("needs ONNX Runtime for browsers, which the Makefile fetches by npm")
     command = [sys.executable, "-m", "foreframe", "export", *words, "--format", "page"]
     done = subprocess.run(

@@ -22,9 +22,9 @@ def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOp
     check_source(input)
 
     from foreframe.api import predict
-    from foreframe.evaluation.archive import Archive
-    from foreframe.evaluation.walk import Rolling
+    from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.outputs import slow_fps, usual_fps
+    from foreframe.forecasting.rolling import Rolling
 
     with progress("forecasts") as tell:
         source = input if len(input) > 1 else input[0]

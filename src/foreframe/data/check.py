@@ -63,6 +63,31 @@ class Checked:
         return {k: name for name in MARKS for k in self.marked[name]}
 
 
+@dataclass(frozen=True, eq=False)
+class DataCheck:
+    """The result of `check`, which prints its lines.
+
+    Args:
+        recordings: each with its missing, damaged and repeated frames.
+        lines: the same in words, and how the recordings would be split.
+    """
+
+    recordings: Sequence[Checked]
+    lines: Sequence[str]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def check_data(
+    source: Any, reading: ReadOptions, splits: SplitOptions, window: Window
+) -> DataCheck:
+    """Look through every recording in `source`; raises as `check_recordings`."""
+    recordings = check_recordings(source, reading)
+    lines = describe_splits(recordings, splits, window, reading.budget)
+    return DataCheck(recordings, [*summarise(recordings), *lines])
+
+
 def check_recordings(source: Any, options: ReadOptions) -> list[Checked]:
     """Look through every recording in `source`.
 

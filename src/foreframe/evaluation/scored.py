@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from foreframe.base.files import check_writable
 from foreframe.base.notes import warn
+from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
 from foreframe.data.arrays import data_name
@@ -22,10 +24,11 @@ from foreframe.evaluation.card import Scorer, Scores, score_clips
 from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.report import write_report
 from foreframe.evaluation.score_options import EvaluateOptions
+from foreframe.forecasting.archives import tasks
+from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import for_tasks, opened
+from foreframe.forecasting.loading import for_tasks, open_forecaster
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
-from foreframe.forecasting.tasks import begun, fingerprint, held, leave, results, stamp
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
 from foreframe.visuals import Card
@@ -77,7 +80,7 @@ class Scored:
         """
         options, data = self.options, self.options.data
         what, _ = for_tasks(self.what, [] if data is None else [data], options)
-        about = options.about(), self.where, stamp(self.where.get("data"))
+        about = options.about(), self.where, tasks.modified_at(self.where.get("data"))
         part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
         again = partial(scorers_of, open_scored, what, options)
         return score_in_tasks([scorer], clips, again, options, part, about, tell)[0]
@@ -113,24 +116,39 @@ def score_in_tasks(
     """
     at_once = min(scorer.at_once for scorer in scorers)
     items = [list(clips[k : k + at_once]) for k in range(0, len(clips), at_once)]
-    prints = [fingerprint(scorer.forecaster) for scorer in scorers]
-    digest = fingerprint(scorers[0].forecaster, about, items, prints)
-    held(digest, lambda: scorers)
+    prints = [fingerprint(of.model, of.config()) for of in (s.forecaster for s in scorers)]
+    digest = fingerprint(scorers[0].forecaster.model, about, items, prints)
+    tasks.cached(digest, lambda: scorers)
     do = partial(_score_task, again, digest)
-    with begun(part, digest, options) as workers:
-        sums = results(do, items, part, workers, tell or (lambda *_: None))
+    with tasks.open_job(part, digest, options) as workers:
+        sums = tasks.results(do, items, part, workers, tell or (lambda *_: None))
         total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
     shutil.rmtree(part)
     return total
 
 
 def _score_task(again: Callable[[], list[Scorer]], digest: str, marker: Path, clips: Any) -> None:
-    leave(marker, [scorer.sums(clips) for scorer in held(digest, again)])
+    tasks.write_marker(marker, [scorer.sums(clips) for scorer in tasks.cached(digest, again)])
 
 
 def scorers_of(open: Callable[..., Any], what: Any, options: EvaluateOptions) -> list[Scorer]:
     found = open(what, options)
     return [each.scorer() for each in (found if isinstance(found, list) else [found])]
+
+
+def evaluate_forecaster(
+    what: Any, options: EvaluateOptions, progress: Callable[[int, int], Any] | None = None
+) -> Card:
+    """As `foreframe.evaluate`."""
+    scored, first = open_scored(what, options), rank_and_size()[0] == 0
+    if options.output is not None:
+        check_writable(Path(options.output))
+    if options.pasts is not None and first:
+        scored.write_pasts(options.pasts)
+    card = scored.score(progress)
+    if options.output is not None and first:
+        scored.write_report(options.output, card)
+    return card
 
 
 def open_scored(
@@ -141,7 +159,7 @@ def open_scored(
         raise ValueError("name a RUN, or what to score on without one: --data")
     known = "persistence" if what is None else what
     # Of tasks, bits must not depend on how many of them a process has done.
-    forecaster, _ = opened(known, options.device, options.compile and not options.in_tasks)
+    forecaster, _ = open_forecaster(known, options.device, options.compile and not options.in_tasks)
     model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
     data = _data_to_score(what, forecaster, options)
     name = data_name(data.data)

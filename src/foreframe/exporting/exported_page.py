@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import warn
-from foreframe.exporting.graphs import export_to, graphs
+from foreframe.exporting.exported_graphs import export_to
+from foreframe.exporting.graphs import graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
-from foreframe.forecasting.described import described
 from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
-from foreframe.visuals import PAGE
+from foreframe.page import PAGE
+from foreframe.page.metadata import metadata
 
 SERVED = "server.js"  # what of it asks a server
 # Threads share memory, which browsers allow to a page that asks for these. Some hosts read them in
@@ -80,7 +81,7 @@ def export_page(
         parity |= {f"members {part}": apart for part, apart in of_members.items()}
     scaling = forecaster.scaling
     about = {
-        "model": described(name, forecaster) | {"members": draws},
+        "model": metadata(name, forecaster) | {"members": draws},
         "bounds": scaling.bounds if scaling.kind == "range" else None,
         "noise": _noise(model),
         "runtime": f"onnxruntime-web {VERSION}",

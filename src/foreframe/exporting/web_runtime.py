@@ -14,7 +14,7 @@ SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # o
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
-def kept() -> Path:
+def cached_runtime() -> Path:
     """The folder of `FILES` in the cache, whether or not it is there."""
     return cache() / f"onnxruntime-web-{VERSION}"
 
@@ -25,7 +25,7 @@ def web_runtime() -> Path:
     Raises:
         ValueError: npm is missing or fetches nothing; the package is not the one that is known.
     """
-    folder = kept()
+    folder = cached_runtime()
     if folder.is_dir():
         return folder
     with TemporaryDirectory() as fetched:
@@ -46,7 +46,7 @@ def _fetched(folder: Path) -> Path:
     if npm is None:
         raise ValueError(
             f"a page runs {what}, which npm fetches once: install Node.js, or copy "
-            f"{kept()} from a machine that has it"
+            f"{cached_runtime()} from a machine that has it"
         )
     done = subprocess.run(
         [npm, "pack", what, "--silent"], cwd=folder, capture_output=True, text=True, check=False

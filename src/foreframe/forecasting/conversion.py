@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
 from foreframe.forecasting.forecast_options import ConvertOptions
@@ -15,21 +16,21 @@ from foreframe.models import build_model
 from foreframe.models.originals import converted
 
 
-def forecaster_of(checkpoint: Path, options: ConvertOptions) -> Forecaster:
-    """The forecaster of a checkpoint, of frames in [0,1].
-
-    Raises:
-        ValueError: as `foreframe.convert`, but for the folder.
-    """
-    theirs = _held_by(checkpoint)
+def convert_checkpoint(checkpoint: Path, folder: Path, options: ConvertOptions) -> Forecaster:
+    """Write the forecaster of a checkpoint, of frames in [0,1]; raises as `foreframe.convert`."""
+    check_new(folder)
+    weights = _contents(checkpoint)
     network = build_model(options.model, options.model_args)
-    network.load_state_dict(converted(options.model, theirs, network))
+    network.load_state_dict(converted(options.model, weights, network))
     about = {"title": f"{options.model}, converted from {checkpoint.name}"}
     window, trained = Window(options.past, options.future), Trained(preset=options.model)
-    return Forecaster(network.eval(), window, trained=trained, about=about)
+    forecaster = Forecaster(network.eval(), window, trained=trained, about=about)
+    with atomic_folder(folder) as rough:
+        forecaster.save(rough)
+    return forecaster
 
 
-def _held_by(path: Path) -> Any:
+def _contents(path: Path) -> Any:
     """What a file of safetensors or of `torch.save` holds, if these are tensors and plain values.
 
     Raises:

@@ -18,7 +18,16 @@ from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import next_cut, since_cut
 from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.outputs import write_forecast, write_place
+from foreframe.forecasting.outputs import (
+    VALUES,
+    check_output,
+    paint_of,
+    slow_fps,
+    write_moving,
+    write_picture,
+    write_place,
+    write_values,
+)
 from foreframe.forecasting.places import Place, place_at
 from foreframe.forecasting.tiles import choose_tile
 from foreframe.visuals import Paint, paint_for
@@ -59,7 +68,7 @@ class Forecast:
         return np.asarray(self.future.frames)
 
     def __repr__(self) -> str:
-        text = in_words(self.options, self.clip.units or self.scaling.units)
+        text = summary(self.options, self.clip.units or self.scaling.units)
         follow = "follows" if self.options.steps == 1 else "follow"
         return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
 
@@ -92,27 +101,45 @@ class Forecast:
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
     ) -> None:
-        """Write a file of the kind of its ending: `write_place` if the options name a place, else
-        `write_forecast`.
+        """Write it by the ending of `path`: .mp4 and .gif play the past and then the forecast; .png
+        lays them side by side; a name without ending becomes a folder of numbered pictures; .npy,
+        .npz, .nc and .zarr hold the forecast alone, the last three with its times, units and
+        coordinates; .csv holds the values of the options' place. The truth is shown, too. Of
+        members films show the mean and some, a .png also the spread, and other files have all.
 
         Args:
             progress: called with the number of forecasts written and the total, as for several.
 
         Raises:
-            ValueError: unknown ending, or the file cannot be written; no partial file stays.
+            ValueError: unknown ending or colours, or the file cannot be written; no partial file
+                stays.
         """
-        options, paint = self.options, None
-        past, future, truth = self.past, self.future, self.truth
+        options, past, future, truth = self.options, self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
-            paint = paint_of_probability(options, self.clip.units or self.scaling.units)
-            past, future, truth = reaching(options.probability, past, future, truth)
+            past, future, truth = exceedance(options.probability, past, future, truth)
+        kind = check_output(path, of_a_place=self.place is not None)
         if self.place is not None:
             write_place(path, past, future, self.place, truth)
+        elif kind in VALUES:
+            write_values(path, future, history(self.made_by, options))
+        elif kind == ".png":
+            write_picture(path, past, future, truth, self._paint())
         else:
-            colours, fps = options.colours, options.fps
-            attributes = history(self.made_by, options)
-            write_forecast(path, past, future, self.scaling, truth, colours, fps, attributes, paint)
+            rate = options.fps or slow_fps(past)
+            held = 0 if options.fps or not kind else round(rate)  # the last frame, for a second
+            write_moving(path, [(past, future, truth)], self._paint(), rate, held)
         progress(1, 1)
+
+    def _paint(self) -> Paint:
+        """Colours of the threshold, or over the range of what is shown."""
+        options, past, future, truth = self.options, self.past, self.future, self.truth
+        if options.probability is not None:
+            return paint_of_probability(options, self.clip.units or self.scaling.units)
+        # A range with outlying members would show all other values in one colour.
+        mean = future.mean() if isinstance(future, Ensemble) else future
+        shown = (past, mean) if truth is None else (past, mean, truth)
+        frames = (np.asarray(clip.frames[0 : len(clip)]) for clip in shown)
+        return paint_of(options.colours, self.scaling.of(past.frames.dtype), mean.units, frames)
 
 
 def forecast_recording(
@@ -184,7 +211,7 @@ def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> Pre
     return replace(options, steps=steps, past=past, tile=tile)
 
 
-def reaching(
+def exceedance(
     threshold: float, past: Clip, members: Ensemble, truth: Clip | None
 ) -> tuple[Clip, Clip, Clip | None]:
     """Past, forecast probability and truth of values that reach a threshold; past and truth are 0
@@ -194,16 +221,14 @@ def reaching(
     return Ensemble([past]).probability(threshold), members.probability(threshold), came
 
 
-def paint_of_probability(options: PredictOptions, units: str) -> Paint | None:
-    """Colours from 0 to 1 with the threshold as heading; None for other forecasts."""
-    if options.probability is None:
-        return None
+def paint_of_probability(options: PredictOptions, units: str) -> Paint:
+    """Colours from 0 to 1 with the threshold as heading."""
     value = f"{options.probability:g} {units}".rstrip()
     paint = paint_for(options.colours, 0, 1, "1")
     return replace(paint, heading=(value, "or more,", "probability"))
 
 
-def in_words(options: PredictOptions, units: str) -> str:
+def summary(options: PredictOptions, units: str) -> str:
     """A short description, such as "3 frames of 8 members"."""
     frames = plural(options.steps, "frame")
     if options.members is None:

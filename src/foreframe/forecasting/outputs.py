@@ -70,57 +70,13 @@ def check_output(
     return kind
 
 
-def write_forecast(
-    path: str | Path,
-    past: Clip,
-    future: Clip | Ensemble,
-    scaling: Scaling,
-    truth: Clip | None = None,
-    colours: str = "auto",
-    fps: float = 0,
-    attributes: Mapping[str, Any] | None = None,
-    paint: Paint | None = None,
+def write_picture(
+    path: str | Path, past: Clip, future: Clip | Ensemble, truth: Clip | None, paint: Paint
 ) -> None:
-    """Write a forecast by the ending of `path`: .mp4 and .gif play the past and then the forecast,
-    framed in orange; .png lays them side by side; a name without ending becomes a folder of
-    numbered pictures; .npy, .npz, .nc and .zarr hold the forecast alone, the last three with its
-    times, units and coordinates.
-
-    Args:
-        past, future: the frames seen and the forecast, in the same units. Of an `Ensemble` films
-            show the mean and some members, a .png also the spread, and other files have all
-            members.
-        scaling: the forecaster's, whose range is that of grey pictures.
-        truth: the frames that followed, one for each lead time, NaN where unknown; shown too.
-        colours: "auto", "grey", "radar", "temperature" or a matplotlib colormap.
-        fps: frames a second of films; 0 takes `slow_fps` of the past, and holds the last frame for
-            a second.
-        attributes: global attributes of a .nc or .zarr, e.g. its history.
-        paint: colours of values other than the forecaster's, such as probabilities. By default
-            colours span the past, the forecast (of members their mean) and the truth; single
-            members may exceed them.
-
-    Raises:
-        ValueError: unknown ending or colours, or the file cannot be written; no partial file stays.
-    """
-    kind = check_output(path)
-    if kind in VALUES:
-        write_values(path, future, attributes)
-        return
-    if paint is None:
-        # A range with outlying members would show all other values in one colour.
-        mean = future.mean() if isinstance(future, Ensemble) else future
-        shown = [past, mean] if truth is None else [past, mean, truth]
-        scaling = scaling.of(past.frames.dtype)
-        paint = paint_of(colours, scaling, mean.units, map(_frames_of, shown))
-    if kind == ".png":
-        drawn = strip_of_members if isinstance(future, Ensemble) else strip
-        *frames, times = _shown(past, future, truth)
-        write_png(path, drawn(*frames, paint=paint, times=times))
-        return
-    rate = fps or slow_fps(past)
-    held = 0 if fps or not kind else round(rate)
-    _write_moving(path, [(past, future, truth)], paint, rate, held)
+    """Write past, forecast and truth side by side as a .png, of members also their spread."""
+    drawn = strip_of_members if isinstance(future, Ensemble) else strip
+    *frames, times = _shown(past, future, truth)
+    write_png(path, drawn(*frames, paint=paint, times=times))
 
 
 def _frames_of(clip: Clip | Ensemble) -> np.ndarray:
@@ -135,44 +91,7 @@ def _shown(past: Clip, future: Clip | Ensemble, truth: Clip | None) -> tuple[Any
     return _frames_of(past), _frames_of(future), came, captions(past.times, some.times)
 
 
-def write_rolling(
-    path: str | Path,
-    clip: Clip,
-    forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip]],
-    scaling: Scaling,
-    colours: str = "auto",
-    fps: float = 0,
-    attributes: Mapping[str, Any] | None = None,
-    paint: Paint | None = None,
-) -> None:
-    """Write rolling forecasts of a recording by the ending of `path`, as `write_forecast`: their
-    values, or pictures of each beside the truth, on a common scale.
-
-    Args:
-        clip: the recording.
-        forecasts: past, forecast and truth of each, as `foreframe.evaluation.walk.Rolling` yields
-            them; consumed one at a time.
-        scaling, colours, attributes: as in `write_forecast`.
-        fps: frames a second of films; 0 takes the recording's own, see `usual_fps`.
-        paint: colours of values other than the recording's, such as probabilities.
-
-    Raises:
-        ValueError: as `write_forecast`.
-    """
-    if check_output(path, rolling=True) in VALUES:
-        write_values(path, [future for _, future, _ in forecasts], attributes)  # type: ignore[arg-type]
-        return
-    if paint is None:
-        # The range of colours is needed before the first picture: it is that of evenly spread
-        # frames.
-        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
-        targets, units = clip.without_inputs(), clip.units or scaling.units
-        scaling = scaling.of(clip.frames.dtype)
-        paint = paint_of(colours, scaling, units, (targets.frames[k : k + 1] for k in some))
-    _write_moving(path, forecasts, paint, fps or usual_fps(clip))
-
-
-def _write_moving(
+def write_moving(
     path: str | Path,
     forecasts: Iterable[tuple[Clip, Clip | Ensemble, Clip | None]],
     paint: Paint,
@@ -180,7 +99,8 @@ def _write_moving(
     held: int = 0,
 ) -> None:
     """Write past, forecast and truth of each forecast as .mp4, .gif, or a folder of numbered
-    pictures; the last one of each `held` times more. A note says where frames are shrunk.
+    pictures, the forecast framed in orange; the last one of each `held` times more. A note says
+    where frames are shrunk.
     """
     kind = Path(path).suffix
     # Pixels along the longer side of frames: two side by side stay within 4096, which players take;
@@ -218,7 +138,7 @@ def write_place(
     forecast or each of its members.
 
     Args:
-        past, future, truth: as in `write_forecast`.
+        past, future, truth: as of `Forecast`.
 
     Raises:
         ValueError: unknown ending, or the file cannot be written; no partial file stays.

@@ -100,7 +100,7 @@ def _members(state: State, ensemble: EnsembleRequest | None, group: int) -> list
 
 
 def _begun(model: Model, state: State, steps: int) -> State:
-    return model.begin(state | model.outside(state, steps))
+    return model.begin(state | model.exogenous(state, steps))
 
 
 def _noise(model: Model, state: State, first: int, steps: int) -> State:
@@ -108,7 +108,7 @@ def _noise(model: Model, state: State, first: int, steps: int) -> State:
     if "key" not in state:
         return {}
     state = state | {"first_lead": torch.full_like(state["key"], first)}
-    return {name: x for name, x in model.outside(state, steps).items() if name == "noise"}
+    return {name: x for name, x in model.exogenous(state, steps).items() if name == "noise"}
 
 
 def _joined(frames: list[Tensor], ensemble: EnsembleRequest | None) -> Tensor:

@@ -1,6 +1,5 @@
 """Live forecasts: a model state carried from frame to frame."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +19,7 @@ from foreframe.clips.clip import check_frames
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
 from foreframe.forecasting.compute import requested
+from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, model_name, with_known
@@ -280,11 +280,4 @@ class _About:
 def _fingerprint(forecaster: "Forecaster") -> str:
     """A digest of a network's arguments, scaling and weights."""
     config = forecaster.config()
-    network = [config["model"], config["args"], config["scaling"]]
-    digest = hashlib.sha256(json.dumps(network, sort_keys=True).encode())
-    for name, value in sorted(forecaster.model.state_dict().items()):
-        digest.update(
-            name.encode()
-            + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
-    return digest.hexdigest()
+    return fingerprint(forecaster.model, *(config[name] for name in ("model", "args", "scaling")))

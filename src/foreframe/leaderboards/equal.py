@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import listening, say, warn
+from foreframe.forecasting.archives.tasks import run_tasks, workers_of, write_marker
 from foreframe.forecasting.checkpoint_files import before, first_whole
-from foreframe.forecasting.tasks import leave, run_tasks, workers_of
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
@@ -60,7 +60,7 @@ def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
     with listening(verbose=given.get("verbose", True), python=True):
         say(f"training {marker.parent.name}, in {marker.parent}")
         train(*options_from(*chosen), explicit_options(*chosen))
-    leave(marker, (time.process_time() - worked) / (time.monotonic() - began))
+    write_marker(marker, (time.process_time() - worked) / (time.monotonic() - began))
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:

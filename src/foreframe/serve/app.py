@@ -17,8 +17,9 @@ from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from foreframe import __version__
-from foreframe.forecasting.described import described
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.page import PAGE
+from foreframe.page.metadata import metadata
 from foreframe.serve import problems
 from foreframe.serve.fields import ANSWERS, REQUEST
 from foreframe.serve.handling import RequestHandler
@@ -27,7 +28,6 @@ from foreframe.serve.problems import Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.streams import Streams
 from foreframe.serve.worker import Worker
-from foreframe.visuals import PAGE
 
 # The page asks no other server for anything, and no other page can show it within itself.
 POLICY = (
@@ -88,7 +88,7 @@ forecasts, health = APIRouter(), APIRouter()
 @forecasts.get("/v1/models")
 def models(request: Request) -> list[dict[str, Any]]:
     """The models, the default first."""
-    return [described(*each) for each in request.app.state.handler.forecasters.items()]
+    return [metadata(*each) for each in request.app.state.handler.forecasters.items()]
 
 
 @forecasts.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)

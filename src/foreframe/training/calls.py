@@ -10,6 +10,7 @@ import numpy as np
 from foreframe.base.schema import Given
 from foreframe.clips.scaling import Scaling
 from foreframe.data.data_options import ReadOptions, SplitOptions, not_usual
+from foreframe.forecasting.forecast_options import Kind, changed
 from foreframe.training.recipes import KINDS, no_option
 
 
@@ -31,6 +32,11 @@ def given_options(
         else:
             changes.append(((name,), plain))
     return [] if recipe is None else [os.fspath(recipe)], changes
+
+
+def with_changes(options: Kind, changes: Mapping[str, Any]) -> Kind:
+    """Options of a call, changed by name; raises as `changed`."""
+    return changed(options, {name: plain_option(name, value) for name, value in changes.items()})
 
 
 def plain_option(name: str, value: Any) -> Any:

@@ -1,6 +1,4 @@
-"""Pictures of forecasts and scores: plain functions of arrays; and the page of the service."""
-
-from pathlib import Path
+"""Pictures of forecasts and scores: plain functions of arrays."""
 
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
@@ -16,11 +14,8 @@ from foreframe.visuals.strip import (
 from foreframe.visuals.tables import ensemble_table, event_tables, figures, score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
-PAGE = Path(__file__).parent / "page"
-"""The folder of the page's files."""
-
 __all__ = [
-    "PAGE", "Card", "Paint", "animation", "animation_frames", "clip_png", "contact_sheet",
+    "Card", "Paint", "animation", "animation_frames", "clip_png", "contact_sheet",
     "curves_png", "ensemble_table", "event_tables", "figures", "gif_bytes", "image_html",
     "members_by_name", "paint_for", "score_table", "strip", "strip_of_members",
     "table_html", "write_frames", "write_gif", "write_mp4", "write_png",

@@ -17,12 +17,14 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.data.cf import create_store, fill_store
 from foreframe.data.readers import kind_of
-from foreframe.evaluation import walk
-from foreframe.forecasting import tasks
-from foreframe.forecasting.block import forecast_of, loaded
-from foreframe.forecasting.forecast import Forecast, in_words, remarks, resolved, starts_of
+from foreframe.forecasting.archives import tasks
+from foreframe.forecasting.archives.block import cached_forecaster, forecast_of
+from foreframe.forecasting.errors import LeadErrors, table_of_errors
+from foreframe.forecasting.fingerprint import fingerprint
+from foreframe.forecasting.forecast import Forecast, remarks, resolved, starts_of, summary
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import VALUES
+from foreframe.forecasting.rolling import Rolling
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +53,12 @@ class Archive:
         return self.forecasts
 
     def __repr__(self) -> str:
-        each, of = in_words(self.options, self.units), plural(self.recordings, "recording")
+        each, of = summary(self.options, self.units), plural(self.recordings, "recording")
         return f"{plural(self.forecasts, 'forecast')} of {each}, of {of}"
 
     def table(self) -> str:
         """A table of errors by lead time; "" without any."""
-        return walk.table_of_errors(self.errors, self.units) if self.errors else ""
+        return table_of_errors(self.errors, self.units) if self.errors else ""
 
 
 Recording = int  # its number in the sources of a job, which each process opens for itself
@@ -72,7 +74,7 @@ class Job(NamedTuple):
 
 
 def write_archive(
-    what: Any, sources: Sequence[Any], path: Path, options: PredictOptions, tell: tasks.Tell
+    what: Any, sources: Sequence[Any], path: Path, options: PredictOptions, progress: tasks.Progress
 ) -> Archive:
     """Forecast recordings. To one Zarr store (start, lead, ...) a task is a start; the store is at
     `path` once it is complete, and until then in `path`.part. To a folder a task is a recording,
@@ -82,19 +84,20 @@ def write_archive(
         what: a forecaster, or, for workers, its path.
         sources: of recordings; for workers paths.
         path: ends in .zarr, or is of a folder.
-        tell: called with the number of tasks done, and of all.
+        progress: called with the number of tasks done, and of all.
 
     Raises:
         ValueError: for a store, recordings of several grids; an output that is there already, or of
             another job; as `Forecaster.open` and `predict`.
     """
-    forecaster, _ = loaded(what, options.device)
+    forecaster, _ = cached_forecaster(what, options.device)
     sources = list(sources)
     each = forecaster.recordings(sources, **(options.reading or {}))
     numbers = range(len(each)) if options.recording is None else [options.recording]
     clips = {n: forecaster.chosen(each, sources, n) for n in numbers}
-    about = [(of, tasks.stamp(of)) for of in sources], [(n, clips[n].frames.shape) for n in clips]
-    job = Job(what, sources, options, tasks.fingerprint(forecaster, options.about(), about))
+    about = [forecaster.config(), options.about(), [(of, tasks.modified_at(of)) for of in sources]]
+    shapes = [(n, clip.frames.shape) for n, clip in clips.items()]
+    job = Job(what, sources, options, fingerprint(forecaster.model, about, shapes))
     some = next(iter(clips.values()))
     options = resolved(forecaster, some, options)
     starts = [(r, first) for r, clip in clips.items() for first in starts_of(clip, options)]
@@ -103,7 +106,7 @@ def write_archive(
     for remark in remarks(some, options):
         warn(remark)
     if path.suffix != ".zarr":
-        _write_files(job, clips, path, tell)
+        _write_files(job, clips, path, progress)
         return made
     if len({(clip.frames.shape[1:], kind_of(clip)) for clip in clips.values()}) > 1:
         raise ValueError(
@@ -112,7 +115,7 @@ def write_archive(
         )
     note = path / "zarr.json"
     if not path.exists():
-        return replace(made, errors=_write_store(job, clips, starts, options.steps, path, tell))
+        return replace(made, errors=_write_store(job, clips, starts, options.steps, path, progress))
     if not (options.continue_job and note.is_file() and job.digest in note.read_text()):
         raise ValueError(f"output {path} is there already: name another, or remove it")
     warn(f"{path} is complete: nothing is left to do")
@@ -125,27 +128,26 @@ def _write_store(
     starts: Sequence[tuple[Recording, int]],
     steps: int,
     path: Path,
-    tell: tasks.Tell,
+    progress: tasks.Progress,
 ) -> dict[str, list[float]]:
     part = path.with_name(f"{path.name}.part")
     store = part / "store"
     items = [(place, *start) for place, start in enumerate(starts)]
-    with tasks.begun(part, job.digest, job.options) as workers:
+    with tasks.open_job(part, job.digest, job.options) as workers:
         if not store.exists():
             first = _forecast(job, clips[starts[0][0]], starts[0][1])
             some = first.future[0] if isinstance(first.future, Ensemble) else first.future
             dataset = first.to_dataset().assign_attrs(foreframe_job=job.digest)
             with atomic_folder(store) as rough:
                 create_store(rough, dataset, [_times(some, clips[r], at) for r, at in starts])
-        scores = tasks.results(partial(_forecast_start, job, store), items, part, workers, tell)
-    scoring = walk.scoring_of_starts(steps)
-    for each in scores:
-        for card, sums in zip(scoring.cards.values(), each, strict=False):
-            card.add(sums)
+        sums = tasks.results(partial(_forecast_start, job, store), items, part, workers, progress)
+    errors = LeadErrors(steps)
+    for each in sums:
+        errors.add_sums(each)
     os.replace(store, path)
     shutil.rmtree(part)
-    errors = walk.errors_by_lead(scoring) if scoring.clips else {}
-    return errors if np.isfinite(errors.get("persistence", [])).any() else {}
+    by_lead = errors.by_lead()
+    return by_lead if np.isfinite(by_lead["persistence"]).any() else {}
 
 
 def _times(some: Clip, clip: Clip, first: int) -> Clip:
@@ -160,9 +162,10 @@ def _forecast(job: Job, clip: Clip, first: int) -> Forecast:
 
 def _opened(job: Job, recording: Recording) -> Clip:
     """A recording of the sources, which a process opens once."""
-    forecaster, _ = loaded(job.what, job.options.device)
+    forecaster, _ = cached_forecaster(job.what, job.options.device)
     reading = job.options.reading or {}
-    return tasks.held(job.digest, lambda: forecaster.recordings(job.sources, **reading))[recording]
+    clips = tasks.cached(job.digest, lambda: forecaster.recordings(job.sources, **reading))
+    return clips[recording]
 
 
 def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recording, int]) -> None:
@@ -173,15 +176,17 @@ def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recor
         made = _forecast(job, clip, first)
     except ValueError as error:  # frames without any value; all others are forecast
         warn(f"{clip.name}: the forecast after frame {first - 1} is left missing ({error})")
-        tasks.leave(marker, [])
+        tasks.write_marker(marker, {})
         return
     fill_store(store, place, made.to_dataset())
-    scoring = walk.scoring_of_starts(made.options.steps)
-    walk.score_start(scoring, clip, first, made.past, made.future)
-    tasks.leave(marker, [card.plain() for card in scoring.cards.values()])
+    errors = LeadErrors(made.options.steps)
+    errors.add_start(clip, first, made.past, made.future)
+    tasks.write_marker(marker, errors.plain())
 
 
-def _write_files(job: Job, clips: Mapping[Recording, Clip], folder: Path, tell: tasks.Tell) -> None:
+def _write_files(
+    job: Job, clips: Mapping[Recording, Clip], folder: Path, progress: tasks.Progress
+) -> None:
     items: dict[Path, Recording] = {}
     for recording, clip in clips.items():
         name = Path(clip.name)
@@ -190,15 +195,16 @@ def _write_files(job: Job, clips: Mapping[Recording, Clip], folder: Path, tell: 
         while output in items:
             output, k = folder / f"{name.stem}-{k}{kind}", k + 1
         items[output] = recording
-    with tasks.begun(folder, job.digest, job.options) as workers:
-        tasks.run_tasks(partial(_forecast_file, job), items, workers, tell)
+    with tasks.open_job(folder, job.digest, job.options) as workers:
+        tasks.run_tasks(partial(_forecast_file, job), items, workers, progress)
 
 
 def _forecast_file(job: Job, output: Path, recording: Recording) -> None:
     """Task: the forecasts of a recording to their file, which is the marker."""
-    clip, (forecaster, made_by) = _opened(job, recording), loaded(job.what, job.options.device)
+    clip = _opened(job, recording)
+    forecaster, made_by = cached_forecaster(job.what, job.options.device)
     if job.options.every:
         options = resolved(forecaster, clip, job.options)
-        walk.Rolling(forecaster, clip, made_by, options).write(output)
+        Rolling(forecaster, clip, made_by, options).write(output)
     else:
         forecast_of(clip, job.what, job.options).write(output)

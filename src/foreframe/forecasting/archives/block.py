@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 from foreframe.clips.clip import Clip
+from foreframe.forecasting.archives.tasks import cached, modified_at
 from foreframe.forecasting.forecast import Forecast, forecast_recording, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import opened
-from foreframe.forecasting.tasks import held, stamp
+from foreframe.forecasting.loading import open_forecaster
 
 
 def forecast_block(
@@ -41,20 +41,21 @@ def forecast_block(
 
 def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
     """The same as a `Forecast`. `source` may be a `Clip` of the forecaster's own reading."""
-    forecaster, made_by = loaded(what, options.device)
+    forecaster, made_by = cached_forecaster(what, options.device)
     clip = source
     if not isinstance(source, Clip):
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
     return forecast_recording(forecaster, clip, made_by, resolved(forecaster, clip, options))
 
 
-def loaded(what: Any, device: str) -> tuple[Forecaster, str]:
+def cached_forecaster(what: Any, device: str) -> tuple[Forecaster, str]:
     """A forecaster and its name, loaded once in a process unless its files have changed. It never
     compiles its cells, which changes the last bits: those of a task must not depend on how many
     tasks a process has done.
     """
     if isinstance(what, Forecaster):
-        return opened(what)
+        return open_forecaster(what)
     path = os.fspath(what)
-    parts = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
-    return held((path, device, *map(stamp, parts)), lambda: opened(path, device, compile=False))
+    files = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
+    key = path, device, *map(modified_at, files)
+    return cached(key, lambda: open_forecaster(path, device, compile=False))

@@ -8,7 +8,6 @@ The last bits of a result depend on how many threads compute it. So all tasks of
 as were chosen when it began, whoever does them.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,37 +26,26 @@ from foreframe.base.files import atomic_write, exists
 from foreframe.base.notes import listening, warn
 from foreframe.forecasting.forecast_options import TaskOptions
 
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
-
-Tell = Callable[[int, int], Any]
+Progress = Callable[[int, int], Any]
 Task = Callable[[Path, Any], None]
 """Does an item, and makes its marker; an importable function, or a `functools.partial` of one."""
 
 AHEAD = 512  # tasks that the scheduler holds at a time
-HELD = 16  # objects that a process keeps for its next tasks
+CACHED = 16  # objects that a process keeps for its next tasks
 
-_held: dict[Any, Any] = {}
+_cache: dict[Any, Any] = {}
 
 
-def held(key: Any, make: Callable[[], Any]) -> Any:
+def cached(key: Any, make: Callable[[], Any]) -> Any:
     """What `make` gives, made once in a process for all tasks that name it by this key."""
-    if key not in _held:
-        while len(_held) >= HELD:
-            _held.pop(next(iter(_held)), None)
-        _held[key] = make()
-    return _held[key]
+    if key not in _cache:
+        while len(_cache) >= CACHED:
+            _cache.pop(next(iter(_cache)), None)
+        _cache[key] = make()
+    return _cache[key]
 
 
-def fingerprint(forecaster: "Forecaster", *about: Any) -> str:
-    """A hash of a forecaster, its weights included, and of plain values."""
-    digest = hashlib.sha256(json.dumps([forecaster.config(), *about], default=str).encode())
-    for name, weights in sorted(forecaster.model.state_dict().items()):
-        digest.update(name.encode() + weights.numpy(force=True).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def stamp(source: Any) -> float | None:
+def modified_at(source: Any) -> float | None:
     """When a file or folder was changed; None of anything else."""
     return os.path.getmtime(source) if isinstance(source, str) and exists(source) else None
 
@@ -72,7 +60,7 @@ class Workers(NamedTuple):
 
 
 @contextmanager
-def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Workers]:
+def open_job(folder: Path, digest: str, options: TaskOptions) -> Iterator[Workers]:
     """The folder of a job, made, or, to resume, found to be of this one; yields who does its tasks.
 
     Raises:
@@ -99,12 +87,12 @@ def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Workers]:
         yield workers._replace(threads=int(*threads)) if threads else workers
 
 
-def run_tasks(do: Task, items: Mapping[Path, Any], workers: Workers, tell: Tell) -> None:
+def run_tasks(do: Task, items: Mapping[Path, Any], workers: Workers, progress: Progress) -> None:
     """Do all items, by marker, whose marker is not there.
 
     Args:
-        workers: as `begun` yields them.
-        tell: called after each with the number of those done, and of all.
+        workers: as `open_job` yields them.
+        progress: called after each with the number of those done, and of all.
 
     Raises:
         ValueError: some cannot be done; all others are.
@@ -118,22 +106,22 @@ def run_tasks(do: Task, items: Mapping[Path, Any], workers: Workers, tell: Tell)
         failed += [] if error is None else [error]
         for note in notes:
             warn(note)
-        tell(done, len(items))
+        progress(done, len(items))
     if failed:
         many = f"{len(failed)} of {len(items)} failed, --continue_job tries them again. The first: "
         raise ValueError(f"{many if len(items) > 1 else ''}{failed[0]}")
 
 
 def results(
-    do: Task, items: Sequence[Any], folder: Path, workers: Workers, tell: Tell
+    do: Task, items: Sequence[Any], folder: Path, workers: Workers, progress: Progress
 ) -> list[Any]:
-    """Do all items, and return the plain values that each has left by `leave`, in their order."""
+    """Do all items, and return the plain values that each left in its marker, in order."""
     markers = [folder / "done" / f"{k}.json" for k in range(len(items))]
-    run_tasks(do, dict(zip(markers, items, strict=True)), workers, tell)
+    run_tasks(do, dict(zip(markers, items, strict=True)), workers, progress)
     return [json.loads(marker.read_text()) for marker in markers]
 
 
-def leave(marker: Path, result: Any) -> None:
+def write_marker(marker: Path, result: Any) -> None:
     """Plain values of a task as its marker."""
     with atomic_write(marker) as rough:
         rough.write_text(json.dumps(result))

@@ -1,4 +1,4 @@
-"""What somebody who sends frames to a forecaster needs to know of it, as plain values."""
+"""A model's metadata, for whoever sends it frames, as plain values."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import model_name
 
 
-def described(name: str, forecaster: Forecaster) -> dict[str, Any]:
-    """What a client needs to know of a model."""
+def metadata(name: str, forecaster: Forecaster) -> dict[str, Any]:
+    """Which frames a model takes, and what it makes of them."""
     model, scaling, size = forecaster.model, forecaster.scaling, forecaster.trained.frame
     return {
         "name": name,

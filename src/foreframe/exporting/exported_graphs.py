@@ -1,0 +1,145 @@
+"""The graphs of a forecaster as a folder that runs where Python does not."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foreframe.base.notes import warn
+from foreframe.exporting.formats import WRITERS
+from foreframe.exporting.graphs import ENTERING, LAST, Graph, chain_distance, graphs
+from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.models.noise import Noise
+
+
+def export_to(
+    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
+) -> dict[str, float]:
+    """Write the graphs of a forecaster to a folder, new or empty, with a card, an example that runs
+    them without foreframe, and parity.json: the largest differences of each graph, and of a
+    forecast by all of them ("chain"), from the model at sizes other than those of the export, as a
+    share of the values' range. Returns these.
+
+    Args:
+        folder, forecaster, options: with `options.half` float16 must hold the weights.
+        scores: Markdown of the card.
+
+    Raises:
+        ValueError: a model that does not export, a package that is missing.
+    """
+    parts = graphs(forecaster, options)
+    if any(name.startswith("outside_") for name in parts[1].inputs):
+        warn(
+            "the motion that OpenCV finds (columns and rows, in pixels a frame) is an input of "
+            "begin, outside_00: give it, or train with the guide dense_motion, which is exported"
+        )
+    folder.mkdir(exist_ok=True)
+    runs = [WRITERS[options.format](graph, folder, options.half) for graph in parts]
+    sizes = parts[0].other_sizes()
+    parity = {
+        graph.name: max(graph.distance(run, size) for size in sizes)
+        for graph, run in zip(parts, runs, strict=True)
+    }
+    parity["chain"] = max(chain_distance(parts, runs, size) for size in sizes)
+    about = _about(forecaster, parts, options) | {"parity": parity}
+    for name, values in (("about", about), ("parity", parity)):
+        (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
+    if options.format == "onnx":
+        shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
+    return parity
+
+
+def _about(
+    forecaster: Forecaster, parts: Sequence[Graph], options: ExportOptions
+) -> dict[str, Any]:
+    """What somebody who runs the files needs to know, as plain values."""
+    by_name = {graph.name: graph for graph in parts}
+    encode, step = by_name["encode"], by_name["step"]
+    window, scaling = forecaster.window, forecaster.scaling
+    start = {}
+    shapes = encode.example((1, *encode.size))
+    for name, own, value in zip(encode.inputs, encode.names, shapes, strict=True):
+        if name != "frame":
+            start[name] = {
+                "shape": ["clips", *_sides(value.shape[1:], encode)],
+                "fill": "nan" if own == LAST else 0,
+            }
+    entering = {
+        name: ["clips", *_sides(value.shape[1:], step)]
+        for name, value in zip(step.inputs, step.example((1, *step.size)), strict=True)
+        if name in ENTERING
+    }
+    beyond = {"outside_00", "known"}
+    if any(isinstance(module, Noise) for module in forecaster.model.modules()):
+        beyond.add("noise")  # with a structure in space and time
+    return {
+        "past": window.past,
+        "future": window.future,
+        "units": scaling.units,
+        "channels": shapes[0].shape[1],
+        "horizon": forecaster.model.horizon,
+        "multiple": encode.stride,
+        "size": list(encode.size) if encode.fixed else None,
+        "format": options.format,
+        "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
+        "start": start,
+        "entering": entering,
+        "beyond_example": sorted(beyond & {name for graph in parts for name in graph.inputs}),
+    }
+
+
+def _sides(shape: Sequence[int], graph: Graph) -> list[Any]:
+    """Sizes as numbers, or as "height/8" of the frames' height."""
+    h, w = graph.size
+    sides: list[Any] = list(shape)
+    if len(sides) >= 3 and not graph.fixed and h % sides[-2] == 0 and w % sides[-1] == 0:
+        sides[-2:] = [f"height/{h // sides[-2]}", f"width/{w // sides[-1]}"]
+    return sides
+
+
+TAKES = {
+    "outside_00": "`begin` takes `outside_00`: the motion from frame to frame that OpenCV finds, "
+    "columns and rows in pixels (foreframe/models/optical_flow.py has how).",
+    "noise": "`begin` and `step` take `noise`: normal numbers of deviation 1, those of one member. "
+    "Models with `noise` among their arguments want it as foreframe/models/noise.py draws it.",
+    "known": "`step` takes `known`: the inputs of the frame that it makes, in their units.",
+}
+"""What the graphs take beside frames and states."""
+
+
+def _card(about: Mapping[str, Any], scores: str) -> str:
+    """card.md."""
+    size = about["size"]
+    frames = f"of {size[0]}x{size[1]} pixels" if size else "of any size"
+    if not size and about["multiple"] > 1:
+        frames += f" that {about['multiple']} divides (pad with the edge, and crop what comes out)"
+    units = f" in {about['units']}" if about["units"] else ""
+    taken = {name for part in about["parts"].values() for name in part["inputs"]}
+    lines = [
+        "# A forecaster, exported by foreframe",
+        "",
+        f"Frames (B,{about['channels']},H,W), float32{units}, {frames}; NaN is a missing value. It "
+        f"was trained to see {about['past']} and to forecast {about['future']}; each step makes "
+        f"{about['horizon']}.",
+        "",
+        "1. `encode`: a frame and a state -> the state after it. `about.json` has the first state.",
+        "2. `begin`: an encoded state -> one that is ready to step.",
+        "3. `step`: a state -> the next frames, and the state after them.",
+        "",
+        *(f"{text}\n" for name, text in TAKES.items() if name in taken),
+        "Largest differences from foreframe, as a share of the values' range: "
+        + ", ".join(f"{name} {value:.1e}" for name, value in about["parity"].items())
+        + ".",
+    ]
+    if about["format"] == "onnx":
+        lines += [
+            "",
+            "`python example.py CLIP.npy OUT.npy --steps 12` needs numpy and onnxruntime.",
+        ]
+        if about["beyond_example"]:
+            lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
+    lines += ["", "## Scores", "", scores or "None are known: `foreframe evaluate` finds them."]
+    return "\n".join(lines) + "\n"

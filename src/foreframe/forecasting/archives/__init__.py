@@ -1,0 +1,1 @@
+"""Many forecasts in tasks, which this process, several, or a cluster do."""

@@ -1,0 +1,109 @@
+"""The folder of a training and its results, as a user meets it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foreframe.base.files import exists
+from foreframe.base.shipped import WEIGHTS
+from foreframe.evaluation import EvaluateOptions
+from foreframe.training.calls import with_changes
+from foreframe.visuals import Card, curves_png, image_html
+
+if TYPE_CHECKING:
+    from foreframe.forecasting.forecaster import Forecaster
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a training, and its results. A notebook shows them.
+
+        run = foreframe.open_run("runs/demo")
+        forecaster, errors = run.forecaster(), run.scores
+
+    Args:
+        folder: with config.yaml, checkpoints, validation.jsonl and pictures.
+        data: the data of training if they were in memory, since no file has them.
+
+    Raises:
+        ValueError: there is no run in the folder.
+    """
+
+    folder: Path
+    data: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if not (self.folder / "config.yaml").is_file():
+            raise ValueError(f"there is no run in {self.folder} (no config.yaml in it)")
+
+    def __repr__(self) -> str:
+        """Its folder, and its last and best validation."""
+        rows = self.scores
+        if not rows:
+            return f"Run {self.folder}: no validation yet"
+        errors = [row["scores"]["openstl"]["mse"]["overall"] for row in rows]
+        return (
+            f"Run {self.folder}: {rows[-1]['step']} steps, {len(rows)} validations\n"
+            f"  MSE (openstl) {errors[-1]:.4g} at the last one, {min(errors):.4g} at the best"
+        )
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def forecaster(self, device: str = "cpu") -> "Forecaster":
+        """Its best checkpoint, ready to forecast; raises as `Forecaster.load`."""
+        from foreframe.forecasting.forecaster import Forecaster
+
+        return Forecaster.load(self.folder, device)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """Each validation, the last one at the end: {"epoch", "step", "seconds" of training,
+        "clips", "scores": {convention: {score: {"overall", "per_lead"}}}}.
+        """
+        file = self.folder / "validation.jsonl"
+        if not file.is_file():
+            return []
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def evaluate(self, **options: Any) -> Card:
+        """Its scorecard, by default on the test split; options as in `foreframe.evaluate`."""
+        from foreframe.evaluation.scored import evaluate_forecaster
+
+        return evaluate_forecaster(self, with_changes(EvaluateOptions(), options))
+
+    def _repr_html_(self) -> str:
+        """Its validations, as text and as curves, and its last picture."""
+        rows, pngs = self.scores, []
+        curves = {"MSE (openstl)": ("openstl", "mse"), "SSIM (standard)": ("standard", "ssim")}
+        if rows:
+            lines = {
+                title: {"validation": [row["scores"][of][name]["overall"] for row in rows]}
+                for title, (of, name) in curves.items()
+            }
+            pngs.append(curves_png(lines, "validations"))
+        pictures = sorted((self.folder / "pictures").glob("step-*.png"))
+        pngs += [path.read_bytes() for path in pictures[-1:]]
+        images = "".join(f"<div>{image_html(png, 'scores and forecast')}</div>" for png in pngs)
+        return f"<pre>{escape(repr(self))}</pre>{images}"
+
+
+def known_scores(what: Any) -> str:
+    """What the files of a forecaster say of its scores, as Markdown; "" if nothing. Of a run the
+    report on its own data unless its best checkpoint is newer, or else its validations.
+    """
+    if not isinstance(what, str | os.PathLike):
+        return ""
+    folder = Path(what) if exists(what) else WEIGHTS / what
+    report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
+    if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
+        return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
+    if (folder / "config.yaml").is_file():
+        return f"```text\n{Run(folder)}\n```"
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return text.partition("\n## Scores\n")[2].strip()
