@@ -10,7 +10,9 @@ from foreframe.forecasting.forecast_options import TaskOptions
 from foreframe.forecasting.forecaster import Forecaster
 
 
-def open_forecaster(what: Any, device: str = "cpu", compile: bool = True) -> tuple[Forecaster, str]:
+def open_forecaster(
+    what: Any, device: str = "cpu", compile: bool | str = True
+) -> tuple[Forecaster, str]:
     """A forecaster and its name; raises as `Forecaster.load`."""
     if isinstance(what, Forecaster):
         return what, what.trained.preset or "a forecaster"

@@ -77,7 +77,7 @@ def stretches(
     state = encoded(model, past, known)
     state = shared = state if ensemble is None else placed(state, 0, 0)
     if ensemble is not None:
-        shared = model.shared(state, n)
+        shared = model.precompute(state, n)
     if shared is not state:  # what members have in common ends with the first n frames
         begun = [_begun(model, own, n) for own in _members(shared, ensemble, group)]
         yield _joined([model.advance(own, n, last=True)[0] for own in begun], ensemble)
