@@ -81,13 +81,13 @@ class Ensemble(Sequence[Clip]):
         what = f"probability of {threshold:g}{f' {units}' if units else ''} or more"
         name = f"probability_of_{first.variable}" if first.variable else "probability"
         place = ("grid_mapping", "coordinates")
-        described = {key: value for key, value in first.attributes.items() if key in place}
+        attributes = {key: value for key, value in first.attributes.items() if key in place}
         return replace(
             share,
             units="1",
             variable=name,
             variables=(),
-            attributes=described | {"long_name": what},
+            attributes=attributes | {"long_name": what},
         )
 
     def _over(self, statistic: Callable[[Members], Float[np.ndarray, "t c h w"]]) -> Clip:

@@ -115,12 +115,7 @@ def sevir(folder: str | Path) -> Published:
 
 
 PUBLISHED: dict[str, Callable[[str | Path], Published]] = {
-    "kth": kth,
-    "human36m": human36m,
-    "kitti_caltech": kitti_caltech,
-    "taxibj": taxibj,
-    "weatherbench": weatherbench,
-    "sevir": sevir,
+    make.__name__: make for make in (kth, human36m, kitti_caltech, taxibj, weatherbench, sevir)
 }
 
 # Patterns of the recordings' paths: the first that fits says the split.
