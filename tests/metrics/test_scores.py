@@ -107,15 +107,6 @@ def test_errors_equal_numpy_over_what_is_there(score: str) -> None:
     assert expected(ERROR) > 0.5  # not zero by chance
 
 
-def test_values_go_to_units_before_they_are_compared() -> None:
-    """By a scaling that bends, so that errors do not scale alike; gaps stay gaps."""
-    forecast, truth = (torch.from_numpy(part).float() / 100 for part in (FORECAST, TRUTH))
-    card = Scorecard(3, {"physical": SCORES["physical"]}, torch.exp)
-    card.update(forecast, truth)
-    error = np.exp(FORECAST / 100) - np.exp(TRUTH / 100)
-    assert card.table()["physical"]["bias"]["overall"] == pytest.approx(np.nanmean(error), rel=1e-4)
-
-
 def correlation(P: torch.Tensor, Y: torch.Tensor, batch: int = 5) -> dict:
     card = Scorecard(P.shape[1], {"standard": {"correlation": SCORES["standard"]["correlation"]}})
     for k in range(0, len(P), batch):

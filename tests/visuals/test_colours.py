@@ -16,7 +16,6 @@ from foreframe.visuals.colours import (
 )
 from foreframe.visuals.grid import fit
 from foreframe.visuals.sheet import RED
-from foreframe.visuals.strip import ORANGE
 
 
 def row(*values: float) -> np.ndarray:
@@ -106,20 +105,6 @@ def test_shrinking_averages_what_is_known() -> None:
     assert shrunk[0, 0] == pytest.approx(np.nanmean(frame[0, :2, :2]))
     assert np.isnan(shrunk[2:, 2:]).all()
     assert np.isfinite(shrunk).sum() == 12
-
-
-def test_large_fields_make_pictures_of_bounded_size() -> None:
-    big = np.random.default_rng(0).gamma(0.3, 4, (2, 1, 1226, 760)).astype(np.float32)
-    big[:, :, :100] = np.nan
-    paint = Paint("radar", units="mm/h")
-    picture = strip(big, big[::-1], big, paint=paint)
-    assert picture.shape[0] < 3 * 265 + 40
-    assert picture.shape[1] < 4 * 165 + 350
-    assert (picture == MISSING).all(axis=-1).any()
-    film = animation(big, big, big, paint=paint, times=["a", "b", "c", "d"])
-    assert film.shape[1] < 840
-    assert (film[3] == ORANGE).all(axis=-1).any()
-    assert not (film[1] == ORANGE).all(axis=-1).any()
 
 
 @pytest.mark.parametrize("size", [(3, 5), (18, 432), (200, 7)])
