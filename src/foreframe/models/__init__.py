@@ -58,6 +58,7 @@ from foreframe.models.baselines import (
 from foreframe.models.codec import CODECS
 from foreframe.models.convgru import ConvGRU
 from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+from foreframe.models.core import CORES, Core
 from foreframe.models.dressed import Dressed
 from foreframe.models.e3dlstm import E3DLSTM
 from foreframe.models.earthformer import Earthformer
@@ -81,13 +82,7 @@ from foreframe.models.phydnet import PhyDNet
 from foreframe.models.predformer import PredFormer
 from foreframe.models.predrnn import PredRNN
 from foreframe.models.predrnnpp import PredRNNpp
-from foreframe.models.recurrent import (
-    CORES,
-    Core,
-    EncoderDecoder,
-    NextFrame,
-    RecurrentAtOnce,
-)
+from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
 from foreframe.models.simvp import SimVP
 from foreframe.models.svg import SVG
 from foreframe.models.swinlstm import SwinLSTM

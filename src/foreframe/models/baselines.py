@@ -12,12 +12,9 @@ from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.base.shipped import FREE
-from foreframe.models.interface import Model, State, pad_with_oldest, push_ring
+from foreframe.models.interface import Future, Model, Past, State, pad_with_oldest, push_ring
 from foreframe.models.motion import DenseMotion
 from foreframe.models.optical_flow import OpticalFlow
-
-Past = Float[Tensor, "b t c h w"]
-Future = Float[Tensor, "b s c h w"]
 
 
 class _Baseline(Model):

@@ -16,6 +16,7 @@ from foreframe.models.baselines import guide_of
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
 from foreframe.models.interface import (
+    Future,
     Model,
     State,
     deciding_size,
@@ -103,17 +104,11 @@ class Guides(Model):
 
     def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 _ h w"], State]:
         """The guides' frames, side by side."""
-        frames: list[Tensor] = []
-        begun: State = {}
-        for k, guide in enumerate(self.each):
-            made, own = guide.step(part_of(state, f"{k}/"), last)
-            frames.append(made)
-            begun |= with_prefix(f"{k}/", own)
-        return torch.cat(frames, dim=2), state | begun
+        each = [*self.forecasts(state, 1)]
+        begun = {name: value for _, own in each for name, value in own.items()}
+        return torch.cat([frames for frames, _ in each], dim=2), state | begun
 
-    def forecasts(
-        self, state: State, steps: int
-    ) -> Iterator[tuple[Float[Tensor, "b steps c h w"], State]]:
+    def forecasts(self, state: State, steps: int) -> Iterator[tuple[Future, State]]:
         """The next frames of each guide, and its state after them: one guide after the other, as
         large frames fill the memory.
         """
@@ -150,7 +145,7 @@ class Guides(Model):
             states |= with_prefix(f"{k}/", of(guide, part_of(state, f"{k}/")))
         return states
 
-    def _held_back(self, frame: Float[Tensor, "b 1 c h w"], state: State) -> State:
+    def _held_back(self, frame: Future, state: State) -> State:
         """The state with a further frame among the recent ones. The oldest of these, where there
         are `hindcast` already, and the very first frame are those that hindcasts begin from.
         """

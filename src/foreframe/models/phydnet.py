@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
+from foreframe.models.core import CORES
 from foreframe.models.engine import Conv2d, pointwise
 from foreframe.models.interface import Model, Result, State, TrainingForecast, part_of, with_prefix
 from foreframe.models.originals import Weights
-from foreframe.models.recurrent import CORES
 
 Maps = Float[Tensor, "b d h w"]
 
