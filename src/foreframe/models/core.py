@@ -13,7 +13,8 @@ from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]
 Hidden = Float[Tensor, "b k h w"]
-Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
+AnyMaps = Float[Tensor, "b _ h w"]
+Layers = list[AnyMaps]  # the hidden maps of each layer
 
 
 class Core(nn.Module):

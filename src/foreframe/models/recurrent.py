@@ -22,7 +22,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.attention import Attention
 from foreframe.models.codec import CODECS, Patches, Strided
-from foreframe.models.core import CORES, Core, Layers
+from foreframe.models.core import CORES, AnyMaps, Core, Layers
 from foreframe.models.engine import channels_last
 from foreframe.models.head import Head, HeadInputs
 from foreframe.models.heads import HEADS, Draw
@@ -44,7 +44,7 @@ from foreframe.models.interface import (
 from foreframe.models.noise import NoiseInjection
 
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
-PerStep = Float[Tensor, "b steps _ i j"]
+StepMaps = Float[Tensor, "b _ _ i j"]  # of each of several frames
 
 
 class Recurrent(Model):
@@ -82,9 +82,7 @@ class Recurrent(Model):
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
-        self.accumulated_states = tuple(
-            f"encoder/{name}" for name in self.encoder.accumulated_states
-        )
+        self.accumulated_states = [f"encoder/{n}" for n in self.encoder.accumulated_states]
         self.args |= {"core": {name: core_args}, "codec": {kind: args}}
 
     def add_head(
@@ -135,7 +133,7 @@ class Recurrent(Model):
 
     def noise_of(
         self, state: State, steps: int
-    ) -> tuple[PerStep | None, PerStep | None, PerStep | None]:
+    ) -> tuple[StepMaps | None, StepMaps | None, StepMaps | None]:
         """From the state's noise: what is added to the core's input and to the maps that the head
         reads at each of these steps, and the drift by which the head moves things; None for each
         that there is not.
@@ -145,9 +143,7 @@ class Recurrent(Model):
         (fed, read), drift = self.noise_injection(peek(state["noise"], steps))
         return fed, read, drift
 
-    def head_maps(
-        self, maps: Layers, noise: PerStep | None, t: int = 0
-    ) -> Float[Tensor, "b d i j"]:
+    def head_maps(self, maps: Layers, noise: StepMaps | None, t: int = 0) -> AnyMaps:
         """The maps that the head reads at step t, of the last layer or of all; of members with
         their noise.
         """
@@ -188,14 +184,12 @@ class Recurrent(Model):
         """Frames as the network sees them: their mean over channels where it takes any number."""
         return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
 
-    def embed(self, frames: Past) -> Float[Tensor, "b t d i j"]:
+    def embed(self, frames: Past) -> StepMaps:
         """The codec's maps of frames and their inputs, which a core takes."""
         maps: Tensor = self.codec(self.to_network(frames).flatten(0, 1))[-1]
         return channels_last(maps).unflatten(0, frames.shape[:2])
 
-    def run(
-        self, core: Core, x: Float[Tensor, "b t d i j"], layers: State
-    ) -> tuple[list[Float[Tensor, "b _ i j"]], State]:
+    def run(self, core: Core, x: StepMaps, layers: State) -> tuple[Layers, State]:
         """A core over the maps of all t frames: its last hidden map after each of those that are
         attended to, and its state.
         """
@@ -437,9 +431,8 @@ class EncoderDecoder(Recurrent):
     def start_frames(self, state: State) -> State:
         """What the head makes frames of: the last one seen, and its skip maps."""
         skips = self.skip_maps(state["frame"]) or []
-        return {"frame": state["frame"][:, : self.channels]} | {
-            f"skip/{k}": maps for k, maps in enumerate(skips)
-        }
+        begun = {f"skip/{k}": maps for k, maps in enumerate(skips)}
+        return begun | {"frame": state["frame"][:, : self.channels]}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, 1, last)
@@ -451,10 +444,9 @@ class EncoderDecoder(Recurrent):
         known = peek(state["known"], steps) if self.inputs else None
         if self.inform is not None and known is not None:
             known = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        skips = part_of(state, "skip/")
-        frames, state = self.write(
-            state, steps, state["frame"], known, [skips[f"{k}"] for k in range(len(skips))] or None
-        )
+        named = part_of(state, "skip/")
+        skips = [named[f"{k}"] for k in range(len(named))] or None
+        frames, state = self.write(state, steps, state["frame"], known, skips)
         return frames, state | ({"frame": frames[:, -1]} if self.output.feed == "frame" else {})
 
     def write(
@@ -492,9 +484,7 @@ class EncoderDecoder(Recurrent):
         queues = {name: pop(state[name], steps) for name in ("known", "noise") if name in state}
         return made, state | queues | ({} if sums is None else {"sums": sums})
 
-    def decoder_input(
-        self, state: State, ahead: Float[Tensor, "b _ _ _"] | None
-    ) -> Float[Tensor, "b _ i j"] | None:
+    def decoder_input(self, state: State, ahead: Tensor | None) -> AnyMaps | None:
         """What the decoder is fed at a step (see `Head.feed`), and beside it the embedding, the
         maps of known inputs, and what it attends to.
         """
