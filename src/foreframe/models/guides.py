@@ -54,8 +54,8 @@ class Guides(Model):
             return encoded
         if state is not None:
             for frame in past.split(1, dim=1):
-                state = self._held_back(frame, state)
-            return encoded | {n: v for n, v in state.items() if n.startswith("early/") or n in HELD}
+                state = self._push_hindcast(frame, state)
+            return encoded | state
         # The first frame, and those before the last ones, by which the forecast from it is judged.
         t, n = past.shape[1], self.hindcast
         first = max(t - n, 1)
@@ -67,12 +67,12 @@ class Guides(Model):
         )
 
     def exogenous(self, state: State, steps: int) -> State:
-        def outside(guide: Model, own: State) -> State:
+        def entering_of(guide: Model, own: State) -> State:
             return guide.exogenous(own, steps)
 
-        entering = self._each(outside, state)
+        entering = self._each(entering_of, state)
         if self.hindcast:
-            early = self._each(outside, part_of(state, "early/"))
+            early = self._each(entering_of, part_of(state, "early/"))
             entering |= with_prefix("early/", early)
         return entering
 
@@ -132,9 +132,10 @@ class Guides(Model):
             states |= with_prefix(f"{k}/", of(guide, part_of(state, f"{k}/")))
         return states
 
-    def _held_back(self, frame: Future, state: State) -> State:
-        """The state with a further frame among the recent ones. The oldest of these, where there
-        are `hindcast` already, and the very first frame are those that hindcasts begin from.
+    def _push_hindcast(self, frame: Future, state: State) -> State:
+        """The hindcast's state with a further frame among the recent ones. The oldest of these,
+        where there are `hindcast` already, and the very first frame are those that hindcasts begin
+        from.
         """
         recent, seen, early = state["recent"], state["seen"], part_of(state, "early/")
         first = (seen == 0).view(-1, 1, 1, 1, 1)
@@ -145,6 +146,3 @@ class Guides(Model):
             "recent": recent.where(first, torch.cat([recent[:, 1:], frame.to(recent)], dim=1)),
             "seen": (seen + 1).clamp(max=self.hindcast + 1),
         }
-
-
-HELD = ("recent", "seen")  # of the guides' state
