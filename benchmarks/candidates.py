@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foreframe.models import MODELS
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.unet import UNet
 
 

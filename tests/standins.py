@@ -8,7 +8,7 @@ import xarray as xr
 from PIL import Image
 
 from foreframe.models import build_model
-from foreframe.models.simvp import their_name
+from foreframe.models.originals.openstl import their_name
 from foreframe.visuals import write_mp4
 
 

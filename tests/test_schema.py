@@ -134,7 +134,11 @@ def test_yaml_of_values() -> None:
             "more than the budget of 1 GiB; choose fewer or smaller",
         ),
         ("tutorial", {"core": {"convlstm": {"kernel": 10**6 - 1}}}, "GiB"),
-        ("tutorial", {"core": {"convlstm": {"hidden": [8] * 10**5}}}, "a list of 100000"),
+        (
+            "tutorial",
+            {"core": {"convlstm": {"hidden": [8] * 10**5}}},
+            "arguments; 1000 at most",
+        ),
         ("quick", {"codec": {"strided": {"widths": [2] * 40}}}, "1 to 16 widths"),
         ("tutorial", {"output": {"draw": {"kernel": -1}}}, "odd side"),
         (
@@ -159,14 +163,15 @@ def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, s
 
 
 def test_a_network_that_is_to_be_filled_takes_no_more_than_what_fills_it() -> None:
-    weights = sum(value.numel() for value in build_model("quick").state_dict().values())
+    weights = build_model("quick").state_dict()
     torch.manual_seed(3)
     drawn = torch.rand(1)
     torch.manual_seed(3)
-    build_model("quick", room_for=weights)
+    filled = build_model("quick", weights=weights)
     assert torch.equal(torch.rand(1), drawn)  # as nobody asks for random weights
-    with pytest.raises(ValueError, match="more weights than its file holds"):
-        build_model("quick", {"core": {"convlstm": {"hidden": [2000]}}}, room_for=weights)
+    assert all(torch.equal(value, weights[name]) for name, value in filled.state_dict().items())
+    with pytest.raises(ValueError, match="in the model that it describes"):
+        build_model("quick", {"core": {"convlstm": {"hidden": [2000]}}}, weights=weights)
 
 
 @pytest.mark.parametrize(

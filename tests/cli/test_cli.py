@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import foreframe
-from foreframe.base.shipped import FREE
 from foreframe.cli import VERBS, main
-from foreframe.models import PRESETS
+from foreframe.models import BASELINES, PRESETS
 
 TRAIN = (
     "train --model quick --hidden 8 --batch_size 4 --validation_clips 4 --data_args.clips 8 "
@@ -94,7 +93,7 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     assert rows.keys() >= {*PRESETS, "at_once"}
     # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
     assert rows["openstl"][1:] == ["next_frame", "of", "convlstm", "11,675,648", "56.79", "G"]
-    assert f"Without training: {', '.join(FREE)}, lagged\n" in out
+    assert f"Without training: {', '.join(BASELINES)}, lagged\n" in out
 
 
 @pytest.mark.parametrize("verb", VERBS)

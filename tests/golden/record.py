@@ -31,8 +31,8 @@ from torch import Tensor
 import foreframe
 from foreframe.base.files import atomic_write
 from foreframe.base.schema import parameters
-from foreframe.base.shipped import SIZES
 from foreframe.models import MODELS, PRESETS, Model, build_model, model_name, multiply_adds
+from foreframe.models.names import SIZES
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))  # as a script it would not find tests/small.py

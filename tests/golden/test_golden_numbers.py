@@ -28,8 +28,8 @@ from record import (
 )
 from torch import Tensor
 
-from foreframe.base.shipped import SIZES
 from foreframe.models import PRESETS, build_model
+from foreframe.models.names import SIZES
 
 RECORDED_SIZES = json.loads(SIZES.read_text())
 RECORDED = sorted(path.stem for path in FOLDER.glob("*.safetensors"))

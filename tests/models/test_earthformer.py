@@ -131,10 +131,10 @@ def test_parameters_without_global_vectors() -> None:
         ({"horizon": 0}, "horizon must be at least 1, not 0"),
         ({"vectors": -1}, "vectors must be at least 0, not -1"),
         ({"heads": 3}, "heads that divide its width"),
-        ({"levels": 9}, "up to 8 levels and 250 blocks"),
-        ({"decoder": 200}, "up to 8 levels and 250 blocks"),
+        ({"levels": 9}, "levels must be from 1 to 8"),
+        ({"decoder": 200}, "up to 250 blocks"),
         ({"places": [4]}, r"places \(h,w\)"),
-        ({"dropout": 1.0}, r"a dropout in \[0, 1\), not .*'dropout': 1.0"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
     ],
 )
 def test_bad_choices(args: dict, message: str) -> None:

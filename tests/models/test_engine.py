@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
-from foreframe.models.engine import one_pass
+from foreframe.models.engine import convolutions, elementwise, gathering, one_pass, passes
 from foreframe.models.mau import MAU
 
 DEVICES = [
@@ -42,8 +42,8 @@ def exact_matrix_products():
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch):
     """Maps and convolutions here would all be, and run as they are written."""
-    monkeypatch.setattr(engine, "SMALL", 0)
-    monkeypatch.setattr(engine, "FEW", 0)
+    monkeypatch.setattr(elementwise, "SMALL", 0)
+    monkeypatch.setattr(convolutions, "FEW", 0)
 
 
 def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
@@ -52,7 +52,7 @@ def test_small_maps_run_as_they_are_written(monkeypatch) -> None:
     cell, x = ConvLSTMCell(2, 3, peepholes=True), torch.randn(2, 2, 5, 4, requires_grad=True)
     results = []
     for small in (0, x.numel() * 100):
-        monkeypatch.setattr(engine, "SMALL", small)
+        monkeypatch.setattr(elementwise, "SMALL", small)
         with one_pass(x):
             h, c = cell(x, *cell(x, None, None))
         named = type(c.grad_fn).__name__
@@ -72,11 +72,11 @@ def test_a_convolution_of_few_weights_is_autograds(bf16, monkeypatch) -> None:
     x = torch.randn(2, 2, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
     results = []
     for few in (cell.gates.weight.numel(), cell.gates.weight.numel() + 1):
-        monkeypatch.setattr(engine, "FEW", few)
+        monkeypatch.setattr(convolutions, "FEW", few)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16), one_pass(x):
             gates = cell.gates(x, None)
             h, c = cell(x, *cell(x, None, None))
-        gathered = "_Convolution" in type(gates.grad_fn).__name__
+        gathered = "GatheredConvolution" in type(gates.grad_fn).__name__
         assert gathered is (few == cell.gates.weight.numel())
         assert gates.is_contiguous(memory_format=torch.channels_last)
         results.append([gates, c, *gradients(h.float(), [x, *cell.parameters()])])
@@ -91,12 +91,12 @@ def test_a_step_that_encodes_its_frame_stays_in_the_pass(monkeypatch) -> None:
     """Also there weights are made ready once for the past, and once for the future."""
     made = []
 
-    class Counted(engine._Weights):
+    class Counted(passes.GatheredWeights):
         def __init__(self, conv: engine.Conv2d, dtype: torch.dtype) -> None:
             super().__init__(conv, dtype)
             made.append(conv)
 
-    monkeypatch.setattr(engine, "_Weights", Counted)
+    monkeypatch.setattr(passes, "GatheredWeights", Counted)
     network = MAU(width=4, layers=1, kernel=3, halvings=1)
     network(torch.rand(1, 2, 1, 8, 8), 4)
     assert made.count(network.cells[0].spatial) == 2
@@ -110,17 +110,17 @@ def compiler():
 
 def test_a_cell_compiles_itself_once_that_pays(monkeypatch) -> None:
     """After so many values, where it may; not on small maps, which are faster as they are."""
-    monkeypatch.setattr(engine, "SMALL", 200)
-    monkeypatch.setattr(engine, "PAYS", 2000)
-    monkeypatch.setattr(engine, "_compiles", lambda device: True)
+    monkeypatch.setattr(elementwise, "SMALL", 200)
+    monkeypatch.setattr(elementwise, "PAYS", 2000)
+    monkeypatch.setattr(elementwise, "compiles", lambda device: True)
     built: list[bool] = []
 
-    class Ways(engine._Ways):
+    class Ways(elementwise._Ways):
         def __init__(self, function, compiled: bool) -> None:
             built.append(compiled)
             super().__init__(function, False)
 
-    monkeypatch.setattr(engine, "_Ways", Ways)
+    monkeypatch.setattr(elementwise, "_Ways", Ways)
     double = engine.pointwise(lambda x: 2 * x)
     large, small = torch.rand(1, 4, 10, 10), torch.rand(1, 4, 5, 5)
     for _ in range(99):
@@ -205,8 +205,8 @@ def test_values_and_gradients(
     learnt = [*cell.parameters(), *(x for x in xs if x is not None), *(start if begun else [])]
     state = start if begun else (None, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK", block)
-        patch.setattr(engine, "AT_ONCE", at_once)
+        patch.setattr(elementwise, "BLOCK", block)
+        patch.setattr(gathering, "AT_ONCE", at_once)
         theirs = ran(lambda *given: plain_cell(cell, *given), xs, *state)
         runs = [ran(cell, xs, *state, one_pass(start[0])), ran(cell, xs, *state)]
         expected, *computed = (gradients(run, learnt) for run in (theirs, *runs))
@@ -419,7 +419,7 @@ def test_a_pass_ends() -> None:
     assert not torch.allclose(before, after)
     with pytest.raises(RuntimeError, match="stop"), one_pass(x):
         raise RuntimeError("stop")
-    assert engine._current.get() is None
+    assert passes._current.get() is None
 
 
 def test_threads_share_a_network() -> None:
@@ -508,7 +508,7 @@ def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> 
     if way == "compiled":
         request.getfixturevalue("compiler")
     if way == "blocks":
-        monkeypatch.setattr(engine, "BLOCK", 24)
+        monkeypatch.setattr(elementwise, "BLOCK", 24)
     torch.manual_seed(0)
     x, y = (
         torch.randn(2, 6, 4, 5, requires_grad=True),

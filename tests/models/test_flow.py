@@ -224,7 +224,7 @@ def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
         ({"spread": 0.0}, "spread is a number above 0"),
         ({"of": "nothing"}, "model 'nothing' is unknown"),
         ({"of": {}}, "members are of one model"),
-        ({"of": {"simvp": {"frames": 0}}}, "SimVP needs 1 channel"),
+        ({"of": {"simvp": {"frames": 0}}}, "frames must be at least 1"),
     ],
 )
 def test_choices_that_make_no_flow(args: dict, message: str) -> None:

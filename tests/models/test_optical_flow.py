@@ -96,12 +96,12 @@ def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'foreframe\[flow\]'"):
         build_model("optical_flow")(torch.rand(1, 3, 1, 16, 16), 2)
-    monkeypatch.setattr("foreframe.models.baselines.find_spec", lambda name: None)
+    monkeypatch.setattr("foreframe.models.registry.find_spec", lambda name: None)
     assert baselines_here() == SCORED
 
 
 def test_pairs_are_at_least_one() -> None:
-    with pytest.raises(ValueError, match="at least 1 pair"):
+    with pytest.raises(ValueError, match="pairs must be from 1 to 1000"):
         build_model("optical_flow", {"pairs": 0})
 
 

@@ -1,13 +1,21 @@
 """Convolutions that keep their weights ready: as torch's, whatever happens to the weights."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from foreframe.models import packed
-from foreframe.models.packed import PackedConv2d, Sequential
+from foreframe.models import ConvLSTMCell
+from foreframe.models.engine import (
+    PackedConv2d,
+    Sequential,
+    convolutions,
+    one_pass,
+    packed,
+    torch_private,
+)
 
 
 def as_torch_has_it(conv: PackedConv2d, x: torch.Tensor) -> torch.Tensor:
@@ -67,3 +75,45 @@ def test_weights_go_with_their_convolution() -> None:
     before = len(packed._kept)
     del conv
     assert len(packed._kept) == before - 1
+
+
+def gone(tensor: torch.Tensor) -> int:
+    raise AttributeError(tensor)
+
+
+def taken_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch be one without this private name."""
+    if name == "_version":
+        monkeypatch.setattr(torch.Tensor, name, property(gone))
+    elif name == "mkldnn":
+        monkeypatch.setattr(torch.ops, name, SimpleNamespace())
+    else:
+        monkeypatch.delattr(torch._C, name)
+    torch_private.packs.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["_current_graph_task_id", "_version", "mkldnn"])
+def test_a_torch_without_a_private_name_gives_the_same(name: str, monkeypatch) -> None:
+    """Forecasts and gradients are those with it; only what is spared is not."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(convolutions, "FEW", 0)
+    cell, x = ConvLSTMCell(2, 3), torch.rand(2, 2, 5, 4)
+
+    def computed() -> list[torch.Tensor]:
+        with one_pass(x):
+            h, _ = cell(x, *cell(x, None, None))
+            with torch.no_grad():
+                twice = [cell(x, None, None)[0] for _ in range(2)]
+        return [h, *twice, *torch.autograd.grad(h.sum(), [*cell.parameters()])]
+
+    expected, kept = computed(), packed.is_kept(cell.gates)
+    try:
+        with monkeypatch.context() as patch:
+            taken_away(name, patch)
+            for ours, theirs in zip(computed(), expected, strict=True):
+                torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+            assert packed.is_kept(cell.gates) == (kept and name != "_version")
+            assert torch_private.packs(torch.float32) <= (name != "mkldnn")
+            assert (torch_private.backward_pass() is None) == (name == "_current_graph_task_id")
+    finally:
+        torch_private.packs.cache_clear()

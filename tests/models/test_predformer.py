@@ -90,7 +90,7 @@ def test_what_is_computed_again_to_save_memory_leaves_the_same_out() -> None:
         ({"order": "TX"}, "letters T, S and F, such as TSST, not 'TX'"),
         ({"order": ""}, "letters T, S and F"),
         ({"blocks": 300, "order": "TSST"}, "1200 layers; 1000 at most"),
-        ({"dropout": 1.0}, r"rates lie in \[0, 1\), not 1.0 and 0.0"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
     ],
 )
 def test_bad_choices(args: dict, message: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreframe.models import SimVP
+from foreframe.models import SimVP, build_model
 from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.interface import TrainingForecast
 from foreframe.models.tau import differential_divergence
@@ -69,16 +69,16 @@ def test_batch_norm_is_torchs() -> None:
     [
         (
             {"translator": "words"},
-            "translator 'words' is unknown; choose inception, gated, tau, mixing",
+            "translator is one of inception, gated, tau, mixing, not 'words'",
         ),
-        ({"blocks": 1}, "2 blocks or more, and 1000 at most, not 1"),
+        ({"blocks": 1}, "blocks must be from 2 to 1000, not 1"),
         ({"translator": "mixing", "spatial": 12}, "multiples of 8"),
-        ({"kernels": (3, 4)}, "odd kernels"),
-        ({"layers": 0}, "1 to 16 layers"),
-        ({"translator": "tau", "divergence": -1.0}, "a divergence of 0 or more"),
-        ({"frames": 0}, "1 frame or more"),
+        ({"kernels": (3, 4)}, "kernels must be odd"),
+        ({"layers": 0}, "layers must be from 1 to 16"),
+        ({"translator": "tau", "divergence": -1.0}, "divergence must be at least 0"),
+        ({"frames": 0}, "frames must be at least 1"),
     ],
 )
 def test_bad_choices(args: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SimVP(**args)
+        build_model("simvp", args)

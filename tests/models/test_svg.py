@@ -187,10 +187,10 @@ def test_latents_learn_what_no_past_tells() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"width": 1}, "a width and a code of 2 or more"),
-        ({"latent": 0}, "1 channel, latent and hidden value or more"),
-        ({"layers": 17}, "1 to 16 layers"),
-        ({"beta": -1.0}, "beta is a weight of 0 or more"),
+        ({"width": 1}, "width must be at least 2"),
+        ({"latent": 0}, "latent must be at least 1"),
+        ({"layers": 17}, "layers must be from 1 to 16"),
+        ({"beta": -1.0}, "beta must be at least 0"),
         ({"inputs": 2}, "inputs"),
     ],
 )

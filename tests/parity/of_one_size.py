@@ -14,7 +14,7 @@ from foreframe.models import Model, convlstm
 from foreframe.models.e3dlstm import E3DLSTMCell
 from foreframe.models.mau import MAU
 from foreframe.models.originals import Converter, Weights, patch_order, reordered
-from foreframe.models.predrnn import cell_from_openstl
+from foreframe.models.originals.openstl import st_lstm_cell
 
 Altered = Callable[[Model, dict[str, Tensor], pytest.MonkeyPatch], None]
 
@@ -65,7 +65,7 @@ def mim_from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
     size, core = network.stride, next(iter(network.args["core"].values()))
     order = patch_order(network.channels or 1, size)
     ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    ours |= cell_from_openstl(theirs, "stlstm_layer.0", "encoder.cells.0", order)
+    ours |= st_lstm_cell(theirs, "stlstm_layer.0", "encoder.cells.0", order)
     for k in range(1, len(core["hidden"])):
         block = f"stlstm_layer.{k}"
         for name, part in (("input", "x_cc"), ("temporal", "t_cc"), ("spatial", "s_cc")):

@@ -1,49 +1,15 @@
-"""Names of forecasters: of the baselines and the published weights, or on the Hub; no torch."""
+"""Names of the published weights, and of forecasters by their folders; no torch."""
 
 from pathlib import Path
 
-from foreframe.base.files import exists
-from foreframe.base.hub import HUB, client, repository_of
-from foreframe.base.wording import closest
-
-FREE = (
-    "black", "mean", "persistence", "linear_motion", "dense_motion", "optical_flow", "cycle",
-)  # fmt: skip
-"""Baselines, forecasters without training, in the order of tables."""
+from foreframe.base.hub import HUB, repository_of
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-
-SIZES = Path(__file__).parents[1] / "models" / "sizes.json"
-"""Kind, parameters, and multiply-adds of a clip of 1x64x64, 10 frames in and 10 out, of presets and
-of models that need no arguments, 0 without weights; `tests/golden/record.py` writes it.
-"""
 
 
 def published() -> list[str]:
     """Names of the published weights; each has a card in `weights/NAME/README.md`."""
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
-
-
-def check_forecaster(what: str | Path) -> None:
-    """Refuse unknown names of forecasters, before torch is loaded.
-
-    Args:
-        what: as in `foreframe.Forecaster.load`.
-
-    Raises:
-        ValueError: neither a file nor a folder, nor published weights, nor a baseline; a name of
-            the Hub that is none, or the package for it is missing.
-    """
-    names = [*published(), *FREE]
-    if str(what).startswith(HUB):
-        client(str(what))
-    elif not exists(what) and str(what) not in names:
-        near = closest(str(what), names)
-        raise ValueError(
-            f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
-            "runs/demo), one that `save` wrote, hf://USER/NAME on the Hub, or what comes with "
-            f"foreframe: {', '.join(names)}"
-        )
 
 
 def name_of(what: str | Path) -> str:

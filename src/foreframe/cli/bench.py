@@ -7,10 +7,10 @@ from typing import Any
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.leaderboards import BenchOptions
+from foreframe.models.names import check_forecaster
 
 
 def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)

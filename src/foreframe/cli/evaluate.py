@@ -9,11 +9,12 @@ from typing import Any
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster, name_of
+from foreframe.base.shipped import name_of
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.evaluation import EvaluateOptions
+from foreframe.models.names import check_forecaster
 
 
 def score_run(run: str | None = None) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.models.names import check_forecaster
 
 
 def export_run(run: str, *, output: str) -> None:

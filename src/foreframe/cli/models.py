@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from foreframe.base.shipped import SIZES, published
+from foreframe.base.shipped import published
 from foreframe.cli.parser import Parser, call
+from foreframe.models.names import SIZES
 
 
 def list_models() -> None:

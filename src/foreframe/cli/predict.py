@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from foreframe.base.files import check_source
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import PredictOptions
+from foreframe.models.names import check_forecaster
 
 
 def forecast_clip(run: str, input: list[str], *, output: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
+from foreframe.models.names import check_forecaster
 from foreframe.serve import serve
 from foreframe.serve.serve_options import ServeOptions
 

@@ -10,9 +10,9 @@ from typing import Any
 from foreframe.base.files import check_source, check_writable
 from foreframe.base.memory import keep_memory
 from foreframe.base.schema import typed
-from foreframe.base.shipped import check_forecaster
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
+from foreframe.models.names import check_forecaster
 
 
 def forecast_live(run: str, input: str, *, output: str | None = None) -> None:

@@ -16,16 +16,16 @@ from torch import Tensor
 from foreframe.base.files import atomic_write, exists
 from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
-from foreframe.base.schema import OWN, UnknownError, brief, check_plain, typed
-from foreframe.base.shipped import FREE, WEIGHTS, check_forecaster
+from foreframe.base.schema import OWN, UnknownError, check_plain, typed
+from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
 from foreframe.clips.data_options import NONE, Match
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.trained import Trained
-from foreframe.models import Model, build_model
-from foreframe.models.originals import check_held
+from foreframe.models import BASELINES, Model, build_model
+from foreframe.models.names import check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
 
@@ -90,7 +90,7 @@ def read_forecaster(
     """
     name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
-        if name in FREE:
+        if name in BASELINES:
             return build_model(name), None
         check_forecaster(name)
         what = WEIGHTS / name
@@ -147,7 +147,7 @@ def _built(
     """
     try:
         description = typed(Description, config, "config")
-        model = _filled(description, weights)
+        model = build_model(description.model, description.args, weights=weights)
     except UnknownError as error:
         raise ValueError(f"{where} needs {error.what}, which is unknown here; {OWN}") from None
     except (ValueError, TypeError, RuntimeError) as error:
@@ -159,39 +159,9 @@ def _built(
         raise ValueError(
             f"device {device!r} cannot be used here; choose cpu, cuda, mps or auto"
         ) from error
-    return model.eval(), description
-
-
-def _filled(description: Description, weights: Mapping[str, Any]) -> Model:
-    """The model with these weights; names and shapes must match exactly.
-
-    Raises:
-        ValueError: invalid arguments; missing, surplus or invalid weights.
-    """
-    room = {}
-    for name, value in weights.items():
-        check_held(name, value)
-        numbers = value.untyped_storage()
-        room[numbers.data_ptr()] = numbers.nbytes() // value.element_size()
-    # At most as large as the weights, which are in memory already.
-    model = build_model(description.model, description.args, room_for=sum(room.values()))
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    for name in [*shapes, *weights]:
-        shape, given = shapes.get(name), tuple(weights[name].shape) if name in weights else None
-        if given != shape:
-            raise ValueError(
-                f"its weight {brief(name)} has shape {given}, but {shape} in the model that it "
-                "describes"
-            )
-    for name, value in weights.items():
-        if not value.is_floating_point() or not value.float().isfinite().all():
-            raise ValueError(
-                f"its weight {brief(name)} holds other than finite numbers of floating point: its "
-                "training went wrong, or the file is damaged"
-            )
-    model.load_state_dict(dict(weights))
     # The layout that suits convolutions on a CPU.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval(), description
 
 
 def _card(config: Mapping[str, Any], parameters: int) -> str:

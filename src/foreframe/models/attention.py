@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import State
-from foreframe.models.packed import PackedConv2d
 
 
 class Attention(nn.Module):

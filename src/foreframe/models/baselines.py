@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,10 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foreframe.base.schema import choice
-from foreframe.base.shipped import FREE
+from foreframe.models.checks import within
 from foreframe.models.interface import Future, Model, Past, State, pad_with_oldest, push_ring
-from foreframe.models.motion import DenseMotion
-from foreframe.models.optical_flow import OpticalFlow
+from foreframe.models.registry import BASELINES
 
 
 class _Baseline(Model):
@@ -72,10 +70,7 @@ class Cycle(_Baseline):
 
     def __init__(self, period: int = 24) -> None:
         super().__init__()
-        if not 1 <= period <= 10_000:  # frames that a state keeps
-            raise ValueError(
-                f"cycle needs a period of at least 1 frame, and 10,000 at most, not {period}"
-            )
+        within(1, 10_000, period=period)  # frames that a state keeps
         self.period = period
 
     def encode(self, past: Past, state: State | None = None) -> State:
@@ -191,11 +186,6 @@ def _wrapped(place: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b n"]:
     return torch.where(place >= size, place - size, place)
 
 
-_KINDS = (Black, Mean, Persistence, LinearMotion, DenseMotion, OpticalFlow, Cycle)
-BASELINES: dict[str, type[Model]] = dict(zip(FREE, _KINDS, strict=True))
-"""Every baseline by its name; any may guide a head."""
-
-
 def guide_of(guide: str | Mapping[str, Any]) -> Model:
     """Build a baseline that guides a head.
 
@@ -207,15 +197,3 @@ def guide_of(guide: str | Mapping[str, Any]) -> Model:
     """
     name, args = choice(BASELINES, guide, "guide")
     return BASELINES[name](**args)
-
-
-SCORED = tuple(name for name, kind in BASELINES.items() if kind not in (OpticalFlow, Cycle))
-"""Baselines of every scorecard: those that need neither a package nor a period."""
-
-STILL = ("black", "mean", "persistence")
-"""Baselines whose forecast is the same at each lead time."""
-
-
-def baselines_here() -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed; it is not imported."""
-    return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED

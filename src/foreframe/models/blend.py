@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.guides import Guides
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
 from foreframe.models.interface import State, deciding_size
 from foreframe.models.motion import NARROW, blurred, displaced, exactly
-from foreframe.models.packed import PackedConv2d
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 

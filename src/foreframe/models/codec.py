@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.checks import at_least
+from foreframe.models.engine import PackedConv2d
 
 Frames = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n _ _ _"]  # of any channels and size
@@ -36,8 +37,7 @@ class Patches(nn.Module):
 
     def __init__(self, channels: int, /, size: int = 1, show_last: bool = False) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"patches have a size of 1 pixel or more, not {size}")
+        at_least(1, size=size)
         self.stride, self.show_last = size, show_last
         self.width = self.width_of(channels)
         self.fold = nn.PixelUnshuffle(size)
@@ -102,10 +102,9 @@ class Strided(nn.Module):
         show_last: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= len(widths) <= 16 or min(widths) < 1:
-            raise ValueError(
-                f"strided takes 1 to 16 widths of 1 channel or more, not {list(widths)}"
-            )
+        at_least(1, widths=widths)
+        if len(widths) > 16:
+            raise ValueError(f"strided takes 16 widths at most, not {list(widths)}")
         self.widths, self.norm, self.show_last = tuple(widths), norm, show_last
         self.stride, self.width = 2 ** len(widths), widths[-1]
         self.down = nn.ModuleList(

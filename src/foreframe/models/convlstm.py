@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from foreframe.models.core import Core, Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Model, State
-from foreframe.models.originals import Weights, patch_order, reordered
+from foreframe.models.interface import State
 
 
 class ConvLSTMCell(nn.Module):
@@ -235,18 +234,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's ConvLSTM, for a network as of the preset `openstl`. Those that its code
-    never uses are left out.
-    """
-    size, cells = network.stride, len(network.args["core"]["convlstm"]["hidden"])
-    order = patch_order(network.channels or 1, size)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    for k in range(cells):
-        x, h = (theirs[f"cell_list.{k}.conv_{part}.0.weight"] for part in "xh")
-        joined = torch.cat([x[:, order] if k == 0 else x, h], dim=1)
-        # Theirs: i, f, g, o.
-        ours[f"encoder.cells.{k}.gates.weight"] = reordered(joined, (0, 1, 3, 2))
-    return ours

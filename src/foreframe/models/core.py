@@ -4,7 +4,7 @@ Shapes: maps b d h w, where h and w are H and W of frames over the codec's strid
 b k h w.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -85,7 +85,3 @@ def check_cell(channels: int, hidden: int, *kernel: int) -> None:
         raise ValueError(
             f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
         )
-
-
-CORES: dict[str, Callable[..., Core]] = {}
-"""Every core by its name; `foreframe.models` fills it. Add yours by `CORES["mine"] = Mine`."""

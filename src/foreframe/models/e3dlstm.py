@@ -6,6 +6,7 @@ Shapes: frames B T C H W; maps b d2 h w, where h and w are H and W over the patc
 of both times of the window, (channel, time).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from foreframe.models.at_once import AtOnce
+from foreframe.models.checks import at_least, odd
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Result, State
+from foreframe.models.frame_by_frame import FrameByFrame
+from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d2 h w"]
 Gates = Float[Tensor, "b _ h w"]  # the same at both times
@@ -24,7 +26,7 @@ History = Float[Tensor, "b n d2 h w"]  # C of the last steps, oldest first
 Real = Bool[Tensor, "b n"]  # which of these steps there were
 
 
-class E3DLSTM(AtOnce):
+class E3DLSTM(FrameByFrame):
     """Each frame, and the one before it, go up through layers of `E3DLSTMCell`, and a projection of
     what leaves the last one is the next frame. Layers share a memory M, which goes up through them
     at each frame, and from the last on to the first of the next frame. In the future it reads its
@@ -37,8 +39,7 @@ class E3DLSTM(AtOnce):
     stays zero; a value to recall is one place's, where theirs is a run of neighbouring places of a
     channel; they recall all steps, this one the last `tau`; and of its norm, over all of a map's
     values, the weights are of a channel and time, theirs of a place, too, which ties a network to
-    one frame size. Frames whose size the patch does not divide are padded at the bottom and right,
-    and cropped again.
+    one frame size.
 
     Args:
         channels: C of the frames.
@@ -62,51 +63,42 @@ class E3DLSTM(AtOnce):
         patch: int = 4,
     ) -> None:
         super().__init__()
-        sizes = {"channels": channels, "width": width, "layers": layers, "tau": tau, "patch": patch}
-        if min(sizes.values()) < 1 or kernel < 1 or kernel % 2 == 0:
-            raise ValueError(
-                f"E3D-LSTM needs {', '.join(sizes)} of 1 or more and an odd kernel, not "
-                f"{[*sizes.values()]} and {kernel}"
-            )
-        self.channels, self.stride, self.tau = channels, patch, tau
+        at_least(1, channels=channels, width=width, layers=layers, tau=tau, patch=patch)
+        odd(kernel=kernel)
+        self.channels, self.stride, self.tau, self.widest = channels, patch, tau, 2 * width
         inputs = [channels * patch**2] + [width] * (layers - 1)
         self.cells = nn.ModuleList(E3DLSTMCell(n, width, kernel) for n in inputs)
         self.last = Conv2d(2 * width, inputs[0], 1, bias=False)
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+    def read(self, past: Float[Tensor, "b t _ _ _"], state: State | None) -> Sequence[Maps]:
+        """Each frame, and the one before it."""
         before = torch.zeros_like(past[:, 0]) if state is None else state["frame"].to(past.dtype)
         frames = torch.cat([before.unsqueeze(1), past], dim=1)
         folded = F.pixel_unshuffle(padded(frames.flatten(0, 1), self.stride), self.stride)
         folded = folded.unflatten(0, frames.shape[:2])
-        windows = torch.stack([folded[:, :-1], folded[:, 1:]], dim=3).flatten(2, 3)
-        if state is None:
-            b, (h, w) = past.shape[0], windows.shape[-2:]
-            zeros = past.new_zeros(b, self.last.in_channels, h, w)
-            state = {"m": zeros, "seen": past.new_zeros(b)}
-            for k in range(len(self.cells)):
-                state |= {f"h{k}": zeros, f"c{k}": zeros.unsqueeze(1).repeat(1, self.tau, 1, 1, 1)}
+        return torch.stack([folded[:, :-1], folded[:, 1:]], dim=3).flatten(2, 3).unbind(dim=1)
 
-        def step(t: int, state: State) -> Result:
-            # The memory before the first step, zero, is one of them.
-            age = torch.arange(self.tau - 1, -1, -1, device=past.device)
-            real = age <= state["seen"].unsqueeze(1)
-            H, M, after = windows[:, t], state["m"], State()
-            for k, cell in enumerate(self.cells):
-                C = state[f"c{k}"]
-                H, newest, M = cell(H, state[f"h{k}"], C, M, real)
-                after |= {f"h{k}": H, f"c{k}": torch.cat([C[:, 1:], newest.unsqueeze(1)], dim=1)}
-            return None, after | {"m": M, "seen": (state["seen"] + 1).clamp(max=self.tau)}
+    def initial(self, X: Maps) -> State:
+        zeros = X.new_zeros(X.shape[0], self.widest, *X.shape[-2:])
+        C = zeros.unsqueeze(1).repeat(1, self.tau, 1, 1, 1)
+        state = {"m": zeros, "seen": X.new_zeros(X.shape[0])}
+        for k in range(len(self.cells)):
+            state |= {f"h{k}": zeros, f"c{k}": C}
+        return state
 
-        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
+    def after(self, H: Maps, state: State) -> State:
+        # The memory before the first step, zero, is one of them.
+        age = torch.arange(self.tau - 1, -1, -1, device=H.device)
+        real = age <= state["seen"].unsqueeze(1)
+        M, after = state["m"], State()
+        for k, cell in enumerate(self.cells):
+            C = state[f"c{k}"]
+            H, newest, M = cell(H, state[f"h{k}"], C, M, real)
+            after |= {f"h{k}": H, f"c{k}": torch.cat([C[:, 1:], newest.unsqueeze(1)], dim=1)}
+        return after | {"m": M, "seen": (state["seen"] + 1).clamp(max=self.tau)}
 
-    def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
-        like = state["frame"]
-        frame = F.pixel_shuffle(self.last(state[f"h{len(self.cells) - 1}"]), self.stride)
-        return frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype).unsqueeze(1)
-
-    def step_values(self, height: int, width: int) -> int:
-        return -(-height // self.stride) * -(-width // self.stride) * self.last.in_channels
+    def drawn(self, state: State) -> Float[Tensor, "b c _ _"]:
+        return F.pixel_shuffle(self.last(state[f"h{len(self.cells) - 1}"]), self.stride)
 
 
 class E3DLSTMCell(nn.Module):

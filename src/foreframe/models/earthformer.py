@@ -18,12 +18,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clips.data_options import check_at_least
 from foreframe.models.at_once import FromLastFrames
+from foreframe.models.checks import at_least, shares, within
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State, pad_with_oldest, peek
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
+from foreframe.models.interface import State, pad_with_oldest, peek
 from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]
@@ -87,15 +86,15 @@ class Earthformer(FromLastFrames):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        check_at_least(1, channels=channels, frames=frames, horizon=horizon, patch=patch)
-        check_at_least(1, width=width, heads=heads, levels=levels, encoder=encoder, decoder=decoder)
-        check_at_least(0, vectors=vectors, inputs=inputs)
-        few = levels <= 8 and levels * (encoder + decoder) <= 250
-        sized = width % heads == 0 and len(places) == 2 and min(places) > 0
-        if not (few and sized and 0 <= dropout < 1):
+        at_least(1, channels=channels, frames=frames, horizon=horizon, patch=patch, width=width)
+        at_least(1, heads=heads, encoder=encoder, decoder=decoder, places=places)
+        at_least(0, vectors=vectors, inputs=inputs)
+        within(1, 8, levels=levels)
+        shares(dropout=dropout)
+        if width % heads or len(places) != 2 or levels * (encoder + decoder) > 250:
             raise ValueError(
-                "Earthformer has up to 8 levels and 250 blocks, heads that divide its width, "
-                f"places (h,w) and a dropout in [0, 1), not {self.args}"
+                "Earthformer has heads that divide its width, places (h,w) and up to 250 blocks, "
+                f"not {self.args}"
             )
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, horizon
         self.patch, self.stride = patch, patch * 2**levels
@@ -113,15 +112,25 @@ class Earthformer(FromLastFrames):
         self.known = PackedConv2d(inputs, widths[-1], self.stride, self.stride) if inputs else None
         self.encoder, self.decoder, self.looking = (nn.ModuleList() for _ in range(3))
         for k, size in enumerate(sizes):
-            each, last = (widths[k], heads, dropout), k == levels - 1
-            self.encoder.append(_blocks(encoder, [frames, *size], *each, vectors > 0))
-            self.decoder.append(_blocks(decoder - last, [horizon, *size], *each))
-            self.looking.append(_blocks(decoder, [frames + horizon], *each))
+            self.add_level(size, (widths[k], heads, dropout), encoder, decoder, k == levels - 1)
+        self.add_way_to_frames(widths, channels * patch**2)
+
+    def add_way_to_frames(self, widths: Sequence[int], numbers: int) -> None:
+        """Build what doubles the maps of each level but the first, and of the first, for frames."""
         self.up = nn.ModuleList(_doubled(i, o) for o, i in pairwise(widths))
-        self.enlarge = _doubled(width, width)
+        self.enlarge = _doubled(widths[0], widths[0])
         self.to_frame = nn.Sequential(
-            *_smooth(width, width), PackedConv2d(width, channels * patch**2, 1)
+            *_smooth(widths[0], widths[0]), PackedConv2d(widths[0], numbers, 1)
         )
+
+    def add_level(
+        self, size: Sequence[int], each: Sequence[Any], encoder: int, decoder: int, last: bool
+    ) -> None:
+        """Build the blocks of a level; `each` are a layer's width, heads and dropout."""
+        past, future = [self.frames, *size], [self.horizon, *size]
+        self.encoder.append(_blocks(encoder, past, *each, self.vectors is not None))
+        self.decoder.append(_blocks(decoder - last, future, *each))
+        self.looking.append(_blocks(decoder, [self.frames + self.horizon], *each))
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `horizon` frames; see `AtOnce`."""
@@ -289,42 +298,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch": 4, "width": 48, "heads": 3, "encoder": 1, "decoder": 1, "places": [8, 8]},
     ),
 }
-
-
-def from_original(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of the authors' code. Of one that forecasts more frames than it sees, what the
-    decoder learnt for distances in time becomes the middle of ours, beyond which are zeros.
-    """
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    ours: dict[str, Tensor] = {}
-    for name, value in theirs.items():
-        for there, here in NAMES.items():
-            name = name.replace(there, here)
-        if name.startswith(("merge.", "down.")):  # of four neighbours, theirs row by row
-            value = value.unflatten(-1, (2, 2, -1)).transpose(-3, -2).flatten(-3)
-        elif name == "to_frame.3.weight":
-            value = value[..., None, None]
-        elif name.startswith("decoder.") and name.endswith(".0.beta"):
-            further = (shapes[name][0] - len(value)) // 2
-            value = F.pad(value, (0, 0, further, further))
-        ours[name] = value
-        if name.endswith(".qkv.weight"):
-            d = value.shape[1]
-            ours |= {name.replace("qkv", "q"): value[:d], name.replace("qkv", "kv"): value[d:]}
-    return ours
-
-
-NAMES = {
-    "torch_nn_module.": "", "initial_encoder.conv_block": "shrink",
-    "initial_encoder.patch_merge": "merge",
-    "encoder.down_layers": "down", "reduction": "linear", "init_global_vectors": "vectors",
-    "encoder.down_layer_global_proj": "widen", "encoder.blocks": "encoder", "z_proj": "query",
-    "decoder.self_blocks": "decoder", "decoder.cross_blocks": "looking", "attn_l.": "",
-    "ffn_l.": "", "enc_pos_embed.": "past.", "dec_pos_embed.": "future.",
-    "T_embed.weight": "times", "HW_embed.weight": "places", "decoder.upsample_layers": "up",
-    "final_decoder.upsample": "enlarge", "final_decoder.conv_block": "to_frame", ".conv.": ".1.",
-    "dec_final_proj": "to_frame.3", "layer_norm": "feed_forward.0", "ffn_1": "feed_forward.1",
-    "ffn_2": "feed_forward.4", "global_vec_norm": "global_norm", "global_proj": "global_out",
-    "kv_proj": "kv", "q_proj": "q", ".proj.": ".out.", "relative_position_bias_table": "beta",
-}  # fmt: skip
-"""Parts of the authors' names, and ours, in the order in which they are replaced."""

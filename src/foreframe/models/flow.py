@@ -21,6 +21,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import (
     Future,
     Past,
@@ -34,7 +35,6 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.members_of import ONE, MembersOf
-from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b t c h w"]
 
@@ -315,7 +315,7 @@ class Network(nn.Module):
     def __init__(self, frames: int, width: int, blocks: int) -> None:
         super().__init__()
         self.fold, self.unfold = nn.PixelUnshuffle(SIDE), nn.PixelShuffle(SIDE)
-        self.narrow = PackedConv2d(3 * frames * SIDE**2, width, 1)
+        self.reduce = PackedConv2d(3 * frames * SIDE**2, width, 1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
         self.out = PackedConv2d(width + 3 * frames * SIDE**2, frames * SIDE**2, 1)
         nn.init.normal_(self.out.weight, std=1e-3)  # at first a member is about m
@@ -330,7 +330,7 @@ class Network(nn.Module):
     ) -> Float[Tensor, "b t c h w"]:
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)
         folded = self.fold(x)
-        x = self.narrow(folded)
+        x = self.reduce(folded)
         waves = t[:, None] * math.pi * torch.arange(1, WAVES + 1, device=t.device)
         t = torch.cat([waves.sin(), waves.cos()], dim=1)
         for block in self.blocks:
@@ -349,13 +349,13 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
-        self.at = nn.Linear(2 * WAVES, 2 * width)
+        self.conv = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.time_embedding = nn.Linear(2 * WAVES, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.up, self.down = PackedConv2d(width, 2 * width, 1), PackedConv2d(2 * width, width, 1)
 
     def forward(
         self, x: Float[Tensor, "b d h w"], t: Float[Tensor, "b n"]
     ) -> Float[Tensor, "b d h w"]:
-        y = self.norm(self.around(x).movedim(1, -1)).movedim(-1, 1)
-        return x + self.down(F.silu(self.up(y) + self.at(t)[:, :, None, None]))
+        y = self.norm(self.conv(x).movedim(1, -1)).movedim(-1, 1)
+        return x + self.down(F.silu(self.up(y) + self.time_embedding(t)[:, :, None, None]))

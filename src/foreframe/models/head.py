@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.codec import IdentityPath, UpsamplingPath
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model
-from foreframe.models.packed import PackedConv2d
 
 Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]

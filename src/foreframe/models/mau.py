@@ -4,6 +4,7 @@ Chang et al. 2021 (NeurIPS, openreview qwtfY-3ibt7). Read top to bottom: the mod
 presets. Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the stride.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,16 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.at_once import AtOnce
+from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, channels_last, pointwise
-from foreframe.models.interface import Result, State
+from foreframe.models.frame_by_frame import FrameByFrame
+from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]
 History = list[Maps]  # of the last steps, oldest first; zeros before the first
 
 
-class MAU(AtOnce):
+class MAU(FrameByFrame):
     """A frame becomes maps S, which go up through layers of motion-aware units (`MAUCell`); the S
     that leaves the last one is decoded to the next frame. In the future it reads its own frames.
 
@@ -29,9 +31,8 @@ class MAU(AtOnce):
 
     Where it differs from OpenSTL's code: its norms, over all of a map's values, have one weight
     and bias a channel, where theirs have one a channel and place, which ties a network to one frame
-    size. Frames whose size the stride does not divide are padded at the bottom and right, and
-    cropped again. What that code has and never uses is left out, and so are its skips, which its
-    recipe for Moving MNIST does not use.
+    size. What that code has and never uses is left out, and so are its skips, which its recipe for
+    Moving MNIST does not use.
 
     Args:
         channels: C of the frames.
@@ -57,14 +58,11 @@ class MAU(AtOnce):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        sizes = {"channels": channels, "width": width, "layers": layers, "tau": tau, "patch": patch}
-        if min(sizes.values()) < 1 or kernel < 1 or kernel % 2 == 0 or not 0 <= halvings <= 16:
-            raise ValueError(
-                f"MAU needs {', '.join(sizes)} of 1 or more, an odd kernel and 0 to 16 halvings, "
-                f"not {[*sizes.values()]}, {kernel} and {halvings}"
-            )
+        at_least(1, channels=channels, width=width, layers=layers, tau=tau, patch=patch)
+        odd(kernel=kernel)
+        within(0, 16, halvings=halvings)
         self.channels, self.patch, self.stride = channels, patch, patch * 2**halvings
-        self.tau = tau
+        self.tau, self.widest = tau, width
         down = [Conv2d(channels * patch**2, width, 1)]
         down += [Conv2d(width, width, 3, stride=2, padding=1) for _ in range(halvings)]
         self.down = nn.ModuleList(down)
@@ -75,40 +73,34 @@ class MAU(AtOnce):
         )
         self.last = Conv2d(width, channels * patch**2, 1)
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+    def read(self, past: Float[Tensor, "b t _ _ _"], state: State | None) -> Sequence[Maps]:
         folded = F.pixel_unshuffle(padded(past.flatten(0, 1), self.stride), self.patch)
         maps = channels_last(folded)
         for layer in self.down:
             maps = F.leaky_relu(layer(maps), 0.2)
-        S_0 = maps.unflatten(0, past.shape[:2])
-        names = [self._names(k) for k in range(len(self.cells))]
-        if state is None:
-            held = (name for layer in names for history in layer for name in history)
-            state = {name: torch.zeros_like(S_0[:, 0]) for name in held}
+        return maps.unflatten(0, past.shape[:2]).unbind(dim=1)
 
-        def step(t: int, state: State) -> Result:
-            S, after = S_0[:, t], State()
-            for (s_names, t_names), cell in zip(names, self.cells, strict=True):
-                entered, left = [state[n] for n in s_names], [state[n] for n in t_names]
-                into = S
-                T, S = cell(S, entered, left)
-                after |= zip(s_names, [*entered[1:], into], strict=True)
-                after |= zip(t_names, [*left[1:], T], strict=True)
-            return None, after | {"hidden": S}
+    def initial(self, S: Maps) -> State:
+        histories = (history for k in range(len(self.cells)) for history in self._names(k))
+        return {name: torch.zeros_like(S) for history in histories for name in history}
 
-        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
+    def after(self, S: Maps, state: State) -> State:
+        after: State = {}
+        for k, cell in enumerate(self.cells):
+            s_names, t_names = self._names(k)
+            entered, left = [state[n] for n in s_names], [state[n] for n in t_names]
+            into = S
+            T, S = cell(S, entered, left)
+            after |= zip(s_names, [*entered[1:], into], strict=True)
+            after |= zip(t_names, [*left[1:], T], strict=True)
+        return after | {"hidden": S}
 
-    def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
-        maps, like = state["hidden"], state["frame"]
+    def drawn(self, state: State) -> Float[Tensor, "b c _ _"]:
+        maps = state["hidden"]
         for layer in self.up:
             maps = layer(maps)
             maps = maps if layer is self.up[-1] else F.leaky_relu(maps, 0.2)
-        frame = F.pixel_shuffle(self.last(maps), self.patch)
-        return frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype).unsqueeze(1)
-
-    def step_values(self, height: int, width: int) -> int:
-        return -(-height // self.stride) * -(-width // self.stride) * self.last.in_channels
+        return F.pixel_shuffle(self.last(maps), self.patch)
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""

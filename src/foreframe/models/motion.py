@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.models.checks import within
 from foreframe.models.interface import Model, State, deciding_size, push_ring
 
 Field = Float[Tensor, "b 2 h w"]  # columns (x), then rows (y), in pixels
@@ -51,17 +52,14 @@ class DenseMotion(Model):
             (NaN).
 
     Raises:
-        ValueError: pairs below 1 or above 6; another `beyond`.
+        ValueError: pairs below 1 or above 6.
     """
 
     sized = True
 
     def __init__(self, pairs: int = 4, beyond: Literal["nearest", "missing"] = "nearest") -> None:
         super().__init__()
-        if not 1 <= pairs < KEPT:
-            raise ValueError(f"dense_motion looks at 1 to {KEPT - 1} pairs of frames, not {pairs}")
-        if beyond not in ("nearest", "missing"):
-            raise ValueError(f"beyond the frame is the nearest value or missing, not {beyond!r}")
+        within(1, KEPT - 1, pairs=pairs)
         self.pairs, self.beyond = pairs, beyond
         self.channels = None  # any
 

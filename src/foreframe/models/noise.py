@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from foreframe.base.schema import check_types
 from foreframe.clips.keyed import further, key_of, mixed, normals
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, State
-from foreframe.models.packed import PackedConv2d
 
 
 def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int = 0) -> State:

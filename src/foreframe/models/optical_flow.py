@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
+from foreframe.models.checks import within
 from foreframe.models.interface import Model, State, push_ring
 from foreframe.models.motion import NARROW, Field, advected, moving
 
@@ -36,10 +37,7 @@ class OpticalFlow(Model):
 
     def __init__(self, pairs: int = 3) -> None:
         super().__init__()
-        if not 1 <= pairs <= 1000:
-            raise ValueError(
-                f"optical_flow needs at least 1 pair of frames, and 1000 at most, not {pairs}"
-            )
+        within(1, 1000, pairs=pairs)
         self.pairs = pairs
         self.channels = None  # any
 

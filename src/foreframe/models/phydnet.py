@@ -14,17 +14,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.base.schema import choice
-from foreframe.models.at_once import AtOnce
+from foreframe.models.checks import at_least, odd
 from foreframe.models.codec import padded
-from foreframe.models.core import CORES
 from foreframe.models.engine import Conv2d, pointwise
-from foreframe.models.interface import Model, Result, State, TrainingForecast, part_of, with_prefix
-from foreframe.models.originals import Weights
+from foreframe.models.frame_by_frame import FrameByFrame
+from foreframe.models.interface import State, TrainingForecast, part_of, with_prefix
+from foreframe.models.registry import CORES
 
 Maps = Float[Tensor, "b d h w"]
+Seen = tuple[Maps, Maps]  # e_p and e_r of a frame
 
 
-class PhyDNet(AtOnce):
+class PhyDNet(FrameByFrame):
     """A frame u_t becomes maps, which two branches read, each with blocks and a memory of its own;
     what both decode is added up to the next frame (the paper's section 3):
 
@@ -47,8 +48,7 @@ class PhyDNet(AtOnce):
     same.
 
     Where it differs from OpenSTL's code: training shows the true frame to each clip and lead
-    time by chance (scheduled sampling), where theirs shows it to a whole batch. Frames whose size
-    the stride does not divide are padded at the bottom and right, and cropped again.
+    time by chance (scheduled sampling), where theirs shows it to a whole batch.
 
     Args:
         channels: C of the frames.
@@ -76,15 +76,11 @@ class PhyDNet(AtOnce):
         moment: float = 1.0,
     ) -> None:
         super().__init__()
-        if min(channels, width, groups) < 1 or kernel < 1 or kernel % 2 == 0:
-            raise ValueError(
-                "PhyDNet needs a channel, a width and a group or more, and an odd kernel, not "
-                f"{channels}, {width}, {groups} and {kernel}"
-            )
-        if len(strides) != 3 or min(strides) < 1:
-            raise ValueError(f"PhyDNet has three strides of 1 or more, not {list(strides)}")
-        if not 0 <= moment < math.inf:
-            raise ValueError(f"moment is a weight of 0 or more, not {moment}")
+        at_least(1, channels=channels, width=width, groups=groups, strides=strides)
+        odd(kernel=kernel)
+        at_least(0, moment=moment)
+        if len(strides) != 3:
+            raise ValueError(f"PhyDNet has three strides, not {list(strides)}")
         name, args = choice(CORES, core, "core")
         self.args["core"] = {name: args}
         self.channels, self.stride, self.moment = channels, math.prod(strides), moment
@@ -97,37 +93,37 @@ class PhyDNet(AtOnce):
         self.from_residual = _blocks([self.core.hidden[-1], d, d], (1, 1), groups)
         self.up = _blocks([d, width, width], strides[:0:-1], groups, _raising)
         self.last = _raising(width, channels, strides[0])
+        self.widest = max(kernel**2, *self.core.hidden)
 
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+    def read(self, past: Float[Tensor, "b t _ _ _"], state: State | None) -> Sequence[Seen]:
         maps = self.down(padded(past.flatten(0, 1), self.stride))
         e_p = self.to_physical(maps).unflatten(0, past.shape[:2])
         e_r = self.to_residual(maps).unflatten(0, past.shape[:2])
-        if state is None:
-            wide = torch.promote_types(e_p.dtype, torch.float32)
-            state = {"physical": torch.zeros_like(e_p[:, 0], dtype=wide)}
+        return [*zip(e_p.unbind(dim=1), e_r.unbind(dim=1), strict=True)]
 
-        def step(t: int, state: State) -> Result:
-            residual = self.core.step(e_r[:, t], part_of(state, "residual_"))
-            h = self.cell(e_p[:, t], state["physical"])
-            return None, {"physical": h} | with_prefix("residual_", residual)
+    def initial(self, seen: Seen) -> State:
+        e_p, _ = seen
+        wide = torch.promote_types(e_p.dtype, torch.float32)
+        return {"physical": torch.zeros_like(e_p, dtype=wide)}
 
-        return self.loop(step, state, past.shape[1])[1] | {"frame": past[:, -1]}
+    def after(self, seen: Seen, state: State) -> State:
+        e_p, e_r = seen
+        residual = self.core.step(e_r, part_of(state, "residual_"))
+        h = self.cell(e_p, state["physical"])
+        return {"physical": h} | with_prefix("residual_", residual)
+
+    def drawn(self, state: State) -> Float[Tensor, "b c _ _"]:
+        """As D makes it, before its sigmoid."""
+        h_p, h_r = state["physical"], self.core.maps(part_of(state, "residual_"))[-1]
+        frame: Tensor = self.last(self.up(self.from_physical(h_p) + self.from_residual(h_r)))
+        return frame
 
     def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
-        h_p, h_r = state["physical"], self.core.maps(part_of(state, "residual_"))[-1]
-        frame = self.last(self.up(self.from_physical(h_p) + self.from_residual(h_r)))
-        like = state["frame"]
-        frame = frame[..., : like.shape[-2], : like.shape[-1]].to(like.dtype)
-        return torch.sigmoid(frame).unsqueeze(1)
+        return torch.sigmoid(super().next_frames(state))
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """How far the cell's filters are from derivatives: see the class."""
         return {"moment": self.moment * self.cell.moment_error() / made.forecast.shape[1]}
-
-    def step_values(self, height: int, width: int) -> int:
-        places = -(-height // self.stride) * -(-width // self.stride)
-        return places * max(self.cell.filters.out_channels, *self.core.hidden)
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
@@ -220,28 +216,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's PhyDNet, for a network as of the preset `phydnet`."""
-    assert isinstance(network, PhyDNet)
-    filters = {"filters": "F.conv1", "norm": "F.bn1", "weighted": "F.conv2", "gain": "convgate"}
-    pairs = [(f"cell.{mine}", f"phycell.cell_list.0.{name}") for mine, name in filters.items()]
-    pairs.append(("last", "encoder.decoder_D.upc3"))
-    for k in range(len(network.core.hidden)):
-        pairs.append((f"core.cells.{k}.gates", f"convcell.cell_list.{k}.conv"))
-    blocks = {
-        "down": "encoder_E.c", "up": "decoder_D.upc",
-        "to_physical": "encoder_Ep.c", "from_physical": "decoder_Dp.upc",
-        "to_residual": "encoder_Er.c", "from_residual": "decoder_Dr.upc",
-    }  # fmt: skip
-    for mine, name in blocks.items():
-        for k, _ in enumerate(network.get_submodule(mine).children()):
-            pairs += [(f"{mine}.{k}.{j}", f"encoder.{name}{k + 1}.main.{j}") for j in (0, 1)]
-    ours: dict[str, Tensor] = {}
-    for mine, name in pairs:
-        weight = theirs[f"{name}.weight"]
-        if ".decoder_" in name and isinstance(network.get_submodule(mine), Conv2d):
-            weight = weight.transpose(0, 1).flip(2, 3)  # theirs: of a transposed convolution
-        ours |= {f"{mine}.weight": weight, f"{mine}.bias": theirs[f"{name}.bias"]}
-    return ours

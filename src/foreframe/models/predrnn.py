@@ -15,8 +15,7 @@ from torch import Tensor
 
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Model, State
-from foreframe.models.originals import Weights, patch_order
+from foreframe.models.interface import State
 from foreframe.models.zigzag import ZigZag, ZigZagCell
 
 
@@ -206,36 +205,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "predrnn_small": small("predrnn"),
     "predrnnv2_small": small("predrnn", decouple=0.1),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's PredRNN and PredRNN-V2, for networks as of the presets `predrnn` and
-    `predrnnv2`.
-    """
-    size, core = network.stride, next(iter(network.args["core"].values()))
-    order = patch_order(network.channels or 1, size)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    for k in range(len(core["hidden"])):
-        ours |= cell_from_openstl(theirs, f"cell_list.{k}", f"encoder.cells.{k}", order * (k == 0))
-    if core.get("decouple"):
-        ours["encoder.adapter.weight"] = theirs["adapter.weight"]
-    return ours
-
-
-def cell_from_openstl(
-    theirs: Weights, their_name: str, our_name: str, order: Sequence[int] = ()
-) -> dict[str, Tensor]:
-    """Weights of an ST-LSTM cell of theirs.
-
-    Args:
-        order: of the channels of its input, where it is not theirs.
-    """
-    x, h, m, o = (theirs[f"{their_name}.conv_{part}.0.weight"] for part in "xhmo")
-    x = x[:, list(order)] if order else x
-    i, f, g, *memory, out = x.chunk(7)  # theirs: i, f, g of c, of M, and o
-    return {
-        f"{our_name}.gates.weight": torch.cat([torch.cat([i, f, g, out]), h], dim=1),
-        f"{our_name}.memory_gates.weight": torch.cat([torch.cat(memory), m], dim=1),
-        f"{our_name}.output.weight": o,
-        f"{our_name}.mix.weight": theirs[f"{their_name}.conv_last.weight"],
-    }

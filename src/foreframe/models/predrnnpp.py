@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.interface import Model, State
-from foreframe.models.originals import Weights, patch_order, reordered
+from foreframe.models.interface import State
 from foreframe.models.predrnn import published, small
 from foreframe.models.zigzag import ZigZag, ZigZagCell
 
@@ -162,30 +161,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "predrnnpp": published("predrnnpp"),
     "predrnnpp_small": small("predrnnpp"),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's PredRNN++, for a network as of the preset `predrnnpp`. Those that its
-    code never uses are left out.
-    """
-    order = patch_order(network.channels or 1, network.stride)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    x, z = (theirs[f"gradient_highway.{part}_concat.0.weight"] for part in "xz")
-    ours["encoder.highway.weight"] = torch.cat([x, z], dim=1)
-    for k in range(len(network.args["core"]["predrnnpp"]["hidden"])):
-        parts = ("x", "h", "c", "m", "c2m", "om")
-        x, h, c, m, c2m, om = (theirs[f"cell_list.{k}.conv_{part}.0.weight"] for part in parts)
-        x = x[:, order] if k == 0 else x
-        # Theirs are i, f, g, i', f', g', o of x, and i', g', f', o of c'.
-        i, f, g, *memory, out = x.chunk(7)
-        *memory_of_c, out_of_c = reordered(c2m, (0, 2, 1, 3)).chunk(4)
-        own = {
-            "gates": torch.cat([torch.cat([i, f, g, out]), h], dim=1),
-            "gates_of_c": c,
-            "memory_gates": torch.cat([torch.cat(memory), torch.cat(memory_of_c)], dim=1),
-            "gates_of_M": m,
-            "output": torch.cat([out_of_c, om], dim=1),
-            "mix": theirs[f"cell_list.{k}.conv_last.weight"],
-        }
-        ours |= {f"encoder.cells.{k}.{name}.weight": weight for name, weight in own.items()}
-    return ours

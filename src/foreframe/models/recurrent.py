@@ -22,7 +22,7 @@ from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.attention import Attention
 from foreframe.models.codec import CODECS, Patches, Strided
-from foreframe.models.core import CORES, AnyMaps, Core, Layers
+from foreframe.models.core import AnyMaps, Core, Layers
 from foreframe.models.engine import channels_last
 from foreframe.models.head import Head, HeadInputs
 from foreframe.models.heads import HEADS, Draw
@@ -42,6 +42,7 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.noise import NoiseInjection
+from foreframe.models.registry import CORES
 
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
 StepMaps = Float[Tensor, "b _ _ i j"]  # of each of several frames

@@ -7,7 +7,6 @@ h w with h = H/4.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -20,12 +19,12 @@ from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
-from foreframe.models.interface import Model, State, TrainingForecast, peek
+from foreframe.models.engine import PackedConv2d, Sequential
+from foreframe.models.interface import State, TrainingForecast, peek
 from foreframe.models.motion import displaced
 from foreframe.models.noise import NoiseInjection
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d, Sequential
 from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -81,7 +80,7 @@ class SimVP(FromLastFrames):
         spatial: int = 64,
         temporal: int = 512,
         blocks: int = 8,
-        translator: str = "gated",
+        translator: Literal["inception", "gated", "tau", "mixing"] = "gated",
         kernels: Sequence[int] = (3, 5, 7, 11),
         norm: Literal["group", "batch"] = "group",
         layers: int = 4,
@@ -92,30 +91,12 @@ class SimVP(FromLastFrames):
         noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if min(channels, frames) < 1 or inputs < 0:
-            raise ValueError(
-                "SimVP needs 1 channel and 1 frame or more, and 0 inputs or more, not "
-                f"{channels}, {frames} and {inputs}"
-            )
-        if translator not in TRANSLATORS:
-            raise ValueError(
-                f"translator {translator!r} is unknown; choose {', '.join(TRANSLATORS)}"
-            )
-        if not 2 <= blocks <= 1000:
-            raise ValueError(f"a translator has 2 blocks or more, and 1000 at most, not {blocks}")
-        if not 1 <= layers <= 16 or expansion < 1 or not 0 <= divergence < math.inf:
-            raise ValueError(
-                "SimVP has 1 to 16 layers, an expansion of 1 or more and a divergence of 0 or "
-                f"more, not {layers}, {expansion} and {divergence}"
-            )
-        unit = 2 if translator in ("gated", "tau") else GROUPS
-        divides = spatial % unit == 0 and temporal % (2 * unit) == 0
-        odd = all(k % 2 == 1 for k in kernels)
-        if min(spatial, temporal, *kernels) < 1 or not divides or not odd:
-            raise ValueError(
-                f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels "
-                f"and odd kernels, not {spatial}, {temporal} and {kernels}"
-            )
+        at_least(1, channels=channels, frames=frames, expansion=expansion)
+        at_least(0, inputs=inputs, divergence=divergence)
+        within(2, 1000, blocks=blocks)
+        within(1, 16, layers=layers)
+        odd(kernels=kernels)
+        _check_groups(2 if translator in ("gated", "tau") else GROUPS, spatial, temporal)
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.divergence = divergence
         # Of the encoder; the decoder goes back the same way.
@@ -202,6 +183,14 @@ class SimVP(FromLastFrames):
         nn.init.constant_(self.to_frame.bias, mean)
 
 
+def _check_groups(unit: int, spatial: int, temporal: int) -> None:
+    if min(spatial, temporal) < 1 or spatial % unit or temporal % (2 * unit):
+        raise ValueError(
+            f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels, not "
+            f"{spatial} and {temporal}"
+        )
+
+
 def _down(channels: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(
         PackedConv2d(channels, width, 3, stride, padding=1), nn.GroupNorm(2, width), nn.SiLU()
@@ -209,7 +198,7 @@ def _down(channels: int, width: int, stride: int) -> nn.Module:
 
 
 def _up(width: int, stride: int) -> nn.Module:
-    """The mirror of `_down`: twice the size by pixel shuffle where that halved it."""
+    """The inverse of `_down`: twice the size by pixel shuffle where that halved it."""
     widen = PackedConv2d(width, width * stride**2, 3, padding=1)
     return nn.Sequential(widen, nn.PixelShuffle(stride), nn.GroupNorm(2, width), nn.SiLU())
 
@@ -221,7 +210,7 @@ NORMS: dict[str, Norm] = {"group": nn.GroupNorm, "batch": lambda _, width: Batch
 
 class _Inception(nn.Module):
     """A U of blocks: the output of each block on the way down is laid beside the input of its
-    mirror image on the way up.
+    counterpart on the way up.
     """
 
     def __init__(
@@ -250,7 +239,7 @@ class _Mixed(nn.Module):
         self, channels: int, out: int, inner: int, norm: Norm, kernels: Sequence[int]
     ) -> None:
         super().__init__()
-        self.narrow = PackedConv2d(channels, inner, 1)
+        self.reduce = PackedConv2d(channels, inner, 1)
         self.sizes = nn.ModuleList(
             nn.Sequential(
                 PackedConv2d(inner, out, k, padding=k // 2, groups=GROUPS),
@@ -261,7 +250,7 @@ class _Mixed(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
-        x = self.narrow(x)
+        x = self.reduce(x)
         total: Tensor = sum(size(x) for size in self.sizes)
         return total
 
@@ -286,9 +275,9 @@ class _Attending(nn.Module):
         super().__init__()
         inner = expansion * channels
         self.norm_1, self.norm_2 = norm(1, channels), norm(1, channels)
-        self.before = PackedConv2d(channels, channels, 1)
+        self.proj_1 = PackedConv2d(channels, channels, 1)
         self.attention = attention(channels)
-        self.after = PackedConv2d(channels, channels, 1)
+        self.proj_2 = PackedConv2d(channels, channels, 1)
         self.mlp = nn.Sequential(
             PackedConv2d(channels, inner, 1),
             PackedConv2d(inner, inner, 3, padding=1, groups=inner),
@@ -300,7 +289,7 @@ class _Attending(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         a = self.norm_1(x)
-        attended = self.after(self.attention(F.gelu(self.before(a)))) + a
+        attended = self.proj_2(self.attention(F.gelu(self.proj_1(a)))) + a
         x = x + self.scale_1[:, None, None] * attended
         y: Tensor = self.out(x + self.scale_2[:, None, None] * self.mlp(self.norm_2(x)))
         return y
@@ -313,12 +302,12 @@ class _LargeKernel(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.depthwise = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
+        self.dilated = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
         self.gate = PackedConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        value, gate = self.gate(self.far(self.near(x))).chunk(2, dim=1)
+        value, gate = self.gate(self.dilated(self.depthwise(x))).chunk(2, dim=1)
         y: Tensor = value * torch.sigmoid(gate)
         return y
 
@@ -328,14 +317,14 @@ class _Mixing(nn.Module):
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-        self.around = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
+        self.conv = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
         self.norm = norm(1, width)
         self.mix = Sequential(
             PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        y: Tensor = x + self.mix(self.norm(self.around(x)))
+        y: Tensor = x + self.mix(self.norm(self.conv(x)))
         return y
 
 
@@ -397,49 +386,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},
     ),
 }
-
-# Of OpenSTL's code: patterns of our names, and what they are called there.
-THEIRS = {
-    r"^(enc|dec)oder\.(\d+)\.0": r"\1.\1.\2.conv.conv",
-    r"^(enc|dec)oder\.(\d+)\.[12]": r"\1.\1.\2.conv.norm",
-    r"^to_frame": "dec.readout",
-    r"^translator\.down": "hid.enc",
-    r"^translator\.up": "hid.dec",
-    r"narrow": "conv1",
-    r"sizes\.(\d+)\.0": r"layers.\1.conv",
-    r"sizes\.(\d+)\.1": r"layers.\1.norm",
-    r"^translator\.(\d+)\.out": r"hid.enc.\1.reduction",
-    r"^translator\.(\d+)": r"hid.enc.\1.block",
-    r"norm_(\d)": r"norm\1",
-    r"scale_": "layer_scale_",
-    r"before": "attn.proj_1",
-    r"after": "attn.proj_2",
-    r"attention": "attn.spatial_gating_unit",
-    r"near": "conv0",
-    r"far": "conv_spatial",
-    r"gate\b|statical": "conv1",
-    r"dynamical": "fc",
-    r"mlp\.0": "mlp.fc1",
-    r"mlp\.1": "mlp.dwconv.dwconv",
-    r"mlp\.3": "mlp.fc2",
-}
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's SimVP and TAU, for a network as of the presets of these names."""
-    ours = {}
-    for name in network.state_dict():
-        key = their_name(name)
-        deeper = key.replace("conv.conv.", "conv.conv.0.")  # before a pixel shuffle
-        for found in {key, deeper} & theirs.keys():
-            ours[name] = theirs[found]
-    return ours
-
-
-def their_name(name: str) -> str:
-    """What OpenSTL's code calls one of our weights, but for the one below in convolutions before a
-    pixel shuffle.
-    """
-    for pattern, theirs in THEIRS.items():
-        name = re.sub(pattern, theirs, name)
-    return name

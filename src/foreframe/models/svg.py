@@ -18,9 +18,10 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
 from foreframe.models.batch_norm import BatchNorm
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, State, TrainingForecast, pop
-from foreframe.models.packed import PackedConv2d
 
 SIDE = 64  # pixels that become one code: four halvings, then a convolution of 4x4
 MEMORIES = ("posterior", "prior", "frame_predictor")
@@ -88,14 +89,10 @@ class SVG(Model):
         beta: float = 1e-4,
     ) -> None:
         super().__init__()
-        if min(channels, latent, hidden) < 1 or min(width, code) < 2 or not 1 <= layers <= 16:
-            raise ValueError(
-                "SVG needs 1 channel, latent and hidden value or more, a width and a code of 2 or "
-                f"more, and 1 to 16 layers, not {channels}, {latent}, {hidden}, {width}, {code} "
-                f"and {layers}"
-            )
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"beta is a weight of 0 or more, not {beta}")
+        at_least(1, channels=channels, latent=latent, hidden=hidden)
+        at_least(2, width=width, code=code)
+        at_least(0, beta=beta)
+        within(1, 16, layers=layers)
         self.channels, self.latent = channels, latent
         self.last_frame_skip, self.beta = last_frame_skip, beta
         down, up = _stages(channels, width, code)

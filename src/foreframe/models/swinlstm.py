@@ -5,7 +5,6 @@ Read top to bottom: the network, the cell, its blocks, presets. Shapes: frames B
 state b d h w; inside a cell the same channels last, b h w d.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,18 +14,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.models.at_once import AtOnce
+from foreframe.models.checks import at_least
 from foreframe.models.codec import padded
-from foreframe.models.engine import pointwise, tanh
-from foreframe.models.interface import Model, Result, State
-from foreframe.models.originals import Weights
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d, pointwise, tanh
+from foreframe.models.frame_by_frame import FrameByFrame
+from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]
 Tokens = Float[Tensor, "b h w d"]
 
 
-class SwinLSTM(AtOnce):
+class SwinLSTM(FrameByFrame):
     """SwinLSTM cells one after the other, which run on into the future, fed their own frames. A
     frame enters as embedded patches, and comes out by a transposed convolution of the last cell's
     hidden map and a sigmoid.
@@ -68,12 +66,9 @@ class SwinLSTM(AtOnce):
         inputs: int = 0,
     ) -> None:
         super().__init__()
-        if min(channels, patch, *depths) < 1 or window < 2 or inputs < 0:
-            raise ValueError(
-                "SwinLSTM needs 1 channel or more, patches of 1 pixel or more, cells of 1 block or "
-                f"more, windows of 2 or more and no negative inputs, not {channels}, {patch}, "
-                f"{list(depths)}, {window} and {inputs}"
-            )
+        at_least(1, channels=channels, patch=patch, depths=depths)
+        at_least(2, window=window)
+        at_least(0, inputs=inputs)
         # How often the maps of each cell are halved, and those of the way back to frames.
         middle, count = len(depths) // 2, len(depths)
         levels = [k if k <= middle else count - count % 2 - k for k in range(count)] + [0]
@@ -90,24 +85,17 @@ class SwinLSTM(AtOnce):
             SwinLSTMCell(*sizes, window) for sizes in zip(widths, depths, heads, strict=False)
         )
         self.between = nn.ModuleList(_between(i, o) for i, o in pairwise(widths))
-        around = patch - 1
+        side = patch - 1
         self.to_frame = nn.ConvTranspose2d(
-            width, channels, patch + around, patch, padding=around, output_padding=around
+            width, channels, patch + side, patch, padding=side, output_padding=side
         )
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+    def read(self, past: Float[Tensor, "b t _ _ _"], state: State | None) -> Sequence[Tokens]:
         frames = padded(past.flatten(0, 1), self.stride)
-        x = self.norm(self.patch(frames).permute(0, 2, 3, 1)).unflatten(0, past.shape[:2])
+        tokens = self.norm(self.patch(frames).permute(0, 2, 3, 1))
+        return tokens.unflatten(0, past.shape[:2]).unbind(dim=1)
 
-        def step(t: int, state: State) -> Result:
-            return None, self._after(x[:, t], state)
-
-        cells = self.loop(step, {} if state is None else state, past.shape[1])[1]
-        return cells | {"frame": past[:, -1]}
-
-    def _after(self, x: Tokens, state: State) -> State:
-        """The state of all cells after a frame."""
+    def after(self, x: Tokens, state: State) -> State:
         after: State = {}
         for k, cell in enumerate(self.cells):
             x = self.between[k - 1](x) if k else x
@@ -115,14 +103,9 @@ class SwinLSTM(AtOnce):
             x = h.permute(0, 2, 3, 1)
         return after
 
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frame"][:, self.channels :]
-
-    def next_frames(self, state: State) -> Float[Tensor, "b 1 c h w"]:
-        frame = state["frame"]
+    def drawn(self, state: State) -> Float[Tensor, "b c _ _"]:
         x = self.between[-1](state[f"h{len(self.cells) - 1}"].permute(0, 2, 3, 1))
-        drawn = torch.sigmoid(self.to_frame(x.permute(0, 3, 1, 2)))
-        return drawn[..., : frame.shape[2], : frame.shape[3]].to(frame.dtype).unsqueeze(1)
+        return torch.sigmoid(self.to_frame(x.permute(0, 3, 1, 2)))
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
@@ -305,39 +288,3 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch": 8, "width": 48, "depths": [2, 2], "heads": [3, 6]},
     ),
 }
-
-
-def from_openstl(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's SwinLSTM-D, and of its SwinLSTM-B. The biases of a level that is smaller
-    than a window become the middle of ours, whose other offsets that level never sees.
-    """
-    count, window = len(network.args["depths"]), network.args["window"]
-    middle = count // 2
-    first, last = ("Downsample", "Upsample.Unembed") if middle else ("ST", "ST.patch_inflated")
-    names = {
-        f"{first}.patch_embed.proj": "patch",
-        f"{first}.patch_embed.norm": "norm",
-        f"{last}.Conv": "to_frame",
-    }
-    for k in range(count):
-        down = k < middle
-        half, n = ("Down" if down else "Up"), k % (middle or 1)
-        names[f"{half}sample.layers.{n}" if middle else "ST.layer"] = f"cells.{k}"
-        part, linear = ("downsample", "reduction") if down else ("upsample", "expand")
-        names[f"{half}sample.{part}.{n}.{linear}"] = f"between.{k}.linear"
-        names[f"{half}sample.{part}.{n}.norm"] = f"between.{k}.norm"
-    parts = {
-        "STBs": "blocks", "red": "join", "attn.qkv": "qkv", "attn.proj": "project",
-        "attn.relative_position_bias_table": "bias", "norm1": "norm_1", "norm2": "norm_2",
-        "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2",
-    }  # fmt: skip
-    ours = {}
-    for name, value in theirs.items():
-        if name.endswith("bias_table"):
-            side = math.isqrt(len(value))
-            around = (2 * window - 1 - side) // 2
-            value = F.pad(value.view(side, side, -1), (0, 0, *[around] * 4)).flatten(0, 1)
-        for old, new in (names | parts).items():
-            name = f".{name}.".replace(f".{old}.", f".{new}.").strip(".")
-        ours[name] = value
-    return ours

@@ -7,7 +7,7 @@ the past stacked along channels.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.packed import PackedConv2d
+from foreframe.models.engine import PackedConv2d
 
 TEMPERATURE = 0.1  # τ
 
@@ -26,8 +26,8 @@ class TemporalAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = max(1, channels // max(channels // 16, 4))
-        self.near = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.depthwise = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
+        self.dilated = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
         self.statical = PackedConv2d(channels, channels, 1)
         self.dynamical = nn.Sequential(
             nn.Linear(channels, inner, bias=False),
@@ -37,7 +37,7 @@ class TemporalAttention(nn.Module):
         )
 
     def forward(self, H: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        SA, DA = self.statical(self.far(self.near(H))), self.dynamical(H.mean(dim=(2, 3)))
+        SA, DA = self.statical(self.dilated(self.depthwise(H))), self.dynamical(H.mean(dim=(2, 3)))
         attended: Tensor = DA[:, :, None, None] * SA * H
         return attended
 

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
+from foreframe.models.checks import at_least, shares
 from foreframe.models.codec import padded
+from foreframe.models.engine import LAST, PackedConv2d
 from foreframe.models.interface import State
-from foreframe.models.packed import LAST, PackedConv2d
 
 SIDE = 4  # of a patch, in pixels
 LEAK = 0.05  # slope beyond the range in training
@@ -77,17 +78,13 @@ class UNet(FromLastFrames):
         sharpen: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 1 <= len(widths) == len(blocks) <= 8:
+        at_least(1, channels=channels, frames=frames, widths=widths, blocks=blocks)
+        at_least(0, inputs=inputs)
+        shares(sharpen=sharpen)
+        if len(widths) != len(blocks) or len(widths) > 8 or sum(blocks) > 1000:
             raise ValueError(
-                f"UNet takes as many widths as blocks, 1 to 8 of each, not {widths} and {blocks}"
-            )
-        if not 0 <= sharpen < 1:
-            raise ValueError(f"sharpen is a share, from 0 to below 1, not {sharpen}")
-        if min(channels, frames, *widths, *blocks) < 1 or inputs < 0 or sum(blocks) > 1000:
-            raise ValueError(
-                "UNet needs 1 channel, frame, block and channel of each width or more, 1000 blocks "
-                f"at most and 0 inputs or more, not {channels}, {frames}, {blocks}, {widths} and "
-                f"{inputs}"
+                "UNet takes as many widths as blocks, 8 at most, and 1000 blocks in all, not "
+                f"{widths} and {blocks}"
             )
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.sharpen, self.stride = sharpen, SIDE * 2 ** (len(widths) - 1)

@@ -3,16 +3,17 @@
 A convolution casts its weights to autocast's dtype and, in oneDNN, lays them out as the processor
 multiplies them. Of small maps, as those of a single clip, that takes as long as the rest, since it
 is done at every call. Here both are done once: where no gradients are computed, until the weights
-change; within `engine.one_pass`, for all steps of the pass.
+change; within `one_pass`, for all steps of the pass.
 """
 
-from functools import cache
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from foreframe.models.engine.torch_private import convolve_packed, packed, packs, version
 
 LAST = torch.channels_last
 
@@ -44,47 +45,32 @@ class Weights:
     def convolve(self, v: Tensor, spans: tuple[Span, ...] = (), silu: bool = False) -> Tensor:
         """The convolution of maps in this dtype, channels last, and perhaps SiLU of it."""
         how = self.padding, self.stride, self.dilation, self.groups
-        if v.device.type != "cpu" or not _packs(self.dtype):
+        if v.device.type != "cpu" or not packs(self.dtype):
             weight = self.part(spans)
             out = F.conv2d(
                 v, weight, self.cast_bias, self.stride, self.padding, self.dilation, self.groups
             )
             return F.silu(out) if silu else out
         if spans not in self.packed:
-            layout = torch.ops.mkldnn._reorder_convolution_weight
-            self.packed[spans] = layout(self.part(spans), *how, list(v.shape))
-        run, then = torch.ops.mkldnn._convolution_pointwise, "swish" if silu else "none"
-        packed: Tensor = run(v, self.packed[spans], self.cast_bias, *how, then, [], "")
-        return packed
-
-
-@cache
-def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls."""
-    operations = "_reorder_convolution_weight", "_convolution_pointwise"
-    able = torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in operations
-    )
-    if not able or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        return False
-    return dtype == torch.float32 or (
-        dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+            self.packed[spans] = packed(self.part(spans), how, list(v.shape))
+        return convolve_packed(v, self.packed[spans], self.cast_bias, how, silu)
 
 
 def is_kept(conv: nn.Conv2d) -> bool:
     """Whether its weights may be: those made in inference mode do not tell when they change."""
-    return not any(p.is_inference() for p in (conv.weight, conv.bias) if p is not None)
+    return all(
+        p is None or not (p.is_inference() or version(p) is None) for p in (conv.weight, conv.bias)
+    )
 
 
-def _stamp(conv: nn.Conv2d) -> tuple[int, ...]:
+def _stamp(conv: nn.Conv2d) -> tuple[int | None, ...]:
     """What differs after parameters were changed or replaced."""
     parameters = [p for p in (conv.weight, conv.bias) if p is not None]
-    return tuple(n for p in parameters for n in (id(p), p.data_ptr(), p._version))
+    return tuple(n for p in parameters for n in (id(p), p.data_ptr(), version(p)))
 
 
 # The weights of each convolution for forecasts, by dtype, and the stamp that they had.
-_Kept = dict[torch.dtype, tuple[tuple[int, ...], Weights]]
+_Kept = dict[torch.dtype, tuple[tuple[int | None, ...], Weights]]
 _kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
 
 

@@ -5,20 +5,17 @@ All of it is linear in the values, so the same function takes gradients over: te
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from foreframe.base.schema import brief
+from foreframe.models.building import check_stored
 from foreframe.models.interface import Model
+from foreframe.models.registry import ORIGINALS
 
 Weights = Mapping[str, Tensor]
 Converter = Callable[[Weights, Model], dict[str, Tensor]]
 """From the values by the original's names, and the network that takes them, to those by ours."""
-
-ORIGINALS: dict[str, Converter] = {}
-"""By the name of a preset; `foreframe.models` fills it."""
 
 
 def patch_order(channels: int, size: int) -> list[int]:
@@ -33,18 +30,6 @@ def reordered(weight: Tensor, order: Sequence[int]) -> Tensor:
     """The gates of a convolution, which lie side by side along its outputs, in another order."""
     gates = weight.chunk(len(order))
     return torch.cat([gates[k] for k in order])
-
-
-def check_held(name: str, value: Any) -> None:
-    """Check that a weight of a file is a plain tensor, all of whose numbers the file holds: strides
-    of 0 give one number any shape, and what is computed on it fills the memory.
-
-    Raises:
-        ValueError: it is not.
-    """
-    plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
-    if not plain or value.untyped_storage().nbytes() < value.nbytes:
-        raise ValueError(f"weight {brief(name)} is not held in full, as a plain tensor")
 
 
 def converted(name: str, checkpoint: object, network: Model) -> dict[str, Tensor]:
@@ -71,7 +56,7 @@ def converted(name: str, checkpoint: object, network: Model) -> dict[str, Tensor
         if isinstance(value, Tensor)
     }
     for key, value in theirs.items():
-        check_held(key, value)
+        check_stored(key, value)
     try:
         ours = ORIGINALS[name](theirs, network)
     except (KeyError, IndexError) as error:

@@ -1,0 +1,99 @@
+"""Networks of arguments and weights that may come from a stranger: what they would take is known
+before it is taken.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foreframe.base.budget import GIB, OverBudgetError
+from foreframe.base.schema import brief
+from foreframe.base.untrusted import leaves
+from foreframe.models.interface import Model
+
+MANY = 1000  # values among a network's arguments, such as a width for each layer
+LARGE = 10**6  # channels, pixels or frames: more than any argument needs
+
+
+def built(
+    kind: type[Model],
+    args: Mapping[str, Any],
+    what: str,
+    budget: float,
+    weights: Mapping[str, Any] | None = None,
+) -> Model:
+    """`kind(**args)`, which torch's meta device builds first, without memory.
+
+    Args:
+        what: its name in messages.
+        budget: GiB that it may take where it comes without weights.
+        weights: are loaded into it; untrusted. Then no random state changes.
+
+    Raises:
+        ValueError: arguments that make no network, or one of more than the budget; weights of other
+            names and shapes, that their file does not hold, or that are not finite.
+    """
+    values = list(leaves(args))
+    if len(values) > MANY:
+        raise ValueError(f"{what} has {len(values)} arguments; {MANY} at most")
+    for path, value in values:
+        if isinstance(value, int) and abs(value) > LARGE:
+            name = ".".join((what, *path))
+            raise ValueError(f"{name} is beyond reason: {brief(value)}; {LARGE:,} at most")
+    try:
+        with torch.device("meta"):
+            empty = kind(**args).state_dict()
+        if weights is None:
+            if sum(weight.numel() for weight in empty.values()) > budget * GIB / 4:
+                raise OverBudgetError(
+                    f"the weights of {what} would take more than the budget of {budget:g} GiB; "
+                    "choose fewer or smaller layers, or raise budget if that is meant"
+                )
+            return kind(**args)
+        _check_weights(weights, empty)
+        with torch.random.fork_rng(devices=[]):
+            model = kind(**args)
+        model.load_state_dict(dict(weights))
+        return model
+    except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        # torch's own errors are among them.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{what}: {reason.replace('__init__() ', '')}") from None
+
+
+def _check_weights(weights: Mapping[str, Any], empty: Mapping[str, Tensor]) -> None:
+    """Check names and shapes, then the bytes that hold the values, then the values."""
+    for name in [*empty, *weights]:
+        shapes = [getattr(by.get(name), "shape", None) for by in (weights, empty)]
+        if shapes[0] != shapes[1]:
+            given, wanted = (shape if shape is None else tuple(shape) for shape in shapes)
+            raise ValueError(
+                f"its weight {brief(name)} has shape {given}, but {wanted} in the model that it "
+                "describes"
+            )
+    for name, value in weights.items():
+        check_stored(name, value)
+    storages = {value.untyped_storage().data_ptr(): value for value in weights.values()}
+    stored = sum(value.untyped_storage().nbytes() for value in storages.values())
+    if sum(value.nbytes for value in weights.values()) > stored:
+        raise ValueError("it describes more weights than its file holds")
+    for name, value in weights.items():
+        if not value.is_floating_point() or not value.float().isfinite().all():
+            raise ValueError(
+                f"its weight {brief(name)} holds other than finite numbers of floating point: its "
+                "training went wrong, or the file is damaged"
+            )
+
+
+def check_stored(name: str, value: Any) -> None:
+    """Check that a weight of a file is a plain tensor, all of whose numbers the file holds: strides
+    of 0 give one number any shape, and what is computed on it fills the memory.
+
+    Raises:
+        ValueError: it is not.
+    """
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    if not plain or value.untyped_storage().nbytes() < value.nbytes:
+        raise ValueError(f"weight {brief(name)} is not held in full, as a plain tensor")

@@ -1,0 +1,172 @@
+"""Convolutions whose gradients of weights are gathered over the steps of a pass, since small
+weight-gradient convolutions are slow.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from foreframe.models.engine.packed import LAST, PackedConv2d, Span, Weights
+from foreframe.models.engine.torch_private import backward_pass
+
+# Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many
+# more are slow too.
+AT_ONCE = 2**14
+
+
+def side_by_side(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """One map of all channels, channels last."""
+    if len(parts) == 1:
+        return parts[0].to(dtype, memory_format=LAST)
+    b, _, h, w = parts[0].shape
+    widths = [part.shape[1] for part in parts]
+    whole = torch.empty(
+        b, sum(widths), h, w, dtype=dtype, device=parts[0].device, memory_format=LAST
+    )
+    for place, part in zip(whole.split(widths, dim=1), parts, strict=True):
+        place.copy_(part)
+    return whole
+
+
+class GatheredWeights(Weights):
+    """A convolution's weights in one pass, and the tape of their gradients."""
+
+    def __init__(self, conv: PackedConv2d, dtype: torch.dtype) -> None:
+        super().__init__(conv, dtype)
+        self.tape = _Tape(self)
+        self._token: Tensor | None = None
+
+    def token(self) -> Tensor | None:
+        """The token of `_Gathered` that every step takes, if gradients of weights are needed."""
+        if self._token is None and (
+            self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
+        ):
+            self._token = _Gathered.apply(self.tape, self.weight, self.bias)
+        return self._token
+
+    def backward(self, D: Tensor, v: Tensor, weight: Tensor, input: bool) -> Any:
+        """From the gradient D of the output to that of `v`, or to those of weight and bias."""
+        biased = not input and self.bias is not None
+        sizes, which = [len(weight)] if biased else None, [input, not input, biased]
+        # The last three: not transposed, no padding of the output, one group.
+        how = (self.stride, self.padding, self.dilation, False, [0, 0], 1)
+        return torch.ops.aten.convolution_backward(D, v, weight, sizes, *how, which)
+
+
+class GatheredConvolution(torch.autograd.Function):
+    """Parts -> their convolution. Gradients of weights go to the pass's tape, from where
+    `_Gathered` brings them to the parameters.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, token: Any, weights: GatheredWeights, spans: tuple[Span, ...], *parts: Tensor
+    ) -> Tensor:
+        v = side_by_side(list(parts), weights.dtype)
+        ctx.weights, ctx.spans = weights, spans
+        ctx.kinds = [part.dtype for part in parts]
+        ctx.save_for_backward(v)
+        return weights.convolve(v, spans)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, D: Tensor) -> Any:
+        weights: GatheredWeights = ctx.weights
+        (v,) = ctx.saved_tensors
+        needs_weight, _, _, *needs = ctx.needs_input_grad
+        D = D.to(weights.dtype, memory_format=LAST)
+        if needs_weight:
+            weights.tape.add(v, D, ctx.spans)
+        wanted = tuple(span for span, needed in zip(ctx.spans, needs, strict=True) if needed)
+        if not wanted:
+            return (None,) * len(ctx.needs_input_grad)
+        widths = [stop - start for start, stop in wanted]
+        # Only the size of `v` matters.
+        into = weights.backward(D, v[:, : sum(widths)], weights.part(wanted), True)[0]
+        parts = iter(into.split(widths, dim=1))
+        gradients = [
+            next(parts).to(kind) if needed else None
+            for needed, kind in zip(needs, ctx.kinds, strict=True)
+        ]
+        return None, None, None, *gradients
+
+
+class _Gathered(torch.autograd.Function):
+    """Parameters -> a token that every step takes. As each step comes before it in the backward
+    pass, its own backward runs after all of theirs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tape: "_Tape", weight: Any, bias: Any) -> Any:
+        ctx.tape = tape
+        ctx.kinds = [weight.dtype, None if bias is None else bias.dtype]
+        ctx.set_materialize_grads(False)
+        return weight.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, token: Any) -> Any:
+        gathered = zip(ctx.tape.taken(), ctx.kinds, ctx.needs_input_grad[1:], strict=True)
+        return None, *(
+            value.to(kind) if needed and value is not None else None
+            for value, kind, needed in gathered
+        )
+
+
+class _Tape:
+    """Gradients of a convolution's parameters, gathered over the steps of one backward pass."""
+
+    def __init__(self, weights: GatheredWeights) -> None:
+        self.weights = weights
+        self.wide = torch.promote_types(weights.dtype, torch.float32)
+        self.waiting: list[tuple[Tensor, Tensor]] = []
+        self.spans: tuple[Span, ...] = ()
+        self.number: int | None = None  # of the backward pass, as autograd counts them
+
+    def begin(self) -> None:
+        """Drop what an earlier backward pass left, as one for gradients of inputs alone does."""
+        number = backward_pass()
+        if number != self.number:
+            self.number = number
+            self.waiting.clear()
+            self.weights.packed.clear()  # for forward; the gradients take their memory
+            self.weight = torch.zeros_like(self.weights.cast, dtype=self.wide)
+            bias = self.weights.bias
+            self.bias = None if bias is None else torch.zeros_like(bias, dtype=self.wide)
+
+    def add(self, v: Tensor, D: Tensor, spans: tuple[Span, ...]) -> None:
+        """A step's input and the gradients of its output; `spans` of the weights took part."""
+        self.begin()
+        if spans != self.spans:
+            self.flush()
+        self.spans = spans
+        self.waiting.append((v, D))
+        if sum(D.shape[0] * D.shape[2] * D.shape[3] for _, D in self.waiting) >= AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.waiting:
+            return
+        v, D = (
+            torch.cat(steps) if len(steps) > 1 else steps[0]
+            for steps in zip(*self.waiting, strict=True)
+        )
+        clips = len(v) if v.is_cuda else max(1, AT_ONCE // (D.shape[2] * D.shape[3]))
+        part = self.weights.part(self.spans)
+        for some_D, some_v in zip(D.split(clips), v.split(clips), strict=True):
+            _, weight, bias = self.weights.backward(some_D, some_v, part, False)
+            widths = [stop - start for start, stop in self.spans]
+            for span, gradient in zip(self.spans, weight.split(widths, dim=1), strict=True):
+                self.weight[:, slice(*span)] += gradient
+            if self.bias is not None:
+                self.bias += bias
+        self.waiting.clear()
+
+    def taken(self) -> tuple[Tensor, Tensor | None]:
+        self.flush()
+        self.number = None  # the next backward pass begins with zeros
+        weight, bias = self.weight.contiguous(), self.bias
+        del self.weight, self.bias
+        return weight, bias

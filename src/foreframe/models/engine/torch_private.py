@@ -1,0 +1,61 @@
+"""What the fast path uses of torch under private names, and the only place that does. Each may go
+with any release of torch: where its name is missing, a function here says so, and what calls it
+goes another way, slower and with the same values.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def backward_pass() -> int | None:
+    """The number of the backward pass that runs, as autograd counts them; None where torch does not
+    tell: then gradients of weights are not gathered (`convolutions.Conv2d`).
+    """
+    number = getattr(torch._C, "_current_graph_task_id", None)
+    return None if number is None else int(number())
+
+
+def version(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; None where torch does not tell: then weights are not
+    kept from call to call (`packed.is_kept`).
+    """
+    number: int | None = getattr(tensor, "_version", None)
+    return number
+
+
+@cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls; where
+    not, convolutions are torch's own (`packed.Weights`).
+    """
+    able = torch.backends.mkldnn.is_available() and all(
+        hasattr(torch.ops.mkldnn, name)
+        for name in ("_reorder_convolution_weight", "_convolution_pointwise")
+    )
+    if not able or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return False
+    in_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(in_bf16()))
+
+
+def packed(weight: Tensor, how: tuple[Any, ...], size: list[int]) -> Tensor:
+    """A convolution's weight as oneDNN multiplies it, for maps of that size; where it `packs`.
+
+    Args:
+        how: padding, stride, dilation and groups.
+    """
+    laid_out: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, size)
+    return laid_out
+
+
+def convolve_packed(
+    v: Tensor, weight: Tensor, bias: Tensor | None, how: tuple[Any, ...], silu: bool
+) -> Tensor:
+    """The convolution of maps with a `packed` weight, and perhaps SiLU of it."""
+    then = "swish" if silu else "none"
+    run = torch.ops.mkldnn._convolution_pointwise
+    out: Tensor = run(v, weight, bias, *how, then, [], "")
+    return out

@@ -1,0 +1,137 @@
+"""Models, cores, presets and converters by name. What a name stands for is imported when it is
+asked for: this file loads no torch, and a forecast no network but its own.
+"""
+
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from foreframe.models.core import Core
+    from foreframe.models.interface import Model
+    from foreframe.models.originals import Converter
+
+Kind = TypeVar("Kind")
+
+
+class Registry(UserDict[str, Kind]):
+    """A mapping of names. Add your own by `REGISTRY["mine"] = Mine`, or `REGISTRY |= {...}`.
+
+    Attributes:
+        data: by name what was asked for or added, and where else it is, "module:attribute" of
+            foreframe.models; where the attribute is a mapping, its entry of that name is meant.
+    """
+
+    data: dict[str, Any]
+
+    def __init__(self, homes: Mapping[str, str]) -> None:
+        self.data = dict(homes)
+
+    def __getitem__(self, name: str) -> Kind:
+        found = self.data[name]
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            found = getattr(import_module(f"foreframe.models.{module}"), attribute)
+            self.data[name] = found = found[name] if isinstance(found, Mapping) else found
+        kind: Kind = found
+        return kind
+
+    def name_of(self, kind: type) -> str | None:
+        """The name of a class here, which imports nothing; None without any."""
+        home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
+        return next((name for name, held in self.data.items() if held in (kind, home)), None)
+
+
+BASELINES: "Registry[type[Model]]" = Registry(
+    {
+        "black": "baselines:Black",
+        "mean": "baselines:Mean",
+        "persistence": "baselines:Persistence",
+        "linear_motion": "baselines:LinearMotion",
+        "dense_motion": "motion:DenseMotion",
+        "optical_flow": "optical_flow:OpticalFlow",
+        "cycle": "baselines:Cycle",
+    }
+)
+"""Every baseline, a forecast without training, in the order of tables; any may guide a head."""
+
+SCORED = tuple(name for name in BASELINES if name not in ("optical_flow", "cycle"))
+"""Baselines of every scorecard: those that need neither a package nor a period."""
+
+STILL = ("black", "mean", "persistence")
+"""Baselines whose forecast is the same at each lead time."""
+
+
+def baselines_here() -> tuple[str, ...]:
+    """SCORED, and optical_flow where OpenCV is installed; it is not imported."""
+    return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED
+
+
+MODELS: "Registry[type[Model]]" = Registry(
+    {
+        "encoder_decoder": "recurrent:EncoderDecoder",
+        "next_frame": "recurrent:NextFrame",
+        "at_once": "recurrent:RecurrentAtOnce",
+        "simvp": "simvp:SimVP",
+        "unet": "unet:UNet",
+        "svg": "svg:SVG",
+        "predformer": "predformer:PredFormer",
+        "earthformer": "earthformer:Earthformer",
+        "phydnet": "phydnet:PhyDNet",
+        "mau": "mau:MAU",
+        "e3dlstm": "e3dlstm:E3DLSTM",
+        "swinlstm": "swinlstm:SwinLSTM",
+        **BASELINES.data,
+        "lagged": "lagged:Lagged",
+        "flow": "flow:Flow",
+        "dressed": "dressed:Dressed",
+    }
+)
+"""Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
+
+CORES: "Registry[Callable[..., Core]]" = Registry(
+    {
+        "convlstm": "convlstm:ConvLSTM",
+        "convgru": "convgru:ConvGRU",
+        "predrnn": "predrnn:PredRNN",
+        "predrnnpp": "predrnnpp:PredRNNpp",
+        "mim": "mim:MIM",
+    }
+)
+"""Every core by its name. Add yours by `CORES["mine"] = Mine`."""
+
+_PRESETS_OF = {  # of a module: the names in its PRESETS
+    "convlstm": ("tutorial", "shi2015", "fc_lstm", "openstl", "quick", "nowcast", "guided"),
+    "predrnn": ("predrnn", "predrnnv2", "predrnn_small", "predrnnv2_small"),
+    "predrnnpp": ("predrnnpp", "predrnnpp_small"),
+    "simvp": ("simvp_v1", "simvp_v2", "tau", "simvp_v2_small", "tau_small", "simvp_small"),
+    "unet": ("unet_small", "unet"),
+    "mim": ("mim", "mim_small"),
+    "svg": ("svg_lp", "svg_small"),
+    "swinlstm": ("swinlstm_d", "swinlstm_b", "swinlstm_small"),
+    "predformer": ("predformer", "predformer_small"),
+    "earthformer": ("earthformer", "earthformer_small"),
+    "phydnet": ("phydnet", "phydnet_small"),
+    "mau": ("mau", "mau_small"),
+    "e3dlstm": ("e3dlstm", "e3dlstm_small"),
+}
+PRESETS: "Registry[tuple[str, dict[str, Any]]]" = Registry(
+    {name: f"{module}:PRESETS" for module, names in _PRESETS_OF.items() for name in names}
+)
+"""Documented models: a name of MODELS, and its arguments."""
+
+ORIGINALS: "Registry[Converter]" = Registry(
+    {
+        "openstl": "originals.openstl:convlstm",
+        "predformer": "originals.authors:predformer",
+        "earthformer": "originals.authors:earthformer",
+        "phydnet": "originals.openstl:phydnet",
+        **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), "originals.openstl:simvp"),
+        **dict.fromkeys(("predrnn", "predrnnv2"), "originals.openstl:predrnn"),
+        **dict.fromkeys(("swinlstm_d", "swinlstm_b"), "originals.openstl:swinlstm"),
+        "predrnnpp": "originals.openstl:predrnnpp",
+    }
+)
+"""By the name of a preset, what makes our weights of those of the original's code."""
