@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from foreframe.cli import VERBS
+from foreframe.models import PRESETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,6 +60,21 @@ def test_importing_foreframe_loads_no_lightning_and_alone_costs_nothing() -> Non
     everything = "import foreframe\nfor name in foreframe.__all__: getattr(foreframe, name)"
     assert not modules_after(everything) & {"lightning", "pytorch_lightning", "matplotlib"}
     assert not modules_after("import foreframe") & {"torch", "numpy"}
+
+
+@pytest.mark.slow
+def test_a_baseline_loads_no_network() -> None:
+    loaded = modules_after("import foreframe\nforeframe.models.build_model('persistence')")
+    networks = ("recurrent", "simvp", "svg", "motion", "heads", "originals")
+    assert "foreframe.models.baselines" in loaded
+    assert not loaded & {f"foreframe.models.{name}" for name in networks}
+
+
+def test_the_registry_has_the_presets_of_each_file() -> None:
+    models = ROOT / "src" / "foreframe" / "models"
+    files = [path for path in models.glob("*.py") if "\nPRESETS: dict" in path.read_text()]
+    modules = [import_module(f"foreframe.models.{path.stem}") for path in files]
+    assert sorted(name for module in modules for name in module.PRESETS) == sorted(PRESETS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.matching import match_to, matched
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
-from foreframe.models.blend import Guides
+from foreframe.models.guides import Guides
 
 
 def brute(forecast: np.ndarray, target: np.ndarray) -> np.ndarray:

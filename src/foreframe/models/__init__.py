@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
     from foreframe.models.codec import CODECS
     from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
+    from foreframe.models.core import Core
     from foreframe.models.dressed import Dressed
     from foreframe.models.earthformer import Earthformer
     from foreframe.models.flow import Flow
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
     from foreframe.models.optical_flow import OpticalFlow
     from foreframe.models.predformer import PredFormer
-    from foreframe.models.recurrent import Core, EncoderDecoder, NextFrame, RecurrentAtOnce
+    from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
     from foreframe.models.simvp import SimVP
     from foreframe.models.svg import SVG
     from foreframe.models.swinlstm import SwinLSTM
@@ -61,7 +62,7 @@ _HOMES = (  # of public names, beside those of classes in MODELS and CORES
     "at_once:AtOnce", "codec:CODECS", "convlstm:ConvLSTMCell", "heads:HEADS", "interface:Model",
     "interface:Parts", "interface:State", "interface:parts_of", "interface:with_known",
     "members_of:MembersOf", "noise:EnsembleRequest", "noise:forecast_of", "noise:members",
-    "noise:placed", "recurrent:Core",
+    "noise:placed", "core:Core",
 )  # fmt: skip
 _HOME = dict(
     home.split(":")[::-1] for home in (*_HOMES, *MODELS.data.values(), *CORES.data.values())

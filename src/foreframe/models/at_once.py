@@ -4,7 +4,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.interface import (
+    Future,
     Model,
+    Past,
     State,
     concat_inputs,
     pad_with_oldest,
@@ -22,7 +24,7 @@ class AtOnce(Model):
     forecast beyond the horizon, which encodes them with its own frames.
     """
 
-    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
+    def next_frames(self, state: State) -> Future:
         """The next `horizon` frames; the state has known inputs, and of members noise."""
         raise NotImplementedError
 
@@ -36,14 +38,16 @@ class AtOnce(Model):
         """The inputs of the last frame seen, of a model that has inputs."""
         raise NotImplementedError
 
-    def step(
-        self, state: State, last: bool = False
-    ) -> tuple[Float[Tensor, "b horizon c h w"], State]:
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         frames = self.next_frames(state)
         if last:
             return frames, state
         seen = concat_inputs(frames, peek(state["known"], self.horizon)) if self.inputs else frames
-        return frames, self.encode(seen, state) | self.queues_after(state)
+        return frames, self.read_on(seen, state) | self.queues_after(state)
+
+    def read_on(self, frames: Past, state: State) -> State:
+        """The encoded state after its own frames, with their inputs."""
+        return self.encode(frames, state)
 
     def queues_after(self, state: State) -> State:
         """What is left of known inputs and of noise after a step, which uses up one of the
@@ -60,7 +64,7 @@ class FromLastFrames(AtOnce):
 
     frames: int
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
         return push_ring(past, state, self.frames)
 

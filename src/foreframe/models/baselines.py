@@ -11,11 +11,8 @@ from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.models.checks import within
-from foreframe.models.interface import Model, State, pad_with_oldest, push_ring
+from foreframe.models.interface import Future, Model, Past, State, pad_with_oldest, push_ring
 from foreframe.models.registry import BASELINES
-
-Past = Float[Tensor, "b t c h w"]
-Future = Float[Tensor, "b s c h w"]
 
 
 class _Baseline(Model):

@@ -1,10 +1,10 @@
 """A forecast that begins exactly at a baseline's and learns where others are better.
 
 Which baseline is best differs from recording to recording, and within one from place to place.
-`Guides` runs several of them as one model; `Blend` is the head that mixes their frames.
+`Blend` is the head that mixes their frames; guides.py runs them, and guided.py a network.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,160 +12,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.baselines import guide_of
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
+from foreframe.models.guides import Guides
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
-from foreframe.models.interface import (
-    Model,
-    State,
-    deciding_size,
-    gather_frames,
-    part_of,
-    push_ring,
-    where_states,
-    with_prefix,
-)
-from foreframe.models.motion import EVIDENCE, NARROW, DenseMotion, blurred, displaced, exactly
+from foreframe.models.interface import State, deciding_size
+from foreframe.models.motion import NARROW, blurred, displaced, exactly
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
 
 REACH = 3.0  # sigma at which blurs are cut off
 BYTES = 2**28  # of a clip's levels at a time
-HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
-
-
-class Guides(Model):
-    """Several baselines as one model: their frames side by side along channels.
-
-    Args:
-        guides: names of `BASELINES`, or {name: its arguments}.
-        hindcast: frames of the past that each guide forecasts from those before them, as evidence
-            of how good it is; fewer where fewer were seen; 0 for none.
-
-    Raises:
-        ValueError: no guides, an unknown name, arguments that it does not take; a hindcast below 0.
-    """
-
-    def __init__(self, guides: Sequence[str | Mapping[str, Any]], hindcast: int = 0) -> None:
-        super().__init__()
-        if not guides:
-            raise ValueError('guides are names of baselines, such as ["dense_motion"]')
-        if hindcast < 0:
-            raise ValueError(f"a hindcast is of 0 frames or more, not {hindcast}")
-        self.each = [guide_of(guide) for guide in guides]  # without weights
-        self.hindcast, self.channels = hindcast, None
-        self.sized = any(guide.sized for guide in self.each)
-        self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
-        hindcasts = len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
-        self.evidence_channels = EVIDENCE * self.moves + hindcasts
-
-    def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
-        encoded = self._each(lambda guide, own: guide.encode(past, own or None), state or {})
-        if not self.hindcast:
-            return encoded
-        if state is not None:
-            for frame in past.split(1, dim=1):
-                state = self._held_back(frame, state)
-            return encoded | {n: v for n, v in state.items() if n.startswith("early/") or n in HELD}
-        # The first frame, and those before the last ones, by which the forecast from it is judged.
-        t, n = past.shape[1], self.hindcast
-        first = max(t - n, 1)
-        return (
-            encoded
-            | with_prefix("early/", self._each(lambda guide, _: guide.encode(past[:, :first]), {}))
-            | {"recent": push_ring(past[:, first:], None, n, "recent")["recent"]}
-            | {"seen": past.new_full((len(past),), min(t, n + 1))}
-        )
-
-    def exogenous(self, state: State, steps: int) -> State:
-        def outside(guide: Model, own: State) -> State:
-            return guide.exogenous(own, steps)
-
-        entering = self._each(outside, state)
-        if self.hindcast:
-            early = self._each(outside, part_of(state, "early/"))
-            entering |= with_prefix("early/", early)
-        return entering
-
-    def begin(self, state: State) -> State:
-        """Ready to step; and `evidence` (b,e,h,w) for each guide, where there is any: that of the
-        first dense motion among them, and the errors of all hindcasts.
-        """
-        begun = self._each(lambda guide, own: guide.begin(own), state)
-        evidence: list[Tensor] = []
-        for k, guide in enumerate(self.each):
-            if isinstance(guide, DenseMotion) and not evidence:
-                evidence.append(guide.evidence(part_of(state, f"{k}/"), begun[f"{k}/V"]))
-        if self.hindcast:
-            evidence.append(self.hindcast_errors(state))
-        return begun | ({"evidence": torch.cat(evidence, dim=1)} if evidence else {})
-
-    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 _ h w"], State]:
-        """The guides' frames, side by side."""
-        frames: list[Tensor] = []
-        begun: State = {}
-        for k, guide in enumerate(self.each):
-            made, own = guide.step(part_of(state, f"{k}/"), last)
-            frames.append(made)
-            begun |= with_prefix(f"{k}/", own)
-        return torch.cat(frames, dim=2), state | begun
-
-    def forecasts(
-        self, state: State, steps: int
-    ) -> Iterator[tuple[Float[Tensor, "b steps c h w"], State]]:
-        """The next frames of each guide, and its state after them: one guide after the other, as
-        large frames fill the memory.
-        """
-        for k, guide in enumerate(self.each):
-            frames, own = guide.advance(part_of(state, f"{k}/"), steps)
-            yield frames, with_prefix(f"{k}/", own)
-
-    def hindcast_errors(self, state: State) -> Float[Tensor, "b _ h w"]:
-        """The logarithms of the squared errors of each guide's hindcast, one, some and `hindcast`
-        frames ahead; 0 where a single frame was seen.
-        """
-        n, recent = self.hindcast, state["recent"].float()
-        seen = (state["seen"] - 1).clamp(0, n).long()  # of a stranger's state, too
-        some = [max(1, round(lead * n)) for lead in HINDCAST_LEADS]
-        leads = torch.minimum(seen[:, None], torch.tensor(some, device=seen.device)).clamp(min=1)
-        errors = []
-        with exactly(recent):
-            early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early/"))
-            for k, guide in enumerate(self.each):
-                own, squares = part_of(early, f"{k}/"), []
-                for ahead in range(n):  # one by one, as large frames fill the memory
-                    frame, own = guide.step(own, last=ahead == n - 1)
-                    truth = gather_frames(recent, (n - seen[:, None] + ahead).clamp(max=n - 1))
-                    squares.append((frame.float() - truth).square().mean(dim=2))
-                error = gather_frames(torch.cat(squares, dim=1), leads - 1)
-                error = (blurred(error, 1.5) + 1e-5).log() / 3 + 2.5
-                errors.append(error.where((seen > 0).view(-1, 1, 1, 1), 0))
-        return torch.cat(errors, dim=1)
-
-    def _each(self, of: Callable[[Model, State], State], state: State) -> State:
-        """The states that `of` gives of each guide and its own part of the state."""
-        states: State = {}
-        for k, guide in enumerate(self.each):
-            states |= with_prefix(f"{k}/", of(guide, part_of(state, f"{k}/")))
-        return states
-
-    def _held_back(self, frame: Float[Tensor, "b 1 c h w"], state: State) -> State:
-        """The state with a further frame among the recent ones. The oldest of these, where there
-        are `hindcast` already, and the very first frame are those that hindcasts begin from.
-        """
-        recent, seen, early = state["recent"], state["seen"], part_of(state, "early/")
-        first = (seen == 0).view(-1, 1, 1, 1, 1)
-        oldest = frame.where(first, recent[:, :1].to(frame))
-        encoded = self._each(lambda guide, own: guide.encode(oldest, own), early)
-        early = where_states((seen == 0) | (seen > self.hindcast), encoded, early)
-        return with_prefix("early/", early) | {
-            "recent": recent.where(first, torch.cat([recent[:, 1:], frame.to(recent)], dim=1)),
-            "seen": (seen + 1).clamp(max=self.hindcast + 1),
-        }
-
-
-HELD = ("recent", "seen")  # of the guides' state
 
 
 class Blend(Head):

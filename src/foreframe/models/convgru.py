@@ -10,12 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.core import Core, Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.recurrent import Core, check_cell
-
-Maps = Float[Tensor, "b d h w"]
-Hidden = Float[Tensor, "b k h w"]
 
 
 class ConvGRUCell(nn.Module):

@@ -11,12 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.core import Core, Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.recurrent import Core
-
-Maps = Float[Tensor, "b d h w"]
-Hidden = Float[Tensor, "b k h w"]
 
 
 class ConvLSTMCell(nn.Module):
@@ -56,12 +53,7 @@ class ConvLSTMCell(nn.Module):
     ) -> None:
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
-        if rows % 2 == 0 or columns % 2 == 0:
-            raise ValueError(f"kernel {rows}x{columns} is even; odd kernels keep the frame's size")
-        if hidden < 1 or channels < 0:
-            raise ValueError(
-                f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
-            )
+        check_cell(channels, hidden, rows, columns)
         self.hidden, self.forget_bias = hidden, forget_bias
         padding = (rows // 2, columns // 2)
         self.gates = Conv2d(

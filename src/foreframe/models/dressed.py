@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.base.schema import one_of
-from foreframe.models.interface import State, part_of, peek, pop, with_prefix
+from foreframe.models.interface import Past, State, part_of, peek, pop, with_prefix
 from foreframe.models.lagged import Lagged
 from foreframe.models.members_of import ONE, MembersOf
 from foreframe.models.motion import exactly, gradient
@@ -75,7 +75,7 @@ class Dressed(MembersOf):
     def stride_in(self, size: Sequence[int]) -> int:
         return self.of.stride_in(size)
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         frames = past[:, :, : past.shape[2] - self.inputs]
         encoded: State = {}
         for name, model, seen in (("of/", self.of, past), ("lagged/", self.lagged, frames)):
@@ -101,7 +101,7 @@ class Dressed(MembersOf):
         """Both ready to step; of members that share their frames these frames and the noise."""
         if "forecast" in state:
             return {name: state[name] for name in ("forecast", "differences", "noise")}
-        begun = with_prefix("of/", self.of.begin(_of(state)))
+        begun = with_prefix("of/", self.of.begin(self.state_of(state)))
         if "noise" not in state:
             return begun
         return begun | self._lagged_begun(state) | {"noise": state["noise"]}
@@ -115,7 +115,7 @@ class Dressed(MembersOf):
             m, differences = (peek(queue, steps) for queue in queues.values())
             stepped = {name: pop(queue, steps) for name, queue in queues.items()}
         else:
-            m, own = self.of.advance(_of(state), steps, last)
+            m, own = self.of.advance(self.state_of(state), steps, last)
             stepped = with_prefix("of/", own)
             if "noise" not in state:
                 return m, stepped
@@ -128,13 +128,13 @@ class Dressed(MembersOf):
     def rollout(self, state: State, steps: int) -> tuple[Frames, State]:
         if "key" in state:
             return super().rollout(state, steps)
-        m, own = self.of.rollout(_of(state), steps)
+        m, own = self.of.rollout(self.state_of(state), steps)
         return m, with_prefix("of/", own)
 
     def precompute(self, state: State, steps: int) -> State:
         """m, and what members differ by, in place of what both come from."""
         with torch.no_grad():
-            m = self.of.decode(_of(state), steps)
+            m = self.of.decode(self.state_of(state), steps)
         differences, _ = self._differences(m, self._lagged_begun(state), last=True)
         seen = {"lagged/recent_seen": state["lagged/recent_seen"]}
         return seen | {"forecast": m, "differences": differences}
@@ -182,9 +182,3 @@ class Dressed(MembersOf):
         # About 0 to 1, as the bias is.
         logs = (squares + TINY).log() / 4 + 2
         return torch.cat([logs, lead.log()[:, :, None, None, None].expand_as(logs[:, :, :1])], 2)
-
-
-def _of(state: State) -> State:
-    """The forecaster's state, with what is known of its inputs."""
-    known = {"known": state["known"]} if "known" in state else {}
-    return part_of(state, "of/") | known

@@ -113,10 +113,14 @@ class Earthformer(FromLastFrames):
         self.encoder, self.decoder, self.looking = (nn.ModuleList() for _ in range(3))
         for k, size in enumerate(sizes):
             self.add_level(size, (widths[k], heads, dropout), encoder, decoder, k == levels - 1)
+        self.add_way_to_frames(widths, channels * patch**2)
+
+    def add_way_to_frames(self, widths: Sequence[int], numbers: int) -> None:
+        """Build what doubles the maps of each level but the first, and of the first, for frames."""
         self.up = nn.ModuleList(_doubled(i, o) for o, i in pairwise(widths))
-        self.enlarge = _doubled(width, width)
+        self.enlarge = _doubled(widths[0], widths[0])
         self.to_frame = nn.Sequential(
-            *_smooth(width, width), PackedConv2d(width, channels * patch**2, 1)
+            *_smooth(widths[0], widths[0]), PackedConv2d(widths[0], numbers, 1)
         )
 
     def add_level(

@@ -23,6 +23,8 @@ from foreframe.models.at_once import AtOnce
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import (
+    Future,
+    Past,
     State,
     TrainingForecast,
     pad_with_oldest,
@@ -147,13 +149,13 @@ class Flow(MembersOf, AtOnce):
     def stride_in(self, size: Sequence[int]) -> int:
         return math.lcm(SIDE, self.of.stride_in(size))
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the state of m, and the last `frames` frames. Any T >= 1."""
         inner = self.of.encode(past, None if state is None else part_of(state, "of/"))
         return push_ring(past, state, self.frames) | with_prefix("of/", inner)
 
     def precompute(self, state: State, steps: int) -> State:
-        m = self._forecast(state)
+        m = self.of.decode(self.state_of(state), self.frames)
         return state | {"forecast": m, "mean_error": self._mean_error(self._shown(m, state))}
 
     def exogenous(self, state: State, steps: int) -> State:
@@ -169,8 +171,7 @@ class Flow(MembersOf, AtOnce):
         begun = super().begin(state)
         if "noise" in begun:
             return begun
-        known = {"known": begun["known"]} if self.inputs else {}
-        return with_prefix("of/", self.of.begin(part_of(begun, "of/") | known))
+        return with_prefix("of/", self.of.begin(self.state_of(begun)))
 
     def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
         if "noise" in state:
@@ -195,7 +196,7 @@ class Flow(MembersOf, AtOnce):
         truth, drawn = self.apart
         return self.inflate * (truth / drawn).where(drawn > 0, 1.0).clamp(max=LARGEST)
 
-    def teacher_forced(self, clips: Float[Tensor, "b t _ h w"], window: Window) -> TrainingForecast:
+    def teacher_forced(self, clips: Past, window: Window) -> TrainingForecast:
         """m, which does not learn, and the errors of r̂ for `terms`."""
         parts = parts_of(clips, window, self.inputs)
         with torch.no_grad():
@@ -260,11 +261,6 @@ class Flow(MembersOf, AtOnce):
         squares = torch.stack([there * (x - r_hat).square() for x in (r, drawn)])
         mean = squares.sum(dim=(1, 3, 4, 5)) / n.clamp(min=1)
         kept.copy_((KEPT * kept.square() + (1 - KEPT) * mean).sqrt().where(n > 0, kept))
-
-    def _forecast(self, state: State) -> Frames:
-        """m, of the next `frames` frames."""
-        known = {"known": state["known"]} if "known" in state else {}
-        return self.of.decode(part_of(state, "of/") | known, self.frames)
 
     def _mean_error(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
         """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
@@ -331,7 +327,7 @@ class Network(nn.Module):
         self,
         r_t: Float[Tensor, "b t c h w"],
         t: Float[Tensor, " b"],
-        shown: Float[Tensor, "b s c h w"],
+        shown: Future,
         spread: float,
     ) -> Float[Tensor, "b t c h w"]:
         x = torch.cat([r_t / spread, shown.to(r_t)], dim=1).flatten(1, 2)

@@ -5,7 +5,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.blend import Blend
-from foreframe.models.interface import Model, State, concat_inputs, part_of, peek, pop, with_prefix
+from foreframe.models.interface import (
+    Future,
+    Model,
+    Past,
+    State,
+    concat_inputs,
+    part_of,
+    peek,
+    pop,
+    with_prefix,
+)
 from foreframe.models.recurrent import EncoderDecoder
 
 
@@ -23,40 +33,37 @@ class GuidedDecoder(EncoderDecoder):
     def guide(self) -> Model:
         return self.output.guide
 
-    def to_network(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
+    def to_network(self, frames: Past) -> Float[Tensor, "b t _ _ _"]:
         return self.output.reduced(super().to_network(frames))
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         targets = past[:, :, : past.shape[2] - self.inputs]
         guides = self.guide.encode(targets, state and part_of(state, "guide/"))
         return super().encode(past, state) | with_prefix("guide/", guides)
 
     def exogenous(self, state: State, steps: int) -> State:
-        return super().exogenous(state, steps) | self._exogenous_of_guides(state)
-
-    def _exogenous_of_guides(self, state: State) -> State:
-        if "levels" in state:
-            return {}
-        return with_prefix("guide/", self.guide.exogenous(part_of(state, "guide/"), 0))
+        entering = super().exogenous(state, steps)
+        if "levels" not in state:
+            guides = self.guide.exogenous(part_of(state, "guide/"), steps)
+            entering |= with_prefix("guide/", guides)
+        return entering
 
     def precompute(self, state: State, steps: int) -> State:
         """With what its guides forecast, in place of what they keep."""
         if "levels" in state:
             return state
-        begun = self.start_frames(state | self._exogenous_of_guides(state))
+        begun = self.start_frames(state | self.exogenous(state, steps))
         levels, fed, _ = self.output.levels(part_of(begun, "guide/"), steps)
         own = {name: value for name, value in state.items() if not name.startswith("guide/")}
         return own | {"levels": levels, "fed": fed}
 
-    def decode_with_guide(
-        self, state: State, steps: int
-    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
+    def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
         state = self.precompute(state, steps)
         forecast = self.decode(state, steps)
         return forecast, state["levels"][:, :steps, : forecast.shape[2]]
 
-    def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
         """Few lead times at once of large frames, as the levels of each are held."""
         n, parts = self.output.steps_at_once(state["frame"]), []
         begun = self.start_decoding(state | self.exogenous(state, steps))
@@ -71,9 +78,7 @@ class GuidedDecoder(EncoderDecoder):
             return {name: state[name] for name in ("levels", "fed")}
         return with_prefix("guide/", self.output.begin(part_of(state, "guide/")))
 
-    def advance(
-        self, state: State, steps: int, last: bool = False
-    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
         """All lead times at once, but for the decoder's core."""
         if "levels" in state:
             levels, fed = (peek(state[name], steps) for name in ("levels", "fed"))

@@ -136,8 +136,8 @@ class Carry(Head):
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums]:
         """`sums` are the displacements so far, in pixels."""
-        frames, sums = self.carried(given.maps, given.frames, given.noise, given.sums)
-        return self.numbers(given.raised, given.frames) + frames, sums
+        carried, sums = self.carried(given.maps, given.frames, given.noise, given.sums)
+        return self.numbers(given.raised, given.frames) + carried, sums
 
     def carried(
         self,

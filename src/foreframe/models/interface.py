@@ -17,6 +17,8 @@ from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.models.engine import one_pass, pass_for
 
+Past = Float[Tensor, "b t _ h w"]  # inputs included
+Future = Float[Tensor, "b s c h w"]
 State = dict[str, Tensor]
 Result = tuple[Any, State]  # of a step, and the state after it
 
@@ -31,7 +33,7 @@ class TrainingForecast(NamedTuple):
     """
 
     forecast: Float[Tensor, "bm s c h w"]
-    truth: Float[Tensor, "b s c h w"]
+    truth: Future
     state: State
 
 
@@ -53,7 +55,8 @@ class Model(nn.Module):
             `args`, since the model is the same. Models that take the whole past at once may ignore
             it.
         compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU needs
-            a C++ compiler; None: where that works and pays back, see `engine.PAYS`. Not in `args`.
+            a C++ compiler; None: where that works and pays back, see `engine.compiling`. Not in
+            `args`.
         reduces: whether it reduces large frames, so that it forecasts frames of any size.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
         free: names in `args` that the shapes of weights do not depend on: weights trained with
@@ -104,14 +107,14 @@ class Model(nn.Module):
         """
         return self.stride
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """The state after the past, which continues from `state` where one is given. Any T >= 1.
 
         Its names and shapes depend on the model and the frames' size, not on how many were seen.
         """
         raise NotImplementedError
 
-    def start(self, past: Float[Tensor, "b t _ h w"]) -> State:
+    def start(self, past: Past) -> State:
         """The state before the first frame: zeros, for frames of this size. To encode from it is to
         encode from None.
         """
@@ -131,7 +134,7 @@ class Model(nn.Module):
         """
         return state
 
-    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b s c h w"], State]:
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         """The next `horizon` frames, and the state after them.
 
         Args:
@@ -140,9 +143,7 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
-    def advance(
-        self, state: State, steps: int, last: bool = False
-    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
         """The next frames, and the state after the last step. Any steps >= 1; arguments as of
         `step`.
         """
@@ -152,11 +153,11 @@ class Model(nn.Module):
         )
         return torch.cat(frames, dim=1)[:, :steps], state
 
-    def decode(self, state: State, steps: int) -> Float[Tensor, "b steps c h w"]:
+    def decode(self, state: State, steps: int) -> Future:
         """Forecast from an encoded state, which is left as it was. Any steps >= 1."""
         return self.rollout(state, steps)[0]
 
-    def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
         """The forecast of `decode`, and the state after it, for `terms`: no step can follow."""
         begun = self.begin(state | self.exogenous(state, steps))
         return self.advance(begun, steps, last=True)
@@ -203,9 +204,7 @@ class Model(nn.Module):
         """
         return state
 
-    def teacher_forced(
-        self, clips: Float[Tensor, "b t _ h w"], window: Window
-    ) -> TrainingForecast | None:
+    def teacher_forced(self, clips: Past, window: Window) -> TrainingForecast | None:
         """The forecast of a training step, of a model with networks that see the true future and
         that no forecast needs. By default None: training then forecasts as everybody does.
 
@@ -232,18 +231,16 @@ class Model(nn.Module):
         """The baseline that the model starts from, or several as one model; None without any."""
         return None
 
-    def decode_with_guide(
-        self, state: State, steps: int
-    ) -> tuple[Float[Tensor, "b steps c h w"], Float[Tensor, "b steps c h w"]]:
+    def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
         """The forecast, and that of the guide, of several the first; of models that have one."""
         raise NotImplementedError
 
     def forward(
         self,
-        past: Float[Tensor, "b t _ h w"],
+        past: Past,
         steps: int,
         known: Float[Tensor, "b s i h w"] | None = None,
-    ) -> Float[Tensor, "b steps c h w"]:
+    ) -> Future:
         """Encode the past, then decode; `known` are the inputs of the future."""
         state = self.encode(past)
         return self.decode(state if known is None else with_known(state, known), steps)
@@ -327,7 +324,7 @@ class Parts(NamedTuple):
         return self.past[:, :, : self.last.shape[1]]
 
 
-def parts_of(clips: Float[Tensor, "b t _ h w"], window: Window, inputs: int) -> Parts:
+def parts_of(clips: Past, window: Window, inputs: int) -> Parts:
     """Split clips, whose last `inputs` channels are not forecast, at the end of the past.
 
     Raises:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foreframe.models.baselines import guide_of
 from foreframe.models.interface import (
+    Future,
     Model,
     State,
     part_of,
@@ -77,9 +78,7 @@ class Lagged(Model):
             shares = (number < n[:, None]) / n[:, None]
         return {"shares": shares} | begun
 
-    def step(
-        self, state: State, last: bool = False
-    ) -> tuple[Float[Tensor, "b horizon c h w"], State]:
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         each, stepped = self.each_next(state, self.horizon, last)
         total = torch.zeros_like(each[0])
         for frames, share in zip(each, state["shares"].unbind(dim=1), strict=True):
@@ -87,9 +86,7 @@ class Lagged(Model):
             total = total + frames.where(share > 0, 0) * share  # a forecast may be missing (NaN)
         return total.to(each[0].dtype), stepped
 
-    def each_next(
-        self, state: State, steps: int, last: bool = False
-    ) -> tuple[list[Float[Tensor, "b steps c h w"]], State]:
+    def each_next(self, state: State, steps: int, last: bool = False) -> tuple[list[Future], State]:
         """The next frames of each forecast, and the state after them; arguments as of `advance`."""
         stepped = dict(state)
         if "forecasts" in state:

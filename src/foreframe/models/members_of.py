@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from foreframe.models.interface import Model
+from foreframe.models.interface import Model, State, part_of
 
 ONE = "members are of one model, {name: arguments}"  # what `of` is, in messages
 
@@ -22,6 +22,11 @@ class MembersOf(Model):
         super().__init__()
         self.of = of.requires_grad_(False)
         self.inputs, self.reduces = of.inputs, of.reduces
+
+    def state_of(self, state: State) -> State:
+        """The forecaster's state, with what is known of its inputs."""
+        known = {"known": state["known"]} if "known" in state else {}
+        return part_of(state, "of/") | known
 
     def start_at(self, mean: float) -> None:
         """Let the forecaster begin so."""

@@ -12,13 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.convlstm import ConvLSTMCell
+from foreframe.models.core import Hidden, Maps
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
 from foreframe.models.predrnn import STLSTMCell, published, small
 from foreframe.models.zigzag import ZigZag, ZigZagCell
-
-Maps = Float[Tensor, "b d h w"]
-Hidden = Float[Tensor, "b k h w"]
 
 
 class MIMBlock(ZigZagCell):

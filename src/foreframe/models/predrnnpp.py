@@ -11,14 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
 from foreframe.models.predrnn import published, small
-from foreframe.models.recurrent import check_cell
 from foreframe.models.zigzag import ZigZag, ZigZagCell
-
-Maps = Float[Tensor, "b d h w"]
-Hidden = Float[Tensor, "b k h w"]
 
 
 class CausalLSTMCell(ZigZagCell):

@@ -4,29 +4,32 @@
     EncoderDecoder   one core reads the past, another one writes the future
     RecurrentAtOnce  one core reads the past, and a head makes all next frames from its last maps
 
-A core takes the maps of one frame up through all of its layers: see `Core`, and `convlstm.py` for
+A core takes the maps of one frame up through all of its layers: see core.py, and convlstm.py for
 the first of them. All of them have the model interface of `foreframe.models`.
 
 Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
+from foreframe.models.attention import Attention
 from foreframe.models.codec import CODECS, Patches, Strided
-from foreframe.models.engine import PackedConv2d, channels_last
+from foreframe.models.core import AnyMaps, Core, Layers
+from foreframe.models.engine import channels_last
 from foreframe.models.head import Head, HeadInputs
 from foreframe.models.heads import HEADS, Draw
 from foreframe.models.interface import (
+    Future,
     Model,
+    Past,
     Result,
     State,
     TrainingForecast,
@@ -41,78 +44,8 @@ from foreframe.models.interface import (
 from foreframe.models.noise import NoiseInjection
 from foreframe.models.registry import CORES
 
-Maps = Float[Tensor, "b d h w"]
-Layers = list[Float[Tensor, "b _ h w"]]  # the hidden maps of each layer
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
-
-
-class Core(nn.Module):
-    """Recurrent layers: takes the maps of one frame up through all of them.
-
-    A new core is a subclass with `step`, and a line in `CORES`. It is built as
-    `Core(channels, hidden, ...)`: the channels of its input (0: it has none) and the hidden
-    channels of each layer. A convolution that it uses at every step is an `engine.Conv2d`, and its
-    elementwise mathematics is an `engine.pointwise` function: that makes it fast.
-
-    A state is a flat dict of tensors (b,...) of any names. The hidden map of layer k is "hk", the
-    input of layer k + 1; the head reads that of the last layer.
-
-    Attributes:
-        hidden: channels of the hidden map of each layer.
-        per_layer: what each layer has of its own, by the name that its number follows: a mirrored
-            decoder begins with it in reverse order, and with all else as it is.
-        accumulated_states: names of what is only summed for `terms`.
-    """
-
-    hidden: Sequence[int]
-    per_layer: Sequence[str] = ("h",)
-    accumulated_states: Sequence[str] = ()
-
-    def step(self, x: Maps | None, state: State) -> State:
-        """The state after a frame.
-
-        Args:
-            x: the frame's maps; None where the core has no input.
-            state: after the frame before, left as it was; empty before the first frame.
-        """
-        raise NotImplementedError
-
-    def start(self, like: Maps) -> State:
-        """The state before the first frame, zeros: a core with further parts of a state adds them.
-
-        Args:
-            like: maps of the size and the precision of the hidden maps.
-        """
-        b, _, h, w = like.shape
-        return {f"h{k}": like.new_zeros(b, d, h, w) for k, d in enumerate(self.hidden)}
-
-    def maps(self, state: State) -> Layers:
-        """The hidden map of each layer, from the first to the last."""
-        return [state[f"h{k}"] for k in range(len(self.hidden))]
-
-    def mirrored(self, state: State) -> State:
-        """The state with its layers in reverse order."""
-        n, turned = len(self.hidden), dict(state)
-        for name in self.per_layer:
-            for k in range(n):
-                here, there = f"{name}{k}", f"{name}{n - 1 - k}"
-                if here in state and there in state:
-                    turned[there] = state[here]
-        return turned
-
-    def terms(self, state: State) -> dict[str, Float[Tensor, ""]]:
-        """What the core adds to the training's loss, by name, from its `accumulated_states`."""
-        return {}
-
-
-def check_cell(channels: int, hidden: int, kernel: int) -> None:
-    """Refuse a cell with an even kernel, or no hidden channels."""
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel {kernel} is even; odd kernels keep the frame's size")
-    if hidden < 1 or channels < 0:
-        raise ValueError(
-            f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
-        )
+StepMaps = Float[Tensor, "b _ _ i j"]  # of each of several frames
 
 
 class Recurrent(Model):
@@ -134,6 +67,7 @@ class Recurrent(Model):
     channels: int | None
     output: Head
     last_core = "encoder"  # the one that goes on into the future
+    attention = 0  # last frames whose maps are kept
 
     def __init__(self, channels: int | None, core: Part, codec: Part, inputs: int) -> None:
         super().__init__()
@@ -149,9 +83,7 @@ class Recurrent(Model):
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
-        self.accumulated_states = tuple(
-            f"encoder/{name}" for name in self.encoder.accumulated_states
-        )
+        self.accumulated_states = [f"encoder/{n}" for n in self.encoder.accumulated_states]
         self.args |= {"core": {name: core_args}, "codec": {kind: args}}
 
     def add_head(
@@ -170,10 +102,10 @@ class Recurrent(Model):
             frames: that the head makes at once.
             skips: channels of the skip maps; by default the codec's.
         """
-        self.read = sum(hidden) if args["over"] == "all" else hidden[-1]
-        self.up = self.codec.decoder(self.read, skips)
+        self.head_width = sum(hidden) if args["over"] == "all" else hidden[-1]
+        self.up = self.codec.decoder(self.head_width, skips)
         channels = self.channels and self.channels * frames
-        self.output = kind(channels, self.read, self.up, **args)
+        self.output = kind(channels, self.head_width, self.up, **args)
         self.bounded, self.reduces = self.output.bounded, self.output.short is not None
         guide = self.output.guide
         self.sized = self.reduces or (guide is not None and guide.sized)
@@ -186,9 +118,9 @@ class Recurrent(Model):
         self.noise_injection = None
         if noise is not None:
             self.draws = True
-            self.output.add_noise_inputs(self.read)
+            self.output.add_noise_inputs(self.head_width)
             self.noise_injection = NoiseInjection(
-                noise, self.stride, (fed, self.read), self.output.noise_channels
+                noise, self.stride, (fed, self.head_width), self.output.noise_channels
             )
 
     def exogenous(self, state: State, steps: int) -> State:
@@ -202,21 +134,17 @@ class Recurrent(Model):
 
     def noise_of(
         self, state: State, steps: int
-    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps _ i j"] | None]:
+    ) -> tuple[StepMaps | None, StepMaps | None, StepMaps | None]:
         """From the state's noise: what is added to the core's input and to the maps that the head
         reads at each of these steps, and the drift by which the head moves things; None for each
         that there is not.
         """
         if self.noise_injection is None or "noise" not in state:
-            return [None, None], None
-        injected: tuple[list[Tensor | None], Tensor | None] = self.noise_injection(
-            peek(state["noise"], steps)
-        )
-        return injected
+            return None, None, None
+        (fed, read), drift = self.noise_injection(peek(state["noise"], steps))
+        return fed, read, drift
 
-    def head_maps(
-        self, maps: Layers, noise: Float[Tensor, "b steps d i j"] | None, t: int = 0
-    ) -> Float[Tensor, "b d i j"]:
+    def head_maps(self, maps: Layers, noise: StepMaps | None, t: int = 0) -> AnyMaps:
         """The maps that the head reads at step t, of the last layer or of all; of members with
         their noise.
         """
@@ -237,10 +165,13 @@ class Recurrent(Model):
         """
         self.output.start_at(mean)
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
-        layers = self.run(self.encoder, self.embed(past), part_of(state or {}, "encoder/"))
-        return with_prefix("encoder/", layers) | {"frame": past[:, -1]}
+        maps, layers = self.run(self.encoder, self.embed(past), part_of(state or {}, "encoder/"))
+        encoded = with_prefix("encoder/", layers) | {"frame": past[:, -1]}
+        if self.attention:
+            encoded |= push_ring(torch.stack(maps, dim=1), state, self.attention, "maps")
+        return encoded
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         return self.encoder.terms(part_of(made.state, f"{self.last_core}/"))
@@ -250,22 +181,27 @@ class Recurrent(Model):
         frame = state["frame"]
         return frame[:, frame.shape[1] - self.inputs :]
 
-    def to_network(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t _ _ _"]:
+    def to_network(self, frames: Past) -> Float[Tensor, "b t _ _ _"]:
         """Frames as the network sees them: their mean over channels where it takes any number."""
         return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
 
-    def embed(self, frames: Float[Tensor, "b t _ h w"]) -> Float[Tensor, "b t d i j"]:
+    def embed(self, frames: Past) -> StepMaps:
         """The codec's maps of frames and their inputs, which a core takes."""
         maps: Tensor = self.codec(self.to_network(frames).flatten(0, 1))[-1]
         return channels_last(maps).unflatten(0, frames.shape[:2])
 
-    def run(self, core: Core, x: Float[Tensor, "b t d i j"], layers: State) -> State:
-        """A core's state after the maps of all t frames."""
+    def run(self, core: Core, x: StepMaps, layers: State) -> tuple[Layers, State]:
+        """A core over the maps of all t frames: its last hidden map after each of those that are
+        attended to, and its state.
+        """
+        t = x.shape[1]
 
-        def step(t: int, layers: State) -> Result:
-            return None, core.step(x[:, t], layers)
+        def step(k: int, layers: State) -> Result:
+            layers = core.step(x[:, k], layers)
+            return core.maps(layers)[-1] if k >= t - self.attention else None, layers
 
-        return self.loop(step, layers, x.shape[1])[1]
+        maps, layers = self.loop(step, layers, t)
+        return maps[max(0, t - self.attention) :], layers
 
     def skip_maps(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
         """The skip maps of frames, where the codec has them."""
@@ -288,6 +224,8 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
     """
 
+    feeds_noise = False  # whether noise is added to the core's input, too
+
     def __init__(
         self,
         channels: int = 1,
@@ -305,16 +243,11 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args["draw"] = args
         self.add_head(self.encoder.hidden, Draw, args, horizon)
-        self.add_noise_inputs(noise, self.fed_noise)
+        self.add_noise_inputs(noise, self.codec.width * self.feeds_noise)
 
-    @property
-    def fed_noise(self) -> int:
-        """Channels of the core's input that noise is added to."""
-        return 0
-
-    def next_frames(self, state: State) -> Float[Tensor, "b horizon c h w"]:
+    def next_frames(self, state: State) -> Future:
         frame = state["frame"]
-        (*_, noise), _ = self.noise_of(state, 1)
+        _, noise, _ = self.noise_of(state, 1)
         maps = self.head_maps(self.encoder.maps(part_of(state, "encoder/")), noise)
         raised = self.up(maps, self.skip_maps(frame))
         inputs = HeadInputs(raised, maps.unsqueeze(1), frame[:, : self.channels])
@@ -335,6 +268,8 @@ class NextFrame(RecurrentAtOnce):
         ValueError: as `Recurrent`, or `Noise`.
     """
 
+    feeds_noise = True
+
     def __init__(
         self,
         channels: int = 1,
@@ -346,21 +281,13 @@ class NextFrame(RecurrentAtOnce):
     ) -> None:
         super().__init__(channels, core, codec, 1, draw, inputs, noise)
 
-    @property
-    def fed_noise(self) -> int:
-        return int(self.codec.width)
-
-    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
-        """The head's frame, and the state after the core has read it."""
-        frame = self.next_frames(state)
-        if last:
-            return frame, state
-        seen = concat_inputs(frame, peek(state["known"], 1)) if self.inputs else frame
-        (noise, _), _ = self.noise_of(state, 2)  # of this step, and of the next
-        x = self.embed(seen)[:, 0]
+    def read_on(self, frames: Past, state: State) -> State:
+        """The core reads the head's frame, of members with the noise of the next step."""
+        noise, _, _ = self.noise_of(state, 2)
+        x = self.embed(frames)[:, 0]
         x = x if noise is None else x + noise[:, 1]
-        layers = with_prefix("encoder/", self.encoder.step(x, part_of(state, "encoder/")))
-        return frame, layers | {"frame": seen[:, 0]} | self.queues_after(state)
+        layers = self.encoder.step(x, part_of(state, "encoder/"))
+        return with_prefix("encoder/", layers) | {"frame": frames[:, 0]}
 
 
 class EncoderDecoder(Recurrent):
@@ -416,12 +343,8 @@ class EncoderDecoder(Recurrent):
         noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
-        if start not in ("zeros", "states", "mirrored"):
-            raise ValueError(f"start {start!r} is unknown; choose zeros, states or mirrored")
         if attention < 0 or backward < 0:
-            raise ValueError(
-                f"attention and backward are numbers of frames, not {attention}, {backward}"
-            )
+            raise ValueError(f"attention, backward: numbers of frames, not {attention}, {backward}")
         name, args = choice(HEADS, output, "output")
         self.args["output"] = {name: args}
         head, feed = HEADS[name], args.get("feed", HEADS[name].feed)
@@ -462,24 +385,14 @@ class EncoderDecoder(Recurrent):
         ((kind, args),) = self.args["core"].items()
         return CORES[kind](channels, **{**args, "hidden": hidden})
 
-    def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
+    def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
-        x, t = self.embed(past), past.shape[1]
-
-        def step(k: int, layers: State) -> Result:
-            layers = self.encoder.step(x[:, k], layers)
-            return self.encoder.maps(layers)[-1] if k >= t - self.attention else None, layers
-
-        maps, layers = self.loop(step, part_of(state or {}, "encoder/"), t)
-        encoded = with_prefix("encoder/", layers) | {"frame": past[:, -1]}
-        if self.attention:
-            new = torch.stack([each for each in maps if each is not None], dim=1)
-            encoded |= push_ring(new, state, self.attention, "maps")
+        encoded = super().encode(past, state)
         if self.backwards is not None:
             encoded |= push_ring(past, state, self.backward_frames)
         return encoded
 
-    def rollout(self, state: State, steps: int) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
         begun = self.start_decoding(state | self.exogenous(state, steps))
         return self.advance(begun, steps, last=True)
 
@@ -519,26 +432,22 @@ class EncoderDecoder(Recurrent):
     def start_frames(self, state: State) -> State:
         """What the head makes frames of: the last one seen, and its skip maps."""
         skips = self.skip_maps(state["frame"]) or []
-        return {"frame": state["frame"][:, : self.channels]} | {
-            f"skip/{k}": maps for k, maps in enumerate(skips)
-        }
+        begun = {f"skip/{k}": maps for k, maps in enumerate(skips)}
+        return begun | {"frame": state["frame"][:, : self.channels]}
 
-    def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, 1, last)
 
-    def advance(
-        self, state: State, steps: int, last: bool = False
-    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
         """All lead times at once, but for the decoder's core, unless it is fed its own frames."""
         if self.output.feed == "frame" and steps > 1:
             return super().advance(state, steps, last)
         known = peek(state["known"], steps) if self.inputs else None
         if self.inform is not None and known is not None:
             known = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        skips = part_of(state, "skip/")
-        frames, state = self.write(
-            state, steps, state["frame"], known, [skips[f"{k}"] for k in range(len(skips))] or None
-        )
+        named = part_of(state, "skip/")
+        skips = [named[f"{k}"] for k in range(len(named))] or None
+        frames, state = self.write(state, steps, state["frame"], known, skips)
         return frames, state | ({"frame": frames[:, -1]} if self.output.feed == "frame" else {})
 
     def write(
@@ -548,7 +457,7 @@ class EncoderDecoder(Recurrent):
         frames: Tensor,
         ahead: Float[Tensor, "b steps _ _ _"] | None,
         skips: list[Tensor] | None,
-    ) -> tuple[Float[Tensor, "b steps c h w"], State]:
+    ) -> tuple[Future, State]:
         """The decoder's steps, and the head's frames.
 
         Args:
@@ -556,7 +465,7 @@ class EncoderDecoder(Recurrent):
             ahead: what is known of each step, for `decoder_input`.
             skips: for the codec's decoder.
         """
-        (fed_noise, read_noise), drift = self.noise_of(state, steps)
+        fed_noise, read_noise, drift = self.noise_of(state, steps)
 
         def step(t: int, state: State) -> Result:
             x = self.decoder_input(state, None if ahead is None else ahead[:, t])
@@ -576,9 +485,7 @@ class EncoderDecoder(Recurrent):
         queues = {name: pop(state[name], steps) for name in ("known", "noise") if name in state}
         return made, state | queues | ({} if sums is None else {"sums": sums})
 
-    def decoder_input(
-        self, state: State, ahead: Float[Tensor, "b _ _ _"] | None
-    ) -> Float[Tensor, "b _ i j"] | None:
+    def decoder_input(self, state: State, ahead: Tensor | None) -> AnyMaps | None:
         """What the decoder is fed at a step (see `Head.feed`), and beside it the embedding, the
         maps of known inputs, and what it attends to.
         """
@@ -610,40 +517,3 @@ class EncoderDecoder(Recurrent):
             return None, where_states(state["frames_seen"] > t, read, layers) if layers else read
 
         return self.loop(step, {}, x.shape[1])[1]
-
-
-class Attention(nn.Module):
-    """At each place, a mean of the maps seen at that place, weighted by how well they fit a query
-    (Bahdanau et al. 2015, arXiv 1409.0473, in the scaled products of Vaswani et al. 2017).
-
-        w_t = softmax_t(⟨W_q * q, W_k * m_t⟩ / √d)        context = Σ_t w_t m_t
-
-    with 1x1 convolutions W_q and W_k, so that frames of any size can be attended to.
-    """
-
-    def __init__(self, query_width: int, width: int) -> None:
-        super().__init__()
-        self.query, self.key = PackedConv2d(query_width, width, 1), PackedConv2d(width, width, 1)
-
-    def begin(self, maps: Float[Tensor, "b n d i j"], seen: Float[Tensor, " b"]) -> State:
-        """The state that `forward` takes.
-
-        Args:
-            maps: of the last n frames, zeros before the first.
-            seen: how many of them there are.
-        """
-        b, n, _, i, j = maps.shape
-        return {
-            "maps": maps,
-            "keys": self.key(maps.flatten(0, 1)).unflatten(0, (b, n)),
-            "there": torch.arange(n, device=maps.device) >= n - seen[:, None],
-            "query": maps.new_zeros(b, self.query.in_channels, i, j),
-        }
-
-    def forward(self, state: State) -> Float[Tensor, "b d i j"]:
-        """The context of a query, which is the decoder's last hidden map; zeros at first."""
-        maps = state["maps"]
-        products = self.query(state["query"]).unsqueeze(1) * state["keys"]
-        fit = products.sum(dim=2, keepdim=True) / math.sqrt(maps.shape[2])
-        fit = fit.masked_fill(~state["there"][:, :, None, None, None], -torch.inf)
-        return (torch.softmax(fit, dim=1) * maps).sum(dim=1).to(maps.dtype)

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from foreframe.models.core import Core
     from foreframe.models.interface import Model
     from foreframe.models.originals import Converter
-    from foreframe.models.recurrent import Core
 
 Kind = TypeVar("Kind")
 

@@ -96,12 +96,7 @@ class SimVP(FromLastFrames):
         within(2, 1000, blocks=blocks)
         within(1, 16, layers=layers)
         odd(kernels=kernels)
-        unit = 2 if translator in ("gated", "tau") else GROUPS
-        if min(spatial, temporal) < 1 or spatial % unit or temporal % (2 * unit):
-            raise ValueError(
-                f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels, not "
-                f"{spatial} and {temporal}"
-            )
+        _check_groups(2 if translator in ("gated", "tau") else GROUPS, spatial, temporal)
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.divergence = divergence
         # Of the encoder; the decoder goes back the same way.
@@ -186,6 +181,14 @@ class SimVP(FromLastFrames):
         """Begin with frames of about `mean`."""
         assert self.to_frame.bias is not None
         nn.init.constant_(self.to_frame.bias, mean)
+
+
+def _check_groups(unit: int, spatial: int, temporal: int) -> None:
+    if min(spatial, temporal) < 1 or spatial % unit or temporal % (2 * unit):
+        raise ValueError(
+            f"SimVP takes multiples of {unit} spatial and of {2 * unit} temporal channels, not "
+            f"{spatial} and {temporal}"
+        )
 
 
 def _down(channels: int, width: int, stride: int) -> nn.Module:

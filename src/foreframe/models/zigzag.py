@@ -7,14 +7,10 @@ Shapes: maps b d h w, hidden maps b k h w.
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
+from foreframe.models.core import Core, Hidden, Maps
 from foreframe.models.interface import State
-from foreframe.models.recurrent import Core
-
-Maps = Float[Tensor, "b d h w"]
-Hidden = Float[Tensor, "b k h w"]
 
 
 class ZigZagCell(nn.Module):

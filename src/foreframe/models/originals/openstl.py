@@ -16,14 +16,18 @@ from foreframe.models.originals import Weights, patch_order, reordered
 from foreframe.models.phydnet import PhyDNet
 
 
+def last_convolution(theirs: Weights, network: Model) -> tuple[list[int], dict[str, Tensor]]:
+    """The order of a patch's channels, and by it the convolution that gives patches."""
+    order = patch_order(network.channels or 1, network.stride)
+    return order, {"output.last.weight": theirs["conv_last.weight"][order]}
+
+
 def convlstm(theirs: Weights, network: Model) -> dict[str, Tensor]:
     """Weights of OpenSTL's ConvLSTM, for a network as of the preset `openstl`. Those that its code
     never uses are left out.
     """
-    size, cells = network.stride, len(network.args["core"]["convlstm"]["hidden"])
-    order = patch_order(network.channels or 1, size)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
-    for k in range(cells):
+    order, ours = last_convolution(theirs, network)
+    for k in range(len(network.args["core"]["convlstm"]["hidden"])):
         x, h = (theirs[f"cell_list.{k}.conv_{part}.0.weight"] for part in "xh")
         joined = torch.cat([x[:, order] if k == 0 else x, h], dim=1)
         # Theirs: i, f, g, o.
@@ -35,9 +39,8 @@ def predrnn(theirs: Weights, network: Model) -> dict[str, Tensor]:
     """Weights of OpenSTL's PredRNN and PredRNN-V2, for networks as of the presets `predrnn` and
     `predrnnv2`.
     """
-    size, core = network.stride, next(iter(network.args["core"].values()))
-    order = patch_order(network.channels or 1, size)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
+    order, ours = last_convolution(theirs, network)
+    core = network.args["core"]["predrnn"]
     for k in range(len(core["hidden"])):
         ours |= st_lstm_cell(theirs, f"cell_list.{k}", f"encoder.cells.{k}", order * (k == 0))
     if core.get("decouple"):
@@ -68,8 +71,7 @@ def predrnnpp(theirs: Weights, network: Model) -> dict[str, Tensor]:
     """Weights of OpenSTL's PredRNN++, for a network as of the preset `predrnnpp`. Those that its
     code never uses are left out.
     """
-    order = patch_order(network.channels or 1, network.stride)
-    ours = {"output.last.weight": theirs["conv_last.weight"][order]}
+    order, ours = last_convolution(theirs, network)
     x, z = (theirs[f"gradient_highway.{part}_concat.0.weight"] for part in "xz")
     ours["encoder.highway.weight"] = torch.cat([x, z], dim=1)
     for k in range(len(network.args["core"]["predrnnpp"]["hidden"])):
