@@ -39,7 +39,7 @@ def main() -> None:
                 Path(folder) / "out",
                 format=given.format,
                 channels=channels,
-                members=bool(members),
+                noise=bool(members),
             )
         apart = ", ".join(f"{part} {value:.1e}" for part, value in parity.items())
         print(f"{each}, {given.format}: {apart} ({time.process_time() - began:.0f} s)", flush=True)

@@ -42,7 +42,7 @@ OFTEN = ["--save_every", "0.0001"]  # after every step
 KINDS = {
     "one process": ["--devices", "1", *OFTEN],
     "saved once an epoch": ["--devices", "1"],
-    "two workers": ["--devices", "1", "--workers", "2", *OFTEN],
+    "two workers": ["--devices", "1", "--loader_workers", "2", *OFTEN],
     "two processes": ["--devices", "2", *OFTEN],
 }
 MOMENTS = ("some time", "training", "validating", "saving", "second process")

@@ -166,7 +166,7 @@ def here_and_there(source: str) -> dict[str, float]:
 def step(
     model: str, source: str, scaling: dict | None = None, splits: dict | None = None
 ) -> dict[str, float]:
-    from foreframe.clips.data_options import DataOptions, SplitOptions
+    from foreframe.data.data_options import DataOptions, SplitOptions
     from foreframe.training.options import LearningOptions, MachineOptions, ModelOptions
     from foreframe.training.planning import plan
 

@@ -185,9 +185,9 @@ def ensembles(
     """
     import torch
 
-    from foreframe.clips.data_options import LAST
     from foreframe.evaluation.member_scores import LAGS, drawn_for
     from foreframe.evaluation.networks import members_of
+    from foreframe.forecasting.forecast_options import LAST
     from foreframe.forecasting.matching import match_to
     from foreframe.forecasting.precision import EXACT
     from foreframe.models import Lagged

@@ -117,7 +117,10 @@ def test_what_an_archive_refuses(capsys) -> None:
         ("run rain.nc other.nc -o new.zarr", "these recordings differ in grid"),
         ("run rain.nc other.nc -o new.npy", "rain.nc and 1 more holds 2 recordings; choose one"),
         ("run rain.nc --every 2 -o there.zarr", "there.zarr is there already"),
-        ("run rain.nc --workers 2 -o new.npy", "workers, scheduler and resume are of several"),
+        (
+            "run rain.nc --workers 2 -o new.npy",
+            "workers, scheduler and continue_job are of several",
+        ),
         ("run rain.nc --every 2 --workers 0 -o new.zarr", "workers"),
         ("run rain.nc --every 2 --workers 1 --scheduler tcp://a:1 -o new.zarr", "not both"),
     ):
@@ -142,8 +145,8 @@ def test_a_stopped_job_goes_on_where_it_was(monkeypatch, capsys) -> None:
     assert not Path("all.zarr").exists()
     command = ["predict", "run", "rain.nc", "-o", "all.zarr", "--every", "2"]
     for more, said in (
-        ([], "--resume goes on"),
-        (["--resume", "--steps", "2"], "begun by another"),
+        ([], "--continue_job goes on"),
+        (["--continue_job", "--steps", "2"], "begun by another"),
     ):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err
@@ -152,11 +155,11 @@ def test_a_stopped_job_goes_on_where_it_was(monkeypatch, capsys) -> None:
     monkeypatch.setattr(
         archive, "fill_store", lambda path, k, of: (filled.append(k), fill(path, k, of))
     )
-    assert main([*command, "--resume"]) == 0
+    assert main([*command, "--continue_job"]) == 0
     assert filled == list(range(4, 11))
     same("all.zarr", "whole.zarr")
     assert not Path("all.zarr.part").exists()
-    assert main([*command, "--resume"]) == 0
+    assert main([*command, "--continue_job"]) == 0
     assert "all.zarr is complete" in capsys.readouterr().err
     assert len(filled) == 7
 
@@ -185,7 +188,7 @@ def test_whoever_goes_on_takes_as_many_threads(threads, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         foreframe.predict("run", "rain.nc", "all.zarr", every=2, progress=stop_at_the_third)
     threads(2)
-    foreframe.predict("run", "rain.nc", "all.zarr", every=2, resume=True)
+    foreframe.predict("run", "rain.nc", "all.zarr", every=2, continue_job=True)
     assert seen == [1] * 11
     assert torch.get_num_threads() == 2
     foreframe.predict("run", "rain.nc", "new.zarr", every=2)
@@ -251,7 +254,7 @@ def test_workers_of_one_thread_are_gone_on_with_by_two(threads) -> None:
     made("both.zarr")
     with pytest.raises(KeyboardInterrupt):
         made("all.zarr", workers=2, progress=stop_at_the_third)
-    made("all.zarr", resume=True)
+    made("all.zarr", continue_job=True)
     threads(1)
     made("one.zarr")
     same("all.zarr", "one.zarr")
@@ -292,7 +295,9 @@ def test_a_run_that_is_killed_is_gone_on_with(way: signal.Signals) -> None:
     until(lambda: not any(map(alive, workers)))
     before = {path: path.stat().st_mtime_ns for path in done.glob(MARKERS)}
     assert len(before) < 61
-    foreframe.predict("run", "long.nc", "two.zarr", every=1, resume=True, progress=kept(before))
+    foreframe.predict(
+        "run", "long.nc", "two.zarr", every=1, continue_job=True, progress=kept(before)
+    )
     same("one.zarr", "two.zarr")
 
 

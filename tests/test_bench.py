@@ -162,11 +162,11 @@ def test_scoring_that_was_stopped_goes_on() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         foreframe.bench("three", **HERE, batch_size=4, progress=stop)
-    with pytest.raises(ValueError, match="--resume goes on"):
+    with pytest.raises(ValueError, match="--continue_job goes on"):
         foreframe.bench("three", **HERE, batch_size=4)
     told: list[int] = []
     board = foreframe.bench(
-        "three", **HERE, batch_size=4, resume=True, progress=lambda done, _: told.append(done)
+        "three", **HERE, batch_size=4, continue_job=True, progress=lambda done, _: told.append(done)
     )
     assert overall(board, "mse") == overall(whole, "mse")
     assert told == [1, 2, 3]
@@ -211,18 +211,18 @@ def test_trainings_have_an_equal_budget_and_go_on(folder: Path, monkeypatch, cap
     begin, command = ForecastModule.on_train_batch_start, equal(folder)
 
     def stop(self: Any, *given: Any) -> None:
-        if self.learning.steps == 12 and self.global_step == 3:
+        if self.learning.train_steps == 12 and self.global_step == 3:
             os.kill(os.getpid(), signal.SIGINT)
         begin(self, *given)
 
     with monkeypatch.context() as patched:
         patched.setattr(ForecastModule, "on_train_batch_start", stop)
         assert main(command) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "--continue_job goes on" in capsys.readouterr().err
     assert main(command) == 2
-    assert "runs/b was cut off: --resume goes on" in capsys.readouterr().err
+    assert "runs/b was cut off: --continue_job goes on" in capsys.readouterr().err
     done = {path: path.stat().st_mtime_ns for path in Path("lb/runs/a").rglob("*.ckpt")}
-    assert main([*command, "--resume"]) == 0
+    assert main([*command, "--continue_job"]) == 0
     assert {path: path.stat().st_mtime_ns for path in Path("lb/runs/a").rglob("*.ckpt")} == done
     assert trained()["a"]["budget"] == {"steps": 6}
     capsys.readouterr()
@@ -272,7 +272,7 @@ def test_what_cannot_be_compared_is_told(capsys) -> None:
         ([*FLAGS, "--train", "quick"], "give --train with one of --minutes"),
         ([*FLAGS, "--train", "quick", "--minutes", "0"], "minutes must be above 0"),
         ([*FLAGS, "--train", "quik", "--minutes", "1"], "did you mean quick?"),
-        ([*FLAGS, "--train", "quick", "--steps", "1", "--training.x", "1"], "no option 'x'"),
+        ([*FLAGS, "--train", "quick", "--train_steps", "1", "--training.x", "1"], "no option 'x'"),
         ([*FLAGS, "three", "--forecasts", "none.npy"], "there is no file or folder none.npy"),
         (["three", *FLAGS[:-1], "broken"], "broken/leaderboard.json is damaged"),
     ):

@@ -34,7 +34,7 @@ def test_states_pair_by_their_sorted_names(name: str) -> None:
     model = built(name)
     if "flow" in name and model.inputs:
         pytest.skip("the same names as without inputs")
-    for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(members=model.draws)):
+    for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(noise=model.draws)):
         if graph.name == "begin":
             continue
         states = [sorted(n for n in names if n.startswith("state_")) for names in sides(graph)]
@@ -170,7 +170,7 @@ def test_members_of_a_lagged_ensemble_export(tmp_path) -> None:
     """Of any number of clips, as all graphs are."""
     pytest.importorskip("onnxruntime")
     small("dressed").save(tmp_path / "saved")
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--members", "true")
+    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--noise", "true")
     assert done.returncode == 0, done.stderr
     assert max(json.loads((tmp_path / "out/parity.json").read_text()).values()) < 1e-5
 
@@ -234,9 +234,9 @@ def test_a_members_noise_is_given(tmp_path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     forecaster = Forecaster(built("noise_one_core").eval(), Window(4, 4))
     forecaster.save(tmp_path / "saved")
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--members", "true")
+    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--noise", "true")
     assert done.returncode == 0, done.stderr
-    step = next(g for g in graphs(forecaster, ExportOptions(members=True)) if g.name == "step")
+    step = next(g for g in graphs(forecaster, ExportOptions(noise=True)) if g.name == "step")
     model: Model = forecaster.model
     with torch.no_grad():
         state = members(model.encode(torch.from_numpy(CLIP)[None]), 1, seed=3)
@@ -257,7 +257,7 @@ def test_a_members_noise_is_given(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [
-        ("quick", ["--members", "true"], "draws no members"),
+        ("quick", ["--noise", "true"], "draws no members"),
         ("quick", ["--half", "true", "--format", "pt2"], "half is of onnx and openvino"),
         ("nowcast", ["--steps", "2"], "cannot find OpenCV's motion"),
     ],

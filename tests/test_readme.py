@@ -243,6 +243,10 @@ def test_the_docstring_of_a_public_name_has_an_example_that_runs(
 def test_the_reference_has_every_public_name() -> None:
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     shown = {name for text in texts for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)}
+    lists = r"(?m)^::: (\S+)\n    options:\n      members: \[([^]]+)\]"
+    for text in texts:
+        for module, members in re.findall(lists, text):
+            shown |= {f"{module}.{name}" for name in re.findall(r"\w+", members)}
     public = {f"foreframe.{name}" for name in foreframe.__all__}
     public |= {f"foreframe.models.{name}" for name in foreframe.models.__all__}
     options = {group.__name__ for group in GROUPS} - {name.split(".")[-1] for name in shown}

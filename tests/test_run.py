@@ -16,7 +16,7 @@ import foreframe
 from foreframe import MovingMNIST, Run
 from foreframe.cli import main
 from foreframe.cli.train import parse
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.leaderboards import BenchOptions

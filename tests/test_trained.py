@@ -16,7 +16,7 @@ import pytest
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.cli.train import parse
-from foreframe.clips.data_options import ReadOptions
+from foreframe.data.data_options import ReadOptions
 from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained, data_of

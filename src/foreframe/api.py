@@ -21,7 +21,7 @@ from foreframe.base.files import atomic_folder, check_new, check_writable, exist
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.base.shipped import WEIGHTS
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ConvertOptions,
@@ -243,7 +243,7 @@ def predict(
     sources = matching(source)
     several = isinstance(source, list | tuple) or sources[0] is not source
     if path is not None:
-        kind = check_output(path, options.at is not None, bool(options.every), options.resume)
+        kind = check_output(path, options.at is not None, bool(options.every), options.continue_job)
         paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
         if path.resolve() in paths:
             raise ValueError(f"output {path} is the input: name another file")
@@ -260,8 +260,8 @@ def predict(
             return replace(archive, notes=tuple(notes))
         if options.in_tasks:
             raise ValueError(
-                "workers, scheduler and resume are of several recordings, or of --every N with -o "
-                "NAME.zarr"
+                "workers, scheduler and continue_job are of several recordings, or of --every N "
+                "with -o NAME.zarr"
             )
         clip = forecaster.chosen(clips, sources, options.recording)
         options = resolved(forecaster, clip, options)
@@ -593,7 +593,7 @@ def bench(
     Raises:
         ValueError: as `fit` and `evaluate`; forecasters that do not fit each other; a leaderboard
             of other frames, or a training with another budget, in `output`.
-        KeyboardInterrupt: Ctrl-C; what is done stays, and `resume` goes on.
+        KeyboardInterrupt: Ctrl-C; what is done stays, and `continue_job` goes on.
     """
     if data is not None:
         changes["data"] = data

@@ -1,5 +1,7 @@
 """The command as a user meets it: a run, clips that do not fit it, its report, and help."""
 
+import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -96,14 +98,30 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     assert f"Without training: {', '.join(BASELINES)}, lagged\n" in out
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_is_short(verb: str, monkeypatch, capsys) -> None:
+def flags(text: str) -> list[str]:
+    return re.findall(r"^  (--?[a-z_.0-9-]+)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", [*([verb] for verb in VERBS), ["data", "check"]], ids=" ".join)
+def test_help_shows_the_options_that_people_use_and_help_all_every_one(
+    verb: list[str], monkeypatch, capsys
+) -> None:
     """That it is quick, too, shows in what it loads: tests/test_floorplan.py."""
-    monkeypatch.setenv("COLUMNS", "118")
-    assert main([verb, "--help"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert 5 <= len(lines) <= 99
-    assert max(map(len, lines)) <= 120
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*verb, "--help"]) == 0
+    short = capsys.readouterr().out
+    *lines, last = short.splitlines()
+    assert 5 <= len(lines) < 60
+    assert 1 <= len(flags(short)) <= 30
+    assert last == f"foreframe {' '.join(verb)} --help-all lists every option"
+    assert main([*verb, "--help-all"]) == 0
+    every = capsys.readouterr().out
+    assert {*flags(short), "--help-all"} <= set(flags(every))
+    named = import_module(f"foreframe.cli.{verb[0]}")
+    parser = named.check_parser() if verb[1:] else named.parser()
+    assert set(parser.common) <= set(parser.options)
+    shown = {f"--{name}" for name, option in parser.options.items() if not option.positional}
+    assert shown <= set(flags(every))
 
 
 def test_version(capsys) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from foreframe.cli import main
 from foreframe.cli.train import parse
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.training import (
     DataOptions,
     LearningOptions,
@@ -63,7 +63,7 @@ BAD = [
     ("train --hidden 100000", "more than the budget of 1 GiB"),
     ("train --data_args.clips 1000000000000", "at most"),
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
-    ("train --workers 1000000", "256 at most"),
+    ("train --loader_workers 1000000", "256 at most"),
     ("evaluate moving-mnist --clips 2 --batch_size 1000000", "batch_size must be 1 to 4096"),
     ("evaluate moving-mnist --clips 2 --period 1000000", "10,000 at most"),
     ("data --clip 99999", "clips 0 to 9999"),

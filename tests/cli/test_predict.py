@@ -15,8 +15,8 @@ import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.base.notes import Note
 from foreframe.cli import main
-from foreframe.clips.data_options import ReadOptions
 from foreframe.data.cf import write_grid
+from foreframe.data.data_options import ReadOptions
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from foreframe.visuals import write_mp4

@@ -102,7 +102,7 @@ def test_trains_from_a_bucket_and_goes_on_exactly(
 
     whole = trained("whole", 6)
     trained("begun", 4)
-    resumed = trained("begun", 6, "--resume", str(tmp_path / "begun"), "--workers", "1")
+    resumed = trained("begun", 6, "--resume", str(tmp_path / "begun"), "--loader_workers", "1")
     for name, weights in whole.items():
         assert torch.equal(weights, resumed[name]), name
     forecast = predict(tmp_path / "whole", f"{bucket}/rain.zarr")

@@ -15,10 +15,10 @@ from PIL import Image
 
 from conftest import real_data
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Frames
 from foreframe.data import clips_from
 from foreframe.data.cf import write_grid as save_clip
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts

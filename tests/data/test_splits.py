@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreframe.clips.clip import Clip, Window
-from foreframe.clips.data_options import SplitOptions
+from foreframe.data.data_options import SplitOptions
 from foreframe.data.splits import SPLITS, UNDECIDED, split_clips
 
 SMALL = Window(2, 1)

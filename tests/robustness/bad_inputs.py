@@ -79,7 +79,7 @@ ODD_STATES = [
 SMALL = "--batch_size 2 --validation_clips 2 --hidden 2 --past 2 --future 2"
 ONE_STEP = (
     "--trainer.max_steps 1 --picture_every 0 --device cpu --devices 1 --precision 32-true "
-    "--compile false --workers 0 --tensorboard false"
+    "--compile false --loader_workers 0 --tensorboard false"
 )
 DIGITS = f"train --config quick --data_args.clips 8 {SMALL} {ONE_STEP}"
 TO_READ = f"""\
@@ -452,7 +452,7 @@ WITHIN = """
     trainer.limit_train_batches trainer.max_steps trainer.val_check_interval trainer.x
     reading.x.y unknown
 """
-LONG = {"import", "tensorboard", "compile", "workers", "devices", "trainer", "seconds"}
+LONG = {"import", "tensorboard", "compile", "loader_workers", "devices", "trainer", "seconds"}
 
 
 def flag_case(draw: random.Random) -> list[str]:

@@ -284,7 +284,7 @@ def test_the_structure_of_noise() -> None:
     ("name", "words", "told"),
     [
         ("quick", ["--steps", "2"], "any number of steps"),
-        ("quick", ["--members", "true"], "draws no members"),
+        ("quick", ["--noise", "true"], "draws no members"),
         ("nowcast", [], "OpenCV's optical flow, which no browser has"),
         ("own_frames_with_an_input", [], "takes inputs beside them"),
         ("quick", [], "npm"),

@@ -13,7 +13,7 @@ from trainings import last, same_to_the_bit
 
 import foreframe
 from foreframe.cli import main
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.splits import split_clips
 from foreframe.models import build_model
 from foreframe.training.choices import Recording, choices, shares_for, working_size

@@ -47,7 +47,7 @@ SETTINGS = {
     },
     "muon and shorter pasts": {"optimizer": "muon", "least_past": 1},
     "members": MEMBERS,
-    "worker processes": {"workers": 2, "schedule": "cosine", "warmup": 3},
+    "worker processes": {"loader_workers": 2, "schedule": "cosine", "warmup": 3},
     "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
     "moving average": {"average": 0.9, "schedule": "wsd", "decay": 0.7, "warmup": 2},
 }
@@ -413,7 +413,7 @@ class Spoilt(torch.utils.data.Dataset):
     monkeypatch.syspath_prepend(tmp_path)
     flags = [
         *("--data", "spoilt_clips.Spoilt", "--past", "3", "--future", "2", "--batch_size", "4"),
-        *("--hidden", "4", "--workers", workers, "--device", "cpu", "--devices", "1"),
+        *("--hidden", "4", "--loader_workers", workers, "--device", "cpu", "--devices", "1"),
     ]
     assert main(["train", *flags, "--run", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err.strip()

@@ -77,7 +77,10 @@ SOURCES = {
 def test_says_how_long_it_waited_for_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    said = r"(\d+\.\d) % of the time was spent waiting for data(; --workers 2 may shorten that)?\n"
+    said = (
+        r"(\d+\.\d) % of the time was spent waiting for data"
+        r"(; --loader_workers 2 may shorten that)?\n"
+    )
     trained(tmp_path / "quick", Waves())
     share, advice = re.search(said, capsys.readouterr().out).groups()
     assert float(share) < 20

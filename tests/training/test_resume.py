@@ -244,7 +244,7 @@ def changed(**changes: object) -> list[str]:
 
 def test_to_lengthen_or_to_watch_a_run_is_no_change_of_it() -> None:
     longer = {"minutes": 3.0, "epochs": 9, "trainer": {"max_steps": 6}, "validation_clips": 2}
-    assert changed(**longer, workers=1, budget=2.0, device="auto", devices=2) == []
+    assert changed(**longer, loader_workers=1, budget=2.0, device="auto", devices=2) == []
     recipe = {"seed": 1, "precision": "bf16-mixed", "loss": "mae", "schedule": "cosine", "past": 4}
     for name, value in recipe.items():
         assert changed(**{name: value}) == [name]
@@ -385,7 +385,8 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
 @pytest.mark.parametrize(
-    ("more", "words"), [(["--workers", "1"], "a loader process"), (["--devices", "2"], "process 1")]
+    ("more", "words"),
+    [(["--loader_workers", "1"], "a loader process"), (["--devices", "2"], "process 1")],
 )
 def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
     run = tmp_path / "run"
@@ -409,7 +410,7 @@ def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str
 @pytest.mark.slow
 def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:
     """A terminal's Ctrl-C reaches the loader's worker too."""
-    process = begun(tmp_path / "run", "--workers", "1")
+    process = begun(tmp_path / "run", "--loader_workers", "1")
     os.killpg(process.pid, signal.SIGINT)
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=100)

@@ -27,7 +27,7 @@ def needed(module: str, extra: str, what: str) -> Any:
         raise ValueError(f"{what} needs {module}, which cannot be loaded ({why}); {cure}") from None
 
 
-def own(what: str, module: str, name: str = "") -> Any:
+def import_user_module(what: str, module: str, name: str = "") -> Any:
     """Import a module of the user, or an object in it, for the option `what`.
 
     Raises:

@@ -5,19 +5,19 @@ msgspec checks a value against a type; here are names, nested groups and message
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import field, is_dataclass, make_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import msgspec
 
 from foreframe.base.wording import closest
 
 Kind = TypeVar("Kind")
+Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
 OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
 MOST = 2**63  # numbers stay below
+LONG = 2**31  # frames, pixels, clips and the like are fewer
 WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a finite number",
@@ -87,6 +87,26 @@ def group_of(hint: Any) -> Any:
     return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
 
 
+def optional(kind: type) -> Any:
+    """A dataclass with the options of another one, each None where it is not given; groups of
+    options are mappings of what is given.
+    """
+    options = []
+    for name in parameters(kind):
+        hint = type_hints(kind)[name]
+        group = group_of(hint)
+        if group is not None:
+            hint = Annotated[dict[str, Any] | None, group]
+        elif hint is not Any:
+            hint = hint | None
+        options.append((name, hint, field(default=None)))
+    about = {"__doc__": "What is not given is as in training."}
+    return make_dataclass(
+        f"Optional{kind.__name__}", options, bases=(kind,), namespace=about, frozen=True,
+        kw_only=True,
+    )  # fmt: skip
+
+
 def converted(value: Any, hint: Any, where: str) -> Any:
     """A value converted to a type. A mapping becomes the dataclass that the type is; with
     `Annotated[dict, kind]`, some fields of a dataclass, it stays one with checked values.
@@ -94,6 +114,8 @@ def converted(value: Any, hint: Any, where: str) -> Any:
     Raises:
         ValueError: it is of another type, or a number too large or not finite.
     """
+    import msgspec  # which `--help` needs not
+
     if hint is Any:
         return value
     group = group_of(hint)
@@ -146,6 +168,22 @@ def merged(before: Any, change: Any) -> Any:
     return {**before, **{name: merged(before.get(name), value) for name, value in change.items()}}
 
 
+def put(values: Mapping[str, Any], given: Given) -> dict[str, Any]:
+    """`values` changed by others. What is given for a part of a mapping is merged into that part:
+    see `merged`.
+    """
+    changed = dict(values)
+    for (name, *inner), value in given:
+        if inner:
+            before = changed.get(name)
+            args = before if isinstance(before, Mapping) else {}
+            for part in reversed(inner[1:]):
+                value = {part: value}
+            value = {**args, inner[0]: merged(args.get(inner[0]), value)}
+        changed[name] = value
+    return changed
+
+
 def one_of(given: Any, expected: str) -> tuple[Any, Any]:
     """Name and arguments of what is given as {name: arguments}, or as a name alone; not checked.
 
@@ -196,6 +234,39 @@ def type_hints(kind: Any) -> dict[str, Any]:
     """The types of the parameters of a class or a function, with what is annotated to them."""
     make = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
     return get_type_hints(make, include_extras=True)
+
+
+def check_at_least(least: float, **options: float | None) -> None:
+    """Refuse options below `least`, or of `LONG` and more; None is accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, value in options.items():
+        if value is not None and not least <= value < LONG:
+            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
+
+
+def check_above_0(**options: float | None) -> None:
+    """Refuse options of 0 and below, or of `LONG` and more; None is accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, value in options.items():
+        if value is not None and not 0 < value < LONG:
+            raise ValueError(f"{name} must be above 0, not {value}")
+
+
+def check_words(**options: Any) -> None:
+    """Refuse text that is empty, or has a NUL character; other types are accepted.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    for name, text in options.items():
+        if isinstance(text, str) and (not text.strip() or "\0" in text):
+            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:

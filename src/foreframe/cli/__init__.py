@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from foreframe.base.memory import keep_memory
 from foreframe.base.notes import listening
 from foreframe.base.processes import give_way
 from foreframe.base.wording import closest
@@ -38,7 +39,8 @@ Forecast the next frames of a video or of a gridded field.
 
 {verbs}
 
-foreframe VERB --help explains a verb; foreframe --version prints the version.
+foreframe VERB --help explains a verb, --help-all all of its options; foreframe --version
+prints the version.
 """
 
 
@@ -68,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(), listening(_note):
             for library in READING:  # foreframe itself reports faults of a file, once
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
-            return import_module(f"foreframe.cli.{verb}").main(rest) or 0
+            if not set(rest) & {"-h", "--help", "--help-all"}:
+                keep_memory()
+            module = import_module(f"foreframe.cli.{verb}")
+            run = getattr(module, "main", None) or module.parser().run
+            return run(rest) or 0
     except SystemExit:  # after the help
         return 0
     except KeyboardInterrupt:

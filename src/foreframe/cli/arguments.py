@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from foreframe.cli.parser import Option, described, help_of, options_of
+from foreframe.cli.parser import Option, argument_docs, help_of, options_of
 
 
 def help_of_model(name: str) -> str:
@@ -34,7 +34,7 @@ def _options_of_part(kind: Any, args: Mapping[str, Any], path: str) -> list[Opti
     from foreframe.models.heads import Draw
 
     parts: dict[str, Any] = {**CORES, **CODECS, **HEADS}
-    helps = described(kind)
+    helps = argument_docs(kind)
     options: list[Option] = []
     inner: list[Option] = []
     for name, value in args.items():

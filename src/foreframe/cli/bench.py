@@ -1,19 +1,20 @@
 """foreframe bench"""
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.leaderboards import BenchOptions
 from foreframe.models.names import check_forecaster
 
 
-def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
+def compare(
+    runs: list[str] = [],  # noqa: B006 (never changed)
+    *,
+    options: BenchOptions,
+) -> int:
     """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
 
     Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .html; rows
@@ -23,17 +24,6 @@ def compare(runs: list[str] = []) -> None:  # noqa: B006 (never changed)
         runs: runs, saved folders, checkpoints, published weights (moving-mnist, radar, scenes),
             baselines; with --train or --forecasts none is needed
     """
-
-
-def parser() -> Parser:
-    return Parser("bench", compare, BenchOptions)
-
-
-def main(arguments: Sequence[str]) -> int:
-    keep_memory()
-    values = parser().values(arguments)
-    runs = values.pop("runs", [])
-    options = typed(BenchOptions, values, "")
     for run in runs:
         check_forecaster(run)
 
@@ -50,9 +40,17 @@ def main(arguments: Sequence[str]) -> int:
 
             board = bench(runs, options=options, progress=tell)
     except KeyboardInterrupt:
-        again = "the same command with --resume goes on"
+        again = "the same command with --continue_job goes on"
         print(f"\nforeframe: stopped, and what is done is kept; {again}", file=sys.stderr)
         return 130
     print(board)
     print(f"\nleaderboard.json, leaderboard.md, leaderboard.html lie in {options.output}")
     return 0
+
+
+def parser() -> Parser:
+    common = (
+        "train minutes train_steps clips_seen training data data_args past future reading split "
+        "clips baselines thresholds match members output device precision workers continue_job"
+    )
+    return Parser("bench", compare, common=common)

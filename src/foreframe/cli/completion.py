@@ -1,12 +1,11 @@
 """foreframe completion"""
 
 import argparse
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Literal
 
 from foreframe.cli import VERBS
-from foreframe.cli.parser import Parser, call
+from foreframe.cli.parser import Parser
 
 
 def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
@@ -31,15 +30,12 @@ def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.Ar
     """Add the parser of a verb, with files as values of options that have no choices."""
     import shtab
 
-    for action in parser._actions:
+    options = parser.as_argparse()
+    for action in options._actions:
         if not action.choices and action.nargs != 0:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    return verbs.add_parser(verb, parents=[parser], add_help=False, help=about)
+    return verbs.add_parser(verb, parents=[options], add_help=False, help=about)
 
 
 def parser() -> Parser:
     return Parser("completion", print_script)
-
-
-def main(arguments: Sequence[str]) -> None:
-    call(parser(), print_script, arguments)

@@ -4,38 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
-from foreframe.base.schema import check_types
-from foreframe.cli.parser import Parser, call
-from foreframe.clips.data_options import DataOptions, ReadOptions, SplitOptions
-from foreframe.clips.protocols import as_published
+from foreframe.cli.parser import Parser
+from foreframe.data.data_options import ClipOptions, WindowOptions
+from foreframe.data.protocols import as_published
 
 
-def look_at_data(
+def show_clip(
     *,
-    data: str = "moving_mnist",
-    data_args: dict | None = None,
-    scaling: str | dict | None = None,
-    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
-    splits: SplitOptions = SplitOptions(),  # noqa: B008
     split: str = "train",
-    past: int = 10,
-    future: int = 10,
-    stride: int = 1,
     clip: int = 0,
     output: str | None = None,
+    options: ClipOptions,
 ) -> None:
     """Show the clips that a model would be trained on; foreframe data check examines recordings
 
     Args:
-        data: as in foreframe train
-        data_args: its arguments, e.g. --data_args.motion svg
-        scaling: of recordings, e.g. standard, or --scaling.kind log
-        reading: how recordings are read
-        splits: how they are split
         split: train, validation or test
-        past: number of past frames in the clip
-        future: number of future frames
-        stride: frames from window to window of recordings
         clip: number of the clip to show, counted from 0
         output: .npy (its past frames), .gif or .png (the whole clip)
     """
@@ -46,9 +30,7 @@ def look_at_data(
 
     from foreframe.data import Recordings, check_first_clip, open_dataset
 
-    options = DataOptions(
-        data, data_args or {}, past, future, stride, scaling=scaling, reading=reading, splits=splits
-    )
+    data, past, future = options.data, options.past, options.future
     dataset: Any = open_dataset(options, split)
     check_first_clip(dataset, options.window, None, data)
     if not 0 <= clip < len(dataset):
@@ -89,40 +71,25 @@ def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:
         write_png(output, strip(*shown))
 
 
-def check_data(
-    input: str,
-    *,
-    reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
-    splits: SplitOptions = SplitOptions(),  # noqa: B008
-    past: int = 10,
-    future: int = 10,
-    stride: int = 1,
-    output: str | None = None,
-) -> None:
+def check_data(input: str, options: WindowOptions, *, output: str | None = None) -> None:
     """Examine recordings before training on them: foreframe data check INPUT
 
     Args:
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, or a folder of them
-        reading: how recordings are read
-        splits: how they are split
-        past: past frames of a window
-        future: future frames of a window
-        stride: frames from the start of one window to the start of the next
         output: .png of frames spread over the (first) recording
     """
     check_source(input)
 
     from foreframe.api import check
 
-    window = {"past": past, "future": future, "stride": stride}
-    checked = check(input, output, reading=reading, splits=splits, **window)
+    checked = check(input, output, **vars(options))
     print(checked)
     if output is not None:
         print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")
 
 
 def parser() -> Parser:
-    return Parser("data", look_at_data)
+    return Parser("data", show_clip)
 
 
 def check_parser() -> Parser:
@@ -131,7 +98,6 @@ def check_parser() -> Parser:
 
 def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] == "check":
-        call(check_parser(), check_data, arguments[1:])
+        check_parser().run(arguments[1:])
     else:
-        values = as_published(parser().values(arguments))
-        look_at_data(**check_types(look_at_data, values, ""))
+        parser().run(arguments, as_published)

@@ -2,13 +2,11 @@
 
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.base.shipped import name_of
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
@@ -17,43 +15,13 @@ from foreframe.evaluation import EvaluateOptions
 from foreframe.models.names import check_forecaster
 
 
-def score_run(run: str | None = None) -> None:
+def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     """Score a trained run beside the baselines, or external forecasts
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
             radar, scenes); without one external forecasts are scored, and the baselines
     """
-
-
-def report_folder(run: str | None, ending: str) -> Path:
-    """The default folder of a report: beside the run's checkpoints, or here."""
-    beside = Path(run or "")
-    if not beside.exists():
-        beside = Path("runs", name_of(run) if run else "")
-    return (beside.parent if beside.is_file() else beside) / f"evaluation{ending}"
-
-
-def print_table(card: Mapping[str, Any]) -> None:
-    """Print the scorecard: a row for each forecaster, then events by lead time."""
-    from foreframe.visuals import ensemble_table, event_tables, score_table
-
-    print(score_table(card))
-    if "ensemble" in card:
-        print(f"\n{ensemble_table(card)}")
-    for table in event_tables(card):
-        print(f"\n{table}")
-
-
-def parser() -> Parser:
-    return Parser("evaluate", score_run, EvaluateOptions)
-
-
-def main(arguments: Sequence[str]) -> None:
-    keep_memory()
-    values = parser().values(arguments)
-    run = values.pop("run", None)
-    options = typed(EvaluateOptions, values, "")
     if run is not None:
         check_forecaster(run)
 
@@ -89,3 +57,30 @@ def main(arguments: Sequence[str]) -> None:
     # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
+
+
+def report_folder(run: str | None, ending: str) -> Path:
+    """The default folder of a report: beside the run's checkpoints, or here."""
+    beside = Path(run or "")
+    if not beside.exists():
+        beside = Path("runs", name_of(run) if run else "")
+    return (beside.parent if beside.is_file() else beside) / f"evaluation{ending}"
+
+
+def print_table(card: Mapping[str, Any]) -> None:
+    """Print the scorecard: a row for each forecaster, then events by lead time."""
+    from foreframe.visuals import ensemble_table, event_tables, score_table
+
+    print(score_table(card))
+    if "ensemble" in card:
+        print(f"\n{ensemble_table(card)}")
+    for table in event_tables(card):
+        print(f"\n{table}")
+
+
+def parser() -> Parser:
+    common = (
+        "data data_args past future reading split clips batch_size baselines thresholds scales "
+        "match members seed forecasts output device precision budget workers"
+    )
+    return Parser("evaluate", score_run, common=common)

@@ -1,14 +1,11 @@
 """foreframe export"""
 
-from collections.abc import Sequence
-
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models.names import check_forecaster
 
 
-def export_run(run: str, *, output: str) -> None:
+def export_run(run: str, options: ExportOptions, *, output: str) -> None:
     """Write a forecaster for runtimes other than torch: foreframe export RUN -o FOLDER
 
     Three graphs: one takes a frame, one begins a forecast, one steps; and an example of their use.
@@ -18,16 +15,6 @@ def export_run(run: str, *, output: str) -> None:
         run: as in foreframe predict
         output: new folder
     """
-
-
-def parser() -> Parser:
-    return Parser("export", export_run, ExportOptions)
-
-
-def main(arguments: Sequence[str]) -> None:
-    values = parser().values(arguments)
-    run, output = values.pop("run"), values.pop("output")
-    options = typed(ExportOptions, values, "")
     check_forecaster(run)
 
     from foreframe.api import export
@@ -39,3 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{run} lies in {output} as {options.format}: {how}")
     apart = ", ".join(f"{name} {value:.1e}" for name, value in parity.items())
     print(f"largest difference from foreframe, as a share of the values' range: {apart}")
+
+
+def parser() -> Parser:
+    return Parser("export", export_run)

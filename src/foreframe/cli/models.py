@@ -1,10 +1,9 @@
 """foreframe models"""
 
 import json
-from collections.abc import Sequence
 
 from foreframe.base.shipped import published
-from foreframe.cli.parser import Parser, call
+from foreframe.cli.parser import Parser
 from foreframe.models.names import SIZES
 
 
@@ -26,7 +25,3 @@ def list_models() -> None:
 
 def parser() -> Parser:
     return Parser("models", list_models)
-
-
-def main(arguments: Sequence[str]) -> None:
-    call(parser(), list_models, arguments)

@@ -4,22 +4,31 @@ argparse prints the help. The words of a command are read here: values as YAML, 
 types of the signatures, and names within names, such as `--reading.size [96,128]`.
 """
 
-import argparse
 import inspect
 import re
-from argparse import SUPPRESS
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-import docstring_parser
+from docstring_parser import Docstring, DocstringStyle, parse
 
-from foreframe.base.extras import own
-from foreframe.base.schema import brief, check_types, converted, group_of, parameters, type_hints
+from foreframe.base.extras import import_user_module
+from foreframe.base.schema import (
+    Given,
+    brief,
+    check_types,
+    converted,
+    group_of,
+    parameters,
+    put,
+    type_hints,
+)
 from foreframe.base.wording import closest
-from foreframe.base.yaml_files import plain_yaml
-from foreframe.training.recipes import Given, put
 
 IMPORT = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
+HELP = {("-h", "--help"): "the options that people use", ("--help-all",): "all options"}
+HELP_FLAGS = [flag for flags in HELP for flag in flags]
+ALL = HELP_FLAGS[-1]
 
 
 class Option(NamedTuple):
@@ -37,12 +46,10 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
 
     Parameters of a function that may be given by their place, those before a `*`, are positional.
     """
-    hints = type_hints(signature)
-    about = described(signature)
+    hints, about = type_hints(signature), argument_docs(signature)
     options: list[Option] = []
     groups: list[Option] = []
-    first = inspect.get_annotations(signature)  # a dataclass's own, before those that it inherits
-    for name, given in sorted(parameters(signature).items(), key=lambda item: item[0] not in first):
+    for name, given in parameters(signature).items():
         kind, default = hints.get(name, Any), given.default
         group = group_of(kind)
         by_place = given.kind is given.POSITIONAL_OR_KEYWORD and not isinstance(signature, type)
@@ -54,48 +61,82 @@ def options_of(signature: Any, within: str = "") -> list[Option]:
     return [*options, *groups]
 
 
-def described(signature: Any) -> dict[str, str]:
+def argument_docs(signature: Any) -> dict[str, str]:
     """What docstrings say of arguments by name; of a class also those of what it is made from."""
     about: dict[str, str] = {}
     for part in reversed(signature.__mro__ if isinstance(signature, type) else [signature]):
-        for param in docstring_parser.parse(inspect.cleandoc(part.__doc__ or "")).params:
+        for param in docs_of(part).params:
             text = " ".join((param.description or "").split())
             pointed = re.search(r"(?:^as of|\bsee) `(\w+)`", text)
             other = getattr(inspect.getmodule(part), pointed[1], None) if pointed else None
             names = param.arg_name.split(", ")
             about |= dict.fromkeys(names, text)
             if other not in (None, part):
-                about |= {name: of for name, of in described(other).items() if name in names}
+                about |= {name: of for name, of in argument_docs(other).items() if name in names}
     return about
 
 
-class Parser(argparse.ArgumentParser):
-    """The options of a verb; argparse prints their help.
+def docs_of(part: Any) -> Docstring:
+    """What a function or a class says of itself; other styles than Google's cost time."""
+    return parse(inspect.cleandoc(part.__doc__ or ""), DocstringStyle.GOOGLE)
+
+
+class Parser:
+    """The options of a verb.
 
     Args:
         verb: for the help: `predict`.
-        signatures: functions, and dataclasses, which become groups of the help; what the first one
-            says of itself is what the help says of the verb.
+        function: what it says of itself is the help of the verb, and its parameters are the options
+            that every user needs. The fields of its parameter `options`, a dataclass, are options
+            too: a group of the help.
+        groups: dataclasses of further options.
+        common: names of fields that the short help shows: what people use. By default all but
+            those within others, such as `reading.size`.
     """
 
-    def __init__(self, verb: str, *signatures: Any) -> None:
-        super().__init__(prog=f"foreframe {verb}", description=_about(signatures[0]))
-        self.options = {"import": Option("import", str, None, IMPORT)}
-        for signature in signatures:
-            group = self._optionals
-            if isinstance(signature, type):
-                group = self.add_argument_group(_about(signature))
-            for option in options_of(signature):
-                self.options[option.name] = option
-                if option.positional:
-                    several = "*" if get_origin(option.kind) is list else None
-                    shown = option.name.upper()
-                    self.add_argument(option.name, nargs=several, metavar=shown, help=option.about)
-                else:
-                    _add(group, option)
-        _add(self._optionals, self.options["import"])
+    def __init__(self, verb: str, function: Any, *groups: Any, common: str = "") -> None:
+        self.prog, self.function = f"foreframe {verb}", function
+        own = {option.name: option for option in options_of(function)}
+        more = own.pop("options", None)
+        own = {name: option for name, option in own.items() if not name.startswith("options.")}
+        own["import"] = Option("import", str, None, IMPORT)
+        self.groups = {"": list(own.values())}
+        for group in (*groups, *([] if more is None else [group_of(more.kind)])):
+            self.groups[_about(group)] = options_of(group)
+        self.options = {option.name: option for group in self.groups.values() for option in group}
         self._places = [name for name, option in self.options.items() if option.positional]
-        self.usage = " ".join([self.prog, *map(str.upper, self._places), "[options]"])
+        known = [name for name in self.options if "." not in name]
+        self.common = [*own, *(common.split() or known)]
+
+    def help(self, everything: bool) -> str:
+        """The help: the options that people use, or all."""
+        more = "" if everything else f"{self.prog} --help-all lists every option"
+        return self.as_argparse(None if everything else self.common, more).format_help()
+
+    def as_argparse(self, names: Sequence[str] | None = None, more: str = "") -> ArgumentParser:
+        """A parser of argparse with these options, by default all, which prints help and is asked
+        by what completes words in a shell.
+        """
+        usage = " ".join([self.prog, *map(str.upper, self._places), "[options]"])
+        parser = ArgumentParser(
+            self.prog, usage, _about(self.function), epilog=more, add_help=False
+        )
+        for title, options in self.groups.items():
+            group = parser.add_argument_group(title) if title else parser
+            if names is not None:
+                options = sorted(
+                    (option for option in options if option.name in names),
+                    key=lambda option: names.index(option.name),
+                )
+            for option in options:
+                # In short a field's first clause says it; of the verb's own options all matters.
+                short = names is not None and title
+                about = option.about.split("; ")[0] if short else option.about
+                _add(group, option._replace(about=about))
+        if names is None:
+            for flags in HELP:
+                parser.add_argument(*flags, action="help", help=HELP[flags])
+        return parser
 
     def parsed(self, arguments: Sequence[str]) -> Given:
         """What the words say, in order, each value of its option's type. --import is done.
@@ -111,8 +152,8 @@ class Parser(argparse.ArgumentParser):
         modules: list[str] = []
         while words:
             word = words.pop(0)
-            if word in ("-h", "--help"):
-                print(self.format_help(), end="")
+            if word in HELP_FLAGS:
+                print(self.help(word == ALL), end="")
                 raise SystemExit(0)
             if not word.startswith("-") or word == "-":
                 without_flag.append(word)
@@ -139,7 +180,7 @@ class Parser(argparse.ArgumentParser):
             word = brief(without_flag[0])
             raise ValueError(f"options begin with --, so there is no place for {word}")
         for module in modules:
-            own(f"--import {module}", module)
+            import_user_module(f"--import {module}", module)
         return given
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
@@ -158,6 +199,19 @@ class Parser(argparse.ArgumentParser):
             raise ValueError(f"missing: {', '.join(lacking)}")
         return values
 
+    def run(self, arguments: Sequence[str], complete: Callable[..., Any] = dict) -> Any:
+        """Call the function with what the words say, to which `complete` may add.
+
+        Raises:
+            ValueError: as `values`; errors of the function and of the dataclass.
+        """
+        values, hints = complete(self.values(arguments)), type_hints(self.function)
+        named = [name for name in parameters(self.function) if name in values]
+        words = check_types(self.function, {name: values.pop(name) for name in named}, "")
+        if "options" in hints:
+            words["options"] = converted(values, hints["options"], "")
+        return self.function(**words)
+
     def _kind(self, name: str, flag: str) -> Any:
         """The type of an option; None in a mapping whose names are not known here, such as
         `model_args.kernel`.
@@ -171,7 +225,9 @@ class Parser(argparse.ArgumentParser):
         known = [f"--{option}" for option in self.options]
         within = [option for option in known if option.endswith(f".{name}")]
         near = f"did you mean {within[0]}?" if within else closest(flag, known)
-        raise ValueError(f"there is no option {brief(flag, quoted=False)}; {near or 'see --help'}")
+        raise ValueError(
+            f"there is no option {brief(flag, quoted=False)}; {near or 'see --help-all'}"
+        )
 
 
 def _value(kind: Any, text: str, where: str) -> Any:
@@ -185,6 +241,8 @@ def _value(kind: Any, text: str, where: str) -> Any:
     """
     if kind in (Any, str, str | None):
         return None if text == "null" and kind is not str else text
+    from foreframe.base.yaml_files import plain_yaml  # which the help needs not
+
     value = plain_yaml(text, where)
     try:
         converted(value, kind or Any, where)
@@ -196,8 +254,12 @@ def _value(kind: Any, text: str, where: str) -> Any:
 
 
 def _add(group: Any, option: Option) -> None:
-    flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
     about = help_of(option) if option.about else SUPPRESS
+    if option.positional:
+        several = "*" if get_origin(option.kind) is list else None
+        group.add_argument(option.name, nargs=several, metavar=option.name.upper(), help=about)
+        return
+    flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
     group.add_argument(*flags, metavar="", choices=_choices(option) or None, help=about)
 
 
@@ -206,13 +268,10 @@ def _choices(option: Option) -> list[str]:
 
 
 def help_of(option: Option) -> str:
-    """What an option is, and its default; of a group's fields the first clause."""
-    about = option.about
-    if option.name.startswith(("reading.", "splits.")):
-        about = about.split(";")[0].rstrip(".")
+    """What an option is, and its default."""
+    about, value = option.about, option.default
     if choices := _choices(option):
         about = f"{'|'.join(choices)}: {about}"
-    value = option.default
     if isinstance(value, bool | int | float | str | tuple | list) and value not in ("", ()):
         text = str(value).lower() if isinstance(value, bool) else str(value)
         about += f" {text}" if isinstance(value, list) else f" [{text}]"
@@ -220,11 +279,6 @@ def help_of(option: Option) -> str:
 
 
 def _about(signature: Any) -> str:
-    doc = docstring_parser.parse(inspect.getdoc(signature) or "")
+    doc = docs_of(signature)
     parts = filter(None, (doc.short_description, doc.long_description))
     return ". ".join(part.rstrip(".") for part in parts)
-
-
-def call(parser: Parser, function: Callable[..., Any], arguments: Sequence[str]) -> Any:
-    """Call a function with what the words of a command say."""
-    return function(**check_types(function, parser.values(arguments), ""))

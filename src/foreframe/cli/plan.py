@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from foreframe.cli.parser import Parser
-from foreframe.cli.train import GROUPS, given_by, parse
+from foreframe.cli.train import COMMON, GROUPS, given_by, parse
 from foreframe.training.recipes import explicit_options
 
 
 def of_config(config: str) -> None:
     """Estimate the time and memory of a training from a few steps; nothing is written
 
-    Runs on one device without worker processes: --devices, --workers and --trainer have no effect
+    Runs on one device alone: --devices, --loader_workers and --trainer have no effect
 
     Args:
         config: a recipe by name, such as quick, or a YAML file; options as in foreframe train
@@ -18,7 +18,7 @@ def of_config(config: str) -> None:
 
 
 def parser() -> Parser:
-    return Parser("plan", of_config, *GROUPS)
+    return Parser("plan", of_config, *GROUPS, common=COMMON)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> None:
         f"{_duration(planned.epoch)} without validation"
     )
     length = f"{learning.epochs} epochs: {_duration(learning.epochs * planned.epoch)}"
-    if learning.steps:
-        length = f"{learning.steps:,} steps: {_duration(learning.steps * step)}"
+    if learning.train_steps:
+        length = f"{learning.train_steps:,} steps: {_duration(learning.train_steps * step)}"
     if learning.minutes:
         length = f"{learning.minutes:g} minutes: about {60 * learning.minutes / step:,.0f} steps"
     print(f"training  {length}")

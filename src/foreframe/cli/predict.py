@@ -1,17 +1,13 @@
 """foreframe predict"""
 
-from collections.abc import Sequence
-
 from foreframe.base.files import check_source
-from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.models.names import check_forecaster
 
 
-def forecast_clip(run: str, input: list[str], *, output: str) -> None:
+def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOptions) -> None:
     """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
@@ -22,19 +18,8 @@ def forecast_clip(run: str, input: list[str], *, output: str) -> None:
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
             (forecast alone); .csv (of a place); of several inputs a folder (a file each) or .zarr
     """
-
-
-def parser() -> Parser:
-    return Parser("predict", forecast_clip, PredictOptions)
-
-
-def main(arguments: Sequence[str]) -> None:
-    keep_memory()
-    values = parser().values(arguments)
-    run, inputs, output = (values.pop(name) for name in ("run", "input", "output"))
-    options = typed(PredictOptions, values, "")
     check_forecaster(run)
-    check_source(inputs)
+    check_source(input)
 
     from foreframe.api import predict
     from foreframe.evaluation.archive import Archive
@@ -42,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     from foreframe.forecasting.outputs import slow_fps, usual_fps
 
     with progress("forecasts") as tell:
-        source = inputs if len(inputs) > 1 else inputs[0]
+        source = input if len(input) > 1 else input[0]
         forecast = predict(run, source, output, options, progress=tell)
     if isinstance(forecast, Rolling | Archive):
         print(f"{forecast}, {'lie' if len(forecast) > 1 else 'lies'} in {output}")
@@ -54,3 +39,11 @@ def main(arguments: Sequence[str]) -> None:
     slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
     if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
         print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")
+
+
+def parser() -> Parser:
+    common = (
+        "steps past after every recording reading match members seed probability at colours fps "
+        "tile precision device budget workers continue_job"
+    )
+    return Parser("predict", forecast_clip, common=common)

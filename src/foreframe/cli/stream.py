@@ -2,20 +2,19 @@
 
 import json
 import signal
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import check_source, check_writable
-from foreframe.base.memory import keep_memory
-from foreframe.base.schema import typed
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
 from foreframe.models.names import check_forecaster
 
 
-def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
+def forecast_live(
+    run: str, input: str, *, options: StreamOptions, output: str | None = None
+) -> None:
     """Forecast after every incoming frame: foreframe stream RUN INPUT
 
     Each forecast is a line of JSON: the last frame it has seen, and the root mean squared errors,
@@ -29,17 +28,6 @@ def forecast_live(run: str, input: str, *, output: str | None = None) -> None:
         output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
             frame-N.npy, with --at frame-N.csv; by default only scores are printed
     """
-
-
-def parser() -> Parser:
-    return Parser("stream", forecast_live, StreamOptions)
-
-
-def main(arguments: Sequence[str]) -> None:
-    keep_memory()
-    values = parser().values(arguments)
-    run, input, output = values.pop("run"), values.pop("input"), values.pop("output", None)
-    options = typed(StreamOptions, values, "")
     for folder in (output, None if options.state is None else Path(options.state).parent):
         if folder is not None:
             check_writable(folder)
@@ -63,3 +51,8 @@ def main(arguments: Sequence[str]) -> None:
             if live.errors:
                 line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
             print(json.dumps(line), flush=True)
+
+
+def parser() -> Parser:
+    common = "steps every state wait at reading members seed match device compile precision budget"
+    return Parser("stream", forecast_live, common=common)

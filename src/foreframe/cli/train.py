@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from foreframe.base.files import check_source
-from foreframe.base.memory import keep_memory
 from foreframe.base.processes import give_way, is_first_process
-from foreframe.cli.parser import Parser
+from foreframe.base.schema import Given
+from foreframe.cli.parser import ALL, HELP_FLAGS, Parser
 from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import Given, explicit_options, options_from
+from foreframe.training.recipes import explicit_options, options_from
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -24,8 +24,15 @@ def by_config(*, config: str | None = None) -> None:
     """
 
 
+COMMON = (
+    "model hidden model_args weights data data_args past future batch_size reading splits scaling "
+    "loss learning_rate optimizer epochs minutes patience seed device devices precision trainer "
+    "run resume"
+)
+
+
 def parser() -> Parser:
-    return Parser("train", by_config, *GROUPS)
+    return Parser("train", by_config, *GROUPS, common=COMMON)
 
 
 def given_by(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
@@ -48,30 +55,29 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> Options:
     return groups
 
 
-def _help(arguments: Sequence[str]) -> str:
-    """Help on all options; with --model or --data on their arguments alone."""
+def _help(arguments: Sequence[str], everything: bool) -> str:
+    """Help on the options; with --model or --data on their arguments alone."""
     options = parser()
     named = {path[0]: value for path, value in options.parsed(arguments) if len(path) == 1}
     if not named.keys() & {"model", "data"}:
-        return options.format_help()
+        return options.help(everything)
     from foreframe.cli.arguments import help_of_data, help_of_model
 
     shown = help_of_model(named["model"]) if "model" in named else ""
     shown += help_of_data(named["data"]) if "data" in named else ""
-    return f"{shown}\nforeframe train --help lists all other options.\n"
+    return f"{shown}\nforeframe train --help-all lists all other options.\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and print the run's folder and the next command."""
-    words = [word for word in arguments if word not in ("-h", "--help")]
+    words = [word for word in arguments if word not in HELP_FLAGS]
     if len(words) < len(arguments):
-        print(_help(words), end="")
+        print(_help(words, ALL in arguments), end="")
         return 0
     options = parse(arguments)
     given = explicit_options(*given_by(arguments))
     from foreframe.training.fit import DeadProcessError, Stopped, train
 
-    keep_memory()
     try:
         folder = train(*options, given)
     except Stopped as stopped:

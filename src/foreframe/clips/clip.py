@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreframe.clips.data_options import LONG
+from foreframe.base.schema import LONG
 from foreframe.clips.frames import FirstChannels, as_frames
 
 

@@ -15,9 +15,9 @@ from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.clips.clip import Clip, direction_of_name
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
+from foreframe.data.data_options import BUDGET
 from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, NpyFrames, check_numbers, frames_in, header_of, read_header
 from foreframe.data.store import in_one_line

@@ -9,9 +9,9 @@ import numpy as np
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, format_step
-from foreframe.clips.data_options import BUDGET, ReadOptions, SplitOptions
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.cuts import find_cuts
+from foreframe.data.data_options import BUDGET, ReadOptions, SplitOptions
 from foreframe.data.header_limits import frames_at_once
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 from foreframe.base.budget import GIB, in_gib
 from foreframe.base.extras import needed
-from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import read_named
+from foreframe.data.data_options import BUDGET
 
 SPLITS = ("train", "validation", "test")
 _TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}

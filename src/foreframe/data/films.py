@@ -16,8 +16,8 @@ from jaxtyping import UInt8
 from foreframe.base.budget import GIB, check_budget
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
+from foreframe.data.data_options import BUDGET
 
 # bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
 _WEIGHT = 16

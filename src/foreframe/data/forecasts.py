@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Num
 
 from foreframe.base.files import check_source
-from foreframe.clips.data_options import BUDGET
 from foreframe.data.arrays import ARRAYS, clips_in, read_named
+from foreframe.data.data_options import BUDGET
 from foreframe.data.grids import read_grid, select_variables
 from foreframe.data.store import open_grid
 

@@ -11,7 +11,7 @@ from typing import Any
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import BUDGET
+from foreframe.data.data_options import BUDGET
 from foreframe.data.grids import read_grid, select_variables
 from foreframe.data.header_limits import check_frames_fit
 

@@ -23,8 +23,8 @@ from foreframe.clips.clip import (
     direction_of_name,
     shared_attributes,
 )
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
+from foreframe.data.data_options import BUDGET
 from foreframe.data.header_limits import USUAL, check_frames_fit
 from foreframe.data.store import (
     bytes_to_read,

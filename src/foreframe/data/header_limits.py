@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from foreframe.base.budget import GIB, OverBudgetError, in_gib
-from foreframe.clips.data_options import BUDGET
+from foreframe.data.data_options import BUDGET
 
 USUAL = 10_000  # bytes of frames for each of a file: no recording reaches that by itself
 _LONG = 16  # times the budget: shorter recordings may be as empty as they like, read in seconds

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from foreframe.base.budget import check_budget, check_stretch
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
+from foreframe.data.data_options import BUDGET
 
 # Bytes of a header: numpy would read as many as it says, 4 GiB at most, and then look at them.
 _LONGEST = 2**16

@@ -18,8 +18,8 @@ from jaxtyping import Float32
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.clips.clip import Clip, Variable, shared_attributes
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import FLOAT32, Frames
+from foreframe.data.data_options import BUDGET
 from foreframe.data.grids import select_variables
 from foreframe.data.header_limits import check_frames_fit
 from foreframe.data.maps import on_map

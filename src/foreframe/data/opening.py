@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from foreframe.base.extras import own
+from foreframe.base.extras import import_user_module
 from foreframe.base.schema import brief, check_types
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import described
-from foreframe.clips.data_options import DataOptions
 from foreframe.clips.scaling import Scaling
 from foreframe.data.arrays import (
     ArrayClips,
@@ -23,6 +22,7 @@ from foreframe.data.arrays import (
     published_moving_mnist,
     split_block,
 )
+from foreframe.data.data_options import ClipOptions
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.published import PUBLISHED
@@ -51,7 +51,7 @@ class Splits(dict[str, ClipSet]):
         return made
 
 
-def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
+def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
     """The clips of every split that a name stands for, or that lie in memory.
 
     Args:
@@ -109,7 +109,7 @@ def open_splits(options: DataOptions, scaling: Scaling | None = None) -> Splits:
     return _blocks(_call(make, name, args) if callable(make) else make, name)
 
 
-def open_dataset(options: DataOptions, split: str, scaling: Scaling | None = None) -> ClipSet:
+def open_dataset(options: ClipOptions, split: str, scaling: Scaling | None = None) -> ClipSet:
     """One split alone of what `open_splits` opens."""
     return open_splits(options, scaling)[split]
 
@@ -167,7 +167,7 @@ def _blocks(dataset: Any, name: str) -> Splits:
     return Splits(block_of)
 
 
-def _recordings(source: Any, options: DataOptions, scaling: Scaling | None) -> Splits:
+def _recordings(source: Any, options: ClipOptions, scaling: Scaling | None) -> Splits:
     """Windows of recordings, which are decoded once, and whose scaling is fitted once."""
     wanted = options.scaling if scaling is None else scaling
     args = (options.window, wanted, options.reading, options.splits)
@@ -205,4 +205,4 @@ def imported(path: str) -> Any:
             f"data {path!r} is unknown; give {' or '.join(DATASETS)}, an existing file or folder, "
             "or an import path such as pkg.Clips"
         )
-    return own(f"data {path}", module, name)
+    return import_user_module(f"data {path}", module, name)

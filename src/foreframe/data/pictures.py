@@ -15,8 +15,8 @@ from foreframe.base.budget import OverBudgetError, check_budget
 from foreframe.base.notes import warn
 from foreframe.base.wording import described
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import BUDGET
 from foreframe.clips.frames import Frames
+from foreframe.data.data_options import BUDGET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures

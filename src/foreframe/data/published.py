@@ -1,5 +1,5 @@
 """Datasets of the field by name: which of the files that their makers publish belong to which
-split. How they are read, and the windows, are in `clips/protocols.py`.
+split. How they are read, and the windows, are in `data/protocols.py`.
 
 Nothing is downloaded. Where papers have no validation split, it is taken from the training split,
 so that nothing is chosen on the test split.
@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Frames
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.readers import raw_clips, reader_of
 from foreframe.data.reading import apply_options
 from foreframe.data.splits import SPLITS, Published

@@ -15,10 +15,10 @@ from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import Joined
 from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import read_film
 from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.grib import read_grib

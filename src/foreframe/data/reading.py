@@ -9,9 +9,9 @@ import numpy as np
 
 from foreframe.base.budget import check_budget, check_stretch
 from foreframe.clips.clip import Clip, Coordinate
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.frames import FLOAT32, Frames, resized
 from foreframe.data.arrays import stand_in
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.grids import without_corner
 from foreframe.data.header_limits import frames_at_once
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window
-from foreframe.clips.data_options import ReadOptions, SplitOptions
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.readers import raw_clips
 
 SPLITS = ("train", "validation", "test")

@@ -24,12 +24,12 @@ from foreframe.base.budget import GIB, in_gib
 from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip, Variable, Window
-from foreframe.clips.data_options import ReadOptions, SplitOptions
 from foreframe.clips.frames import ArrayFrames, Frames
 from foreframe.clips.scaling import Moments, Scaling, scaling_from
 from foreframe.clips.units import check_units
 from foreframe.data.cf import variables_of
 from foreframe.data.chunks import ChunkedFrames, Kept
+from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.datasets import ClipSet, Key, Stretches
 from foreframe.data.header_limits import frames_at_once
 from foreframe.data.inputs import CLOCKS, with_clocks

@@ -113,7 +113,7 @@ def write_archive(
     note = path / "zarr.json"
     if not path.exists():
         return replace(made, errors=_write_store(job, clips, starts, options.steps, path, tell))
-    if not (options.resume and note.is_file() and job.digest in note.read_text()):
+    if not (options.continue_job and note.is_file() and job.digest in note.read_text()):
         raise ValueError(f"output {path} is there already: name another, or remove it")
     warn(f"{path} is complete: nothing is left to do")
     return made

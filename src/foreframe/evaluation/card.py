@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 from foreframe.base.processes import gathered, joined, rank_and_size
 from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
-from foreframe.clips.data_options import GUIDE, NONE
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
 from foreframe.evaluation.external import checked, open_external
@@ -23,7 +22,7 @@ from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, 
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring, gather
-from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.forecast_options import GUIDE, NONE, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foreframe.clips.data_options import GUIDE
 from foreframe.clips.keyed import further, key_of
 from foreframe.data import MovingMNIST
 from foreframe.evaluation.metrics import EnsembleScorecard
 from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.evaluation.score_options import ScoreOptions
+from foreframe.forecasting.forecast_options import GUIDE
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import EXACT

@@ -1,18 +1,18 @@
 """Options of scoring; loads neither torch nor numpy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from foreframe.clips.data_options import Match, ReadingAsTrained, SplitsAsTrained, check_at_least
-from foreframe.forecasting.forecast_options import TaskOptions
-from foreframe.forecasting.precision import Precision
+from foreframe.base.schema import check_at_least, parameters
+from foreframe.data.data_options import ClipOptions, ClipsAsTrained
+from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions, TaskOptions
 
 BUDGET = 2.0  # GiB
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
+class ScoreOptions(MemberOptions):
     """How a forecaster is scored beside the baselines
 
     Args:
@@ -45,14 +45,12 @@ class ScoreOptions:
     thresholds: Sequence[float] = ()
     scales: Sequence[int] = ()
     period: int | None = None
-    precision: Precision = "32-true"
     match: Sequence[Match] | Match = ()
-    members: int | None = None
-    seed: int = 0
     budget: float = BUDGET
     seconds: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, clips=self.limit)
         if not 1 <= self.batch_size <= 4096:
             raise ValueError(f"batch_size must be 1 to 4096, not {self.batch_size}")
@@ -68,13 +66,12 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(ScoreOptions, TaskOptions):
+class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
     """On what it is scored, and where that goes
 
     Args:
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
-        data_args: its arguments, e.g. --data_args.digits fashion_mnist
         reading: how recordings are read where not as the run's own
         splits: how they are split where not as the run's own
         scaling: of recordings' values, without RUN, as in foreframe train
@@ -89,43 +86,24 @@ class EvaluateOptions(ScoreOptions, TaskOptions):
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
         output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
             or runs/NAME, or here without a run
-        device: cpu, cuda, mps; auto takes cuda where there is one
-        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    data: Any = None
-    data_args: dict | None = None
-    reading: ReadingAsTrained = None
-    splits: SplitsAsTrained = None
-    scaling: str | dict | None = None
     split: Literal["train", "validation", "test", "all"] | None = None
-    past: int | None = None
-    future: int | None = None
-    stride: int | None = None
     forecasts: str | Sequence[str] = ()
     pasts: str | None = None
     output: str | None = None
-    device: str = "auto"
-    compile: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        TaskOptions.__post_init__(self)
-        check_at_least(1, past=self.past, future=self.future, stride=self.stride)
+        for kind in (ScoreOptions, TaskOptions, ClipOptions):
+            kind.__post_init__(self)
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
 
     @property
-    def of_data(self) -> Mapping[str, Any]:
-        """What is given of the fields of `DataOptions`, but for the window."""
-        names = ("data", "data_args", "reading", "splits", "scaling")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    @property
-    def window(self) -> Mapping[str, int]:
-        """What is given of the window."""
-        names = ("past", "future", "stride")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    def given(self) -> dict[str, Any]:
+        """What is given of the fields of `ClipOptions`."""
+        values = {name: getattr(self, name) for name in parameters(ClipOptions)}
+        return {name: value for name, value in values.items() if value is not None}

@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from foreframe.base.notes import warn
 from foreframe.base.schema import typed
-from foreframe.clips.data_options import DataOptions, not_usual
-from foreframe.clips.protocols import as_published, protocol_of
 from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
 from foreframe.data.arrays import data_name
+from foreframe.data.data_options import DataOptions, not_usual
 from foreframe.data.forecasts import Forecasts, open_forecasts
+from foreframe.data.protocols import as_published, protocol_of
 from foreframe.evaluation.card import Scorer, Scores, score_clips
 from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.report import write_report
@@ -148,7 +148,8 @@ def open_scored(
     files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
     forecasts = [open_forecasts(file, data.reading.variable) for file in files]
     of_protocol = forecaster.free and protocol_of(data.data)
-    window = replace(data.window if of_protocol else forecaster.window, **options.window)
+    window = data.window if of_protocol else forecaster.window
+    window = replace(window, **{k: n for k, n in options.given.items() if k in asdict(window)})
     if what is None and forecasts and options.future is None:
         window = replace(window, future=forecasts[0].steps)
     dataset, where = options.data, {}
@@ -175,7 +176,7 @@ def _data_to_score(what: Any, forecaster: Forecaster, options: EvaluateOptions) 
     """The data to score on: those of training, changed by the user's options; other recordings are
     read as those of training.
     """
-    given, trained = options.of_data, forecaster.trained
+    given, trained = options.given, forecaster.trained
     if what is None or not isinstance(options.data, str | None):
         return typed(DataOptions, as_published(given), "")
     # A `Run` has data that were in memory, which are the user's own: nothing is asked of them.

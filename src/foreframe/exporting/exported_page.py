@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import warn
-from foreframe.clips.data_options import NONE
 from foreframe.exporting.graphs import export_to, graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.described import described
-from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
@@ -54,7 +53,7 @@ def export_page(
     if model.inputs:
         raise ValueError("a page has frames alone, but this model takes inputs beside them")
     # Weights that float16 holds are stored so, which changes no number.
-    plain = replace(options, format="onnx", members=False, half=True)
+    plain = replace(options, format="onnx", noise=False, half=True)
     taken = graphs(forecaster, plain)[1].inputs
     if any(name.startswith("outside_") for name in taken):
         raise ValueError(
@@ -62,7 +61,7 @@ def export_page(
             "dense_motion, which is exported"
         )
     draws = model.draws and not isinstance(model, Lagged)
-    if options.members and not draws:
+    if options.noise and not draws:
         raise ValueError("this model draws no members from noise: export its page without")
     if forecaster.match != NONE:
         warn(f"the page shows the plain forecast, without the match {forecaster.match}")
@@ -76,7 +75,7 @@ def export_page(
     parity = export_to(folder / "model", forecaster, plain, scores)
     if draws:
         drawn = folder / "members"
-        of_members = export_to(drawn, forecaster, replace(plain, members=True), scores)
+        of_members = export_to(drawn, forecaster, replace(plain, noise=True), scores)
         (drawn / "encode.onnx").unlink()
         parity |= {f"members {part}": apart for part, apart in of_members.items()}
     scaling = forecaster.scaling

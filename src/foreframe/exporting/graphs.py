@@ -226,7 +226,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
         ValueError: a model that does not export; members of a model that draws none.
     """
     model, scaling = forecaster.model.eval(), forecaster.scaling
-    if options.members and not model.draws:
+    if options.noise and not model.draws:
         raise ValueError("this model draws no members: export it without")
     channels = model.takes or options.channels
     fixed = model.sized
@@ -282,7 +282,7 @@ def graphs(forecaster: Forecaster, options: ExportOptions) -> list[Graph]:
     def before(size: tuple[int, int, int]) -> State:
         """What `begin` takes, and what enters the first step."""
         state = encoded(size)
-        if options.members:
+        if options.noise:
             state = members(state, 1, seed=0)
         return state | model.exogenous(state, 1)
 

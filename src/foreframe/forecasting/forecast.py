@@ -12,12 +12,11 @@ from foreframe import __version__
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import GUIDE, LAST
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import next_cut, since_cut
-from foreframe.forecasting.forecast_options import PredictOptions
+from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import write_forecast, write_place
 from foreframe.forecasting.places import Place, place_at

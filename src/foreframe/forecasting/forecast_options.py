@@ -4,46 +4,84 @@ no torch, so that `--help` is fast.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from foreframe.base.schema import check_types
-from foreframe.clips.data_options import Match, ReadingAsTrained, check_at_least
+from foreframe.base.schema import check_above_0, check_at_least, check_types
+from foreframe.data.data_options import ReadingAsTrained
 from foreframe.forecasting.precision import Precision
 
 Kind = TypeVar("Kind")
 
-BUDGET = 4.0  # GiB that a forecast may take
+Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
+LAST, GUIDE, NONE = get_args(Match)
 
 
-@dataclass(frozen=True)
-class ForecastOptions:
-    """Options of every forecast.
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """What computes
+
+    Args:
+        device: cpu, cuda, mps; auto takes cuda where there is one
+        compile: compile recurrent cells; auto does where that pays back the seconds that it takes;
+            false never
+    """
+
+    device: str = "auto"
+    compile: bool | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """How it computes
 
     Args:
         precision: bf16-mixed computes products in bfloat16, which rounds to three digits and is
             often faster; auto uses it if the processor supports it
-        match: last keeps the ranks of the forecast's values and takes the values themselves from
-            the last frame, guide from the model's guide, so that heavy rain does not fade; none is
-            the plain forecast; by default the forecaster's choice (radar: guide)
+        budget: GiB of memory; what would take more is refused before it takes any
+    """
+
+    precision: Precision = "32-true"
+    budget: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_above_0(budget=self.budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberOptions(ComputeOptions):
+    """Which members
+
+    Args:
         members: number of possible futures, from a model that draws members; pictures and films
             show their mean and three of them, a .png also their spread
         seed: seed of the members: equal seeds draw equal members, for any past and in tiles
+    """
+
+    members: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, members=self.members)
+        check_at_least(0, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class ForecastOptions(MemberOptions):
+    """Options of every forecast.
+
+    Args:
+        match: last keeps the ranks of the forecast's values and takes the values themselves from
+            the last frame, guide from the model's guide, so that heavy rain does not fade; none is
+            the plain forecast; by default the forecaster's choice (radar: guide)
         budget: GiB of memory for a forecast; a larger forecast is refused
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    precision: Precision = "32-true"
     match: Match | None = None
-    members: int | None = None
-    seed: int = 0
-    budget: float = BUDGET
-
-    def __post_init__(self) -> None:
-        check_at_least(0, budget=self.budget)
-        check_at_least(1, members=self.members)
-        check_at_least(0, seed=self.seed)
+    budget: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +112,7 @@ class TaskOptions:
     Args:
         workers: processes of this machine that share its cores; by default this one alone
         scheduler: address of a Dask scheduler, tcp://HOST:8786, whose workers do it
-        resume: go on with a job that was stopped
+        continue_job: go on with a job that was stopped
 
     Raises:
         ValueError: no worker, or both workers and a scheduler.
@@ -82,7 +120,7 @@ class TaskOptions:
 
     workers: int | None = None
     scheduler: str | None = None
-    resume: bool = False
+    continue_job: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(1, workers=self.workers)
@@ -92,57 +130,65 @@ class TaskOptions:
     @property
     def in_tasks(self) -> bool:
         """Whether any of them is given."""
-        return bool(self.workers or self.scheduler or self.resume)
+        return bool(self.workers or self.scheduler or self.continue_job)
 
     def about(self) -> dict[str, Any]:
         """The options that say what is done: not by whom, and not where to."""
-        other = {"workers", "scheduler", "resume", "budget", "output"}
+        other = {"workers", "scheduler", "continue_job", "budget", "output"}
         return {name: value for name, value in asdict(self).items() if name not in other}
 
 
-@dataclass(frozen=True)
-class PredictOptions(TiledOptions, TaskOptions):
-    """Horizon, past and output of a forecast.
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions(DeviceOptions):
+    """What is forecast of a recording
 
     Args:
         steps: frames to forecast, beyond the trained horizon too; 0 takes the trained horizon
+        at: a single place, latitude,longitude, or row,column if the input has neither, as values
+            (.csv)
+        reading: read options that differ from training, e.g. --reading.size [96,128]
+    """
+
+    steps: int = 0
+    at: str | None = None
+    reading: ReadingAsTrained = None
+
+    def __post_init__(self) -> None:
+        check_at_least(0, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
+    """Horizon, past and output of a forecast.
+
+    Args:
         past: past frames to use; 0 takes as many as in training
         after: last past frame, counted from 0; by default the last of the recording
         every: forecast again after every so many frames, and score each forecast by the frames that
             followed
         recording: number of the recording, counted from 0, if the input holds several
-        reading: read options that differ from training
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: frame rate of a film; by default a quarter of the input's, but no less than 5, and
             with every the input's
         probability: in place of values, the share of members that reach this value, in the data's
             units
-        at: a single place, latitude,longitude, or row,column if the input has neither, as values
-            (.csv)
-        device: cpu, cuda, mps; auto takes cuda if available
-        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range, or options that exclude each other.
     """
 
-    steps: int = 0
     past: int = 0
     after: int | None = None
     every: int = 0
     recording: int | None = None
-    reading: ReadingAsTrained = None
     colours: str = "auto"
     fps: float = 0.0
     probability: float | None = None
-    at: str | None = None
-    device: str = "auto"
-    compile: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        TaskOptions.__post_init__(self)
-        check_at_least(0, steps=self.steps, past=self.past, every=self.every, fps=self.fps)
+        for kind in (TiledOptions, TaskOptions, RecordingOptions):
+            kind.__post_init__(self)
+        check_at_least(0, past=self.past, every=self.every, fps=self.fps)
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
         if self.every and self.at is not None:
@@ -152,38 +198,40 @@ class PredictOptions(TiledOptions, TaskOptions):
 
 
 @dataclass(frozen=True)
-class StreamOptions(ForecastOptions):
+class StreamOptions(ForecastOptions, RecordingOptions):
     """Horizon, interval and state of a live forecast.
 
     Args:
-        steps: frames to forecast; 0 takes the trained horizon
         every: forecast after every so many frames; each frame updates the state
         state: file of the state: resumed from if it exists, saved at the end and when stopped, with
             the position in INPUT
         wait: seconds without a new frame after which a growing folder counts as finished; by
             default 5, and three steps of a series that is not an hour old
-        at: a single place, as of predict, in place of whole frames (.csv)
-        reading: read options that differ from training
-        device: cpu, cuda, mps; auto takes cuda if available
-        compile: compile recurrent cells once a long call has shown that it pays back; false never
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    steps: int = 0
     every: int = 1
     state: str | None = None
     wait: float | None = None
-    at: str | None = None
-    reading: ReadingAsTrained = None
-    device: str = "auto"
-    compile: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(0, steps=self.steps, wait=self.wait)
+        RecordingOptions.__post_init__(self)
+        check_at_least(0, wait=self.wait)
         check_at_least(1, every=self.every)
+
+
+def check_match(*match: str | None) -> None:
+    """Refuse names that are not in `Match`; None is allowed.
+
+    Raises:
+        ValueError: lists the choices.
+    """
+    for name in match:
+        if name not in (None, LAST, GUIDE, NONE):
+            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
 def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:
@@ -230,7 +278,7 @@ class ExportOptions:
             that any static host serves, whose page forecasts in the browser.
         size: (H, W) of frames, for a model that decides by it; by default as trained.
         channels: of frames, for a model that takes any number.
-        members: the steps of a member, which take noise as an input; a page has them beside the
+        noise: the steps of a member, which take noise as an input; a page has them beside the
             others wherever the model draws members.
         steps: also a whole forecast of so many frames in one file.
         half: round the weights to float16 and store them so, and compute in float32. Not of pt2.
@@ -242,7 +290,7 @@ class ExportOptions:
     format: Literal["onnx", "openvino", "pt2", "page"] = "onnx"
     size: tuple[int, int] | None = None
     channels: int = 1
-    members: bool = False
+    noise: bool = False
     steps: int | None = None
     half: bool = False
 

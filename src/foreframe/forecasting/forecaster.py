@@ -17,9 +17,9 @@ from foreframe import __version__
 from foreframe.base.budget import GIB, OverBudgetError, check_budget
 from foreframe.base.hub import HUB, MAIN, upload
 from foreframe.base.notes import warn
+from foreframe.base.schema import check_at_least
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, check_frames
-from foreframe.clips.data_options import GUIDE, LAST, NONE, check_at_least, check_match
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.frames import fill_missing, missing_where_unseen
 from foreframe.clips.scaling import Moments, Scaling
@@ -27,7 +27,15 @@ from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import one_after_another, read_clips
-from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
+from foreframe.forecasting.forecast_options import (
+    GUIDE,
+    LAST,
+    NONE,
+    ForecastOptions,
+    TiledOptions,
+    changed,
+    check_match,
+)
 from foreframe.forecasting.matching import match_members
 from foreframe.forecasting.precision import computing
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained

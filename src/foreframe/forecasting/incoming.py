@@ -15,8 +15,8 @@ from jaxtyping import Num
 
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.clips.data_options import ReadOptions
 from foreframe.clips.units import check_units
+from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import film_stream
 from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.npy import read_array

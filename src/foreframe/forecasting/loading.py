@@ -10,7 +10,7 @@ from foreframe.forecasting.forecast_options import TaskOptions
 from foreframe.forecasting.forecaster import Forecaster
 
 
-def opened(what: Any, device: str = "cpu", compile: bool = True) -> tuple[Forecaster, str]:
+def opened(what: Any, device: str = "cpu", compile: bool | str = True) -> tuple[Forecaster, str]:
     """A forecaster and its name; raises as `Forecaster.load`."""
     if isinstance(what, Forecaster):
         return what, what.trained.preset or "a forecaster"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clips.data_options import GUIDE
+from foreframe.forecasting.forecast_options import GUIDE
 
 DRY = 0.0  # nothing, on the network's scale and in mm/h
 
@@ -49,7 +49,7 @@ def match_to(
     """Match a forecast to the "last" frame or to the "guide".
 
     Args:
-        match: a `foreframe.clips.data_options.Match`.
+        match: a `foreframe.forecasting.forecast_options.Match`.
         forecast: the network's.
         last: the last value seen, NaN at pixels without any; these are ignored and unchanged.
         guide: the forecast of the model's guide, for a match to it.

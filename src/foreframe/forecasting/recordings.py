@@ -10,7 +10,7 @@ import numpy as np
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, format_step
-from foreframe.clips.data_options import BUDGET, ReadOptions
+from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import reader_of
 

@@ -20,9 +20,9 @@ from foreframe.base.schema import OWN, UnknownError, check_plain, typed
 from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
-from foreframe.clips.data_options import NONE, Match
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
+from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import BASELINES, Model, build_model
 from foreframe.models.names import check_forecaster

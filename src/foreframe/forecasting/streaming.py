@@ -14,13 +14,12 @@ from torch import Tensor
 
 from foreframe.base.budget import OverBudgetError
 from foreframe.base.files import atomic_write
-from foreframe.base.schema import typed
+from foreframe.base.schema import check_at_least, typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import check_frames
-from foreframe.clips.data_options import GUIDE, check_at_least
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
-from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.precision import computing
 from foreframe.models import forecast_of, model_name, with_known
 from foreframe.models.footprint import at_once

@@ -80,8 +80,10 @@ def begun(folder: Path, digest: str, options: TaskOptions) -> Iterator[Workers]:
             scheduler at the address.
     """
     note = folder / ".foreframe-job"
-    if note.exists() and not options.resume:
-        raise ValueError(f"{folder} is of a job that was stopped: --resume goes on; or remove it")
+    if note.exists() and not options.continue_job:
+        raise ValueError(
+            f"{folder} is of a job that was stopped: --continue_job goes on; or remove it"
+        )
     before, *threads = note.read_text().split() if note.exists() else [digest]
     if before != digest:
         raise ValueError(
@@ -118,7 +120,7 @@ def run_tasks(do: Task, items: Mapping[Path, Any], workers: Workers, tell: Tell)
             warn(note)
         tell(done, len(items))
     if failed:
-        many = f"{len(failed)} of {len(items)} failed, and --resume tries them again. The first: "
+        many = f"{len(failed)} of {len(items)} failed, --continue_job tries them again. The first: "
         raise ValueError(f"{many if len(items) > 1 else ''}{failed[0]}")
 
 

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.clips.data_options import GUIDE
-from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.forecast_options import GUIDE, TiledOptions
 from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
 
 LONG = 64  # frames of the past that are encoded at a time

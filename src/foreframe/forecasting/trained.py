@@ -4,17 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from foreframe.base.schema import check_plain, typed
+from foreframe.base.schema import check_at_least, check_plain, typed
 from foreframe.base.untrusted import check_harmless, leaves
-from foreframe.clips.data_options import (
-    BUDGET,
-    DataOptions,
-    ReadOptions,
-    SplitOptions,
-    check_at_least,
-    not_usual,
-)
-from foreframe.clips.protocols import as_published
+from foreframe.data.data_options import BUDGET, DataOptions, ReadOptions, SplitOptions, not_usual
+from foreframe.data.protocols import as_published
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from foreframe.clips.data_options import check_at_least
+from foreframe.base.schema import check_at_least
 from foreframe.evaluation import EvaluateOptions
+from foreframe.training.options import LimitOptions
 
 
 @dataclass(frozen=True)
-class BenchOptions(EvaluateOptions):
+class BenchOptions(EvaluateOptions, LimitOptions):
     """What is compared, and what is trained for that
 
     Args:
@@ -21,10 +22,10 @@ class BenchOptions(EvaluateOptions):
         train: presets and configs to train first, by name or file, e.g. quick,simvp_small, each in
             output/runs/NAME; what is trained already stays. With workers side by side
         minutes: of training, for each
-        steps: of training, in place of minutes
+        train_steps: in place of minutes
         clips_seen: clips to train on, in place of minutes
         training: options of all trainings, e.g. --training.learning_rate 1e-3
-        resume: go on with scoring and trainings that were stopped
+        continue_job: go on with scoring and trainings that were stopped
 
     Raises:
         ValueError: a value out of its range; trainings without a budget, or with two.
@@ -33,17 +34,15 @@ class BenchOptions(EvaluateOptions):
     clips: int | Literal["all"] | None = 500
     output: str = "leaderboard"
     train: str | Sequence[str] = ()
-    minutes: float | None = None
-    steps: int | None = None
     clips_seen: int | None = None
     training: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, steps=self.steps, clips_seen=self.clips_seen)
-        check_at_least(0, minutes=self.minutes)
+        LimitOptions.__post_init__(self)
+        check_at_least(1, clips_seen=self.clips_seen)
         if len(self.for_each) != bool(self.train) or (self.training and not self.train):
-            raise ValueError("give --train with one of --minutes, --steps, --clips_seen")
+            raise ValueError("give --train with one of --minutes, --train_steps, --clips_seen")
 
     @property
     def to_train(self) -> Sequence[str]:
@@ -52,5 +51,5 @@ class BenchOptions(EvaluateOptions):
     @property
     def for_each(self) -> dict[str, float]:
         """The budget of each training, by name."""
-        given = {"minutes": self.minutes, "steps": self.steps, "clips_seen": self.clips_seen}
-        return {name: limit for name, limit in given.items() if limit is not None}
+        names = ("minutes", "train_steps", "clips_seen")
+        return {name: limit for name in names if (limit := getattr(self, name)) is not None}

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import groups_of
 from foreframe.evaluation.networks import fewer_within
 from foreframe.evaluation.scored import score_in_tasks, scorers_of
+from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.loading import for_tasks
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.leaderboards.contest import by_name, open_bench
@@ -54,7 +54,10 @@ def compare(
     inside = [*named.values(), *([] if options.data is None else [options.data])]
     paths = for_tasks("", inside, options)[1]
     again = partial(scorers_of, open_bench, dict(zip(named, paths, strict=False)), options)
-    part, about = folder.absolute() / "scoring.part", (replace(options, data=None).about(), found)
+    part, about = (
+        folder.absolute() / "scoring.part",
+        (changed(options, {"data": None}).about(), found),
+    )
     scores = score_in_tasks(scorers, clips, again, options, part, about, progress)
     groups, _ = groups_of(dataset, clips, window)
     rows: dict[str, dict[str, Any]] = {}

@@ -13,6 +13,7 @@ from foreframe.clips.units import check_units
 from foreframe.data import Recordings
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.scored import Scored, open_scored
+from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.loading import opened
 from foreframe.forecasting.recordings import check_channels
@@ -51,7 +52,7 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
     leading = next(iter(trained or loaded), None)
     most = max((each.window.past for each in trained.values()), default=None)
     base = open_scored(
-        named[leading] if leading else None, replace(options, past=options.past or most)
+        named[leading] if leading else None, changed(options, {"past": options.past or most})
     )
     others = baselines_here() if options.baselines is None else options.baselines
     others = [name for name in others if name not in named]

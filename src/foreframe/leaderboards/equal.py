@@ -29,20 +29,20 @@ def train_each(options: BenchOptions) -> None:
     """Train what is to be trained, as far as it was not.
 
     Raises:
-        ValueError: as `fit`; a run with another budget, or one to go on with without `resume`.
+        ValueError: as `fit`; a run with another budget; one to go on with, without `continue_job`.
     """
     todo = {}
     for recipe in options.to_train:
         folder = Path(os.path.abspath(options.output)) / "runs" / Path(recipe).stem
-        given = {**options.of_data, **options.window, "device": options.device}
+        given = {**options.given, "device": options.device}
         given |= {"validation_clips": VALIDATED, **options.training}
         config = None if recipe in PRESETS and recipe not in recipes() else recipe
         given |= {"model": recipe} if config is None else {}
         limits = limits_of(options.for_each, options_from(*given_options(config, given)))
         if is_done(folder, limits):
             continue
-        if folder.exists() and not options.resume:
-            raise ValueError(f"{folder} was cut off: --resume goes on; or remove it")
+        if folder.exists() and not options.continue_job:
+            raise ValueError(f"{folder} was cut off: --continue_job goes on; or remove it")
         quiet = {"verbose": False} if options.workers or options.scheduler else {}
         todo[folder / "trained"] = config, given | limits | quiet
     if todo:
@@ -66,13 +66,13 @@ def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
-    """Options that end a training after {"minutes"}, {"steps"} or {"clips_seen"}: number, and by
-    nothing else.
+    """Options that end a training after {"minutes"}, {"train_steps"} or {"clips_seen"}: number,
+    and by nothing else.
     """
     ends: dict[str, Any] = {"patience": 0, "minutes": budget.get("minutes")}
-    ends["steps"] = budget.get("steps")
+    ends["train_steps"] = budget.get("train_steps")
     if "clips_seen" in budget:
-        ends["steps"] = -(-int(budget["clips_seen"]) // clips_a_step(options))
+        ends["train_steps"] = -(-int(budget["clips_seen"]) // clips_a_step(options))
     return ends if options.learning.epochs >= EPOCHS else ends | {"epochs": EPOCHS}
 
 
@@ -93,7 +93,7 @@ def history_of(run: Path) -> dict[str, Any] | None:
     if not config.is_file() or not last.is_file():
         return None
     options, (_, contents, _) = options_from([str(config)], []), first_whole((last, before(last)))
-    limits = {name: getattr(options.learning, name) for name in ("minutes", "steps")}
+    limits = {"minutes": options.learning.minutes, "steps": options.learning.train_steps}
     steps = contents["global_step"]
     return {
         "clips": steps * clips_a_step(options),
@@ -113,7 +113,8 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
     had = history_of(run)
     if had is None:
         return False
-    wanted = {name: limits[name] for name in ("minutes", "steps") if limits[name]}
+    wanted = {"minutes": limits["minutes"], "steps": limits["train_steps"]}
+    wanted = {name: limit for name, limit in wanted.items() if limit}
     if had["budget"] != wanted:
         raise ValueError(
             f"{run} is a training of {_words(had['budget'])}, not of {_words(wanted)}: name "
@@ -135,7 +136,7 @@ def warn_of_unequal(runs: Sequence[Path]) -> None:
         had = ", ".join(f"{name} {n:.2g}" for name, n in cores.items())
         warn(
             f"of equal minutes these trainings had unequal shares of the processor ({had} cores): "
-            "train where nothing else runs, or give each --steps or --clips_seen"
+            "train where nothing else runs, or give each --train_steps or --clips_seen"
         )
 
 

@@ -5,12 +5,12 @@ no torch, so that `--help` is fast.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foreframe.clips.data_options import check_at_least
-from foreframe.forecasting.precision import Precision
+from foreframe.base.schema import check_above_0, check_at_least
+from foreframe.forecasting.forecast_options import ComputeOptions
 
 
 @dataclass(frozen=True)
-class ServeOptions:
+class ServeOptions(ComputeOptions):
     """Where the service listens, and what a request may take.
 
     Args:
@@ -22,8 +22,6 @@ class ServeOptions:
         token: requests must bring it, "Authorization: Bearer TOKEN"; by default the environment's
             FOREFRAME_TOKEN, and without either anybody may ask
         device: cpu, cuda, mps; auto takes cuda if available
-        precision: bf16-mixed computes products in bfloat16, which rounds to three digits and is
-            often faster; auto uses it if the processor supports it
         upload: MiB of the largest request
         budget: GiB of memory for a forecast, and as much for reading what was sent; more is refused
         seconds: time that a request may take, to arrive and then to be answered
@@ -40,19 +38,16 @@ class ServeOptions:
     hosts: Sequence[str] = ()
     token: str | None = None
     device: str = "auto"
-    precision: Precision = "32-true"
     upload: float = 256.0
-    budget: float = 1.0
     seconds: float = 60.0
     queue: int = 32
     streams: int = 64
     idle: float = 600.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(0, port=self.port, streams=self.streams)
         check_at_least(1, queue=self.queue)
-        for name in ("upload", "budget", "seconds", "idle"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is more than 0, not {getattr(self, name)}")
+        check_above_0(upload=self.upload, seconds=self.seconds, idle=self.idle)
         if self.port > 65535:
             raise ValueError(f"port is at most 65535, not {self.port}")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.clips.data_options import ReadOptions, SplitOptions, not_usual
+from foreframe.base.schema import Given
 from foreframe.clips.scaling import Scaling
-from foreframe.training.recipes import KINDS, Given, no_option
+from foreframe.data.data_options import ReadOptions, SplitOptions, not_usual
+from foreframe.training.recipes import KINDS, no_option
 
 
 def given_options(

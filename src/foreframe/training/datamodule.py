@@ -174,7 +174,7 @@ class Clips(L.LightningDataModule):
             raise ValueError(
                 f"{n} training clips do not fill one batch of {size} on each of {ranks} processes"
             )
-        return ResumableLoader(self.train, keys, self.data.workers)
+        return ResumableLoader(self.train, keys, self.data.loader_workers)
 
     def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
         """Convert batches to the network's dtype; 8-bit batches to [0,1]."""
@@ -201,8 +201,8 @@ class Clips(L.LightningDataModule):
             Batches(self.validation),
             batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
             collate_fn=torch.as_tensor,
-            num_workers=self.data.workers,
-            multiprocessing_context=_context(self.validation, self.data.workers),
+            num_workers=self.data.loader_workers,
+            multiprocessing_context=_context(self.validation, self.data.loader_workers),
             worker_init_fn=_ignore_interrupts,
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -98,7 +98,7 @@ def _clock(explicit: Mapping[str, Any], machine: MachineOptions) -> list[Choice]
     processes, whose clocks differ, are to agree.
     """
     trainer = explicit.get("trainer") or {}
-    ends = "epochs" in explicit or "max_steps" in trainer or bool(explicit.get("steps"))
+    ends = "epochs" in explicit or "max_steps" in trainer or bool(explicit.get("train_steps"))
     made = []
     if ends and "minutes" not in explicit:
         made.append(Choice(("minutes",), None))

@@ -283,11 +283,11 @@ def run_fit(training: Training) -> None:
 def _explain(error: Exception, training: Training) -> None:
     """Raise a clearer error if the cause is known."""
     stays = f"the last checkpoint stays, go on with: {training.go_on}"
-    if is_dead_worker(error, training.clips.data.workers):
+    if is_dead_worker(error, training.clips.data.loader_workers):
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise DeadProcessError(
-            f"a loader process has died ({reason}); where memory ran out, fewer --workers take "
-            f"less; {stays}"
+            f"a loader process has died ({reason}); where memory ran out, fewer --loader_workers "
+            f"take less; {stays}"
         ) from error
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
@@ -298,9 +298,9 @@ def _explain(error: Exception, training: Training) -> None:
 
 def report(training: Training) -> None:
     """Print the result."""
-    share, workers = training.waiting.share, training.options.data.workers
+    share, workers = training.waiting.share, training.options.data.loader_workers
     if share is not None:
-        more = "" if share < LONG else f"; --workers {2 * workers or 2} may shorten that"
+        more = "" if share < LONG else f"; --loader_workers {2 * workers or 2} may shorten that"
         say(f"{100 * share:.1f} % of the time was spent waiting for data{more}")
     network, start = training.module.network, training.checkpoints.start
     best = training.checkpoints.best

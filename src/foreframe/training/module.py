@@ -103,7 +103,7 @@ class ForecastModule(L.LightningModule):
         """Optimizer steps of the whole training, including those before a resume."""
         batches = self.trainer.num_training_batches
         steps = self.learning.epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
-        return max(1, min(steps, self.learning.steps or steps))
+        return max(1, min(steps, self.learning.train_steps or steps))
 
     @property
     def done(self) -> float:
@@ -170,7 +170,7 @@ class ForecastModule(L.LightningModule):
         over = self.learning.minutes is not None and self.elapsed >= self._seconds
         if over and self.learning.minutes:
             self.elapsed = max(self.elapsed, 60 * self.learning.minutes)
-        return over or 0 < (self.learning.steps or 0) <= self.global_step
+        return over or 0 < (self.learning.train_steps or 0) <= self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["forecaster"] = self.config

@@ -7,8 +7,16 @@ Each field's help is what the class docstring says of it. No torch here: `--help
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from foreframe.base.schema import brief, check_plain
-from foreframe.clips.data_options import LONG, DataOptions, check_at_least, check_words
+from foreframe.base.schema import (
+    LONG,
+    brief,
+    check_above_0,
+    check_at_least,
+    check_plain,
+    check_words,
+)
+from foreframe.data.data_options import DataOptions
+from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
 LossName = Literal[
     "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
@@ -20,13 +28,7 @@ FROM_0 = (
 )  # fmt: skip
 
 
-def _check_above_0(**options: float | None) -> None:
-    for name, value in options.items():
-        if value is not None and not 0 < value < LONG:
-            raise ValueError(f"{name} must be above 0, not {value}")
-
-
-@dataclass
+@dataclass(frozen=True)
 class ModelOptions:
     """What is trained
 
@@ -47,8 +49,25 @@ class ModelOptions:
         check_at_least(1, hidden=self.hidden)
 
 
-@dataclass
-class LearningOptions:
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """When a training ends
+
+    Args:
+        minutes: stop, schedule ended, after so much time
+        train_steps: stop, schedule ended, after so many of them
+    """
+
+    minutes: float | None = None
+    train_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_above_0(minutes=self.minutes)
+        check_at_least(1, train_steps=self.train_steps)
+
+
+@dataclass(frozen=True)
+class LearningOptions(LimitOptions):
     """How it learns
 
     Args:
@@ -75,8 +94,6 @@ class LearningOptions:
         least_past: a step sees so many frames of the past or more, by chance; 0 always all
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
-        minutes: stop, schedule ended, after so much time
-        steps: stop, schedule ended, after so many of them
         patience: stop after so many validations without a better one; 0 is off
         seed: of weights, of drawn clips and of their order
     """
@@ -102,14 +119,13 @@ class LearningOptions:
     least_past: int = 0
     start_at_mean: bool = True
     epochs: int = 300
-    minutes: float | None = None
-    steps: int | None = None
     patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_above_0(learning_rate=self.learning_rate, minutes=self.minutes)
-        check_at_least(1, epochs=self.epochs, steps=self.steps, members=self.members)
+        super().__post_init__()
+        check_above_0(learning_rate=self.learning_rate)
+        check_at_least(1, epochs=self.epochs, members=self.members)
         if not 0 <= self.mae_share <= 1:
             raise ValueError(f"mae_share must lie in [0, 1], not {self.mae_share}")
         if not all(1 <= k <= LONG for k in self.pools):
@@ -133,38 +149,32 @@ class LearningOptions:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
 
 
-@dataclass
-class MachineOptions:
+@dataclass(frozen=True)
+class MachineOptions(DeviceOptions, ComputeOptions):
     """On which machine
 
     Args:
-        device: cpu, cuda, mps; auto takes cuda where there is one
         devices: how many, or auto
         precision: e.g. 32-true, bf16-mixed, 16-mixed; auto is bf16-mixed where that is fast
         memory: save keeps less of each step, and computes it again on the way back
-        compile: compile recurrent cells; auto does where maps are large enough to pay back the
-            seconds
         budget: GiB that the network's weights may take; a larger one is refused before it takes any
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
-    device: str = "auto"
     devices: int | str = "auto"
-    precision: str = "32-true"
+    precision: str = "32-true"  # type: ignore[assignment]  # any of Lightning's
     memory: Literal["keep", "save"] = "keep"
-    compile: bool | Literal["auto"] = "auto"
-    budget: float = 1.0
     trainer: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_words(device=self.device, precision=self.precision)
-        _check_above_0(budget=self.budget)
         if isinstance(self.devices, int) and self.devices < 1:
             raise ValueError(f"devices must be at least 1, or auto, not {self.devices}")
         check_plain(self.trainer, "trainer")
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunOptions:
     """Where it goes
 

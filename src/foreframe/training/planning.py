@@ -88,7 +88,7 @@ def plan(
         max_steps=STEPS,
         limit_val_batches=0,
     )
-    clips = Clips(train, validation, replace(data, workers=0), learning.seed)
+    clips = Clips(train, validation, replace(data, loader_workers=0), learning.seed)
     with quiet():
         trainer.fit(ForecastModule(network, window, learning, {}, {}), datamodule=clips)
     h, w = train[0].shape[-2:]

@@ -2,17 +2,17 @@
 values under names that exist.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import exists
-from foreframe.base.schema import brief, converted, merged, type_hints, typed
+from foreframe.base.schema import Given, brief, converted, put, type_hints, typed
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import read_yaml
-from foreframe.clips.protocols import as_published, protocol_of
+from foreframe.data.protocols import as_published, protocol_of
 from foreframe.training.options import GROUPS, DataOptions, Options
 
 RECIPES = Path(__file__).parents[1] / "configs"
@@ -25,9 +25,6 @@ KINDS["data"] = str  # where they have a name
 def recipes() -> list[str]:
     """Names of the configs in this package; `--config NAME` takes one wherever it is run."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
 
 def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
@@ -89,22 +86,6 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
     return Options(*groups)
 
 
-def put(values: Mapping[str, Any], given: Given) -> dict[str, Any]:
-    """`values` changed by others. What is given for a part of a mapping is merged into that part:
-    see `merged`.
-    """
-    changed = dict(values)
-    for (name, *inner), value in given:
-        if inner:
-            before = changed.get(name)
-            args = before if isinstance(before, Mapping) else {}
-            for part in reversed(inner[1:]):
-                value = {part: value}
-            value = {**args, inner[0]: merged(args.get(inner[0]), value)}
-        changed[name] = value
-    return changed
-
-
 def config_settings(file: str) -> dict[str, Any]:
     """The options in a file, which may be a stranger's: plain values under names that exist.
 
@@ -129,4 +110,4 @@ def config_settings(file: str) -> dict[str, Any]:
 
 def no_option(name: str, names: Sequence[str]) -> str:
     """The words for a name that is no option, with the nearest that is."""
-    return f"there is no option {name!r}; {closest(name, names) or 'see --help'}"
+    return f"there is no option {name!r}; {closest(name, names) or 'see --help-all'}"

@@ -25,8 +25,8 @@ from foreframe.training.options import ModelOptions, Options, RunOptions
 NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",
-    "epochs", "minutes", "steps", "patience",
-    "workers", "device", "devices", "memory", "compile", "budget",
+    "epochs", "minutes", "train_steps", "patience",
+    "loader_workers", "device", "devices", "memory", "compile", "budget",
     "validation_clips",
     *RunOptions.__dataclass_fields__,
 }  # fmt: skip
@@ -210,7 +210,7 @@ def check_unfinished(folder: Path, contents: Mapping[str, Any], options: Options
     for name, had, limit in (
         ("minutes", contents["elapsed"] / 60, learning.minutes),
         ("epochs", epochs, learning.epochs),
-        ("steps", contents["global_step"], learning.steps),
+        ("train_steps", contents["global_step"], learning.train_steps),
         ("trainer.max_steps", contents["global_step"], trainer.get("max_steps")),
         ("patience", contents["callbacks"]["Checkpoints"]["waited"], learning.patience),
     ):

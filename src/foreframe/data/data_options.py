@@ -6,18 +6,14 @@ The command line describes itself from these classes, so they must load at once.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from foreframe.base.schema import check_types
+from foreframe.base.schema import LONG, check_at_least, check_types, check_words, optional
 
 if TYPE_CHECKING:
     from foreframe.clips.clip import Window
 
 BUDGET = 1.0  # GiB
-LONG = 2**31  # frames, pixels, clips and the like are fewer
-
-Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
-LAST, GUIDE, NONE = get_args(Match)
 
 
 @dataclass(frozen=True)
@@ -143,55 +139,60 @@ class SplitOptions:
             raise ValueError(f"active lies in [0,1), not {self.active!r}")
 
 
-@dataclass
-class DataOptions:
-    """On what
+@dataclass(frozen=True)
+class SourceOptions:
+    """From where
 
     Args:
         data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), a published
             dataset (kth, taxibj, weatherbench, sevir, ...), or any Dataset's import path
         data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
-        past: frames in; a clip holds past and future
-        future: frames out
-        stride: frames from window to window, where recordings are cut into windows
-        batch_size: clips a step and process
-        workers: loader processes
-        validation_clips: clips of the validation split to score after each epoch
         scaling: of recordings' values, e.g. standard, or --scaling.kind log; by default fitted
-        reading: how recordings are read
-        splits: how they become train, validation and test
     """
 
     data: Any = "moving_mnist"  # a name on the command line; in Python also what is in memory
     data_args: dict = field(default_factory=dict)
+    scaling: str | dict | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_words(data=self.data)
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """Which windows of recordings, and how these are read and split
+
+    Args:
+        past: frames in; a clip holds past and future
+        future: frames out
+        stride: frames from window to window, where recordings are cut into windows
+        reading: how recordings are read
+        splits: how they become train, validation and test
+    """
+
     past: int = 10
     future: int = 10
     stride: int = 1
-    batch_size: int = 12
-    workers: int = 0
-    validation_clips: int = 200
-    scaling: str | dict | None = None
     reading: ReadOptions = field(default_factory=ReadOptions)
     splits: SplitOptions = field(default_factory=SplitOptions)
 
     def __post_init__(self) -> None:
-        check_words(data=self.data)
-        check_at_least(
-            1,
-            past=self.past,
-            future=self.future,
-            stride=self.stride,
-            batch_size=self.batch_size,
-            validation_clips=self.validation_clips,
-        )
-        if not 0 <= self.workers <= 256:  # processes
-            raise ValueError(f"workers must be 0 or more, and 256 at most, not {self.workers}")
+        check_at_least(1, past=self.past, future=self.future, stride=self.stride)
 
     @property
     def window(self) -> "Window":
         from foreframe.clips.clip import Window  # which loads torch
 
         return Window(self.past, self.future, self.stride)
+
+
+@dataclass(frozen=True)
+class ClipOptions(WindowOptions, SourceOptions):
+    """Which clips"""
+
+    def __post_init__(self) -> None:
+        SourceOptions.__post_init__(self)
+        super().__post_init__()
 
     def of_recordings(self) -> list[str]:
         """Names of the options of `reading`, `splits` and `scaling` that differ from their
@@ -202,6 +203,29 @@ class DataOptions:
         return names + ["scaling"] * (self.scaling is not None)
 
 
+@dataclass(frozen=True)
+class DataOptions(ClipOptions):
+    """On what
+
+    Args:
+        batch_size: clips a step and process
+        loader_workers: processes that load clips, beside the one that trains
+        validation_clips: clips of the validation split to score after each epoch
+    """
+
+    batch_size: int = 12
+    loader_workers: int = 0
+    validation_clips: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, batch_size=self.batch_size, validation_clips=self.validation_clips)
+        if not 0 <= self.loader_workers <= 256:  # processes
+            raise ValueError(
+                f"loader_workers must be 0 or more, and 256 at most, not {self.loader_workers}"
+            )
+
+
 def not_usual(options: Any) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults."""
     usual = asdict(type(options)())
@@ -210,40 +234,7 @@ def not_usual(options: Any) -> dict[str, Any]:
 
 # Some fields of a group, in place of those of training: the help shows no defaults.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions]
-SplitsAsTrained = Annotated[dict[str, Any] | None, SplitOptions]
-
-
-def check_at_least(least: float, **options: float | None) -> None:
-    """Refuse options below `least`, or of `LONG` and more; None is accepted.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, value in options.items():
-        if value is not None and not least <= value < LONG:
-            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
-
-
-def check_words(**options: Any) -> None:
-    """Refuse text that is empty, or has a NUL character; other types are accepted.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, text in options.items():
-        if isinstance(text, str) and (not text.strip() or "\0" in text):
-            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
-
-
-def check_match(*match: str | None) -> None:
-    """Refuse names that are not in `Match`; None is allowed.
-
-    Raises:
-        ValueError: lists the choices.
-    """
-    for name in match:
-        if name not in (None, LAST, GUIDE, NONE):
-            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
+ClipsAsTrained = optional(ClipOptions)
 
 
 def _as_tuples(options: Any) -> None:
