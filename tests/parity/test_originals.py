@@ -335,7 +335,8 @@ def test_training(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
         made = []
         for t in range(case.past + case.future - 1):
             if t:
-                state = {n: v.detach() if n[0] in case.cut else v for n, v in state.items()}
+                cut = {n for n in state if n.rpartition("/")[2][0] in case.cut}
+                state = {n: v.detach() if n in cut else v for n, v in state.items()}
                 fed = frames[:, t]
                 if t >= first:
                     share = mask[:, t - first]
