@@ -10,6 +10,7 @@ import pytest
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
+from foreframe.evaluation import EvaluateOptions
 from foreframe.training import (
     DataOptions,
     LearningOptions,
@@ -58,6 +59,8 @@ BAD = [
     ("train --devices [0,0]", "devices"),
     ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
+    ("evaluate moving-mnist --past 0", "past must be at least 1"),
+    ("data check clip.npy --stride 0", "stride must be at least 1"),
     ("stream moving-mnist clip.npy --wait nan", "wait"),
     # more than any memory or machine has
     ("train --hidden 100000", "more than the budget of 1 GiB"),
@@ -209,6 +212,12 @@ def test_ranges_hold_in_python_too() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             kind(**bad)
+
+
+def test_what_is_not_given_is_as_in_training() -> None:
+    assert EvaluateOptions().given == {}
+    given = {"past": 3, "reading": {"every": 2}, "scaling": "log"}
+    assert EvaluateOptions(clips=4, **given).given == given
 
 
 def values(arguments: list[str]) -> dict:
