@@ -10,6 +10,7 @@ import pytest
 from foreframe.cli import main
 from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
+from foreframe.evaluation import EvaluateOptions
 from foreframe.training.recipes import recipes
 
 FEW = [
@@ -51,6 +52,8 @@ BAD = [
     ("train --devices [0,0]", "devices"),
     ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
+    ("evaluate moving-mnist --past 0", "past must be at least 1"),
+    ("data check clip.npy --stride 0", "stride must be at least 1"),
     ("stream moving-mnist clip.npy --wait nan", "wait"),
     # more than any memory or machine has
     ("train --hidden 100000", "more than the budget of 1 GiB"),
@@ -189,6 +192,12 @@ def test_a_recipe_is_found_by_its_name_unless_a_file_has_it(name: str) -> None:
     assert parse([f"--config={name}", "--batch_size", "3"]).data.batch_size == 3
     Path(name).write_text("model: shi2015\n")
     assert parse(["--config", name]).model.model == "shi2015"
+
+
+def test_what_is_not_given_is_as_in_training() -> None:
+    assert EvaluateOptions().given == {}
+    given = {"past": 3, "reading": {"every": 2}, "scaling": "log"}
+    assert EvaluateOptions(clips=4, **given).given == given
 
 
 def values(arguments: list[str]) -> dict:

@@ -91,20 +91,14 @@ def optional(kind: type) -> Any:
     """A dataclass with the options of another one, each None where it is not given; groups of
     options are mappings of what is given.
     """
-    options = []
-    for name in parameters(kind):
-        hint = type_hints(kind)[name]
+    given = []
+    for name, hint in ((name, type_hints(kind)[name]) for name in parameters(kind)):
         group = group_of(hint)
-        if group is not None:
-            hint = Annotated[dict[str, Any] | None, group]
-        elif hint is not Any:
-            hint = hint | None
-        options.append((name, hint, field(default=None)))
+        some = Annotated[dict[str, Any] | None, group] if group else hint
+        given.append((name, some if some is Any or group else some | None, field(default=None)))
     about = {"__doc__": "What is not given is as in training."}
-    return make_dataclass(
-        f"Optional{kind.__name__}", options, bases=(kind,), namespace=about, frozen=True,
-        kw_only=True,
-    )  # fmt: skip
+    name = f"Optional{kind.__name__}"
+    return make_dataclass(name, given, bases=(kind,), namespace=about, frozen=True, kw_only=True)
 
 
 def converted(value: Any, hint: Any, where: str) -> Any:

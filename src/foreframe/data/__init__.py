@@ -15,27 +15,21 @@ if TYPE_CHECKING:
     from foreframe.data.readers import clips_from  # noqa: F401
     from foreframe.data.windows import Recordings  # noqa: F401
 
-_HOME = {
-    "ArrayClips": "arrays",
-    "ClipSet": "datasets",
-    "DataOptions": "data_options",
-    "MovingMNIST": "moving_mnist",
-    "ReadOptions": "data_options",
-    "Recordings": "windows",
-    "SplitOptions": "data_options",
-    "batches": "datasets",
-    "check_first_clip": "datasets",
-    "chosen": "datasets",
-    "clips_from": "readers",
-    "holds_recordings": "opening",
-    "open_dataset": "opening",
-    "open_splits": "opening",
+_NAMES = {  # of a module: the names that live there
+    "arrays": ("ArrayClips",),
+    "data_options": ("DataOptions", "ReadOptions", "SplitOptions"),
+    "datasets": ("ClipSet", "batches", "check_first_clip", "chosen"),
+    "moving_mnist": ("MovingMNIST",),
+    "opening": ("holds_recordings", "open_dataset", "open_splits"),
+    "readers": ("clips_from",),
+    "windows": ("Recordings",),
 }
+_HOME = {name: f"foreframe.data.{module}" for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"foreframe.data.{_HOME[name]}"), name)
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'foreframe.data' has no attribute {name!r}")
