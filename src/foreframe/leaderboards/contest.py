@@ -14,7 +14,7 @@ from foreframe.data import Recordings
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.scored import Scored, open_scored
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import opened
+from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.recordings import check_channels
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.leaderboards.leaderboard import scale_of
@@ -30,7 +30,7 @@ def by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
     several = [*(what if isinstance(what, list | tuple | Mapping) else [what]), *runs]
     named = dict(what) if isinstance(what, Mapping) else {}
     for one in several[len(named) :]:
-        name = opened(one)[1] if isinstance(one, Forecaster) else name_of(os.fspath(one))
+        name = open_forecaster(one)[1] if isinstance(one, Forecaster) else name_of(os.fspath(one))
         if name in named:
             raise ValueError(f"two rows would be called {name}; rename the folder of one")
         named[name] = one
@@ -46,7 +46,7 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
         ValueError: as `evaluate`; forecasters whose errors cannot be compared.
     """
     compile = options.compile and not options.in_tasks
-    loaded = {name: opened(one, options.device, compile)[0] for name, one in named.items()}
+    loaded = {name: open_forecaster(one, options.device, compile)[0] for name, one in named.items()}
     trained = {name: each for name, each in loaded.items() if not each.free}
     leading = next(iter(trained or loaded), None)
     most = max((each.window.past for each in trained.values()), default=None)
