@@ -98,7 +98,8 @@ def known_scores(what: Any) -> str:
     """
     if not isinstance(what, str | os.PathLike):
         return ""
-    folder = Path(what) if exists(Path(what)) else WEIGHTS / what
+    name = os.fspath(what)
+    folder = Path(name) if exists(name) else WEIGHTS / name
     report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
     if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
         return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
