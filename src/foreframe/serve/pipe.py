@@ -52,17 +52,16 @@ class Answer(Struct, tag=True, frozen=True):
 Message = AskForecast | AskFootprint | Answer
 
 
-def send(connection: Connection, message: Message, *arrays: bytes | np.ndarray) -> None:
+def send(connection: Connection, message: Message, *arrays: np.ndarray) -> None:
     connection.send_bytes(msgspec.msgpack.encode(message))
     for array in arrays:
-        is_array = isinstance(array, np.ndarray)
-        connection.send_bytes(np.ascontiguousarray(array).data.cast("B") if is_array else array)
+        connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
 
 
 def receive(connection: Connection) -> Message:
     """The next message of a process, which may be a stranger's."""
     content = connection.recv_bytes(2**20)
-    return msgspec.msgpack.decode(content, type=Message)  # type: ignore[arg-type]
+    return msgspec.msgpack.decode(content, type=Message)
 
 
 class Remote:
@@ -87,5 +86,6 @@ class Remote:
         return torch.from_numpy(future), None if guide is None else torch.from_numpy(guide)
 
     def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
-        send(self.connection, AskFootprint(self.model, past, tuple(frame), steps, draws))
+        c, h, w = frame
+        send(self.connection, AskFootprint(self.model, past, (c, h, w), steps, draws))
         return int(self.connection.recv())
