@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.tiles import LONG
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -33,7 +34,7 @@ class AskFootprint(Struct, tag=True, frozen=True):
     """The arguments of `Compute.footprint`. The server sends the number of bytes."""
 
     model: str
-    past: Count
+    past: Annotated[int, Meta(ge=1, le=LONG)]
     frame: tuple[Count, Count, Count]
     steps: Count
     draws: bool
