@@ -61,7 +61,7 @@ async def push(streams: Own, id: str, request: Request) -> dict[str, int]:
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
         of_json = request.headers.get("content-type", "").startswith("application/json")
-        frames = await asyncio.to_thread(_of_json if of_json else _of_npy, content)
+        frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
         await streams.push(live, frames)
     return {"seen": streams.find(id).stream.seen}
 
@@ -78,7 +78,7 @@ async def forecast(
     async with streams.answering():
         future = await streams.forecast(live, steps)
     if output == "npy":
-        return Response(_npy(future), media_type=BINARY)
+        return Response(_as_npy(future), media_type=BINARY)
     if future.size > JSON_VALUES:
         raise Problem(422, f"{future.size} values are too many for JSON; ask for output=npy")
     told = {
@@ -136,9 +136,9 @@ async def live(socket: WebSocket, streams: Own, id: str) -> None:
                     frame = await _received(socket, streams.options.idle)
                     async with streams.answering():
                         own = streams.find(id)
-                        await streams.push(own, _of_npy(frame))
+                        await streams.push(own, _read_npy(frame))
                         future = await streams.forecast(own)
-                    await socket.send_bytes(_npy(future))
+                    await socket.send_bytes(_as_npy(future))
                 except Problem as problem:
                     status = problem.status
                     await socket.send_text(json.dumps(about(problem)))
@@ -156,7 +156,7 @@ async def _received(socket: WebSocket, seconds: float) -> bytes:
     return message.get("bytes") or b""
 
 
-def _of_npy(content: bytes) -> Frames:
+def _read_npy(content: bytes) -> Frames:
     """Frames of a .npy file, in this machine's byte order; raises ValueError where it is none."""
     try:
         return _frames(read_array(io.BytesIO(content)))
@@ -164,7 +164,7 @@ def _of_npy(content: bytes) -> Frames:
         raise ValueError("the .npy frame is cut short") from None
 
 
-def _of_json(content: bytes) -> Frames:
+def _read_json(content: bytes) -> Frames:
     """Frames as lists of numbers; null is missing. Raises ValueError for others, and large ones."""
     if len(content) > JSON_BYTES:
         raise Problem(413, f"JSON is at most {JSON_BYTES >> 20} MiB; send frames as .npy")
@@ -185,7 +185,7 @@ def _frames(values: np.ndarray) -> Frames:
     return values if values.ndim == 4 else values[None]
 
 
-def _npy(values: np.ndarray) -> bytes:
+def _as_npy(values: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, values)
     return file.getvalue()

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.tiles import LONG
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -33,7 +34,7 @@ class AskFootprint(Struct, tag=True, frozen=True):
     """The arguments of `Compute.footprint`. The server sends the number of bytes."""
 
     model: str
-    past: Count
+    past: Annotated[int, Meta(ge=1, le=LONG)]
     frame: tuple[Count, Count, Count]
     steps: Count
     draws: bool
@@ -52,12 +53,10 @@ class Answer(Struct, tag=True, frozen=True):
 Message = AskForecast | AskFootprint | Answer
 
 
-def send(connection: Connection, message: Message, *arrays: bytes | np.ndarray) -> None:
+def send(connection: Connection, message: Message, *arrays: np.ndarray) -> None:
     connection.send_bytes(msgspec.msgpack.encode(message))
     for array in arrays:
-        if isinstance(array, np.ndarray):
-            array = np.ascontiguousarray(array).tobytes()
-        connection.send_bytes(array)
+        connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
 
 
 def receive(connection: Connection) -> Message:

@@ -84,25 +84,27 @@ def answer(
         folder: may be written to.
         models: those of `without_weights`, by name.
     """
-    shown, content = {f"{folder}{os.sep}": ""}, b""
+    names, content = {f"{folder}{os.sep}": ""}, b""
     try:
         content_type = connection.recv()
         of_json = content_type.startswith("application/json")
-        given, path = (_of_json if of_json else _of_form)(folder / BODY, content_type, shown)
+        given, path = (_read_json if of_json else _read_form)(folder / BODY, content_type, names)
         with listening(lambda note: None):  # the forecast has them, too
             made, output = _forecast(connection, models, given, path, options)
-        notes = tuple(_in_words(note, shown) for note in made.notes)
+        notes = tuple(_for_client(note, names) for note in made.notes)
         content = _written(replace(made, notes=notes), output)
         told = Answer(200, output=output)
     except EOFError:  # the server has given it up
         return
     except Exception as error:
-        status, detail = _told(error)
-        told = Answer(status, _in_words(detail, shown))
-    send(connection, told, *([content] if told.status == 200 else []))
+        status, detail = _status_of(error)
+        told = Answer(status, _for_client(detail, names))
+    send(connection, told)
+    if told.status == 200:
+        connection.send_bytes(content)
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _status_of(error: Exception) -> tuple[int, str]:
     """The status of an error, and its sentence."""
     if isinstance(error, Problem):
         return error.status, error.detail
@@ -127,7 +129,7 @@ def _forecast(
         if path.suffix == ".npy":
             raise ValueError(f"{path.name} holds one array, and no variables: leave out variable")
         reading["variable"] = given.pop("variable")
-    name = str(given.pop("model", "") or _suiting(models, path, reading))
+    name = str(given.pop("model", "") or _default_model(models, path, reading))
     output = str(given.pop("output", "json"))
     for what, one, known in (("model", name, models), ("output", output, TYPES)):
         if one not in known:
@@ -147,7 +149,7 @@ def _forecast(
     return replace(made, made_by=name), output
 
 
-def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
+def _default_model(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
     """The first model that takes such a recording, by channels and units; else the first of all,
     which then says why it does not.
     """
@@ -164,13 +166,13 @@ def _suiting(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]
     return next(iter(models))
 
 
-def _in_words(text: str, shown: Mapping[str, str]) -> str:
+def _for_client(text: str, names: Mapping[str, str]) -> str:
     """A message in a client's words: with its names in place of paths, and of flags."""
     text = " ".join(re.sub(r"--(reading\.)?(?=\w)", "", text).split())
-    return re.sub("|".join(map(re.escape, shown)), lambda found: shown[found[0]], text)
+    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
 
 
-def _of_json(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict[str, Any], Path]:
+def _read_json(body: Path, content_type: str, names: dict[str, str]) -> tuple[dict[str, Any], Path]:
     """The fields of a request, and the file of its frames."""
     try:
         given = json.loads(body.read_bytes())
@@ -179,7 +181,7 @@ def _of_json(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
     if not isinstance(given, dict) or "frames" not in given:
         raise ValueError('send {"frames": lists of numbers, (T,C,H,W) or (T,H,W)}')
     path = body.parent / "frames.npy"
-    shown |= {str(path): "frames", path.name: "frames"}
+    names |= {str(path): "frames", path.name: "frames"}
     try:
         np.save(path, np.array(given.pop("frames"), np.float32))
     except (ValueError, TypeError, OverflowError):
@@ -189,7 +191,7 @@ def _of_json(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
     return given, path
 
 
-def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict[str, Any], Path]:
+def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[dict[str, Any], Path]:
     """The fields of a request, and the file that came with it; of its name only the ending stays.
 
     Raises:
@@ -230,7 +232,7 @@ def _of_form(body: Path, content_type: str, shown: dict[str, str]) -> tuple[dict
         raise Problem(415, f"{name}: {ending or 'no ending'} is no kind that is read; {kinds} are")
     path = body.parent / f"upload{ending}"
     os.replace(os.fsdecode(files[0].actual_file_name), path)
-    shown |= {str(path): name, path.name: name}
+    names |= {str(path): name, path.name: name}
     return {
         name: text if name in WORDS else plain_yaml(text, name)
         for name, text in texts.items()
