@@ -63,7 +63,7 @@ class Guides(Model):
             encoded
             | with_prefix("early/", self._each(lambda guide, _: guide.encode(past[:, :first]), {}))
             | {"recent": push_ring(past[:, first:], None, n, "recent")["recent"]}
-            | {"seen": past.new_full((len(past),), min(t, n + 1))}
+            | {"seen": past.new_full((past.shape[0],), min(t, n + 1))}
         )
 
     def exogenous(self, state: State, steps: int) -> State:

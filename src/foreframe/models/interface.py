@@ -348,15 +348,15 @@ def push_ring(
     """The ring of that name after new frames: `name` (b,size,...), the last ones seen, zeros before
     the first, and `name_seen` (b), how many of them were.
     """
-    n = min(new.shape[1], size)
-    ring = new[:, -size:].contiguous()
+    (b, t, *rest), n = new.shape, min(new.shape[1], size)  # len() would fix b in an exported graph
     if state is None:
-        before, seen = new.new_zeros(len(new), size - n, *new.shape[2:]), new.new_zeros(len(new))
+        before, seen = new.new_zeros(b, size - n, *rest), new.new_zeros(b)
     else:
         before, seen = state[name][:, n:].to(new.dtype), state[f"{name}_seen"]
+    ring = new[:, -size:].contiguous()
     if n < size:
         ring = torch.cat([before, new], dim=1)
-    return {name: ring, f"{name}_seen": (seen + new.shape[1]).clamp(max=size)}
+    return {name: ring, f"{name}_seen": (seen + t).clamp(max=size)}
 
 
 def pad_with_oldest(state: State) -> Float[Tensor, "b n *_"]:
