@@ -52,7 +52,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     named, *check = verb.split()
     module = import_module(f"foreframe.cli.{named}")
-    shown = (module.check_parser() if check else module.parser()).format_help().splitlines()
+    shown = (module.check_parser() if check else module.parser()).help(False).splitlines()
     assert len([line for line in shown if line.startswith("  --import ")]) == 1
     line = "foreframe: --import broken: cannot import it (ZeroDivisionError: division by zero)\n"
     assert said(capsys, named, *check, "--import", "broken") == line
