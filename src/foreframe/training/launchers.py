@@ -83,9 +83,11 @@ def _start_others(machine: MachineOptions) -> None:
         "WORLD_SIZE": str(devices), "LOCAL_WORLD_SIZE": str(devices),
         "RANK": "0", "LOCAL_RANK": "0",
     }  # fmt: skip
+    module = sys.modules["__main__"].__spec__
+    command = [sys.argv[0]] if module is None else ["-m", module.name]
     for rank in map(str, range(1, devices)):
         env = os.environ | {"RANK": rank, "LOCAL_RANK": rank}
-        CHILDREN.append(Popen([sys.executable, *sys.orig_argv[1:]], env=env))
+        CHILDREN.append(Popen([sys.executable, *command, *sys.argv[1:]], env=env))
 
 
 def _layout(environment: ClusterEnvironment, machine: MachineOptions) -> dict[str, Any]:
