@@ -52,6 +52,9 @@ class Heartbeat(threading.Thread):
         # Apart, since the store never answers where a link is cut.
         threading.Thread(target=self._beat, daemon=True).start()
         while not self.over.wait(1):  # counted: a machine may sleep
+            for rank, child in enumerate(CHILDREN, 1):  # one may die before it has begun
+                if child.poll():
+                    self.end(f"process {rank} ({child.pid}) of this training has died")
             for rank in self.silent:
                 self.silent[rank] += 1
                 if self.silent[rank] > SILENT:
