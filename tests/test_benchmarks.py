@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-WORKERS = {"worker", "runtime_worker", "candidates"}  # which others use
+WORKERS = {"worker", "runtime_worker", "candidates", "processor_time"}  # which others use
 PROGRAMS = sorted(path for path in BENCHMARKS.glob("*.py") if path.stem not in WORKERS)
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
 

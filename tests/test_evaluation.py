@@ -316,7 +316,7 @@ def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
     np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
     other = external(tmp_path, pasts[:, -1:].repeat(3, axis=1))
     model = Forecaster(build_model("mean"), window, scaling)
-    card = score_clips(model, data, ScoreOptions(5), forecasts=[other])
+    card = score_clips(model, data, ScoreOptions(clips=5), forecasts=[other])
     assert list(card["scores"])[:2] == ["model", "other"]
     assert card["scores"]["other"]["physical"]["rmse"]["overall"] == pytest.approx(
         card["scores"]["persistence"]["physical"]["rmse"]["overall"], rel=1e-5
@@ -324,7 +324,7 @@ def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
     paths = write_report(tmp_path / "report", card, model, data, forecasts=[other])
     assert all(path.exists() for path in paths)
     without = Forecaster(build_model("persistence"), window, scaling)
-    card = score_clips(without, data, ScoreOptions(5), forecasts=[other], name="persistence")
+    card = score_clips(without, data, ScoreOptions(clips=5), forecasts=[other], name="persistence")
     assert card["reference"] == next(iter(card["scores"])) == "other"
     assert "model" not in card["scores"]
     assert card["comparison"]["persistence"]["ratio"] == pytest.approx(1, rel=1e-5)

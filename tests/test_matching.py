@@ -140,7 +140,9 @@ def test_scores_have_a_row_for_each() -> None:
     """The same as of what `predict` gives, scored apart."""
     forecaster, frames = guided(), showers(30)
     data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
-    options = ScoreOptions(9, 4, (), thresholds=(2,), match=["last", "guide"])
+    options = ScoreOptions(
+        clips=9, batch_size=4, baselines=(), thresholds=(2,), match=["last", "guide"]
+    )
     card = score_clips(forecaster, data, options)
     rows = ["model", "model matched to last", "model matched to guide"]
     assert [list(card[of]) for of in ("scores", "events")] == [rows, rows]
@@ -164,7 +166,9 @@ def test_each_member_is_matched() -> None:
         expected = brute(plain[member, step, 0], past[-1, 0])
         np.testing.assert_allclose(new[member, step, 0], expected, rtol=1e-3, atol=1e-4)
     data = Recordings(showers(12), "all", forecaster.window, forecaster.scaling)
-    card = score_clips(forecaster, data, ScoreOptions(2, 2, (), match="last", members=2))
+    card = score_clips(
+        forecaster, data, ScoreOptions(clips=2, batch_size=2, baselines=(), match="last", members=2)
+    )
     assert list(card["ensemble"]) == ["seed", "model", "model matched to last", "lagged"]
 
 
@@ -197,7 +201,7 @@ def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
         forecast = live.push(frame)
     np.testing.assert_allclose(forecast, each["guide"], atol=1e-4)
     data = Recordings(showers(12), "all", forecaster.window, forecaster.scaling)
-    options = ScoreOptions(2, baselines=())
+    options = ScoreOptions(clips=2, baselines=())
     assert "model matched to guide" in score_clips(again, data, options)["scores"]
     plain = score_clips(again, data, replace(options, match="none"))
     assert list(plain["scores"]) == ["model"]

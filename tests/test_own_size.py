@@ -63,7 +63,7 @@ def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
     standins.film(tmp_path / "film.mp4", frames=40)
     given = DataOptions(str(tmp_path / "film.mp4"), past=4, future=4, reading=READ)
     data = open_dataset(given, "all", Scaling(0, 255))
-    options = ScoreOptions(2, baselines=["persistence", "dense_motion"])
+    options = ScoreOptions(clips=2, baselines=["persistence", "dense_motion"])
     card = score_clips(forecaster(), data, options)
     assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]
     assert "scenes" not in card["baselines"]

@@ -81,9 +81,9 @@ def test_yaml_of_values() -> None:
         (
             "nowcast",
             {"output": {"blend": {"guides": [{"cycle": {"period": 10**5}}]}}},
-            "10,000 at most",
+            "from 1 to 10000",
         ),
-        ("simvp", {"blocks": 10**6}, "1000 at most"),
+        ("simvp", {"blocks": 10**6}, "from 1 to 1000"),
     ],
 )
 def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, said: str) -> None:

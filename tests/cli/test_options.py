@@ -61,7 +61,7 @@ BAD = [
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
     ("train --loader_workers 1000000", "256 at most"),
     ("evaluate moving-mnist --clips 2 --batch_size 1000000", "batch_size must be 1 to 4096"),
-    ("evaluate moving-mnist --clips 2 --period 1000000", "10,000 at most"),
+    ("evaluate moving-mnist --clips 2 --period 1000000", "from 1 to 10000"),
     ("data --clip 99999", "clips 0 to 9999"),
     ("stream moving-mnist clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
     # words that are none of those known

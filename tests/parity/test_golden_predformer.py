@@ -13,7 +13,7 @@ from test_originals import CASES, Case, loaded
 from torch import Tensor
 
 from foreframe.models import build_model
-from foreframe.models.predformer import _names
+from foreframe.models.originals.authors import _names
 
 VARIANTS = [pytest.param(case, id=case.golden) for case in CASES["predformer"]]
 # Of what the attention gives, of what is within the feed-forward part and what it gives, of paths.

@@ -46,8 +46,8 @@ def forecast_sources(
             return replace(archive, notes=tuple(notes))
         if options.in_tasks:
             raise ValueError(
-                "workers, scheduler and resume are of several recordings, or of --every N with -o "
-                "NAME.zarr"
+                "workers, scheduler and continue_job are of several recordings, or of --every N "
+                "with -o NAME.zarr"
             )
         clip = forecaster.chosen(clips, sources, options.recording)
         options = resolved(forecaster, clip, options)
