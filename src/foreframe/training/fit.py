@@ -291,6 +291,8 @@ def _explain(error: Exception, training: Training) -> None:
             f"a loader process has died ({reason}); where memory ran out, fewer --loader_workers "
             f"take less; {stays}"
         ) from error
+    if isinstance(error, ConnectionError) and training.trainer.world_size > 1:
+        return  # another process is gone, as `heartbeat` says
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
     if training.start.checkpoint is not None and not training.checkpoints.restored:

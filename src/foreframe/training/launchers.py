@@ -106,7 +106,12 @@ def _layout(environment: ClusterEnvironment, machine: MachineOptions) -> dict[st
     if total > 1:
         os.environ["MASTER_ADDR"] = environment.main_address
         os.environ["MASTER_PORT"] = str(environment.main_port)
-        _STORE.set(next(dist.rendezvous("env://", environment.global_rank(), total))[0])
+        serves = environment.global_rank() == 0
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            serves = False  # torchrun does
+        where = environment.main_address, environment.main_port, total, serves
+        # Without a wait for the others, of whose deaths nobody could tell here.
+        _STORE.set(dist.TCPStore(*where, wait_for_workers=False, multi_tenant=True))
     wanted = devices if machine.devices == "auto" else machine.devices
     return {"devices": wanted, "num_nodes": total // devices}
 
