@@ -3,7 +3,43 @@
 import numpy as np
 import pytest
 
-from foreframe.clips.frames import resized
+from foreframe.clips.frames import ArrayFrames, Concatenated, Section, resized
+
+VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
+SOURCE = ArrayFrames(VALUES, {3, 8, 9})
+
+
+def test_a_part_and_its_part_are_slices() -> None:
+    part = Section(SOURCE, 2, 10)
+    assert (part.shape, part.dtype, part.broken) == ((8, 3, 2, 4), np.float32, {1, 6, 7})
+    np.testing.assert_array_equal(part[1:99], VALUES[3:10])
+    np.testing.assert_array_equal(part[-1, 1:], VALUES[9, 1:])
+    inner = part.part(6, 8)
+    assert inner.broken == {0, 1}
+    np.testing.assert_array_equal(inner, VALUES[8:10])
+    with pytest.raises(IndexError):
+        part[8]
+    with pytest.raises(ValueError, match="slices without a step"):
+        part[::2]
+
+
+def test_joined_frames_go_on_across_their_ends() -> None:
+    joined = Concatenated([Section(SOURCE, 0, 5), ArrayFrames(VALUES[5:6]), Section(SOURCE, 6, 12)])
+    assert (joined.shape, joined.broken) == (VALUES.shape, {3, 8, 9})
+    for first in range(12):
+        for last in range(first, 12):
+            np.testing.assert_array_equal(joined[first:last], VALUES[first:last])
+    assert joined[7:7].dtype == np.float32
+    np.testing.assert_array_equal(np.stack(list(joined)), VALUES)
+
+
+def test_joined_frames_look_at_no_more_sources_than_they_read(monkeypatch) -> None:
+    joined = Concatenated([ArrayFrames(VALUES[k : k + 1]) for k in range(12)] * 100)
+    asked: list[ArrayFrames] = []
+    length = ArrayFrames.__len__
+    monkeypatch.setattr(ArrayFrames, "__len__", lambda it: asked.append(it) or length(it))
+    np.testing.assert_array_equal(joined[1195:1199], VALUES[7:11])
+    assert len(asked) < 10
 
 
 @pytest.mark.parametrize(

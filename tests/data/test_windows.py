@@ -373,3 +373,19 @@ def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=lacks):
         Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
+
+
+@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
+def test_a_folder_of_many_recordings_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a").mkdir()
+    for k in range(4):
+        grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
+    seen: list[Path] = []
+    original = decoding._stamp
+    monkeypatch.setattr(decoding, "_stamp", lambda path: seen.append(path) or original(path))
+    assert len(decoding.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
+    assert seen == [tmp_path / "a"]

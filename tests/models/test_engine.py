@@ -76,6 +76,58 @@ def compiler():
         pytest.skip(why)
 
 
+def pixelwise(x: Tensor, y: Tensor, weight: Tensor | None, factor: float) -> tuple[Tensor, Tensor]:
+    """Maps of different widths and dtypes, a weight a channel, a number."""
+    a, b = x.to(y.dtype).chunk(2, dim=1)
+    total = torch.exp(-a.square()) * y + factor * b
+    return (total if weight is None else total * weight).to(x.dtype), engine.tanh(b)
+
+
+@pytest.mark.parametrize(
+    ("way", "which", "weighted"),
+    [
+        ("eager", (0, 1), True),
+        ("eager", (1,), False),
+        ("blocks", (0,), True),
+        ("blocks", (1,), False),
+        pytest.param("compiled", (0, 1), True, marks=pytest.mark.slow),
+    ],
+)
+def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> None:
+    """The function itself, and within a pass, with gradients of either output or both."""
+    if way == "compiled":
+        request.getfixturevalue("compiler")
+    if way == "blocks":
+        monkeypatch.setattr(elementwise, "BLOCK", 24)
+    torch.manual_seed(0)
+    x, y = (
+        torch.randn(2, 6, 4, 5, requires_grad=True),
+        torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True),
+    )
+    weight = torch.randn(3, 1, 1, requires_grad=True) if weighted else None
+    learnt = [tensor for tensor in (x, y, weight) if tensor is not None]
+    wrapped = engine.pointwise(pixelwise)
+    theirs = pixelwise(x, y, weight, 0.5)
+    wanted = torch.autograd.grad(
+        sum(theirs[n].square().sum() for n in which), learnt, materialize_grads=True
+    )
+    with one_pass(x, way == "compiled"):
+        ours = wrapped(x, y, weight, 0.5)
+        with torch.no_grad():
+            unrecorded = wrapped(x, y, weight, 0.5)
+    for a, b, c in zip(ours, theirs, unrecorded, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(c, b)
+    computed = torch.autograd.grad(
+        sum(ours[n].square().sum() for n in which), learnt, materialize_grads=True
+    )
+    for a, b in zip(computed, wanted, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(wrapped(x, y, weight, 0.5), theirs)
+
+
 def test_a_cell_compiles_itself_once_that_pays(monkeypatch) -> None:
     """After so many values, where it may; not on small maps, which are faster as they are."""
     monkeypatch.setattr(elementwise, "SMALL", 200)
