@@ -49,19 +49,21 @@ def command(source: str, rate: float | None) -> tuple[str, list[str]]:
 
 
 def trained(source: str, rate: float | None, minutes: float, digits: str, more: str) -> Path:
-    """The folder of a training, which is done where it is not there."""
+    """The folder of a training, which is begun or gone on with where it has not had its minutes."""
     if Path(source).is_dir():
         return Path(source)
     name, words = command(source, rate)
     run = Path("runs/quality") / f"{name}-{minutes:g}min-{Path(digits).stem}"
-    if not (run / "validation.jsonl").exists():
-        train = [sys.executable, "-m", "foreframe", "train", "--import", "candidates", *words]
+    begun = (run / "validation.jsonl").is_file()
+    if not begun or row_of(run)["minutes"][-1] < 0.98 * minutes:
+        train = [sys.executable, "-m", "foreframe", "train", "--import", "candidates"]
         # The same clips for all, the tutorial's too.
         data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 200"
         how_long = f"--minutes {minutes:g} --epochs 1000000 --precision bf16-mixed"
         reports = "--trainer.val_check_interval 00:00:00:30 --picture_every 0 --verbose false"
-        given = f"{data} {how_long} {reports} {more} --run {run.resolve()}".split()
-        subprocess.run([*train, *given], check=True, cwd=HERE)
+        begin = [*words, *f"{data} {how_long} {reports} --run {run.resolve()}".split()]
+        given = ["--resume", str(run.resolve())] if begun else begin
+        subprocess.run([*train, *more.split(), *given], check=True, cwd=HERE)
     return run
 
 
