@@ -17,7 +17,7 @@ import numpy as np
 
 import foreframe
 from foreframe import Forecaster, MovingMNIST, Window
-from foreframe.base.shipped import published
+from foreframe.models.names import published
 
 sys.path += [str(Path(__file__).parents[1] / "tests" / part) for part in ("", "serve")]
 from test_exported_page import FORECAST, hosted, opened

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import foreframe
 from foreframe import Forecaster, Scaling, Window
-from foreframe.base.shipped import published
+from foreframe.models.names import published
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from small import built

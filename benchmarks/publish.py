@@ -28,10 +28,10 @@ import torch
 from radar import SCORES
 
 import foreframe
-from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import plural
 from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
+from foreframe.models.names import WEIGHTS
 
 MEMBERS = 16  # of models that draw any
 

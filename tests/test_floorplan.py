@@ -1,4 +1,4 @@
-"""What loads what, and that `make lint` refuses what the floor plan does not allow."""
+"""What loads what, the presets that the registry names, and names of files."""
 
 import subprocess
 import sys

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from examples.scenes import Scenes
 from foreframe import Forecaster, MovingMNIST, evaluate
-from foreframe.base.shipped import WEIGHTS, published
 from foreframe.models import build_model
+from foreframe.models.names import WEIGHTS, published
 
 
 def test_they_are_small_enough() -> None:

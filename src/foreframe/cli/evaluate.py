@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.shipped import name_of
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.evaluation import EvaluateOptions
-from foreframe.models.names import check_forecaster
+from foreframe.models.names import check_forecaster, name_of
 
 
 def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:

@@ -2,9 +2,8 @@
 
 import json
 
-from foreframe.base.shipped import published
 from foreframe.cli.parser import Parser
-from foreframe.models.names import SIZES
+from foreframe.models.names import SIZES, published
 
 
 def list_models() -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.base.processes import all_gather, process_group, rank_and_size
-from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.data import Recordings, batches
 from foreframe.data.forecasts import Forecasts
@@ -35,6 +34,7 @@ from foreframe.models import (
     build_model,
     parts_of,
 )
+from foreframe.models.names import published
 from foreframe.visuals import Card
 
 Tell = Callable[[int, int], Any]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import exists
-from foreframe.base.shipped import name_of
 from foreframe.forecasting.forecast_options import TaskOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.models.names import name_of
 
 
 def open_forecaster(
@@ -32,5 +32,5 @@ def for_tasks(what: Any, sources: Sequence[Any], options: TaskOptions) -> tuple[
     if all(isinstance(one, str | os.PathLike) for one in given):
         what, *sources = (os.path.abspath(one) if exists(one) else one for one in given)
     elif options.in_tasks:
-        raise ValueError("workers, and what is resumed, open the run and data by path: give paths")
+        raise ValueError("workers and continue_job open the run and data by path: give paths")
     return what, list(sources)

@@ -17,7 +17,6 @@ from foreframe.base.files import atomic_write, exists
 from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
 from foreframe.base.schema import OWN, UnknownError, check_plain, typed
-from foreframe.base.shipped import WEIGHTS
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
@@ -25,7 +24,7 @@ from foreframe.forecasting.checkpoint_files import before, first_whole, read_che
 from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import BASELINES, Model, build_model
-from foreframe.models.names import check_forecaster
+from foreframe.models.names import WEIGHTS, check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
 

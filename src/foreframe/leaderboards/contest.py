@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.base.shipped import name_of
 from foreframe.clips.units import check_units
 from foreframe.data import Recordings
 from foreframe.data.datasets import clip_set
@@ -20,6 +19,7 @@ from foreframe.forecasting.recordings import check_channels
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.leaderboards.leaderboard import scale_of
 from foreframe.models import baselines_here
+from foreframe.models.names import name_of
 
 
 def by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:

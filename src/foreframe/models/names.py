@@ -1,17 +1,23 @@
-"""What users may name as a forecaster, checked before torch is loaded."""
+"""What users may name as a forecaster: baselines, published weights, folders, the Hub; no torch."""
 
 from pathlib import Path
 
 from foreframe.base.files import exists
-from foreframe.base.hub import HUB, client
-from foreframe.base.shipped import published
+from foreframe.base.hub import HUB, client, repository_of
 from foreframe.base.wording import closest
 from foreframe.models.registry import BASELINES
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 SIZES = Path(__file__).with_name("sizes.json")
 """Kind, parameters, and multiply-adds of a clip of 1x64x64, 10 frames in and 10 out, of presets and
 of models that need no arguments, 0 without weights; `tests/golden/record.py` writes it.
 """
+
+
+def published() -> list[str]:
+    """Names of the published weights; each has a card in `weights/NAME/README.md`."""
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
 def check_forecaster(what: str | Path) -> None:
@@ -34,3 +40,14 @@ def check_forecaster(what: str | Path) -> None:
             "runs/demo), one that `save` wrote, hf://USER/NAME on the Hub, or what comes with "
             f"foreframe: {', '.join(names)}"
         )
+
+
+def name_of(what: str | Path) -> str:
+    """A forecaster's name without folders; a run's checkpoint has the name of its run.
+
+    Args:
+        what: as in `foreframe.Forecaster.load`.
+    """
+    path = Path(repository_of(str(what))[0] if str(what).startswith(HUB) else what).resolve()
+    in_run = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
+    return (path.parents[1] if in_run else path).name

@@ -9,7 +9,7 @@ from typing import Any
 
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
-from foreframe.base.shipped import name_of
+from foreframe.models.names import name_of
 from foreframe.serve.confinement import landlock_version
 from foreframe.serve.serve_options import ServeOptions
 

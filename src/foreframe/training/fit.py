@@ -13,7 +13,6 @@ import yaml
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say
 from foreframe.base.processes import is_first_process
-from foreframe.base.shipped import published
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
 from foreframe.data.arrays import data_name
@@ -21,6 +20,7 @@ from foreframe.evaluation.networks import clips_at_once
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
+from foreframe.models.names import published
 from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips

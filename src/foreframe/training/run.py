@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foreframe.base.files import exists
-from foreframe.base.shipped import WEIGHTS
 from foreframe.evaluation import EvaluateOptions
+from foreframe.models.names import WEIGHTS
 from foreframe.training.calls import with_changes
 from foreframe.visuals import Card, curves_png, image_html
 
