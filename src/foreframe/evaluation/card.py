@@ -26,7 +26,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.models import (
-    BASELINES,
+    FREE,
     Cycle,
     Model,
     Parts,
@@ -110,7 +110,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
     tables, window = scoring.tables(), scorer.forecaster.window
     units, reference = scorer.forecaster.scaling.units, scorer.reference
     ranking = ranked_by(units)
-    free = [row for row in tables if row in BASELINES and row != reference]
+    free = [row for row in tables if row in FREE and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
     return {
         "clips": scoring.clips,
@@ -196,7 +196,7 @@ class Scorer:
         self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
         external = [each.name for each in forecasts]
-        self.reference = external[0] if external and name in BASELINES else name
+        self.reference = external[0] if external and name in FREE else name
         rows = [name, *self.mean, *self.matches, *external, *self.networks]
         if twice := [row for row in rows if rows.count(row) > 1]:
             raise ValueError(f"two rows would be called {twice[0]}; rename the file of one")
@@ -224,8 +224,11 @@ class Scorer:
         if began in published() and began != self.name:
             networks[began] = Forecaster.load(began, self.forecaster.device).model
         names = self.options.baselines
-        names = baselines_here() if names is None else names
-        networks |= {baseline: build_model(baseline) for baseline in names}
+        scaling = self.forecaster.scaling
+        names = baselines_here(scaling.units) if names is None else names
+        for name in names:
+            network = FREE[name]() if name in FREE else build_model(name)
+            networks[name] = network.in_units(scaling)
         if self.period is not None:
             networks["cycle"] = build_model("cycle", {"period": self.period})
         return {row: network for row, network in networks.items() if row != self.name}

@@ -92,7 +92,8 @@ class Forecaster:
         free: bool = False,
     ) -> None:
         self._elsewhere: Compute | None = None
-        self.model, self.window, self.scaling, self.trained = model, window, scaling, trained
+        self.model, self.window, self.trained = model.in_units(scaling), window, trained
+        self.scaling = scaling
         self.about, self.free, self.match = dict(about or {}), free, match
         self.check_match(match)
 
@@ -328,7 +329,7 @@ class Forecaster:
         if not self.free:
             return self
         scaled = copy(self)
-        scaled.scaling, scaled.free = scaling, False
+        scaled.model, scaled.scaling, scaled.free = self.model.in_units(scaling), scaling, False
         return scaled
 
     def check_match(self, *match: str | None) -> None:

@@ -23,7 +23,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
-from foreframe.models import BASELINES, Model, build_model
+from foreframe.models import FREE, Model, build_model
 from foreframe.models.names import WEIGHTS, check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
@@ -89,8 +89,8 @@ def read_forecaster(
     """
     name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
-        if name in BASELINES:
-            return build_model(name), None
+        if name in FREE:
+            return FREE[name](), None
         check_forecaster(name)
         what = WEIGHTS / name
     if (what / "model.safetensors").is_file():

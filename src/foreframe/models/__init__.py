@@ -29,7 +29,9 @@ from foreframe.base.wording import closest
 from foreframe.models.registry import (
     BASELINES,
     CORES,
+    FREE,
     MODELS,
+    NOWCASTS,
     ORIGINALS,
     PRESETS,
     SCORED,
@@ -154,6 +156,8 @@ def model_name(model: "Model") -> str:
         ValueError: when it is not there.
     """
     for kind in type(model).__mro__:
+        if nowcast := NOWCASTS.name_of(kind):
+            return nowcast
         name = MODELS.name_of(kind)
         if name is not None and MODELS[name].variant(model.args) is type(model):
             return name
@@ -167,8 +171,10 @@ __all__ = [
     "BASELINES",
     "CODECS",
     "CORES",
+    "FREE",
     "HEADS",
     "MODELS",
+    "NOWCASTS",
     "ORIGINALS",
     "PRESETS",
     "SCORED",

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from foreframe.base.cancelling import check_wanted
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
+from foreframe.clips.scaling import Scaling
 from foreframe.models.engine import one_pass, pass_for
 
 Past = Float[Tensor, "b t _ h w"]  # inputs included
@@ -258,6 +259,12 @@ class Model(nn.Module):
         for part in self.modules():
             if isinstance(part, Model):
                 part.compiled = False
+
+    def in_units(self, scaling: Scaling) -> Self:
+        """This model for frames of that scaling, of one that computes in the data's units. By
+        default itself: a network knows its scale alone.
+        """
+        return self
 
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""

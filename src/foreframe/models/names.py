@@ -5,7 +5,7 @@ from pathlib import Path
 from foreframe.base.files import exists
 from foreframe.base.hub import HUB, client, repository_of
 from foreframe.base.wording import closest
-from foreframe.models.registry import BASELINES
+from foreframe.models.registry import FREE
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -30,7 +30,7 @@ def check_forecaster(what: str | Path) -> None:
         ValueError: neither a file nor a folder, nor published weights, nor a baseline; a name of
             the Hub that is none, or the package for it is missing.
     """
-    names = [*published(), *BASELINES]
+    names = [*published(), *FREE]
     if str(what).startswith(HUB):
         client(str(what))
     elif not exists(what) and str(what) not in names:

@@ -52,21 +52,25 @@ BASELINES: "Registry[type[Model]]" = Registry(
         "linear_motion": "baselines:LinearMotion",
         "dense_motion": "motion:DenseMotion",
         "optical_flow": "optical_flow:OpticalFlow",
+        "faded_motion": "faded_motion:FadedMotion",
         "cycle": "baselines:Cycle",
     }
 )
 """Every baseline, a forecast without training, in the order of tables; any may guide a head."""
 
-SCORED = tuple(name for name in BASELINES if name not in ("optical_flow", "cycle"))
+SCORED = ("black", "mean", "persistence", "linear_motion", "dense_motion")
 """Baselines of every scorecard: those that need neither a package nor a period."""
 
 STILL = ("black", "mean", "persistence")
 """Baselines whose forecast is the same at each lead time."""
 
 
-def baselines_here() -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed; it is not imported."""
-    return (*SCORED, "optical_flow") if find_spec("cv2") else SCORED
+def baselines_here(units: str = "") -> tuple[str, ...]:
+    """SCORED, and optical_flow where OpenCV is installed; it is not imported. Of rain, in mm/h,
+    also what fades, and the mean of a lagged ensemble: where a forecast begins is soon unsure.
+    """
+    flow = ("optical_flow",) if find_spec("cv2") else ()
+    return (*SCORED, *flow, *(("faded_motion", "lagged") if units == "mm/h" else ()))
 
 
 MODELS: "Registry[type[Model]]" = Registry(
@@ -90,6 +94,22 @@ MODELS: "Registry[type[Model]]" = Registry(
     }
 )
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
+
+NOWCASTS: "Registry[type[Model]]" = Registry(
+    {
+        "pysteps/extrapolation": "nowcasts:Nowcast",
+        "pysteps/sprog": "nowcasts:SProg",
+        "pysteps/anvil": "nowcasts:Anvil",
+        "pysteps/linda": "nowcasts:Linda",
+        "pysteps/steps": "nowcasts:Steps",
+    }
+)
+"""Forecasts of rain by the package pysteps, named wherever a baseline is; none guides a head."""
+
+FREE: "Registry[type[Model]]" = Registry(
+    {**BASELINES.data, "lagged": "lagged:Lagged", **NOWCASTS.data}
+)
+"""All forecasts without training."""
 
 CORES: "Registry[Callable[..., Core]]" = Registry(
     {
