@@ -1,5 +1,5 @@
-"""The nowcasts of pysteps as forecasters (Pulkkinen et al. 2019, Geoscientific Model Development 12,
-4185-4219): what a forecast of rain is compared with. They are called as its user guide does.
+"""The nowcasts of pysteps as forecasters (Pulkkinen et al. 2019, Geoscientific Model Development
+12, 4185-4219): what a forecast of rain is compared with. They are called as its user guide does.
 """
 
 import io
@@ -27,10 +27,11 @@ class Nowcast(Model):
     """Rain moved along the motion of Lucas & Kanade between the last three frames, both by pysteps.
     A subclass says what becomes of it on the way.
 
-    It computes in mm/h, so it is told the scaling of its frames (`in_units`). A dry frame stays dry,
-    a single one stays as it is, and of fewer frames than a method needs it is the extrapolation.
-    What comes in from outside, where pysteps has no value, is the nearest one that it has. All steps
-    are made before the first; no further ones can follow. No parameters, and no gradient.
+    It computes in mm/h, so it is told the scaling of its frames (`in_units`). A dry frame stays
+    dry, a single one stays as it is, and of fewer frames than a method needs it is the
+    extrapolation. What comes in from outside, where pysteps has no value, is the nearest one that
+    it has. All steps are made before the first; no further ones can follow. No parameters, and no
+    gradient.
 
     Raises:
         ValueError: pysteps is missing, or refuses what it is given, such as a frame that is too
@@ -77,12 +78,13 @@ class Nowcast(Model):
 
     def forecast(self, rain: Rain, steps: int, key: int | None) -> Rain:
         """The next frames after these, without missing values."""
-        needed("pysteps", "pysteps", "a nowcast of pysteps")
+        with redirect_stdout(io.StringIO()):  # it tells where its settings are
+            needed("pysteps", "pysteps", "a nowcast of pysteps")
         needed("cv2", "pysteps", "the motion of pysteps' nowcasts")
         if len(rain) == 1 or rain[-1].max() < DRY:
             return np.repeat(rain[-1:], steps, axis=0)
         try:
-            with redirect_stdout(io.StringIO()):  # it tells what it does
+            with redirect_stdout(io.StringIO()):  # and what it does
                 from pysteps import motion
 
                 V = motion.get_method("lucaskanade")(in_db(rain[-3:]))
@@ -103,7 +105,7 @@ class Nowcast(Model):
 
 class SProg(Nowcast):
     """S-PROG (Seed 2003, Journal of Applied Meteorology 42, 381-388): what is small fades first, as
-    it cannot be foretold. The mean of what may come; its amount is that of the last frame.
+    it cannot be foretold. The mean of what may come.
     """
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
@@ -128,8 +130,8 @@ class Anvil(Nowcast):
 
 
 class Linda(Nowcast):
-    """LINDA-D (Pulkkinen et al. 2021, IEEE Transactions on Geoscience and Remote Sensing 60): growth
-    and decay of single cells. Minutes a forecast.
+    """LINDA-D (Pulkkinen et al. 2021, IEEE Transactions on Geoscience and Remote Sensing 60):
+    growth and decay of single cells. Minutes a forecast.
     """
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
