@@ -245,10 +245,10 @@ MSE = ("scores", "standard", "mse")
 
 def rows_of(results: Sequence[Result]) -> tuple[list[str], list[str]]:
     """Forecasts and baselines in the scorecards, by their names."""
-    from foreframe.models import BASELINES
+    from foreframe.models import FREE
 
     rows = list(dict.fromkeys(row for result in results for row in result["card"]["scores"]))
-    return [row for row in rows if row not in BASELINES], [row for row in rows if row in BASELINES]
+    return [row for row in rows if row not in FREE], [row for row in rows if row in FREE]
 
 
 def best_of(results: Sequence[Result], baselines: Sequence[str]) -> str:
