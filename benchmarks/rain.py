@@ -83,11 +83,12 @@ def tell(of: Mapping[str, Sequence[Result]]) -> None:
         names = leads(done)
         for title, (path, form) in SCORES.items():
             times = 1e4 if "10,000" in title else 1
-            rows = {row: values(done, row, *path) for row in (*forecasts, *free)}
-            table(title, names, {
-                f"**{row}**" if row in forecasts else row: [figure(times * n, form) for n in numbers]
-                for row, numbers in rows.items()
-            })  # fmt: skip
+            rows = {
+                row: [times * number for number in values(done, row, *path)]
+                for row in (*forecasts, *free)
+            }
+            cells = {row: [figure(number, form) for number in rows[row]] for row in rows}
+            table(title, names, {f"**{r}**" if r in forecasts else r: cells[r] for r in cells})
             if path == RMSE:
                 for row in free:
                     pairs = zip(rows[forecasts[0]], rows[row], strict=True)
