@@ -42,7 +42,7 @@ FREE = "persistence,dense_motion,optical_flow,faded_motion,lagged"
 PYSTEPS = "pysteps/extrapolation,pysteps/sprog,pysteps/anvil,pysteps/steps"
 READ = (
     "--split all --reading.variable rain --reading.coarsen 2 --splits.tile 0 --splits.active 0 "
-    "--past 10 --future 12 --stride 9 --batch_size 1 --thresholds [1,5] --scales [17]"
+    "--past 10 --future 12 --stride 9 --batch_size 1 --budget 4 --thresholds [1,5] --scales [17]"
 )
 RMSE = ("scores", "physical", "rmse")
 SCORES = {

@@ -1,7 +1,6 @@
 """The last frame moved along dense motion, and blurred the more the further ahead."""
 
 from copy import copy
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +37,7 @@ class FadedMotion(DenseMotion):
     def __init__(self, pairs: int = 4) -> None:
         super().__init__(pairs)
 
-    def in_units(self, scaling: Scaling) -> Self:
+    def in_units(self, scaling: Scaling) -> "FadedMotion":
         other = copy(self)
         other.scaling = scaling
         return other

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -260,7 +260,7 @@ class Model(nn.Module):
             if isinstance(part, Model):
                 part.compiled = False
 
-    def in_units(self, scaling: Scaling) -> Self:
+    def in_units(self, scaling: Scaling) -> "Model":
         """This model for frames of that scaling, of one that computes in the data's units. By
         default itself: a network knows its scale alone.
         """

@@ -5,7 +5,7 @@
 import io
 from contextlib import redirect_stdout
 from copy import copy
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from foreframe.base.wording import described
 from foreframe.clips.scaling import Scaling
 from foreframe.models.interface import Future, Model, State, push_ring
 
-Rain = Float[np.ndarray, "t h w"]  # mm/h
+Rain = Float[np.ndarray, "_ h w"]  # mm/h
 
 DRY, DRY_DB = 0.1, -15.0  # mm/h below which it is dry, and what that is in dB
 MEMBERS = 24  # of the mean of STEPS
@@ -44,7 +44,7 @@ class Nowcast(Model):
         super().__init__()
         self.channels, self.scaling = 1, Scaling()
 
-    def in_units(self, scaling: Scaling) -> Self:
+    def in_units(self, scaling: Scaling) -> "Nowcast":
         if scaling.units not in ("", "mm/h"):
             raise ValueError(f"pysteps' nowcasts are of rain in mm/h, not of {scaling.units}")
         other = copy(self)
