@@ -18,13 +18,14 @@ import torch
 import xarray as xr
 
 import foreframe
-from foreframe import Clip, Forecaster, Scaling, Window, forecast_block
+from foreframe import Forecaster, Scaling, Window, forecast_block
 from foreframe.base.notes import Note
 from foreframe.cli import main
-from foreframe.data.cf import write_grid
 from foreframe.forecasting.archives import archive
 from foreframe.forecasting.archives.block import cached_forecaster
 from foreframe.models import Model, build_model
+from recorded import series
+from refusals import refused
 
 RAIN = Scaling(0, 20, "mm/h", "minmax")
 
@@ -32,9 +33,8 @@ RAIN = Scaling(0, 20, "mm/h", "minmax")
 def rain(name: str, frames: int = 24, seed: int = 0, side: int = 16, day: int = 1) -> str:
     values = np.random.default_rng(seed).uniform(0, 20, (frames, 1, side, side)).astype(np.float32)
     values[:, :, :2, :2] = np.nan
-    times = np.datetime64(f"2026-01-{day:02}", "ns") + np.arange(frames) * np.timedelta64(5, "m")
-    there = {"y": np.arange(side) * 1e3, "x": np.arange(side) * 1e3}
-    write_grid(name, Clip(values, times, "mm/h", there, variable="rain"))
+    places = np.arange(side) * 1e3
+    series(name, values, since=f"2026-01-{day:02}", y=places, x=places)
     return name
 
 
@@ -123,10 +123,7 @@ def test_what_an_archive_refuses(capsys) -> None:
         ("run rain.nc --every 2 --workers 0 -o new.zarr", "workers"),
         ("run rain.nc --every 2 --workers 1 --scheduler tcp://a:1 -o new.zarr", "not both"),
     ):
-        assert main(["predict", *words.split()]) == 2
-        err = capsys.readouterr().err
-        assert said in err
-        assert len(err.splitlines()) == 1
+        assert said in refused(capsys, "predict", *words.split())
     assert not list(Path().glob("new*"))
     with pytest.raises(ValueError, match="give paths"):
         foreframe.predict("run", np.ones((9, 1, 8, 8)), "new.zarr", every=2, workers=2)
@@ -147,8 +144,7 @@ def test_a_stopped_job_goes_on_where_it_was(monkeypatch, capsys) -> None:
         ([], "--continue_job goes on"),
         (["--continue_job", "--steps", "2"], "begun by another"),
     ):
-        assert main([*command, *more]) == 2
-        assert said in capsys.readouterr().err
+        assert said in refused(capsys, *command, *more)
     filled: list[int] = []
     fill = archive.fill_store
     monkeypatch.setattr(

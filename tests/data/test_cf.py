@@ -14,6 +14,7 @@ from foreframe import Clip, __version__, clips_from
 from foreframe.clips.clip import Coordinate
 from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
+from refusals import one_line
 from roundtrip import (
     assert_follows_cf,
     assert_said_again,
@@ -97,8 +98,9 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("kind", GRIDS)
+@pytest.mark.parametrize(
+    ("kind", "ending"), zip(GRIDS, (".nc", ".zarr", ".zarr", ".nc"), strict=True)
+)
 def test_a_grid_comes_back_as_it_was(tmp_path: Path, kind: str, ending: str) -> None:
     given = GRIDS[kind]
     given.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
@@ -125,8 +127,9 @@ def with_wind() -> xr.Dataset:
     return given.assign(u10=wind, depth=(("y", "x"), FIELD[0]))
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("every", [(), ("--every", "1")], ids=["one", "rolling"])
+@pytest.mark.parametrize(
+    ("ending", "every"), [(".nc", ()), (".zarr", ()), (".nc", ("--every", "1"))]
+)
 def test_several_variables_come_back_as_several(
     tmp_path: Path, ending: str, every: tuple[str, ...]
 ) -> None:
@@ -422,7 +425,6 @@ def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> N
         ("file/a.zarr", "cannot make the folder"),
         ("a.csv", "written as .nc or .zarr"),
     ):
-        with pytest.raises(ValueError, match=words) as caught:
+        with one_line(words):
             write_grid(tmp_path / path, clips["plain"])
-        assert "\n" not in str(caught.value)
     assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from foreframe.data.odim import read_odim
+from refusals import one_line
 from roundtrip import assert_follows_cf, assert_said_again, predicted
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
@@ -146,9 +147,8 @@ def test_what_is_no_picture_of_odim(tmp_path: Path) -> None:
         placeless: r"placeless\.h5 does not say where it lies \('projdef'\)",
         odd: r"odd\.h5 does not say where it lies .*nonsense",
     }.items():
-        with pytest.raises(ValueError, match=words) as caught:
+        with one_line(words):
             read_odim(path)
-        assert "\n" not in str(caught.value)
 
 
 def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:

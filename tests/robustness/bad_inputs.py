@@ -127,24 +127,15 @@ def make_whole(folder: Path) -> None:
     """
     import torch
     import xarray as xr
-    from PIL import Image
 
     from foreframe import Forecaster, Window
     from foreframe.cli import main
     from foreframe.forecasting.trained import Trained
     from foreframe.models import build_model
-    from foreframe.visuals import write_mp4
 
     os.chdir(folder)
-    draw = np.random.default_rng(0)
-    frames = draw.random((24, 16, 16)).astype(np.float32)
-    bytes_ = (255 * frames).astype(np.uint8)
-    np.save("a.npy", frames)
-    np.savez_compressed("a.npz", frames=frames, times=np.arange(24.0))
-    pictures = [Image.fromarray(frame) for frame in bytes_]
-    pictures[0].save("a.gif", save_all=True, append_images=pictures[1:])
-    pictures[0].save("a.webp", save_all=True, append_images=pictures[1:])
-    write_mp4("a.mp4", np.repeat(bytes_[..., None], 3, axis=3), 10)
+    frames = np.random.default_rng(0).random((24, 16, 16)).astype(np.float32)
+    pictures = write_recordings(frames)
     for kind in ("png", "tif", "webp"):
         Path(f"pictures.{kind}").mkdir()
         for k, picture in enumerate(pictures):
@@ -167,6 +158,22 @@ def make_whole(folder: Path) -> None:
     live.save("live.safetensors")
     assert main(f"{DIGITS} --run run".split()) == 0
     shutil.copy("run/checkpoints/last.ckpt", "a.ckpt")
+
+
+def write_recordings(frames: np.ndarray) -> list[Any]:
+    """Arrays, animations and a film in the current folder; the frames as pictures."""
+    from PIL import Image
+
+    from foreframe.visuals import write_mp4
+
+    bytes_ = (255 * frames).astype(np.uint8)
+    np.save("a.npy", frames)
+    np.savez_compressed("a.npz", frames=frames, times=np.arange(float(len(frames))))
+    pictures = [Image.fromarray(frame) for frame in bytes_]
+    for kind in ("gif", "webp"):
+        pictures[0].save(f"a.{kind}", save_all=True, append_images=pictures[1:])
+    write_mp4("a.mp4", np.repeat(bytes_[..., None], 3, axis=3), 10)
+    return pictures
 
 
 # Damage
