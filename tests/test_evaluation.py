@@ -23,7 +23,6 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import SCORED, baselines_here, build_model
-from foreframe.visuals import score_table
 from recorded import series
 
 STILL = ScoreOptions(clips=50, baselines=("persistence",))
@@ -61,26 +60,6 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
 
 
 @pytest.mark.slow
-def test_the_report(forecaster, tmp_path) -> None:
-    data = MovingMNIST("test", clips=4)
-    card = score_clips(forecaster, data)
-    said = str(card).splitlines()
-    assert said[0] == "4 clips, 10 frames in, 10 out"
-    assert "which could be chance (4 clips: too few to tell)" in " ".join(said)
-    assert len(said) <= 22
-    assert max(map(len, said)) <= 80
-    paths = write_report(tmp_path / "report", card, forecaster, data)
-    names = ["scorecard.json", "curves.png", "strip.png", "forecast.gif"]
-    assert [path.name for path in paths] == names
-    held = json.loads(paths[0].read_text())
-    assert len(held["scores"]["model"]["standard"]["ssim"]["per_lead"]) == 10
-    for path in paths[1:]:
-        Image.open(path).verify()
-    with Image.open(paths[3]) as moving:
-        assert moving.n_frames == 20
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("of", ["digits whose future is known", "a field with a gap"])
 def test_the_report_of_members(of: str, tmp_path) -> None:
     """With events, for each ensemble."""
@@ -109,8 +88,10 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
     ranks = panels["rank of the truth, over chance"]["model"]
     assert (list(ranks), sum(ranks.values())) == ([0, 0.5, 1], pytest.approx(3))
     paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
-    assert [path.name for path in paths[-2:]] == ["ensembles.png", "members.png"]
-    for path in paths[-2:]:
+    pictures = ["curves.png", "strip.png", "forecast.gif", "ensembles.png", "members.png"]
+    assert [path.name for path in paths] == ["scorecard.json", *pictures]
+    assert json.loads(paths[0].read_text())["baselines"] == card["baselines"]
+    for path in paths[1:]:
         Image.open(path).verify()
 
 
@@ -360,12 +341,3 @@ def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:
     )
     assert card["period"] == 3
     assert "cycle" in card["scores"]
-
-
-def test_a_further_score_that_ranks_has_its_columns() -> None:
-    data = Recordings(np.random.default_rng(0).random((12, 8, 8), np.float32), "all", Window(2, 2))
-    mean = Forecaster(build_model("mean"), Window(2, 2))
-    card = score_clips(mean, data, STILL)
-    for scores in card["relative"].values():
-        scores["mfe"] = scores["mse"]
-    assert ("mfe", "all") in score_table(card).columns

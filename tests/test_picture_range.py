@@ -12,7 +12,7 @@ from foreframe import Clip, Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
 from foreframe.data import Recordings
 from foreframe.models import build_model
-from foreframe.visuals import write_gif, write_mp4
+from foreframe.visuals import write_mp4
 from refusals import refused
 from test_outputs import write_forecast
 
@@ -23,19 +23,6 @@ def pictures(t: int, side: int = 64) -> np.ndarray:
     for k in range(t):
         frames[k, 20:40, 4 + k : 24 + k] = 255
     return frames
-
-
-@pytest.mark.parametrize("kind", ["gif", "mp4"])
-def test_films_are_forecast_as_films(kind, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    {"gif": write_gif, "mp4": write_mp4}[kind](f"past.{kind}", pictures(12), 10)
-    Forecaster(build_model("persistence"), Window(10, 10)).save("run")
-    words = ["run", f"past.{kind}", "--steps", "3", "--reading.colour", "grey"]
-    assert main(["predict", *words, "-o", "future.npy"]) == 0
-    assert main(["stream", *words, "--output", "live"]) == 0
-    for name in ("future.npy", "live/frame-000011.npy"):
-        ahead = np.load(name)[:, 0]
-        np.testing.assert_allclose(ahead, pictures(12)[[-1] * 3, ..., 0], atol=25)
 
 
 def test_python_takes_a_clip_of_pictures_and_still_refuses_a_bare_array_of_them() -> None:

@@ -72,10 +72,6 @@ def test_a_core_of_ones_own_trains_and_is_used(
         assert main([words[0], "--import", "own_parts", *words[1:]]) == 0
         forget()
     assert np.load("future.npy").shape == (3, 1, 40, 40)
-    resume = ["train", "--resume", "mine", "--trainer.max_steps", "3"]
-    assert "core 'mine' is unknown" in refused(capsys, *resume)
-    assert main([*resume, "--import", "own_parts"]) == 0
-    assert "going on from" in capsys.readouterr().out
 
 
 def test_models_within_models_and_saved_ones_say_so_too(

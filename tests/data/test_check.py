@@ -78,7 +78,6 @@ def test_flat_is_said_and_black_of_black_alone(tmp_path: Path, kind: str, black:
 
 
 REAL = {
-    "video/nasa_13013.mp4": ["325 frames of 180x320", "25 frames a second", "): 202"],
     "radar/knmi_acc_20100826.npz": ["every 5 min", "2010-08-26T00:00", "65535", "74.4%"],
     "grids/ostia_sst_monthly_2006_2010.npz": ["54 frames of 18x432", "K, mean", "26.4%"],
     "grids/era5_t2m_uk_201903.npz": ["744 frames", "every 1 h", "latitude 58 to 50"],
@@ -88,8 +87,7 @@ REAL = {
 @pytest.mark.parametrize(("name", "words"), REAL.items())
 def test_real_recordings(name: str, words: list[str]) -> None:
     (found,) = check_recordings(real_data(name), ReadOptions())
-    assert found.marked["cut"] == ([202] if "nasa" in name else [])
-    assert found.marked["gap"] == found.marked["broken"] == found.marked["empty"] == []
+    assert not any(found.marked[name] for name in ("cut", "gap", "broken", "empty"))
     said = "\n".join(summarise([found]))
     for part in words:
         assert part in said

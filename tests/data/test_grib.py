@@ -2,7 +2,6 @@
 ecCodes itself are the judges.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -194,12 +193,6 @@ def test_a_message_larger_than_the_budget(tmp_path: Path) -> None:
         read_grib(path, budget=1e-6)
     with pytest.raises(ValueError, match="a stretch of 8 frames"):
         read_grib(path, budget=6e-6).frames[0:8]
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cfgrib", None)
-    with pytest.raises(ValueError, match=r"needs cfgrib; pip install 'foreframe\[grib\]'"):
-        read_grib("x.grib")
 
 
 def test_files_of_one_time_on_a_map_through_predict_and_back(tmp_path: Path) -> None:

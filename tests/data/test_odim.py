@@ -1,6 +1,5 @@
 """ODIM_H5: files made by h5py after the specification; PROJ and xarray are the judges."""
 
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -155,13 +154,6 @@ def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
     with pytest.raises(ValueError, match="of 8x12 pixels would take"):
         read_odim(path, budget=1e-6)
-
-
-@pytest.mark.parametrize("module", ["h5py", "pyproj"])
-def test_a_missing_package_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"needs {module}; pip install 'foreframe\[radar\]'"):
-        read_odim("a.h5")
 
 
 def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:

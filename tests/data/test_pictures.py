@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import real_data
 from foreframe.data import clips_from
 from foreframe.data.pictures import SUFFIXES, Pictures, natural, read_gif
 from recorded import animation, pictures
@@ -137,12 +136,6 @@ def test_gifs(tmp_path) -> None:
     for name in ("text.gif", "cut.gif"):
         with pytest.raises(ValueError, match="no animation that can be read"):
             read_gif(tmp_path / name)
-
-
-def test_a_real_gif() -> None:
-    clip = read_gif(real_data("video/newtonscradle.gif"))
-    assert clip.frames.shape == (36, 3, 150, 200)
-    assert (np.diff(clip.times) > 0).all()
 
 
 def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None:

@@ -208,6 +208,7 @@ def test_titles_are_words_of_users() -> None:
         (422, {"output": "exe"}, "there is no output exe"),
         (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
         (422, {"steps": "-1"}, "steps"),
+        (422, {"steps": "100000000"}, "more than the budget of 1 GiB"),
         (422, {"stps": "1"}, "there is no field stps; did you mean steps?"),
         (422, {"device": "cuda"}, "there is no field device"),
         (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),

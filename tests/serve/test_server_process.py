@@ -92,12 +92,6 @@ def test_many_clients_get_their_own(server: Server, model: str) -> None:
     assert not server.uploads()
 
 
-def test_more_than_the_budget_is_refused(server: Server) -> None:
-    answer = server.forecast(npy(CLIPS[0]), steps=10**8)
-    assert answer.status_code == 422
-    assert "more than the budget of 1 GiB" in answer.json()["detail"]
-
-
 def test_nothing_stays_of_a_client_that_leaves(server: Server) -> None:
     body = b'{"model": "persistence", "steps": 3000000, "frames": [[[1, 2], [3, 4]]]}'
     usual = 3  # one that counts resources, one that others are copies of, the next request's
@@ -121,7 +115,7 @@ def test_what_a_killed_server_leaves_is_removed_and_sigterm_lets_requests_end(
     assert second.forecast(npy(CLIPS[0])).status_code == 401
     with ThreadPoolExecutor(1) as pool:
         headers = {"authorization": "Bearer secret"}
-        frames = {"frames": CLIPS[0].tolist(), "steps": 2000}
+        frames = {"frames": CLIPS[0].tolist(), "steps": 500}
         address = f"{second.address}/v1/forecast"
         answer = pool.submit(httpx.post, address, json=frames, headers=headers, timeout=60)
         assert soon(second.uploads)
