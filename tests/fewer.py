@@ -35,8 +35,9 @@ def fewer(arguments: Sequence[str]) -> list[str]:
 
 
 def fewer_in_python(code: str) -> str:
-    """An example of a docstring, with fewer minutes, clips and baselines."""
-    code = re.sub(r"\bclips=\d+", "clips=2", re.sub(r"\bminutes=[\d.]+", "minutes=0.02", code))
+    """An example of a docstring, with fewer minutes or epochs, clips and baselines."""
+    code = re.sub(r"\b(?:minutes|epochs)=[\d.]+", "minutes=0.02", code)
+    code = re.sub(r"\bclips=\d+", "clips=2", code)
     return re.sub(r"(evaluate\([^()\n]+)\)", r"\1, baselines=['persistence'])", code)
 
 

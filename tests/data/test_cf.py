@@ -150,15 +150,14 @@ def test_several_variables_come_back_as_several(
 
 
 @pytest.mark.parametrize(
-    ("options", "rows", "columns"),
+    ("options", "rows", "columns", "northward"),
     [
-        (["--reading.crop", "[1,2,4,6]"], [1, 2, 3, 4], [2, 3, 4, 5, 6, 7]),
-        (["--reading.coarsen", "2"], [0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5]),
-        (["--reading.size", "[14,3]"], np.arange(14) / 2 - 0.25, [1, 4, 7]),
+        (["--reading.crop", "[1,2,4,6]"], [1, 2, 3, 4], [2, 3, 4, 5, 6, 7], True),
+        (["--reading.coarsen", "2"], [0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5], False),
+        (["--reading.size", "[14,3]"], np.arange(14) / 2 - 0.25, [1, 4, 7], True),
     ],
     ids=["crop", "coarsen", "size"],
 )
-@pytest.mark.parametrize("northward", [False, True])
 def test_a_grid_of_another_size_stays_on_its_map(
     tmp_path: Path, options: list[str], rows: list[float], columns: list[float], northward: bool
 ) -> None:
