@@ -88,7 +88,7 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
     with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
         page.goto(server + "#seed=5&members=4")
         page.locator("#answered", has_text="answered in").wait_for()
-        assert page.evaluate(LIT, ["future", True]) > 100
+        wait_for(lambda: page.evaluate(LIT, ["future", True]) > 100)
         assert page.evaluate(LIT, ["truth", False]) > 100
         assert serious(page) == []
 
