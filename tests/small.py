@@ -172,12 +172,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         core=convlstm(5, 4),
         output=blend(guides=["linear_motion"], blurs=[2.0], draw=False),
     ),
-    "fed_nothing_from_zeros": way(
-        "encoder_decoder", core=convlstm(4, 5), output=draw(feed="nothing")
-    ),
-    "drawn_from_strided_maps": way(
-        "encoder_decoder", core=convlstm(8), codec=strided(4, 8, show_last=True), start="states"
-    ),
     "read_both_ways": way(
         "encoder_decoder",
         core=convlstm(4, 5),
@@ -307,6 +301,16 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
     "lagged_motion": ("lagged", {"of": "linear_motion", "lags": 5}),
 }
 """The same for models without weights."""
+
+
+# Same classes with other numbers: what one of a pair is tried by, the other is, too.
+TWINS = {
+    "predrnn_small", "predrnnpp_small", "mim_small", "predrnnv2_small", "simvp_v2_small",
+    "tau_small", "unet", "swinlstm_small", "predformer_small", "earthformer_small", "mau_small",
+    "e3dlstm_small", "phydnet_small", "radar", "openstl_offset",
+}  # fmt: skip
+EACH_WAY = [name for name in SMALL if name not in TWINS]
+"""Names in `SMALL`, one of each class and each way through its code."""
 
 
 def perturbed(network: Model) -> Model:

@@ -1,6 +1,5 @@
 """Members dressed with what a lagged ensemble differs by: the formula."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -63,9 +62,3 @@ def test_fewer_frames_than_lags() -> None:
     differs = two[:, 0] - model(PAST[:, :2], 1).repeat_interleave(3, dim=0)[:, 0]
     along = differs / (PAST[:, 1] - PAST[:, 0]).repeat_interleave(3, dim=0)
     assert (along.sign() == along.sign()[:, :1, :1, :1]).all()  # the only difference that there is
-
-
-@pytest.mark.parametrize("args", [{"of": "nobody"}, {"of": {}}, {"of": "mean", "lags": 0}])
-def test_what_is_not_dressed(args: dict) -> None:
-    with pytest.raises(ValueError, match=r"nobody|one model|lags"):
-        build_model("dressed", args)

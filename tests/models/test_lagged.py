@@ -1,6 +1,5 @@
 """The lagged ensemble."""
 
-import pytest
 import torch
 
 from foreframe.models import build_model, members
@@ -24,9 +23,3 @@ def test_persistence_of_frames_ago() -> None:
     assert torch.equal(made, PAST[:, [6, 5, 4, 6]].unsqueeze(2).expand(-1, -1, 2, -1, -1, -1))
     few = model.decode(members(model.encode(PAST[:, :2]), 3), 1).unflatten(0, (2, 3))
     assert torch.equal(few[:, :, 0], PAST[:, [1, 0, 1]])
-
-
-@pytest.mark.parametrize("args", [{"lags": 0}, {"of": "nobody"}, {"of": {"cycle": {"period": 0}}}])
-def test_what_is_no_lagged_ensemble(args: dict) -> None:
-    with pytest.raises(ValueError, match=r"lags|guide|period"):
-        build_model("lagged", args)

@@ -2,7 +2,6 @@
 tests/parity.
 """
 
-import pytest
 import torch
 
 from foreframe.models import build_model
@@ -34,19 +33,3 @@ def test_what_is_computed_again_to_save_memory_leaves_the_same_out() -> None:
         network(past, 8).square().mean().backward()
         gradients.append(network.embedding.weight.grad)
     torch.testing.assert_close(*gradients)
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ({"patch": 0}, "patch must be at least 1, not 0"),
-        ({"heads": 3}, "a multiple of heads, not 8 and 3"),
-        ({"order": "TX"}, "letters T, S and F, such as TSST, not 'TX'"),
-        ({"order": ""}, "letters T, S and F"),
-        ({"blocks": 300, "order": "TSST"}, "1200 layers; 1000 at most"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
-    ],
-)
-def test_bad_choices(args: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_model("predformer", PREDFORMER | args)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreframe.models import SimVP, build_model
+from foreframe.models import SimVP
 from foreframe.models.interface import TrainingForecast
 from foreframe.models.tau import differential_divergence
 
@@ -37,23 +37,3 @@ def test_the_divergence_is_that_of_changes() -> None:
     terms = network.terms(TrainingForecast(forecast, truth, {}))
     torch.testing.assert_close(terms, {"divergence": expected / 2})
     assert network.terms(TrainingForecast(forecast[:, :1], truth[:, :1], {})) == {}
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (
-            {"translator": "words"},
-            "translator is one of inception, gated, tau, mixing, not 'words'",
-        ),
-        ({"blocks": 1}, "blocks must be from 2 to 1000, not 1"),
-        ({"translator": "mixing", "spatial": 12}, "multiples of 8"),
-        ({"kernels": (3, 4)}, "kernels must be odd"),
-        ({"layers": 0}, "layers must be from 1 to 16"),
-        ({"translator": "tau", "divergence": -1.0}, "divergence must be at least 0"),
-        ({"frames": 0}, "frames must be at least 1"),
-    ],
-)
-def test_bad_choices(args: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_model("simvp", args)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from foreframe.models import build_model
 from foreframe.models.unet import LEAK, UNet
 
 
@@ -29,17 +28,3 @@ def test_it_starts_at_the_mean() -> None:
         for mean in (0.3, 0.6):
             network.start_at(mean)
             assert network(past, 2).mean().item() == pytest.approx(mean, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        ({"widths": [4, 8]}, r"as many widths as blocks, .* not \[4, 8\] and \[2, 4, 2\]"),
-        ({"widths": [4, 0, 4]}, r"widths must be at least 1, not \[4, 0, 4\]"),
-        ({"widths": [4, 4, 4], "inputs": -1}, "inputs must be at least 0"),
-        ({"widths": [4, 4, 4], "sharpen": 1.0}, r"sharpen must lie in \[0, 1\), not 1.0"),
-    ],
-)
-def test_what_makes_no_network(args: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        build_model("unet", args | {"blocks": [2, 4, 2]})
