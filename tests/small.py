@@ -332,9 +332,3 @@ def built(name: str) -> Model:
     """A small network of that name, with the same weights each time, none of which is zero."""
     torch.manual_seed(0)
     return perturbed(build_model(*(SMALL | FREE)[name]))
-
-
-def parts(network: Model) -> dict[str, str]:
-    """Which kind of core, codec and output a network has, by these names."""
-    names = ("core", "codec", "output")
-    return {name: next(iter(network.args[name])) for name in names if name in network.args}

@@ -43,9 +43,11 @@ def gappy(t: int = 5) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "precision"), STREAMED)
 def test_a_stream_is_the_forecast_from_all_frames_so_far(
-    name: str, precision: str, tmp_path
+    name: str, precision: str, tmp_path, request
 ) -> None:
     """Also with missing values, forked, and when it is saved and restored on the way."""
+    if precision == HALF:
+        request.getfixturevalue("without_types")
     forecaster, again, frames = small_forecaster(name), small_forecaster(name), gappy()
     live = forecaster.stream(3, precision=precision)
     for t, frame in enumerate(frames):

@@ -524,6 +524,7 @@ with torch.no_grad():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(
     ("name", "bf16", "compiled"),
     [

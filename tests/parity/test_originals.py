@@ -302,6 +302,7 @@ def frames_of(patches: Tensor, case: Case) -> Tensor:
     return F.pixel_shuffle(folded.flatten(0, 1), case.patch).unflatten(0, folded.shape[:2])
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(("name", "case"), EACH)
 def test_forecasts(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the past goes in; in float64, and in float32 to a hundred-thousandth."""
@@ -396,12 +397,13 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "args", "parameters"), PUBLISHED)
-def test_parameters_at_full_size(name: str, args: dict[str, Any], parameters: int) -> None:
+def test_parameters_at_full_size(name: str, args: dict, parameters: int, without_types) -> None:
     with torch.device("meta"):
         network = preset(name, **args)
     assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize("name", [name for name in CASES if name not in OF_ONE_SIZE])
 def test_a_checkpoint_becomes_a_forecaster(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
