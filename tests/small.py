@@ -157,7 +157,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         output=carry(over="all"),
     ),
     "openstl_offset": way("openstl", core=convlstm(2, 1, forget_bias=1.0), codec=patches(2)),
-    # A core of each kind, which is fed its own frames from states in the order of layers reversed.
+    # A core of each other kind, which is fed its own frames from states in reversed order.
     **{
         f"core_{kind}": way(
             "encoder_decoder",
@@ -165,7 +165,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             start="mirrored",
             output=draw(feed="frame"),
         )
-        for kind, hidden in {"convlstm": [5, 4], "convgru": [5, 4], **ZIGZAGS}.items()
+        for kind, hidden in {"convgru": [5, 4], **ZIGZAGS}.items()
     },
     "mixed_from_zeros": way(
         "encoder_decoder",
