@@ -109,10 +109,20 @@ class PackedConv2d(nn.Conv2d):
         plain = torch.is_grad_enabled() or runs_plain(x) or not is_kept(self)
         odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
         if plain or odd:
-            out = super().forward(x)
+            holes = self.groups > 1 and max(self.dilation) > 1
+            own = holes and x.device.type == "cpu" and torch.is_grad_enabled()
+            out = self._channels_first(x) if own else super().forward(x)
             return F.silu(out) if silu else out
         weights = kept_weights(self, x.device.type)
         return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
+
+    def _channels_first(self, x: Tensor) -> Tensor:
+        """For gradients of depthwise weights with holes, which oneDNN has wrong in bfloat16,
+        channels last, of maps of 32 pixels and more (torch 2.13).
+        """
+        weight = self.weight.clone(memory_format=torch.contiguous_format)
+        how = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d(x.contiguous(), weight, self.bias, *how)
 
 
 class Sequential(nn.Sequential):
