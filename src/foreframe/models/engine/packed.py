@@ -110,8 +110,8 @@ class PackedConv2d(nn.Conv2d):
         odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
         if plain or odd:
             holes = self.groups > 1 and max(self.dilation) > 1
-            own = holes and x.device.type == "cpu" and torch.is_grad_enabled()
-            out = self._channels_first(x) if own else super().forward(x)
+            wrong = holes and not odd and x.device.type == "cpu" and torch.is_grad_enabled()
+            out = self._channels_first(x) if wrong else super().forward(x)
             return F.silu(out) if silu else out
         weights = kept_weights(self, x.device.type)
         return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
@@ -121,8 +121,9 @@ class PackedConv2d(nn.Conv2d):
         channels last, of maps of 32 pixels and more (torch 2.13).
         """
         weight = self.weight.clone(memory_format=torch.contiguous_format)
-        how = self.stride, self.padding, self.dilation, self.groups
-        return F.conv2d(x.contiguous(), weight, self.bias, *how)
+        sides = [int(side) for side in self.padding]
+        x = x.contiguous()
+        return F.conv2d(x, weight, self.bias, self.stride, sides, self.dilation, self.groups)
 
 
 class Sequential(nn.Sequential):
