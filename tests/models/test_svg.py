@@ -1,8 +1,10 @@
 """SVG-LP: what its latents do, by key and without, and its objective."""
 
+import pytest
 import torch
 
 from foreframe.clips.clip import Window
+from foreframe.clips.keyed import mixed
 from foreframe.models import SVG, build_model
 from foreframe.models.svg import Norm, kl_divergence
 from foreframe.training.objectives import mse
@@ -100,3 +102,30 @@ def test_a_batch_is_normed_by_itself_in_training_alone() -> None:
     model.teacher_forced(1 - clips, Window(3, 1))
     assert not torch.equal(model.encoder.stages[0][1].running_mean, kept)
     assert not any(norm.of_the_batch for norm in model.modules() if isinstance(norm, Norm))
+
+
+@pytest.mark.slow
+def test_latents_learn_what_no_past_tells() -> None:
+    """The left half of a frame is white or the right, by chance: whoever knows nothing says grey,
+    and is wrong by a quarter.
+    """
+    torch.manual_seed(1)
+    model = SVG(width=2, code=8, latent=4, hidden=16, layers=1, beta=1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    left, errors = torch.arange(8) < 4, []
+    for _ in range(150):
+        clips = ((torch.rand(8, 2, 1, 1, 1) < 0.5) ^ left).float().expand(-1, -1, -1, 8, -1)
+        made = model.teacher_forced(clips, Window(1, 1))
+        error = mse(made.forecast, made.truth)
+        optimizer.zero_grad()
+        (error + model.terms(made)["kl"]).backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert sum(errors[:10]) / 10 > 0.2
+    assert sum(errors[-10:]) / 10 < 0.1
+    with torch.no_grad():
+        state = model.encode(clips[:1, :1].expand(32, -1, -1, -1, -1))
+        future = model.decode(state | {"key": mixed(torch.arange(32))}, 1)
+    whites = future[..., :4].mean(dim=(1, 2, 3, 4))
+    assert whites.min() < 0.25, "no member has its left half black"
+    assert whites.max() > 0.75, "no member has its left half white"
