@@ -1,10 +1,11 @@
 """Shapes as types are checked here, by jaxtyping's import hook, and nowhere else: as decorators
-they would slow every call.
+they would slow every call. Here they double the time of small networks: of tests that run the same
+code on frames of the same shapes one has them, the others ask for `without_types`.
 """
 
 import os
 
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # all tests, of which some need it
     # Modules that are first imported by one of ours, under the hook, have no cached bytecode: a
@@ -14,10 +15,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # all tests, of which some need it
 install_import_hook(["foreframe", "examples"], "typechecker.checked")
 
 import signal  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+if TYPE_CHECKING:
+    from foreframe import Forecaster
 
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(2)
@@ -40,8 +46,25 @@ def real_data(name: str) -> Path:
 
 
 @pytest.fixture
+def without_types() -> Iterator[None]:
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def clips() -> torch.Tensor:
     """Four small clips of moving digits, (4,20,1,64,64)."""
     from foreframe import MovingMNIST
 
     return MovingMNIST("test").batch(range(4))
+
+
+@pytest.fixture
+def forecaster() -> "Forecaster":
+    """A small recurrent network with the same weights each time."""
+    from foreframe import Forecaster, Window
+    from foreframe.models import build_model
+
+    torch.manual_seed(0)
+    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))

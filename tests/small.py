@@ -157,7 +157,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         output=carry(over="all"),
     ),
     "openstl_offset": way("openstl", core=convlstm(2, 1, forget_bias=1.0), codec=patches(2)),
-    # A core of each kind, which is fed its own frames from states in the order of layers reversed.
+    # A core of each other kind, which is fed its own frames from states in reversed order.
     **{
         f"core_{kind}": way(
             "encoder_decoder",
@@ -165,18 +165,12 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             start="mirrored",
             output=draw(feed="frame"),
         )
-        for kind, hidden in {"convlstm": [5, 4], "convgru": [5, 4], **ZIGZAGS}.items()
+        for kind, hidden in {"convgru": [5, 4], **ZIGZAGS}.items()
     },
     "mixed_from_zeros": way(
         "encoder_decoder",
         core=convlstm(5, 4),
         output=blend(guides=["linear_motion"], blurs=[2.0], draw=False),
-    ),
-    "fed_nothing_from_zeros": way(
-        "encoder_decoder", core=convlstm(4, 5), output=draw(feed="nothing")
-    ),
-    "drawn_from_strided_maps": way(
-        "encoder_decoder", core=convlstm(8), codec=strided(4, 8, show_last=True), start="states"
     ),
     "read_both_ways": way(
         "encoder_decoder",
@@ -309,6 +303,16 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
 """The same for models without weights."""
 
 
+# Same classes with other numbers: what one of a pair is tried by, the other is, too.
+TWINS = {
+    "predrnn_small", "predrnnpp_small", "mim_small", "predrnnv2_small", "simvp_v2_small",
+    "tau_small", "unet", "swinlstm_small", "predformer_small", "earthformer_small", "mau_small",
+    "e3dlstm_small", "phydnet_small", "radar", "openstl_offset",
+}  # fmt: skip
+EACH_WAY = [name for name in SMALL if name not in TWINS]
+"""Names in `SMALL`, one of each class and each way through its code."""
+
+
 def perturbed(network: Model) -> Model:
     """The network with seeded noise on each weight, in place.
 
@@ -328,9 +332,3 @@ def built(name: str) -> Model:
     """A small network of that name, with the same weights each time, none of which is zero."""
     torch.manual_seed(0)
     return perturbed(build_model(*(SMALL | FREE)[name]))
-
-
-def parts(network: Model) -> dict[str, str]:
-    """Which kind of core, codec and output a network has, by these names."""
-    names = ("core", "codec", "output")
-    return {name: next(iter(network.args[name])) for name in names if name in network.args}

@@ -17,6 +17,7 @@ from foreframe.base.notes import Note, collecting, listening, warn
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
+from test_matching import guided
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
 
@@ -114,12 +115,7 @@ def test_a_stream_that_is_closed_keeps_what_it_saw(forecaster: Forecaster) -> No
 
 def test_commands_pass_on_match_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AMX")
-    torch.manual_seed(0)
-    output = {"blend": {"guides": ["linear_motion"], "blurs": [2.0]}}
-    network = build_model("nowcast", {"core": {"convlstm": {"hidden": [4]}}, "output": output})
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    forecaster = Forecaster(network, Window(4, 3), Scaling(0.5, 100, "mm/h", "log"))
+    forecaster = guided()
     forecaster.save("run")
     chosen = {"match": "guide", "precision": "auto"}
     words = ["--match", "guide", "--precision", "auto", "--device", "cpu"]

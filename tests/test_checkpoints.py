@@ -119,7 +119,7 @@ def test_weights_that_a_file_holds_as_one_number_take_no_memory(tmp_path) -> Non
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 def test_weights_that_share_their_numbers_make_no_large_model(tmp_path) -> None:
     whole = checkpoint_of(forecaster())
-    args = {"core": {"convlstm": {"hidden": [1024, 1024]}}}
+    args = {"core": {"convlstm": {"hidden": [128, 128]}}}
     whole["forecaster"]["args"] |= args
     with torch.device("meta"):
         shapes = {

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-import foreframe
-from foreframe import Clip, Forecaster, MovingMNIST, Scaling, Window, clips_from
+from foreframe import Forecaster, MovingMNIST, Scaling, Window, clips_from
 from foreframe.data import Recordings, SplitOptions
 from foreframe.data.forecasts import Forecasts, open_forecasts
 from foreframe.evaluation import ScoreOptions, report
@@ -25,8 +23,9 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import write_values
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import SCORED, baselines_here, build_model
-from foreframe.visuals import score_table
+from recorded import series
 
+STILL = ScoreOptions(clips=50, baselines=("persistence",))
 SHARES = SplitOptions(shares=(0.4, 0.2, 0.4))
 
 
@@ -61,40 +60,6 @@ def test_one_pass_equals_all_at_once(forecaster) -> None:
 
 
 @pytest.mark.slow
-def test_baselines_on_the_benchmark_are_where_the_field_has_them() -> None:
-    """On Moving MNIST black scores about 170 and persistence about 280 (frame-summed): black beats
-    persistence.
-    """
-    still = Forecaster(build_model("persistence"), Window(10, 10))
-    card = score_clips(
-        still, MovingMNIST("test"), ScoreOptions(clips=300, baselines=("black", "persistence"))
-    )
-    assert card["scores"]["black"]["openstl"]["mse"]["overall"] == pytest.approx(171, abs=8)
-    assert card["scores"]["persistence"]["openstl"]["mse"]["overall"] == pytest.approx(282, abs=15)
-    assert card["scores"]["model"] == card["scores"]["persistence"]
-
-
-@pytest.mark.slow
-def test_the_report(forecaster, tmp_path) -> None:
-    data = MovingMNIST("test", clips=4)
-    card = score_clips(forecaster, data)
-    said = str(card).splitlines()
-    assert said[0] == "4 clips, 10 frames in, 10 out"
-    assert "which could be chance (4 clips: too few to tell)" in " ".join(said)
-    assert len(said) <= 22
-    assert max(map(len, said)) <= 80
-    paths = write_report(tmp_path / "report", card, forecaster, data)
-    names = ["scorecard.json", "curves.png", "strip.png", "forecast.gif"]
-    assert [path.name for path in paths] == names
-    held = json.loads(paths[0].read_text())
-    assert len(held["scores"]["model"]["standard"]["ssim"]["per_lead"]) == 10
-    for path in paths[1:]:
-        Image.open(path).verify()
-    with Image.open(paths[3]) as moving:
-        assert moving.n_frames == 20
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("of", ["digits whose future is known", "a field with a gap"])
 def test_the_report_of_members(of: str, tmp_path) -> None:
     """With events, for each ensemble."""
@@ -123,8 +88,10 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
     ranks = panels["rank of the truth, over chance"]["model"]
     assert (list(ranks), sum(ranks.values())) == ([0, 0.5, 1], pytest.approx(3))
     paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
-    assert [path.name for path in paths[-2:]] == ["ensembles.png", "members.png"]
-    for path in paths[-2:]:
+    pictures = ["curves.png", "strip.png", "forecast.gif", "ensembles.png", "members.png"]
+    assert [path.name for path in paths] == ["scorecard.json", *pictures]
+    assert json.loads(paths[0].read_text())["baselines"] == card["baselines"]
+    for path in paths[1:]:
         Image.open(path).verify()
 
 
@@ -147,7 +114,7 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     clips[:, :2, :, :8] = torch.nan
     clips[:, 0, :, 12:] = torch.nan  # seen once: that is enough
     data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 2))
-    before = score_clips(still, data)
+    before = score_clips(still, data, STILL)
     shown: list[tuple] = []
     for name in ("strip", "animation"):
         own = getattr(report, name)
@@ -175,9 +142,9 @@ def test_curves_leave_out_black_where_it_is_not_the_best_baseline(best: str) -> 
     of = {
         name: {"openstl": {"mse": mse}, "standard": {"mse": mse, "ssim": ssim}}
         for name, mse, ssim in (
-            ("model", series(17, 60), series(0.80, 0.75)),
-            ("persistence", series(21, 121), series(0.97, 0.84)),
-            ("black", series(3000, 3000), series(0.0, 0.0)),
+            ("model", by_lead(17, 60), by_lead(0.80, 0.75)),
+            ("persistence", by_lead(21, 121), by_lead(0.97, 0.84)),
+            ("black", by_lead(3000, 3000), by_lead(0.0, 0.0)),
         )
     }
     card = {"units": "", "scores": of, "relative": relative(of, ["mse", "ssim"]), "events": {}}
@@ -199,43 +166,13 @@ def test_curves_leave_out_black_where_it_is_not_the_best_baseline(best: str) -> 
     )
 
 
-def series(*values: float) -> dict:
+def by_lead(*values: float) -> dict:
     return {"overall": sum(values), "per_lead": list(values)}
 
 
 def test_clips_of_other_channels(forecaster) -> None:
     with pytest.raises(ValueError, match="3 channels"):
         score_clips(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
-
-
-def test_what_rolling_scores_is_scored_alike_by_evaluate(tmp_path) -> None:
-    """One loop: windows of a recording, rolled over and scored as a Dataset, with gaps."""
-    frames = np.random.default_rng(0).random((30, 1, 8, 9)).astype(np.float32)
-    frames[12:, 0, 3, 4] = np.nan
-    mean = Forecaster(build_model("mean"), Window(3, 2), Scaling(0, 2, "K", "minmax"))
-    clip = Clip(frames, units="K")
-    rolled = Rolling(mean, clip, "mean", PredictOptions(steps=2, past=3, every=1))
-    assert len(rolled) == 28  # the last two go beyond what a window can be scored by
-    data = Recordings(frames, "all", Window(3, 2), scaling=mean.scaling)
-    card = score_clips(mean, data)
-    for own, name in (("forecast", "model"), ("persistence", "persistence")):
-        expected = card["scores"][name]["physical"]["rmse"]["per_lead"]
-        assert rolled.errors[own][1] == pytest.approx(expected[1], rel=1e-5)
-
-
-def test_live_forecasts_meet_their_frames(tmp_path) -> None:
-    frames = np.random.default_rng(0).random((7, 1, 6, 6)).astype(np.float32)
-    still = Forecaster(build_model("persistence"), Window(3, 3))
-    np.save(tmp_path / "frames.npy", frames)
-    told = list(foreframe.stream(still, str(tmp_path / "frames.npy"), steps=2, every=2))
-    assert [live.forecast is not None for live in told] == [k % 2 == 1 for k in range(7)]
-    for now, live in enumerate(told):
-        expected = {
-            ahead: np.sqrt(np.mean((frames[now - ahead] - frames[now]) ** 2))
-            for ahead in (1, 2)
-            if now - ahead >= 0 and (now - ahead) % 2 == 1
-        }
-        assert live.errors == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_could_be_chance() -> None:
@@ -292,7 +229,7 @@ def test_the_best_baseline_is_free(tmp_path) -> None:
 def test_windows_of_one_recording_are_not_independent(recordings: int, over: str) -> None:
     frames = np.random.default_rng(0).random((recordings, 40, 1, 8, 8)).astype(np.float32)
     data = Recordings(frames, "all", Window(2, 2), scaling=Scaling())
-    card = score_clips(Forecaster(build_model("mean"), Window(2, 2)), data, ScoreOptions(clips=50))
+    card = score_clips(Forecaster(build_model("mean"), Window(2, 2)), data, STILL)
     assert card["clips"] == min(50, len(data))
     first = card["comparison"]["persistence"]
     # stretches of 8 frames, or of a 30th of all frames
@@ -316,7 +253,8 @@ def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
     np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
     other = external(tmp_path, pasts[:, -1:].repeat(3, axis=1))
     model = Forecaster(build_model("mean"), window, scaling)
-    card = score_clips(model, data, ScoreOptions(clips=5), forecasts=[other])
+    few = replace(STILL, clips=5)
+    card = score_clips(model, data, few, forecasts=[other])
     assert list(card["scores"])[:2] == ["model", "other"]
     assert card["scores"]["other"]["physical"]["rmse"]["overall"] == pytest.approx(
         card["scores"]["persistence"]["physical"]["rmse"]["overall"], rel=1e-5
@@ -324,7 +262,7 @@ def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
     paths = write_report(tmp_path / "report", card, model, data, forecasts=[other])
     assert all(path.exists() for path in paths)
     without = Forecaster(build_model("persistence"), window, scaling)
-    card = score_clips(without, data, ScoreOptions(clips=5), forecasts=[other], name="persistence")
+    card = score_clips(without, data, few, forecasts=[other], name="persistence")
     assert card["reference"] == next(iter(card["scores"])) == "other"
     assert "model" not in card["scores"]
     assert card["comparison"]["persistence"]["ratio"] == pytest.approx(1, rel=1e-5)
@@ -333,11 +271,7 @@ def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
 def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
     """Those of the test split among all of a recording, and only clips that are forecast."""
     frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
-    times = np.datetime64("2020-01-01", "ns") + np.arange(60) * np.timedelta64(1, "h")
-    grid = xr.DataArray(
-        frames, {"time": times, "y": np.arange(8.0), "x": np.arange(9.0)}, ("time", "y", "x"), "t2m"
-    ).assign_attrs(units="K")
-    grid.to_netcdf(tmp_path / "t.nc")
+    series(tmp_path / "t.nc", frames[:, None], "K", "1h", y=np.arange(8.0), x=np.arange(9.0))
     window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
     [clip] = clips_from(tmp_path / "t.nc")
     model = Forecaster(build_model("mean"), window, scaling)
@@ -348,35 +282,25 @@ def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
     data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=SHARES)
     given = [open_forecasts(path) for path in sorted(tmp_path.glob("every-*"))]
     assert [one.name for one in given] == ["every-1", "every-1", "every-2"]
+    free = ScoreOptions(baselines=())
     for one in given[:2]:
-        card = score_clips(model, data, forecasts=[one])
+        card = score_clips(model, data, free, forecasts=[one])
         assert card["clips"] == len(data) > 3
         assert _near(card["scores"]["every-1"], card["scores"]["model"])
-    card = score_clips(model, data, forecasts=given[1:])
+    card = score_clips(model, data, free, forecasts=given[1:])
     assert card["clips"] == sum(start % 2 == 0 for _, start, *_ in data.windows) < len(data)
     assert _near(card["scores"]["every-2"], card["scores"]["model"])
+    # Tiles are cut from whole forecasts.
+    data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=replace(SHARES, tile=4))
+    card = score_clips(model, data, free, forecasts=given[:1])
+    assert card["clips"] == len(data)
+    assert _near(card["scores"]["every-1"], card["scores"]["model"])
 
 
 def _near(one: dict, other: dict) -> bool:
     return one["physical"]["rmse"]["per_lead"] == pytest.approx(
         other["physical"]["rmse"]["per_lead"], rel=1e-5
     )
-
-
-def test_tiles_are_cut_from_whole_forecasts(tmp_path) -> None:
-    frames = np.random.default_rng(0).random((30, 12, 16)).astype(np.float32)
-    times = np.datetime64("2020-01-01", "ns") + np.arange(30) * np.timedelta64(1, "h")
-    grid = xr.DataArray(frames, {"time": times}, ("time", "y", "x"), "v")
-    [clip] = clips_from(grid)
-    window = Window(2, 2)
-    still = Forecaster(build_model("persistence"), window)
-    options = PredictOptions(steps=2, past=2, every=1)
-    rolled = list(Rolling(still, clip, "persistence", options))[:27]
-    write_values(tmp_path / "whole.nc", [future for _, future, _ in rolled])
-    data = Recordings(grid, "test", window, Scaling(), splits=replace(SHARES, tile=8))
-    card = score_clips(still, data, forecasts=[open_forecasts(tmp_path / "whole.nc")])
-    assert card["clips"] == len(data)
-    assert card["comparison"]["whole"]["difference"] == pytest.approx(0, abs=1e-9)
 
 
 def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
@@ -417,12 +341,3 @@ def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:
     )
     assert card["period"] == 3
     assert "cycle" in card["scores"]
-
-
-def test_a_further_score_that_ranks_has_its_columns() -> None:
-    data = Recordings(np.random.default_rng(0).random((12, 8, 8), np.float32), "all", Window(2, 2))
-    mean = Forecaster(build_model("mean"), Window(2, 2))
-    card = score_clips(mean, data, ScoreOptions(baselines=("persistence",)))
-    for scores in card["relative"].values():
-        scores["mfe"] = scores["mse"]
-    assert ("mfe", "all") in score_table(card).columns

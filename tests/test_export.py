@@ -19,7 +19,7 @@ from foreframe.exporting.graphs import ENTERING, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models import Model, members
 from foreframe.training.run import known_scores
-from small import SMALL, built
+from small import EACH_WAY, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
 CLIP = np.random.default_rng(0).random((5, 1, 24, 32)).astype(np.float32)
@@ -29,8 +29,8 @@ def small(name: str = "quick") -> Forecaster:
     return Forecaster(built(name).eval(), Window(2, 4), Scaling(0.0, 2.0))
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_states_pair_by_their_sorted_names(name: str) -> None:
+@pytest.mark.parametrize("name", EACH_WAY)
+def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
     """As a client pairs what comes out of a graph with what goes into it next."""
     model = built(name)
     if "flow" in name and model.inputs:
@@ -89,22 +89,22 @@ def test_graphs_make_the_forecast(name: str) -> None:
     torch.testing.assert_close(torch.cat(frames, dim=1)[0], expected, atol=1e-5, rtol=1e-5)
 
 
-def export(*words: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: what checks types here cannot look at a size without a value."""
-    command = [sys.executable, "-m", "foreframe", "export", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def export(saved: str | Path, *words: str | Path) -> dict[str, float]:
+    """How near the files are."""
+    assert main(["export", *map(str, [saved, *words])]) == 0
+    out = Path(words[words.index("-o") + 1])
+    parity: dict[str, float] = json.loads((out / "parity.json").read_text())
+    assert max(parity.values()) < 1e-5
+    return parity
 
 
 @pytest.mark.slow
-def test_an_onnx_file_runs_without_foreframe(tmp_path, monkeypatch, capsys) -> None:
+def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatch, capsys) -> None:
     runtime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
     small().save("saved", half=True)
-    done = export("saved", "-o", "out", "--half", "true")
-    assert done.returncode == 0, done.stderr
-    parity = json.loads(Path("out/parity.json").read_text())
+    parity = export("saved", "-o", "out", "--half", "true")
     assert parity.keys() == {"encode", "begin", "step", "chain"}
-    assert max(parity.values()) < 1e-5
     clip = CLIP[:, :, :21].copy()  # which 8 does not divide
     clip[0, 0, 2:5], clip[3:, 0, 9], clip[:, 0, 7, 7] = np.nan, np.nan, np.nan
     np.save("clip.npy", clip)
@@ -166,16 +166,6 @@ def test_what_the_example_does_not_take_is_said_in_a_line(
     assert error.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_members_of_a_lagged_ensemble_export(tmp_path) -> None:
-    """Of any number of clips, as all graphs are."""
-    pytest.importorskip("onnxruntime")
-    small("dressed").save(tmp_path / "saved")
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--noise", "true")
-    assert done.returncode == 0, done.stderr
-    assert max(json.loads((tmp_path / "out/parity.json").read_text()).values()) < 1e-5
-
-
 def test_weights_are_rounded_to_what_float16_holds() -> None:
     forecaster = small()
     weights, halved = (
@@ -198,45 +188,38 @@ def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["openvino", "onnx"])
-def test_a_forecast_of_fixed_steps(how: str, tmp_path) -> None:
-    pytest.importorskip({"onnx": "onnxruntime"}.get(how, how))
-    small("simvp_small").save(tmp_path / "saved")
-    words = ["--format", how, "--steps", "3"]
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), *words)
-    assert done.returncode == 0, done.stderr
-    parity = json.loads((tmp_path / "out/parity.json").read_text())
+@pytest.mark.parametrize(("how", "file"), [("openvino", "forecast.xml"), ("onnx", "forecast.onnx")])
+def test_a_forecast_of_fixed_steps(how: str, file: str, tmp_path, without_types) -> None:
+    runtime = pytest.importorskip({"onnx": "onnxruntime"}.get(how, how))
+    saved, out = small("simvp_small").save(tmp_path / "saved"), tmp_path / "out"
+    parity = export(saved, "-o", out, "--format", how, "--steps", "3")
     assert parity.keys() == {"encode", "begin", "step", "forecast", "chain"}
-    assert max(parity.values()) < 1e-5
-    ending = {"openvino": "xml"}.get(how, how)
-    whole = tmp_path / "out" / f"forecast.{ending}"
-    assert whole.stat().st_size > 0
+    assert (out / file).stat().st_size > 0
     if how == "onnx":
-        session = pytest.importorskip("onnxruntime").InferenceSession(str(whole))
+        session = runtime.InferenceSession(str(out / file))
         made = session.run(["frames"], {"past": CLIP[None, 3:]})[0][0]
-        expected = Forecaster.load(tmp_path / "saved").predict(CLIP[3:], 3)
+        expected = Forecaster.load(saved).predict(CLIP[3:], 3)
         np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_a_forecast_that_begins_from_zeros_goes_on(tmp_path) -> None:
-    small("tutorial").save(tmp_path / "saved")
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--format", "pt2")
-    assert done.returncode == 0, done.stderr
-    parity = json.loads((tmp_path / "out/parity.json").read_text())
-    assert parity["chain"] > 0
-    assert max(parity.values()) < 1e-5
-    assert (tmp_path / "out/step.pt2").stat().st_size > 0
+@pytest.mark.parametrize("name", ["tutorial", "dressed"])
+def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
+    name: str, tmp_path, without_types
+) -> None:
+    """Of any number of clips, as all graphs are."""
+    saved, out = small(name).save(tmp_path / "saved"), tmp_path / "out"
+    noise = ["--noise", "true"] if name == "dressed" else []
+    assert export(saved, "-o", out, "--format", "pt2", *noise)["chain"] > 0
+    assert (out / "step.pt2").stat().st_size > 0
 
 
 @pytest.mark.slow
-def test_a_members_noise_is_given(tmp_path) -> None:
+def test_a_members_noise_is_given(tmp_path, without_types) -> None:
     """The exported step with the noise that `members` draws makes that member."""
     runtime = pytest.importorskip("onnxruntime")
     forecaster = Forecaster(built("noise_one_core").eval(), Window(4, 4))
-    forecaster.save(tmp_path / "saved")
-    done = export(str(tmp_path / "saved"), "-o", str(tmp_path / "out"), "--noise", "true")
-    assert done.returncode == 0, done.stderr
+    export(forecaster.save(tmp_path / "saved"), "-o", tmp_path / "out", "--noise", "true")
     step = next(g for g in graphs(forecaster, ExportOptions(noise=True)) if g.name == "step")
     model: Model = forecaster.model
     with torch.no_grad():

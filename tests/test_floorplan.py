@@ -23,34 +23,31 @@ def modules_after(code: str) -> set[str]:
     return set(out.stdout.split("\n")[-2].split())
 
 
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["data", "check"]], ids=" ".join)
-def test_help_loads_no_torch(verb) -> None:
-    code = (
-        f"from foreframe.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass"
+def loaded_by(*commands: str) -> set[str]:
+    """What a process has loaded after these commands, one after the other."""
+    lines = [f"try: main({line.split()})\nexcept SystemExit: pass" for line in commands]
+    return modules_after("\n".join(["from foreframe.cli import main", *lines]))
+
+
+def test_help_loads_no_torch() -> None:
+    helps = [f"{verb} --help" for verb in ("", *VERBS, "data check")]
+    assert not loaded_by(*helps) & {"torch", "lightning", "numpy"}
+
+
+def test_what_needs_no_torch_waits_for_none() -> None:
+    assert "torch" not in loaded_by(
+        "completion bash",
+        "train --reading.sice 8",
+        "train --splits.by tyme",
+        "predict moving-mnist nowhere.npy -o x.npy",
+        "evaluate nowhere",
+        "train --data nowhere/film.mp4",
     )
-    assert not modules_after(code) & {"torch", "lightning", "numpy"}
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["completion", "bash"],
-        ["train", "--reading.sice", "8"],
-        ["train", "--splits.by", "tyme"],
-        ["predict", "moving-mnist", "nowhere.npy", "-o", "x.npy"],
-        ["evaluate", "nowhere"],
-        ["train", "--data", "nowhere/film.mp4"],
-    ],
-    ids=" ".join,
-)
-def test_what_needs_no_torch_waits_for_none(words) -> None:
-    assert "torch" not in modules_after(f"from foreframe.cli import main\nmain({words})")
 
 
 @pytest.mark.slow
 def test_the_help_of_a_model_loads_no_lightning() -> None:
-    words = ["train", "--model", "quick", "--help"]
-    loaded = modules_after(f"from foreframe.cli import main\nmain({words})")
+    loaded = loaded_by("train --model quick --help")
     assert "torch" in loaded
     assert "lightning" not in loaded
 

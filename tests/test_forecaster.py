@@ -15,12 +15,6 @@ from foreframe.models import build_model
 from small import built
 
 
-@pytest.fixture
-def forecaster() -> Forecaster:
-    torch.manual_seed(0)
-    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))
-
-
 def test_rank_and_kind_come_back_as_given(forecaster) -> None:
     single, many = np.random.rand(4, 1, 16, 16).astype(np.float32), torch.rand(2, 4, 1, 16, 16)
     assert forecaster.predict(single, 3).shape == (3, 1, 16, 16)
@@ -122,32 +116,25 @@ def test_no_pickle_is_loaded(tmp_path) -> None:
 
 # Frame by frame
 
-ROLLED = [
-    "tutorial",
-    "quick",
-    "radar",
-    "noise",
-    "at_once",
-    "simvp_small",
-    "svg_lp",
-    "noise_blended",
-]
+ROLLED = ["quick", "radar", "noise", "at_once", "svg_lp", "noise_blended"]
 ROLLED += ["persistence", "flow", "dressed", "guided_with_two_inputs"]
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize("name", ROLLED)
 def test_frames_come_one_by_one_as_far_as_somebody_looks(name: str) -> None:
     """To the bit those of `predict`; and beyond what is computed at a time, to rounding."""
     model = built(name)
     forecaster = Forecaster(model, Window(4, 3), Scaling(10, 20, "K", "minmax"))
     past = 10 + 10 * np.random.default_rng(0).random(
-        (5, (model.channels or 2) + model.inputs, 20, 28)
+        (5, (model.channels or 2) + model.inputs, 12, 16)
     )
     past = past.astype(np.float32)
-    past[2, 0, :3], past[:, 0, 19] = np.nan, np.nan
+    past[2, 0, :3], past[:, 0, 11] = np.nan, np.nan
+    matches = ["none", *["last"] * (name == "quick"), *["guide"] * (model.guide is not None)]
     for members in [None, 3] if model.draws else [None]:
         axis = 0 if members is None else 1
-        for match in ["none", "last", "guide"] if model.guide is not None else ["none", "last"]:
+        for match in matches:
             options = {"members": members, "match": match, "seed": 2}
             rolled = itertools.islice(forecaster.rollout(past, 7, **options), 7)
             expected = forecaster.predict(past, 7, **options)
@@ -181,9 +168,8 @@ def local(name: str) -> Forecaster:
     return Forecaster(build_model(name, {"core": {"convlstm": {"hidden": [4]}}}), Window(3, 2))
 
 
-@pytest.mark.parametrize(("h", "w"), [(64, 64), (61, 83), (20, 90)])
-@pytest.mark.parametrize("b", [1, 2])
-def test_tiles_equal_the_whole(h: int, w: int, b: int) -> None:
+@pytest.mark.parametrize(("b", "h", "w"), [(1, 60, 60), (2, 51, 57), (1, 20, 66)])
+def test_tiles_equal_the_whole(b: int, h: int, w: int) -> None:
     """The surroundings that a pixel sees lie within the third of the overlap that is thrown
     away.
     """
@@ -200,7 +186,7 @@ def test_tiles_equal_the_whole(h: int, w: int, b: int) -> None:
 def test_tiles_of_a_strided_model() -> None:
     forecaster = local("shi2015")
     assert forecaster.model.stride == 4
-    past = torch.rand(1, 2, 1, 83, 94)
+    past = torch.rand(1, 2, 1, 83, 86)
     whole = forecaster.predict(past, 1)
     # 78 becomes 80.
     assert (forecaster.predict(past, 1, tile=78, overlap=74) - whole).abs().max() < 1e-5
@@ -224,9 +210,10 @@ def blending(short: int | None) -> Forecaster:
     return Forecaster(model, Window(1, 2))
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(
     ("short", "size", "tile", "overlap"),
-    [(None, (115, 126), 96, 92), (84, (200, 212), 176, 168)],
+    [(None, (100, 107), 96, 92), (84, (184, 200), 176, 168)],
 )
 def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> None:
     """By pixels: the noise of a place is the same whichever tile it lies in, also where frames are

@@ -108,7 +108,7 @@ def test_predict_gives_the_values_of_the_last_frame_and_of_the_guide() -> None:
 
 @pytest.mark.parametrize("match", ["last", "guide"])
 def test_tiles_are_matched_when_they_are_joined(match: str) -> None:
-    forecaster, past = guided(), showers(h=40, w=60)
+    forecaster, past = guided(), showers(h=30, w=40)
     # Tiles know it as the whole does.
     forecaster.model.output.guide = Guides(["persistence"])
     tiled = forecaster.predict(past, 3, tile=24, overlap=6)
@@ -119,7 +119,7 @@ def test_tiles_are_matched_when_they_are_joined(match: str) -> None:
 
 @pytest.mark.parametrize("match", ["last", "guide"])
 def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
-    forecaster, frames = guided(), showers(7)
+    forecaster, frames = guided(), showers(5)
     live = forecaster.stream(3, match=match)
     for k, frame in enumerate(frames):
         np.testing.assert_allclose(
@@ -138,16 +138,16 @@ def test_streams_and_rolling_forecasts_are_matched_alike(match: str) -> None:
 
 def test_scores_have_a_row_for_each() -> None:
     """The same as of what `predict` gives, scored apart."""
-    forecaster, frames = guided(), showers(30)
+    forecaster, frames = guided(), showers(16)
     data = Recordings(frames, "all", forecaster.window, forecaster.scaling)
     options = ScoreOptions(
-        clips=9, batch_size=4, baselines=(), thresholds=(2,), match=["last", "guide"]
+        clips=5, batch_size=2, baselines=(), thresholds=(2,), match=["last", "guide"]
     )
     card = score_clips(forecaster, data, options)
     rows = ["model", "model matched to last", "model matched to guide"]
     assert [list(card[of]) for of in ("scores", "events")] == [rows, rows]
     assert list(card["comparison"]) == rows[1:]
-    clips = [frames[k : k + 7] for k in chosen_starts(data, 9)]
+    clips = [frames[k : k + 7] for k in chosen_starts(data, 5)]
     for row, match in zip(rows, (None, "last", "guide"), strict=True):
         made = np.stack([forecaster.predict(clip[:4], 3, match=match) for clip in clips])
         errors = np.square(made - np.stack([clip[4:] for clip in clips]))

@@ -9,25 +9,29 @@ from safetensors.torch import load, save
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.base.budget import OverBudgetError
+from foreframe.forecasting.precision import EXACT, HALF
 from foreframe.forecasting.streaming import Stream
 from foreframe.models import build_model
 from small import built
 
+STREAMED = [
+    *((name, EXACT) for name in ("quick", "guided", "simvp_v2", "svg_small", "persistence")),
+    *((name, HALF) for name in ("tutorial", "guided", "svg_small")),
+]
+NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 
-@pytest.fixture
-def forecaster() -> Forecaster:
-    torch.manual_seed(0)
-    return Forecaster(build_model("quick", {"core": {"convlstm": {"hidden": [8]}}}), Window(5, 5))
 
-
-STREAMED = ["tutorial", "quick", "guided", "simvp_v2", "svg_small", "persistence"]
+def apart(made: np.ndarray, expected: np.ndarray) -> float:
+    """The root mean squared difference, as a share of what is expected; NaN in the same places."""
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(expected))
+    return float(np.sqrt(np.nanmean(np.square(made - expected)) / np.nanmean(np.square(expected))))
 
 
 def small_forecaster(name: str) -> Forecaster:
     return Forecaster(built(name), Window(5, 5), Scaling(0, 1, "", "minmax"))
 
 
-def gappy(t: int = 6) -> np.ndarray:
+def gappy(t: int = 5) -> np.ndarray:
     """Frames with a pixel never seen, one seen late, one lost, and a whole frame lost."""
     frames = np.random.default_rng(0).random((t, 1, 16, 20)).astype(np.float32)
     frames[:, 0, 0, 0] = np.nan
@@ -37,18 +41,28 @@ def gappy(t: int = 6) -> np.ndarray:
     return frames
 
 
-@pytest.mark.parametrize("name", STREAMED)
-def test_a_stream_is_the_forecast_from_all_frames_so_far(name: str, tmp_path) -> None:
-    """Also with missing values, and when it is saved and restored on the way."""
-    forecaster, frames = small_forecaster(name), gappy()
-    live = forecaster.stream(3)
+@pytest.mark.parametrize(("name", "precision"), STREAMED)
+def test_a_stream_is_the_forecast_from_all_frames_so_far(
+    name: str, precision: str, tmp_path, request
+) -> None:
+    """Also with missing values, forked, and when it is saved and restored on the way."""
+    if precision == HALF:
+        request.getfixturevalue("without_types")
+    forecaster, again, frames = small_forecaster(name), small_forecaster(name), gappy()
+    live = forecaster.stream(3, precision=precision)
     for t, frame in enumerate(frames):
-        np.testing.assert_allclose(
-            live.push(frame), forecaster.predict(frames[: t + 1], 3), atol=1e-5
-        )
+        made = live.push(frame)
+        expected = forecaster.predict(frames[: t + 1], 3, precision=precision)
+        assert made.dtype == np.float32
+        if precision == EXACT:
+            np.testing.assert_allclose(made, expected, atol=1e-5)
+        else:
+            assert apart(made, expected) < NEAR / 8
+        np.testing.assert_array_equal(live.fork().forecast().numpy(), made)
         live.save(tmp_path / "state")
-        live = small_forecaster(name).stream(3).restore(tmp_path / "state")
+        live = again.stream(3, precision=precision).restore(tmp_path / "state")
         assert live.seen == t + 1
+        np.testing.assert_array_equal(live.forecast().numpy(), made)
 
 
 def test_a_stream_says_what_it_is(forecaster) -> None:

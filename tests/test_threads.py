@@ -27,7 +27,6 @@ def seen(program: str, **given: str) -> list[str]:
     ("program", "given", "expected"),
     [
         ("import foreframe", {}, ["10000", "0", "-"]),
-        ("import foreframe.cli", {}, ["10000", "0", "-"]),
         ("import foreframe", {"GOMP_SPINCOUNT": "7"}, ["7", "0", "-"]),
         ("import foreframe", {"OMP_WAIT_POLICY": "active"}, ["-", "-", "active"]),
         ("import torch, foreframe", {}, ["-", "-", "-"]),  # too late

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import standins
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import ReadOptions
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.visuals import write_mp4
+from refusals import refused
 
 
 @pytest.fixture(autouse=True)
@@ -22,20 +23,15 @@ def here(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
 
 
-def film(name: str, height: int = 32, width: int = 40, frames: int = 60) -> None:
-    draw = np.random.default_rng(0)
-    write_mp4(name, draw.integers(0, 256, (frames, height, width, 3), dtype=np.uint8), 10)
-
-
-@pytest.mark.slow
 def test_another_film_is_read_as_the_runs_own_and_scored_beside_it() -> None:
-    film("other.mp4")
+    standins.film(Path("other.mp4"), 60, 32, 40)
     how = ReadOptions(colour="grey", size=[16, 16])
     trained = Trained("mine.mp4", reading=how, frame=(16, 16), preset="persistence", seed=0)
     model = build_model("persistence")
     Forecaster(model, Window(2, 2), Scaling(0, 255), trained).save("run")
     Path("run/evaluation").mkdir()
-    assert main(["evaluate", "run", "--data", "other.mp4", "--clips", "2"]) == 0
+    words = ["--data", "other.mp4", "--clips", "2", "--baselines", "[]"]
+    assert main(["evaluate", "run", *words]) == 0
     assert Path("run/evaluation-other/scorecard.json").is_file()
     assert not any(Path("run/evaluation").iterdir())  # the run's own scores stay
 
@@ -64,8 +60,8 @@ def test_a_grid_of_other_numbers_is_forecast_with_a_note(units, capsys) -> None:
 def test_a_forecast_does_not_replace_its_input(capsys) -> None:
     Forecaster(build_model("persistence"), Window(2, 2)).save("run")
     np.save("past.npy", np.full((4, 1, 8, 8), 0.5, "f4"))
-    assert main(["predict", "run", "past.npy", "-o", "past.npy"]) == 2
-    assert "is the input: name another file" in capsys.readouterr().err
+    said = refused(capsys, "predict", "run", "past.npy", "-o", "past.npy")
+    assert "is the input: name another file" in said
     assert len(np.load("past.npy")) == 4
 
 

@@ -2,6 +2,7 @@
 from.
 """
 
+import io
 import json
 import os
 import signal
@@ -9,21 +10,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
 
-from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.data.cf import write_grid
 from foreframe.forecasting.incoming import live_frames, patience
 from foreframe.models import build_model
-
-STREAM = [sys.executable, "-m", "foreframe", "stream"]
+from recorded import GREY, encode, series
+from refusals import refused
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +55,6 @@ def lines(text: str) -> list[dict]:
 def streamed(capsys, *arguments: str) -> list[dict]:
     assert main(["stream", *arguments]) == 0
     return lines(capsys.readouterr().out)
-
-
-def error_lines(capsys, *arguments: str) -> str:
-    assert main(["stream", *arguments]) == 2
-    err = capsys.readouterr().err
-    assert len(err.strip().splitlines()) == 1, err
-    return err
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (3, 2)])
@@ -149,87 +143,80 @@ def test_a_file_that_stays_broken_is_left_out(run, frames, capsys) -> None:
 
 def test_what_is_no_stream(run, frames, capsys) -> None:
     Path("live").mkdir()
-    assert "live: no frame came" in error_lines(capsys, run, "live", "--wait", "0.1")
+    assert "live: no frame came" in refused(capsys, "stream", run, "live", "--wait", "0.1")
     np.save("live/a0.npy", frames)
-    assert "a0.npy: an array of shape (8, 1, 12, 16) is no frame" in error_lines(
-        capsys, run, "live", "--wait", "0.1"
+    assert "a0.npy: an array of shape (8, 1, 12, 16) is no frame" in refused(
+        capsys, "stream", run, "live", "--wait", "0.1"
     )
-    assert "there is no file or folder" in error_lines(capsys, run, "nowhere")
+    assert "there is no file or folder" in refused(capsys, "stream", run, "nowhere")
     Path("file").touch()
-    assert "cannot make the folder file" in error_lines(
-        capsys, run, "live", "--output", "file/live"
+    assert "cannot make the folder file" in refused(
+        capsys, "stream", run, "live", "--output", "file/live"
     )
-    assert "cannot make the folder file" in error_lines(
-        capsys, run, "live", "--state", "file/state"
+    assert "cannot make the folder file" in refused(
+        capsys, "stream", run, "live", "--state", "file/state"
     )
     Path("state").write_text("no state")
-    assert "damaged" in error_lines(capsys, run, "live", "--state", "state")
+    assert "damaged" in refused(capsys, "stream", run, "live", "--state", "state")
     assert Path("state").read_text() == "no state"
 
 
-def piped(content: bytes, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*STREAM, *arguments], input=content, capture_output=True, timeout=60)
+class Pipe(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def piped(monkeypatch) -> Callable[[bytes], None]:
+    """Puts bytes into standard input."""
+
+    def put(content: bytes) -> None:
+        pipe = io.BufferedReader(Pipe(content))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe))
+
+    return put
 
 
 def npy(frames: np.ndarray) -> bytes:
-    import io
-
     held = io.BytesIO()
     for frame in frames:
         np.save(held, frame)
     return held.getvalue()
 
 
-@pytest.mark.slow
-def test_a_pipe_that_breaks_off_keeps_what_came(run, frames) -> None:
-    done = piped(npy(frames)[:-50], run, "-", "--state", "state")
-    assert done.returncode == 2
-    assert len(lines(done.stdout.decode())) == 7
-    said = done.stderr.decode().splitlines()[-1]
+def test_a_pipe_that_breaks_off_keeps_what_came(run, frames, piped, capsys) -> None:
+    piped(npy(frames)[:-50])
+    assert main(["stream", run, "-", "--state", "state"]) == 2
+    out, err = capsys.readouterr()
+    assert len(lines(out)) == 7
+    said = err.splitlines()[-1]
     assert said.startswith("foreframe: standard input: a .npy frame cannot be read: ")
     assert Forecaster.load(run).stream(1).restore("state").seen == 7
 
 
-@pytest.mark.slow
-def test_a_film_from_standard_input(run, frames) -> None:
-    with av.open("film.mkv", "w") as film:
-        stream = film.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 16, 12, "gray"
-        for frame in frames:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame[0], format="gray")))
-        film.mux(stream.encode(None))
-    done = piped(Path("film.mkv").read_bytes(), run, "-", "--steps", "1", "--output", "out")
-    assert done.returncode == 0, done.stderr
-    assert len(lines(done.stdout.decode())) == 8
+def test_a_film_from_standard_input(run, frames, piped, capsys) -> None:
+    piped(encode(Path("film.mkv"), frames[:, 0], **GREY).read_bytes())
+    assert len(streamed(capsys, run, "-", "--steps", "1", "--output", "out")) == 8
     np.testing.assert_allclose(
         np.load("out/frame-000007.npy"), Forecaster.load(run).predict(frames, 1), rtol=1e-5
     )
 
 
 def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
-    """Another source is read from its beginning; the same file or folder where it was left."""
-    np.save("first.npy", frames[:3])
-    np.save("second.npy", frames[3:])
-    streamed(capsys, run, "first.npy", "--state", "state")
-    told = streamed(
-        capsys, run, "second.npy", "--state", "state", "--output", "out", "--steps", "1"
-    )
-    assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
-    expected = Forecaster.load(run).predict(frames, 1)
-    np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
+    """A folder is read on where it was left."""
+    live = [run, "live", "--state", "state", "--wait", "0.1"]
     Path("live").mkdir()
     for k in range(3):
         np.save(f"live/a{k}.npy", frames[k])
-    streamed(capsys, run, "live", "--state", "other", "--wait", "0.1")
+    streamed(capsys, *live)
     for k in range(3, 8):
         np.save(f"live/a{k}.npy", frames[k])
-    told = streamed(
-        capsys, run, "live", "--state", "other", "--wait", "0.1", "--output", "out", "--steps", "1"
-    )
+    told = streamed(capsys, *live, "--output", "out", "--steps", "1")
     assert [line["frame"] for line in told] == [3, 4, 5, 6, 7]
+    expected = Forecaster.load(run).predict(frames, 1)
     np.testing.assert_allclose(np.load("out/frame-000007.npy"), expected, rtol=1e-5)
     # As a timetable may call it, with nothing to do.
-    assert main(["stream", run, "live", "--state", "other", "--wait", "0.1"]) == 0
+    assert main(["stream", *live]) == 0
     assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -238,8 +225,9 @@ def test_stopped_it_keeps_its_state(run, frames) -> None:
     Path("live").mkdir()
     for k in range(4):
         np.save(f"live/a{k}.npy", frames[k])
+    words = f"-m foreframe stream {run} live --state state --wait 60"
     process = subprocess.Popen(
-        [*STREAM, run, "live", "--state", "state", "--wait", "60"],
+        [sys.executable, *words.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -258,18 +246,17 @@ def test_stopped_it_keeps_its_state(run, frames) -> None:
     )
 
 
-def rain(name: str, first: int, n: int = 1, since: str = "2026-07-01") -> np.ndarray:
+def rain(name: str, first: int, n: int = 1) -> np.ndarray:
     """Some frames of rain, five minutes apart; the third of all is lost."""
-    numbers = np.delete(np.arange(99), 2)[first : first + n]
     values = np.random.default_rng(first).uniform(0, 9, (n, 1, 5, 6)).astype(np.float32)
-    times = np.datetime64(since, "ns") + numbers * np.timedelta64(5, "m")
+    since = np.datetime64("2026-07-01T00:00") + 5 * (first + (first > 1))
     there = {"latitude": np.linspace(48.0, 47.0, 5), "longitude": np.linspace(7.0, 8.0, 6)}
-    write_grid(name, Clip(values, times, "mm/h", there, variable="rain"))
+    series(name, values, since=str(since), **there)
     return values
 
 
 @pytest.fixture
-def series() -> np.ndarray:
+def showers() -> np.ndarray:
     """Eight frames, in files of one and, at the end, of two."""
     scaling = Scaling(0, 20, "mm/h", "minmax")
     Forecaster(build_model("mean"), Window(8, 3), scaling).save("run")
@@ -279,12 +266,12 @@ def series() -> np.ndarray:
     return np.concatenate(files)
 
 
-def test_files_of_a_series_are_forecast_with_times_and_grid(series, capsys) -> None:
+def test_files_of_a_series_are_forecast_with_times_and_grid(showers, capsys) -> None:
     told = streamed(capsys, "run", "rain", "--steps", "2", "--output", "out", "--wait", "0")
     assert [line["forecast"] for line in told] == [f"out/frame-{k:06d}.nc" for k in range(8)]
     for after in (4, 7):  # the fourth came after a gap
         with xr.open_dataset(f"out/frame-{after:06d}.nc") as made:
-            np.testing.assert_allclose(made.rain[0], series[: after + 1].mean(0)[0], rtol=1e-5)
+            np.testing.assert_allclose(made.rain[0], showers[: after + 1].mean(0)[0], rtol=1e-5)
             assert made.rain.units == "mm/h"
             assert made.latitude.values[0] == 48
             seen = np.datetime64("2026-07-01", "ns") + (after + 1) * np.timedelta64(5, "m")
@@ -296,18 +283,18 @@ def test_files_of_a_series_are_forecast_with_times_and_grid(series, capsys) -> N
             assert "forecast from run" in made.history
 
 
-def test_one_place_of_a_stream(series, capsys) -> None:
+def test_one_place_of_a_stream(showers, capsys) -> None:
     words = ["--steps", "2", "--output", "out", "--wait", "0", "--at", "47.5,7.0"]
     streamed(capsys, "run", "rain", *words)
     rows = Path("out/frame-000007.csv").read_text().splitlines()
     assert rows[0] == "time,ahead,variable,units,measured,forecast"
     assert rows[1].startswith("2026-07-01T00:40:00,0,rain,mm/h,")
     assert rows[3].startswith("2026-07-01T00:50:00,2,rain,mm/h,,")
-    assert float(rows[3].split(",")[-1]) == pytest.approx(series[:, 0, 2, 0].mean(), rel=1e-5)
-    assert "no cell lies there" in error_lines(capsys, "run", "rain", *words[:-1], "0,0")
+    assert float(rows[3].split(",")[-1]) == pytest.approx(showers[:, 0, 2, 0].mean(), rel=1e-5)
+    assert "no cell lies there" in refused(capsys, "stream", "run", "rain", *words[:-1], "0,0")
 
 
-def test_a_series_that_grows_and_is_gone_on_from_within_a_file(series, capsys) -> None:
+def test_a_series_that_grows_and_is_gone_on_from_within_a_file(showers, capsys) -> None:
     """Stopped after the first frame of a file of two; then files come while it waits."""
     place: dict = {}
     frames = live_frames(Forecaster.load("run"), "rain", place, wait=0)
@@ -324,7 +311,7 @@ def test_a_series_that_grows_and_is_gone_on_from_within_a_file(series, capsys) -
     writer.start()
     rest = list(live_frames(Forecaster.load("run"), "rain", left, wait=0.6))
     writer.join()
-    np.testing.assert_array_equal([past.frames[:][-1] for past in rest[:3]], series[5:])
+    np.testing.assert_array_equal([past.frames[:][-1] for past in rest[:3]], showers[5:])
     assert len(rest) == 4
     assert np.diff(rest[-1].times).tolist() == [300_000_000_000] * 2
 

@@ -25,6 +25,7 @@ from foreframe.data import (
 )
 from foreframe.data.readers import in_parts
 from foreframe.data.splits import UNDECIDED
+from refusals import one_line
 
 HUGE = 10**6
 
@@ -37,18 +38,12 @@ def header(shape: tuple[int, ...]) -> bytes:
     return out.getvalue()
 
 
-def one_line(error: pytest.ExceptionInfo[ValueError]) -> None:
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 500
-
-
 @pytest.mark.parametrize("order", [b"False", b"True "])
 def test_npy_headers_that_claim_much(tmp_path: Path, order: bytes) -> None:
     claim = header((HUGE, 1000, 1000)).replace(b"False", order)
     (tmp_path / "a.npy").write_bytes(claim + bytes(100))
-    with pytest.raises(ValueError, match="cut short") as told:
+    with one_line("cut short"):
         clips_from(tmp_path / "a.npy")
-    one_line(told)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +55,8 @@ def test_a_member_that_inflates_enormously_is_refused_by_its_header(
     np.savez(tmp_path / "a.npz", clips=np.ones((5, 5, 4, 4)), small=np.ones((5, 4, 4)))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr(f"{name}.npy", header(shape))
-    with pytest.raises(
-        ValueError, match=rf"{name} .* 0\.14 GiB .* budget of 0\.1 GiB; .* raise budget to 1"
-    ) as told:
+    with one_line(rf"{name} .* 0\.14 GiB .* budget of 0\.1 GiB; .* raise budget to 1"):
         clips_from(tmp_path / "a.npz", "small" if name == "times" else name, budget=0.1)
-    one_line(told)
     given = DataOptions(str(tmp_path / "a.npz"), reading=ReadOptions(budget=1e-7, variable="clips"))
     with pytest.raises(ValueError, match="budget of 1e-07 GiB"):
         open_dataset(given, "train")
@@ -73,11 +65,11 @@ def test_a_member_that_inflates_enormously_is_refused_by_its_header(
 def test_a_header_that_claims_to_be_long_is_not_read(tmp_path: Path) -> None:
     """numpy reads a header of 4 GiB before it finds it too long."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("frames.npy", b"\x93NUMPY\2\0\xff\xff\xff\x0f" + bytes(2**28))
+        archive.writestr("frames.npy", b"\x93NUMPY\2\0\xff\xff\xff\x0f" + bytes(2**26))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="it does not begin as a"):
         clips_from(tmp_path / "a.npz")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kilobytes
 
 
 def test_a_slice_takes_no_more_than_the_budget(tmp_path: Path) -> None:
@@ -85,11 +77,8 @@ def test_a_slice_takes_no_more_than_the_budget(tmp_path: Path) -> None:
     for options in ({}, {"coarsen": 2}):
         (clip,) = clips_from(tmp_path / "a.npy", budget=0.0005, **options)
         assert clip[:40].frames.shape[0] == 40
-        with pytest.raises(
-            ValueError, match=r"a stretch of 300 frames .* read fewer, or raise budget to 1"
-        ) as told:
+        with one_line(r"a stretch of 300 frames .* read fewer, or raise budget to 1"):
             clip[:]
-        one_line(told)
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (10**9, 1), (20_000, 20_000)])
@@ -132,9 +121,7 @@ def test_frames_that_no_disk_holds_are_not_decoded(
 
     endless = Clip(Counted(10**9, 1, 1000, 1000), name="it")
     monkeypatch.setattr("foreframe.data.decoding.raw_by_folder", lambda *_: {UNDECIDED: [endless]})
-    with pytest.raises(
-        ValueError, match=r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"
-    ):
+    with one_line(r"it: 9\.31e\+05 GiB of frames would be decoded into .* are free"):
         Recordings(tmp_path / "a.npy", "train", Window(2, 2))
     assert not (tmp_path / "cache").exists()
 
@@ -163,9 +150,8 @@ def test_frames_that_no_disk_holds_are_not_decoded(
     ],
 )
 def test_options_that_mean_nothing(kind: type, name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name}|frame") as told:
+    with one_line(f"{name}|frame"):
         typed(kind, {name: value}, "")
-    one_line(told)
 
 
 def test_moments_of_big_frames_are_those_of_small_ones() -> None:

@@ -14,6 +14,7 @@ from foreframe import Clip, __version__, clips_from
 from foreframe.clips.clip import Coordinate
 from foreframe.data.cf import write_grid
 from foreframe.data.grids import read_grid
+from refusals import one_line
 from roundtrip import (
     assert_follows_cf,
     assert_said_again,
@@ -90,17 +91,16 @@ def global_grid(northward: bool) -> xr.Dataset:
 
 
 GRIDS = {
-    "projected": projected(),
-    "projected northward": projected(northward=True),
-    "north-up": global_grid(northward=False),
-    "south-up": global_grid(northward=True),
+    ("projected", ".nc"): projected(),
+    ("projected northward", ".zarr"): projected(northward=True),
+    ("north-up", ".zarr"): global_grid(northward=False),
+    ("south-up", ".nc"): global_grid(northward=True),
 }
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("kind", GRIDS)
+@pytest.mark.parametrize(("kind", "ending"), GRIDS)
 def test_a_grid_comes_back_as_it_was(tmp_path: Path, kind: str, ending: str) -> None:
-    given = GRIDS[kind]
+    given = GRIDS[kind, ending]
     given.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
     forecast = predicted(tmp_path / "in.nc", tmp_path, ending=ending)
     assert_said_again(forecast, opened(tmp_path / "in.nc"), "t2m")
@@ -125,8 +125,9 @@ def with_wind() -> xr.Dataset:
     return given.assign(u10=wind, depth=(("y", "x"), FIELD[0]))
 
 
-@pytest.mark.parametrize("ending", [".nc", ".zarr"])
-@pytest.mark.parametrize("every", [(), ("--every", "1")], ids=["one", "rolling"])
+@pytest.mark.parametrize(
+    ("ending", "every"), [(".nc", ()), (".zarr", ()), (".nc", ("--every", "1"))]
+)
 def test_several_variables_come_back_as_several(
     tmp_path: Path, ending: str, every: tuple[str, ...]
 ) -> None:
@@ -149,15 +150,14 @@ def test_several_variables_come_back_as_several(
 
 
 @pytest.mark.parametrize(
-    ("options", "rows", "columns"),
+    ("options", "rows", "columns", "northward"),
     [
-        (["--reading.crop", "[1,2,4,6]"], [1, 2, 3, 4], [2, 3, 4, 5, 6, 7]),
-        (["--reading.coarsen", "2"], [0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5]),
-        (["--reading.size", "[14,3]"], np.arange(14) / 2 - 0.25, [1, 4, 7]),
+        (["--reading.crop", "[1,2,4,6]"], [1, 2, 3, 4], [2, 3, 4, 5, 6, 7], True),
+        (["--reading.coarsen", "2"], [0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5], False),
+        (["--reading.size", "[14,3]"], np.arange(14) / 2 - 0.25, [1, 4, 7], True),
     ],
     ids=["crop", "coarsen", "size"],
 )
-@pytest.mark.parametrize("northward", [False, True])
 def test_a_grid_of_another_size_stays_on_its_map(
     tmp_path: Path, options: list[str], rows: list[float], columns: list[float], northward: bool
 ) -> None:
@@ -422,7 +422,6 @@ def test_an_old_store_is_replaced_and_anything_else_is_left(tmp_path: Path) -> N
         ("file/a.zarr", "cannot make the folder"),
         ("a.csv", "written as .nc or .zarr"),
     ):
-        with pytest.raises(ValueError, match=words) as caught:
+        with one_line(words):
             write_grid(tmp_path / path, clips["plain"])
-        assert "\n" not in str(caught.value)
     assert (tmp_path / "mine.zarr" / "thesis.txt").read_text() == "dear"

@@ -24,12 +24,14 @@ def as_bytes(frames: np.ndarray) -> np.ndarray:
     return frames.clip(0, 255).astype(np.uint8)
 
 
+FILM = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
+
+
 @pytest.mark.parametrize("chunk", [1, 20])
 def test_cuts_are_found_whatever_the_chunk(chunk, monkeypatch) -> None:
     monkeypatch.setattr(cuts, "AT_ONCE", chunk)
-    film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
-    assert find_cuts(film) == [20, 50]
-    assert find_cuts(film[:, :1].astype(np.float32) * 0.01) == [20, 50]
+    assert find_cuts(FILM) == [20, 50]
+    assert find_cuts(FILM[:, :1].astype(np.float32) * 0.01) == [20, 50]
 
 
 @pytest.mark.parametrize(
@@ -37,16 +39,14 @@ def test_cuts_are_found_whatever_the_chunk(chunk, monkeypatch) -> None:
 )
 def test_how_many_of_the_last_frames_are_of_one_scene(end: int, since: int) -> None:
     """Of two of a new one nobody can tell that it is one: these may be a flash."""
-    film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
-    assert since_cut(film, end, 10) == since
+    assert since_cut(FILM, end, 10) == since
 
 
 @pytest.mark.parametrize(
     ("first", "end"), [(5, 15), (10, 20), (15, 20), (20, 20), (45, 50), (51, 61), (60, 65)]
 )
 def test_which_of_the_next_frames_are_of_one_scene(first: int, end: int) -> None:
-    film = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
-    assert next_cut(film, first, 10) == end
+    assert next_cut(FILM, first, 10) == end
 
 
 def test_what_is_no_cut() -> None:

@@ -2,7 +2,6 @@
 ecCodes itself are the judges.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import xarray as xr
 
 from foreframe.data.grib import read_grib
+from refusals import one_line
 from roundtrip import assert_follows_cf, assert_said_again, predicted
 
 eccodes = pytest.importorskip(
@@ -150,9 +150,7 @@ def test_several_variables(tmp_path: Path) -> None:
         for n, name in enumerate(("10u", "10v", "2t"))
     ]
     path = write(tmp_path / "c.grib2", *winds)
-    with pytest.raises(
-        ValueError, match=r"c\.grib2 holds several variables: u10, v10, t2m; variable names one"
-    ):
+    with one_line(r"c\.grib2 holds several variables: u10, v10, t2m; variable names one"):
         read_grib(path)
     with pytest.raises(ValueError, match=r"no variable rain; it holds u10, v10, t2m"):
         read_grib(path, "rain")
@@ -182,9 +180,8 @@ def test_what_is_no_grid_or_no_whole_file(tmp_path: Path) -> None:
         "empty": b"",
     }.items():
         (tmp_path / f"{name}.grib2").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{name}\.grib2 is not a whole GRIB file") as caught:
+        with one_line(rf"{name}\.grib2 is not a whole GRIB file"):
             read_grib(tmp_path / f"{name}.grib2")
-        assert "\n" not in str(caught.value)
     for name in ("reduced_gg_pl_32_grib2", "sh_sfc_grib2"):
         with pytest.raises(ValueError, match=r"a grid without rows and columns .* cdo"):
             read_grib(sample(tmp_path / "b.grib2", name))
@@ -196,12 +193,6 @@ def test_a_message_larger_than_the_budget(tmp_path: Path) -> None:
         read_grib(path, budget=1e-6)
     with pytest.raises(ValueError, match="a stretch of 8 frames"):
         read_grib(path, budget=6e-6).frames[0:8]
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cfgrib", None)
-    with pytest.raises(ValueError, match=r"needs cfgrib; pip install 'foreframe\[grib\]'"):
-        read_grib("x.grib")
 
 
 def test_files_of_one_time_on_a_map_through_predict_and_back(tmp_path: Path) -> None:

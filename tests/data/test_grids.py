@@ -14,6 +14,7 @@ import xarray as xr
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
 from foreframe.data.grids import read_grid
+from refusals import one_line
 
 HOURS = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
 NOLEAP = xr.date_range("2000-02-27", periods=6, calendar="noleap", use_cftime=True)
@@ -256,9 +257,8 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         ("gopherspace://a.zarr", None, "cannot open gopherspace://a.zarr; check"),
         (7, None, "not a int"),
     ):
-        with pytest.raises(ValueError, match=words) as caught:
+        with one_line(words):
             read_grid(source, variable)
-        assert "\n" not in str(caught.value)
 
 
 def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> None:
@@ -269,6 +269,5 @@ def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> No
     third = len(content) // 3
     content[third : 2 * third] = bytes(third)
     (tmp_path / "a.nc").write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot read a\.nc; is it whole") as caught:
+    with one_line(r"cannot read a\.nc; is it whole"):
         whole(read_grid(tmp_path / "a.nc"))
-    assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from foreframe.clips.clip import Window, check_frames
 from foreframe.data import ArrayClips, Recordings, SplitOptions, clips_from
 from foreframe.data.npy import NpyFrames, frames_in, header_of, read_array
+from refusals import one_line
 
 RANDOM = np.random.default_rng(11)
 
@@ -70,9 +71,8 @@ def test_a_file_that_is_shorter_now_is_one_line(
         with (tmp_path / f"{name}.npy").open("r+b") as file:
             file.truncate(200)
     for dataset in datasets:
-        with pytest.raises(ValueError, match="cannot be read any more") as told:
+        with one_line("cannot be read any more"):
             dataset[-1]
-        assert "\n" not in str(told.value)
 
 
 def test_frames_that_were_mapped_do_not_stay_in_memory(tmp_path: Path) -> None:
@@ -121,9 +121,8 @@ def test_what_no_frames_are_made_of(tmp_path: Path, made: np.ndarray, message: s
     np.save(tmp_path / "a.npy", made)
     np.savez(tmp_path / "a.npz", frames=made)
     for name in ("a.npy", "a.npz"):
-        with pytest.raises(ValueError, match=message) as told:
+        with one_line(message):
             clips_from(tmp_path / name)
-        assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

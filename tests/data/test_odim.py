@@ -1,6 +1,5 @@
 """ODIM_H5: files made by h5py after the specification; PROJ and xarray are the judges."""
 
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import xarray as xr
 
 from foreframe.data.odim import read_odim
+from refusals import one_line
 from roundtrip import assert_follows_cf, assert_said_again, predicted
 
 LAEA = "+proj=laea +lat_0=55.0 +lon_0=10.0 +x_0=1950000.0 +y_0=-2100000.0 +units=m +ellps=WGS84"
@@ -146,22 +146,14 @@ def test_what_is_no_picture_of_odim(tmp_path: Path) -> None:
         placeless: r"placeless\.h5 does not say where it lies \('projdef'\)",
         odd: r"odd\.h5 does not say where it lies .*nonsense",
     }.items():
-        with pytest.raises(ValueError, match=words) as caught:
+        with one_line(words):
             read_odim(path)
-        assert "\n" not in str(caught.value)
 
 
 def test_a_frame_larger_than_the_budget(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", [{"raw": RAW[0]}])
     with pytest.raises(ValueError, match="of 8x12 pixels would take"):
         read_odim(path, budget=1e-6)
-
-
-@pytest.mark.parametrize("module", ["h5py", "pyproj"])
-def test_a_missing_package_is_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"needs {module}; pip install 'foreframe\[radar\]'"):
-        read_odim("a.h5")
 
 
 def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import real_data
 from foreframe.data import clips_from
 from foreframe.data.pictures import SUFFIXES, Pictures, natural, read_gif
+from recorded import animation, pictures
 
 
 @pytest.fixture
@@ -32,13 +32,6 @@ def read_through(path):
     frames = images(path)
     frames[:]
     return frames
-
-
-def save_all(path, pictures, **how):
-    """An animation of arrays, and the arrays."""
-    first, *rest = [Image.fromarray(picture) for picture in pictures]
-    first.save(path, save_all=True, append_images=rest, **how)
-    return pictures
 
 
 def test_natural_order_without_hidden_files(folder) -> None:
@@ -83,8 +76,7 @@ def test_sizes(folder) -> None:
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits(tmp_path, suffix) -> None:
     made = np.random.default_rng(0).integers(0, 65536, (3, 1, 8, 8)).astype(np.uint16)
-    for k, picture in enumerate(made):
-        Image.fromarray(picture[0]).save(tmp_path / f"{k}.{suffix}")
+    pictures(tmp_path, made[:, 0], suffix)
     frames = images(tmp_path)
     assert frames.dtype == np.uint16
     np.testing.assert_array_equal(frames[:], made)
@@ -127,7 +119,7 @@ def test_no_image_that_can_be_read(tmp_path) -> None:
 
 def test_gifs(tmp_path) -> None:
     made = (np.random.default_rng(0).integers(0, 8, (4, 12, 16)) * 30).astype(np.uint8)
-    save_all(tmp_path / "grey.gif", made, duration=[100, 50, 200, 100])
+    animation(tmp_path / "grey.gif", made, duration=[100, 50, 200, 100])
     clip = read_gif(tmp_path / "grey.gif")
     np.testing.assert_array_equal(clip.frames[:], made[:, None])
     np.testing.assert_allclose(clip.times, [0, 0.1, 0.15, 0.35])
@@ -135,7 +127,7 @@ def test_gifs(tmp_path) -> None:
     spot = np.zeros((3, 10, 10, 4), np.uint8)
     for k in range(3):
         spot[k, k : k + 3, 2:5] = (255, 0, 0, 255)
-    save_all(tmp_path / "clear.gif", spot, duration=40, disposal=2)
+    animation(tmp_path / "clear.gif", spot, duration=40, disposal=2)
     frames = read_gif(tmp_path / "clear.gif").frames[:]
     np.testing.assert_array_equal(frames, spot[..., :3].transpose(0, 3, 1, 2))
 
@@ -146,15 +138,9 @@ def test_gifs(tmp_path) -> None:
             read_gif(tmp_path / name)
 
 
-def test_a_real_gif() -> None:
-    clip = read_gif(real_data("video/newtonscradle.gif"))
-    assert clip.frames.shape == (36, 3, 150, 200)
-    assert (np.diff(clip.times) > 0).all()
-
-
 def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None:
     made = (np.arange(5)[:, None, None, None] * 40 + np.zeros((1, 16, 24, 3))).astype(np.uint8)
-    save_all(tmp_path / "a.webp", made, duration=50, lossless=True)
+    animation(tmp_path / "a.webp", made, duration=50, lossless=True)
     (clip,) = clips_from(tmp_path / "a.webp")
     assert clip.frames.shape == (5, 1, 16, 24)
     np.testing.assert_array_equal(clip.frames[1:4][:, 0, 0, 0], [40, 80, 120])
@@ -167,7 +153,8 @@ def test_an_animated_webp_is_a_film_and_a_single_one_a_picture(tmp_path) -> None
 
 
 def test_several_pages_of_a_tiff_are_no_recording(tmp_path) -> None:
-    pages = save_all(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8))
+    pages = np.zeros((3, 8, 9), np.uint8)
+    animation(tmp_path / "a.tif", pages)
     for source in (tmp_path / "a.tif", tmp_path):
         with pytest.raises(ValueError, match="store each in a file of its own"):
             clips_from(source)
@@ -199,7 +186,7 @@ def test_large_pictures_are_refused_or_made_small_one_at_a_time(tmp_path) -> Non
 )
 def test_a_gif_of_many_frames_on_a_large_canvas(tmp_path, side: int, message: str) -> None:
     """Two hundred pictures of one pixel, each of which would be drawn on the canvas."""
-    save_all(tmp_path / "a.gif", np.arange(200, dtype=np.uint8)[:, None, None], duration=40)
+    animation(tmp_path / "a.gif", np.arange(200, dtype=np.uint8)[:, None, None], duration=40)
     whole = bytearray((tmp_path / "a.gif").read_bytes())
     whole[6:10] = struct.pack("<HH", side, side)
     (tmp_path / "a.gif").write_bytes(whole)

@@ -10,7 +10,6 @@ import yaml
 
 import standins
 from foreframe import clips_from, evaluate, fit
-from foreframe.cli import main
 from foreframe.clips.frames import resized
 from foreframe.data import DataOptions, ReadOptions, decoding
 from foreframe.data.chunks import ChunkedFrames
@@ -18,6 +17,7 @@ from foreframe.data.opening import Splits, open_splits
 from foreframe.data.published import PUBLISHED
 from foreframe.data.splits import SPLITS
 from foreframe.training.recipes import options_from
+from refusals import refused
 
 h5py = pytest.importorskip("h5py")
 SMALL = ("reading", "size"), [16, 20]
@@ -242,9 +242,7 @@ def test_damaged_files_are_told_in_one_line(name, made, tmp_path, capsys) -> Non
         copy = tmp_path / path.relative_to(made(name))
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes()[: 1000 if path.suffix == ".h5" else None])
-    assert main(["data", "--data", name, "--data_args.folder", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    said = refused(capsys, "data", "--data", name, "--data_args.folder", str(tmp_path))
     assert "is it whole?" in said
 
 

@@ -5,13 +5,11 @@ is known of real files.
 import warnings
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
@@ -22,6 +20,8 @@ from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts
 from foreframe.data.reading import AT_ONCE
+from recorded import GREY, animation, encode, pictures
+from refusals import one_line
 
 RANDOM = np.random.default_rng(3)
 HOUR = np.timedelta64(1, "h")
@@ -40,21 +40,6 @@ class Recorded(Frames):
         return np.broadcast_to(
             np.arange(a, b, dtype=np.float32)[:, None, None, None], (b - a, *self.shape[1:])
         ).copy()
-
-
-def write_film(path: Path, frames: np.ndarray) -> None:
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("ffv1", rate=10)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
-        for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "gray")))
-        out.mux(stream.encode(None))
-
-
-def write_pictures(folder: Path, frames: np.ndarray) -> None:
-    folder.mkdir()
-    for k, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"im{k}.png")
 
 
 def write_grid(path: Path, times: np.ndarray, values: np.ndarray | None = None) -> None:
@@ -77,11 +62,9 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
     with (tmp_path / "a.NPY").open("wb") as file:
         np.save(file, frames)
     np.savez(tmp_path / "a.npz", frames=frames)
-    write_film(tmp_path / "a.mkv", frames)
-    write_pictures(tmp_path / "a", frames)
-    Image.fromarray(frames[0]).save(
-        tmp_path / "a.gif", save_all=True, append_images=[Image.fromarray(f) for f in frames[1:]]
-    )
+    encode(tmp_path / "a.mkv", frames, **GREY)
+    pictures(tmp_path / "a", frames)
+    animation(tmp_path / "a.gif", frames)
     grid = xr.Dataset(
         {"v": (("time", "y", "x"), frames.astype(np.float32))},
         {"time": START + np.arange(12) * HOUR},
@@ -101,7 +84,7 @@ def test_every_kind_opens_with_one_call_and_holds_what_was_written(tmp_path: Pat
 
 def test_opening_reads_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "a.npy", np.zeros((50, 8, 8), np.float32))
-    write_film(tmp_path / "b.mkv", np.zeros((20, 16, 16), np.uint8))
+    encode(tmp_path / "b.mkv", np.zeros((20, 16, 16), np.uint8), **GREY)
     write_grid(tmp_path / "c.nc", START + np.arange(20) * HOUR)
 
     def refuse(self: object, first: int, last: int) -> np.ndarray:
@@ -179,7 +162,7 @@ def test_cuts_split_films_where_asked(tmp_path: Path) -> None:
     frames = np.stack(
         [scene * 200 + k for k in range(12)] + [other * 40 + 150 + k for k in range(12)]
     ).astype(np.uint8)
-    write_film(tmp_path / "a.mkv", frames)
+    encode(tmp_path / "a.mkv", frames, **GREY)
     np.save(tmp_path / "a.npy", frames)
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv")] == [24]
     assert [len(clip) for clip in clips_from(tmp_path / "a.mkv", cuts=True)] == [12, 12]
@@ -241,9 +224,7 @@ def test_coordinates_follow_on_a_square_picture_and_beyond_the_outermost() -> No
     names = {"latitude": np.arange(8.0)[::-1], "longitude": np.arange(8.0) * 10}
     both = np.add.outer(names["latitude"], names["longitude"])
     frames = np.zeros((2, 1, 8, 8), np.float32)
-    with pytest.raises(
-        ValueError, match=r"coordinate other has shape \(3,\), but frames have 8 rows"
-    ):
+    with one_line(r"coordinate other has shape \(3,\), but frames have 8 rows"):
         Clip(frames, coordinates={**names, "other": np.arange(3)})
     clip = Clip(frames, coordinates={**names, "xlat": both, "level": 500})
     (cropped,) = in_parts(clip, ReadOptions(crop=[1, 4, 3, 2]))

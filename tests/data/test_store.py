@@ -17,6 +17,7 @@ import pytest
 import zarr
 
 from foreframe.data import clips_from
+from refusals import one_line
 
 
 def layout(
@@ -56,9 +57,8 @@ def refused(source: Path, message: str, **options: Any) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match=message) as caught:
+        with one_line(message):
             [clip[:10] for clip in clips_from(source, **options)]
-    assert "\n" not in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes
 
 
@@ -107,9 +107,7 @@ def test_a_large_recording_is_read_by_the_slice(tmp_path: Path, make: Any, suffi
     (clip,) = clips_from(tmp_path / f"a{suffix}")
     assert clip.frames.shape == (10_000, 1, 512, 512)
     assert clip[5_000:5_020].frames.shape == (20, 1, 512, 512)
-    with pytest.raises(
-        ValueError, match=r"a stretch of 10000 frames .* read fewer, or raise budget to"
-    ):
+    with one_line(r"a stretch of 10000 frames .* read fewer, or raise budget to"):
         clip[:]
     (clip,) = clips_from(tmp_path / f"a{suffix}", coarsen=8, every=100)
     assert clip[:].frames.shape == (100, 1, 64, 64)

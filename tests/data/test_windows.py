@@ -22,6 +22,8 @@ from foreframe.data.grids import _GridFrames
 from foreframe.data.npy import NpyFrames
 from foreframe.data.splits import SPLITS
 from foreframe.training.datamodule import KeyedBatches
+from recorded import pictures
+from refusals import one_line
 
 RANDOM = np.random.default_rng(5)
 SMALL = Window(2, 1)
@@ -85,9 +87,7 @@ def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
 
 
 def test_windows_with_broken_frames_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    for k in range(40):
-        Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / "a" / f"{k}.png")
+    pictures(tmp_path / "a", numbered(40, 8, 8).astype(np.uint8))
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
     with pytest.warns(Note, match=r"6\.png \(frame 6\) cannot be read"):
         dataset = Recordings(tmp_path / "a", "train", SMALL)
@@ -140,34 +140,6 @@ def test_active_looks_only_at_the_past(tmp_path: Path) -> None:
     assert [start for _, start, _, _ in dataset.windows] == [19, 20]
 
 
-@pytest.mark.parametrize("augment", ["flips", "turns"])
-def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path, augment: str) -> None:
-    np.save(tmp_path / "a.npy", RANDOM.random((100, 24, 24)).astype(np.float32))
-
-    def opened(split: str, seed: int = 0) -> Recordings:
-        return Recordings(
-            tmp_path / "a.npy",
-            split,
-            SMALL,
-            splits=SplitOptions(tile=8, augment=augment, seed=seed),
-        )
-
-    train, other = opened("train"), opened("train", seed=1)
-    keys = [(epoch, index) for epoch in (0, 1) for index in range(0, 60, 5)]
-    first = torch.stack([train[key] for key in keys])
-    assert torch.equal(first, torch.stack([opened("train")[key] for key in reversed(keys)]).flip(0))
-    assert not torch.equal(first[:12], first[12:])
-    assert not torch.equal(first, torch.stack([other[key] for key in keys]))
-    validation = opened("validation")
-    assert not validation.by_epoch
-    assert torch.equal(validation[(0, 2)], validation[(5, 2)])
-    recording, start, top, left = validation.windows[2]
-    raw = validation.clips[recording].frames[start : start + 3, :, top : top + 8, left : left + 8]
-    torch.testing.assert_close(
-        validation[2], validation.scaling.to_network(torch.from_numpy(np.array(raw)))
-    )
-
-
 def wind(**names: str) -> xr.Dataset:
     """Variables by their names, and what CF calls them."""
     draw = np.random.default_rng(3)
@@ -216,9 +188,8 @@ def test_a_mirrored_wind_blows_the_other_way(
 def test_what_no_sign_can_turn_is_not_augmented(grid: xr.Dataset, augment: str) -> None:
     how: dict[str, Any] = {"reading": ReadOptions(variable=[*grid])}
     how["splits"] = SplitOptions(augment=augment)
-    with pytest.raises(ValueError, match=f"splits.augment {augment} cannot turn") as told:
+    with one_line(f"splits.augment {augment} cannot turn"):
         Recordings(grid, "train", SMALL, **how)
-    assert "\n" not in str(told.value)
     assert len(Recordings(grid, "test", SMALL, **how))
 
 
@@ -296,9 +267,7 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(
 ) -> None:
     monkeypatch.setattr(decoding, "IN_MEMORY", 1000)
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a").mkdir()
-    for k in range(40):
-        Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / "a" / f"{k}.png")
+    pictures(tmp_path / "a", numbered(40, 8, 8).astype(np.uint8))
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
 
     def opened() -> Recordings:

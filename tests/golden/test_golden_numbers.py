@@ -37,7 +37,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-5}  # of a tensor's largest 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("name", RECORDED)
-def test_numbers_are_as_recorded(name: str, dtype: torch.dtype) -> None:
+def test_numbers_are_as_recorded(name: str, dtype: torch.dtype, without_types) -> None:
     about, file = load(name)
     needs_the_same_guess(about, file)
     weights = {key.removeprefix("weight/"): file[key] for key in file if key.startswith("weight/")}

@@ -137,17 +137,6 @@ def test_a_blend_of_patches(codec: dict, channels: int | None, inputs: int) -> N
     assert not torch.equal(one, other)
 
 
-def test_only_a_blend_takes_any_channels() -> None:
-    with pytest.raises(ValueError, match="only the head blend"):
-        build_model("quick", {"channels": None})
-    with pytest.raises(ValueError, match="give channels"):
-        build_model("guided", {"inputs": 2})
-    with pytest.raises(ValueError, match="guides are names"):
-        build_model("guided", {"output": {"blend": {"guides": []}}})
-    with pytest.raises(ValueError, match="dense_motion"):
-        build_model("guided", {"output": {"blend": {"guides": ["dense_motoin"]}}})
-
-
 def test_large_frames_are_seen_small_and_mixed_as_fine_as_they_are() -> None:
     """Frames of 3 x 3 equal pixels are seen as the small ones are; blurs and shift are three times
     as wide, so that means of the forecast are the small one's, but for what lies between pixels.

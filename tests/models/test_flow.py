@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foreframe import Forecaster, Window
-from foreframe.models import build_model, members, placed
+from foreframe.models import members, placed
 from foreframe.models.flow import Flow, _noise
 
 
@@ -177,59 +177,12 @@ def test_what_it_learns_is_the_error_of_what_is_meant() -> None:
     assert made.forecast.shape == (2, 2, 1, 8, 8)
 
 
-@pytest.mark.slow
-def test_it_learns_and_leaves_its_forecaster_as_it_was() -> None:
-    """Residuals of one picture or its negative: members are one of both, and not their mean."""
-    model = flow(
-        {"simvp": {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}}, width=16, spread=0.3
-    )
-    before = {name: value.clone() for name, value in model.of.state_dict().items()}
-    learning = [p for p in model.parameters() if p.requires_grad]
-    assert len(learning) == len(list(model.network.parameters()))
-    optimizer = torch.optim.Adam(learning, 1e-2)
-    past = torch.rand(16, 2, 1, 8, 8)
-    with torch.no_grad():
-        m = model.of(past, 2)
-    picture = 0.3 * torch.randn(2, 1, 8, 8).sign()
-    sign = torch.tensor([1.0, -1.0]).repeat(8).view(-1, 1, 1, 1, 1)
-    clips = torch.cat([past, m + sign * picture], dim=1)
-    for _ in range(150):
-        loss = model.terms(model.teacher_forced(clips, Window(2, 2)))["flow"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert all(torch.equal(before[n], value) for n, value in model.of.state_dict().items())
-    with torch.no_grad():
-        drawn = model.decode(members(model.encode(past), 8), 2) - m.repeat_interleave(8, dim=0)
-    likeness = (drawn * picture).mean(dim=(1, 2, 3, 4)) / picture.square().mean()
-    assert (likeness.abs() - 1).abs().mean() < 0.15
-    assert 0.25 < (likeness > 0).float().mean() < 0.75
-
-
 def test_no_weights_of_it_are_trained_with_dropout_or_statistics() -> None:
     """Its forecaster stays as in a forecast while the flow trains."""
     model = flow("svg_small")
     model.train()
     assert model.network.training
     assert not any(module.training for module in model.of.modules())
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ({"times": [0.0, 0.5, 0.5]}, "times begin at 0"),
-        ({"times": []}, "times begin at 0"),
-        ({"width": 12}, "a width that 8 divides"),
-        ({"levels": 0}, "1 channel, frame, block and level or more"),
-        ({"spread": 0.0}, "spread is a number above 0"),
-        ({"of": "nothing"}, "model 'nothing' is unknown"),
-        ({"of": {}}, "members are of one model"),
-        ({"of": {"simvp": {"frames": 0}}}, "frames must be at least 1"),
-    ],
-)
-def test_choices_that_make_no_flow(args: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_model("flow", {"of": "persistence"} | args)
 
 
 def test_the_pass_at_the_beginning_is_made_once_for_all_members() -> None:

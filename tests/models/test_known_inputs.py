@@ -66,6 +66,7 @@ def test_known_inputs_change_what_is_forecast_from_there_on(model: Model) -> Non
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("without_types")
 def test_the_last_known_inputs_stand_in_for_those_after_them(model: Model) -> None:
     state, known = model.encode(SOME.double()), KNOWN.double()[:, :2]
     longer = torch.cat([known, known[:, -1:].expand(-1, 5, -1, -1, -1)], dim=1)
@@ -76,6 +77,7 @@ def test_the_last_known_inputs_stand_in_for_those_after_them(model: Model) -> No
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("without_types")
 def test_what_is_known_keeps_the_model_interface(model: Model) -> None:
     past, known = SOME.double(), KNOWN.double()
     first = model.encode(past[:, :2])

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from foreframe.models import build_model
 from foreframe.models.noise import Noise, members, placed
 
 STATE = {"frame": torch.arange(6.0).view(2, 3)}
@@ -69,8 +68,3 @@ def test_a_tile_has_a_part_of_the_noise_of_the_whole(apart: int) -> None:
 def test_noise_that_is_none(args: dict) -> None:
     with pytest.raises(ValueError, match="noise"):
         Noise(8, 0, **args)
-
-
-def test_an_argument_that_noise_does_not_have() -> None:
-    with pytest.raises(ValueError, match=r"^[^\n]*(?<!noise )noise takes no argument 'hole'; did"):
-        build_model("quick", {"noise": {"hole": 3}})

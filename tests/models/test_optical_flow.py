@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from test_motion import error
 
 from conftest import real_data
 from foreframe.models import SCORED, baselines_here, build_model
@@ -23,11 +23,6 @@ def blob(row: float, column: float, side: int = 64, width: float = 5) -> np.ndar
     return 0.9 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
 
 
-def error(forecast: torch.Tensor, truth: torch.Tensor, last: torch.Tensor) -> float:
-    """As a share of persistence's."""
-    return ((forecast - truth).square().sum() / (last - truth).square().sum()).item()
-
-
 def test_a_blob_in_steady_motion() -> None:
     all_frames = film([blob(20 + 2 * t, 40 - t) for t in range(11)])
     past, future = all_frames[:, :5], all_frames[:, 5:]
@@ -36,21 +31,6 @@ def test_a_blob_in_steady_motion() -> None:
     assert forecast.amax() > 0.85  # not smoothed again and again
     flow = _motion(past[:, -4:], torch.tensor([4.0]))[0]
     np.testing.assert_allclose(flow[:, 28, 36], [-1, 2], atol=0.2)  # columns, rows
-
-
-def test_a_rotating_field() -> None:
-    """Its motion is no shift: one shift a clip hardly helps. reference: scipy's rotate."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :64] - 31.5
-    first = ndimage.gaussian_filter(rng.random((64, 64)), 3)
-    first = (first - first.min()) / np.ptp(first) * np.exp(-(((x**2 + y**2) / 24**2) ** 2))
-    all_frames = film(
-        [ndimage.rotate(first, 4 * t, reshape=False, order=3).clip(0, 1) for t in range(10)]
-    )
-    past, future = all_frames[:, :5], all_frames[:, 5:]
-    last = past[:, -1:]
-    assert error(build_model("optical_flow")(past, 5), future, last) < 0.1
-    assert error(build_model("linear_motion")(past, 5), future, last) > 0.5
 
 
 def test_what_moves_in_is_the_edge() -> None:
@@ -98,11 +78,6 @@ def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
         build_model("optical_flow")(torch.rand(1, 3, 1, 16, 16), 2)
     monkeypatch.setattr("foreframe.models.registry.find_spec", lambda name: None)
     assert baselines_here() == SCORED
-
-
-def test_pairs_are_at_least_one() -> None:
-    with pytest.raises(ValueError, match="pairs must be from 1 to 1000"):
-        build_model("optical_flow", {"pairs": 0})
 
 
 def test_it_beats_the_others_on_radar() -> None:

@@ -86,6 +86,17 @@ def test_read_both_ways_states_are_added(start: str, t: int) -> None:
     close(model(past, 3), torch.stack(expected, dim=1))
 
 
+def test_a_mirrored_decoder_goes_on_from_the_same_memory() -> None:
+    """Of a core whose layers share one."""
+    network = build_model(
+        "encoder_decoder", {"core": {"predrnn": {"hidden": [3, 3]}}, "start": "mirrored"}
+    )
+    state = network.encode(torch.rand(1, 2, 1, 8, 8))
+    begun = network.begin(state)
+    assert torch.equal(begun["decoder/m0"], state["encoder/m0"])
+    assert torch.equal(begun["decoder/c0"], state["encoder/c1"])
+
+
 # Attention
 
 
@@ -118,53 +129,6 @@ def test_attention_equals_its_formulas_place_by_place() -> None:
         expected.append(drawn(model, x))
     assert np.ptp(np.exp(fit) / np.exp(fit).sum()) > 1e-3  # else a plain mean would do as well
     close(model(past, steps), torch.stack(expected, dim=1))
-
-
-# The LSTM that is fully connected
-
-
-def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
-    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM of its own."""
-    torch.manual_seed(0)
-    core = {"convlstm": {"hidden": [3, 2]}}
-    model = build_model("fc_lstm", {"core": core, "codec": {"patches": {"size": 8}}}).double()
-    lstms = []
-    for cell in (*model.encoder.cells, *model.decoder.cells):
-        assert (cell.peephole == 0).all()
-        weight, hidden = cell.gates.weight.detach()[:, :, 0, 0], cell.hidden
-        width = weight.shape[1] - hidden
-        i, f, o, g = range(4)
-        order = torch.cat([torch.arange(hidden) + hidden * gate for gate in (i, f, g, o)])
-        lstm = nn.LSTMCell(max(width, 1), hidden).double()
-        with torch.no_grad():
-            lstm.weight_ih.zero_()[:, :width].copy_(weight[order, :width])
-            lstm.weight_hh.copy_(weight[order, width:])
-            lstm.bias_ih.copy_(cell.gates.bias[order])
-            lstm.bias_hh.zero_()
-        lstms.append(lstm)
-    past = torch.rand(3, 5, 1, 16, 8, dtype=torch.float64)  # two places
-    patches = past.reshape(3, 5, 2, 64).transpose(1, 2).flatten(0, 1)  # (6,5,64)
-    states = [None, None]
-    for t in range(5):
-        x = patches[:, t]
-        for k in (0, 1):
-            states[k] = lstms[k](x, states[k])
-            x = states[k][0]
-    state = model.encode(past)
-    for k in (0, 1):
-        for name, value in zip("hc", states[k], strict=True):
-            close(
-                state[f"encoder/{name}{k}"],
-                value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1),
-            )
-    own, expected = states[::-1], []
-    last = model.output.last
-    for _ in range(4):
-        own[0] = lstms[2](torch.zeros(6, 1, dtype=torch.float64), own[0])  # it is fed nothing
-        own[1] = lstms[3](own[0][0], own[1])
-        pixels = torch.sigmoid(own[1][0] @ last.weight[:, :, 0, 0].T + last.bias)
-        expected.append(pixels.reshape(3, 1, 16, 8))
-    close(model(past, 4), torch.stack(expected, dim=1))
 
 
 # A core of one's own
@@ -302,3 +266,50 @@ def test_of_a_long_past_no_more_maps_are_held_than_attention_asks_for(monkeypatc
     model.encode(torch.rand(1, 30, 1, 8, 8))
     assert len(states) == 30
     assert Watched.most <= 3 + 1  # those, and the one that the next step goes on from
+
+
+# The LSTM that is fully connected
+
+
+def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
+    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM of its own."""
+    torch.manual_seed(0)
+    core = {"convlstm": {"hidden": [3, 2]}}
+    model = build_model("fc_lstm", {"core": core, "codec": {"patches": {"size": 8}}}).double()
+    lstms = []
+    for cell in (*model.encoder.cells, *model.decoder.cells):
+        assert (cell.peephole == 0).all()
+        weight, hidden = cell.gates.weight.detach()[:, :, 0, 0], cell.hidden
+        width = weight.shape[1] - hidden
+        i, f, o, g = range(4)
+        order = torch.cat([torch.arange(hidden) + hidden * gate for gate in (i, f, g, o)])
+        lstm = nn.LSTMCell(max(width, 1), hidden).double()
+        with torch.no_grad():
+            lstm.weight_ih.zero_()[:, :width].copy_(weight[order, :width])
+            lstm.weight_hh.copy_(weight[order, width:])
+            lstm.bias_ih.copy_(cell.gates.bias[order])
+            lstm.bias_hh.zero_()
+        lstms.append(lstm)
+    past = torch.rand(3, 5, 1, 16, 8, dtype=torch.float64)  # two places
+    patches = past.reshape(3, 5, 2, 64).transpose(1, 2).flatten(0, 1)  # (6,5,64)
+    states = [None, None]
+    for t in range(5):
+        x = patches[:, t]
+        for k in (0, 1):
+            states[k] = lstms[k](x, states[k])
+            x = states[k][0]
+    state = model.encode(past)
+    for k in (0, 1):
+        for name, value in zip("hc", states[k], strict=True):
+            close(
+                state[f"encoder/{name}{k}"],
+                value.unflatten(0, (3, 2)).transpose(1, 2).unsqueeze(-1),
+            )
+    own, expected = states[::-1], []
+    last = model.output.last
+    for _ in range(4):
+        own[0] = lstms[2](torch.zeros(6, 1, dtype=torch.float64), own[0])  # it is fed nothing
+        own[1] = lstms[3](own[0][0], own[1])
+        pixels = torch.sigmoid(own[1][0] @ last.weight[:, :, 0, 0].T + last.bias)
+        expected.append(pixels.reshape(3, 1, 16, 8))
+    close(model(past, 4), torch.stack(expected, dim=1))

@@ -12,7 +12,6 @@ from test_golden import golden, near, same
 from test_originals import CASES, Case, loaded
 from torch import Tensor
 
-from foreframe.models import build_model
 from foreframe.models.originals.authors import _names
 
 VARIANTS = [pytest.param(case, id=case.golden) for case in CASES["predformer"]]
@@ -79,20 +78,3 @@ def test_what_training_leaves_out(case: Case, monkeypatch: pytest.MonkeyPatch) -
     same(loss, numbers["loss.train"])
     loss.backward()
     near(past.grad, numbers["grad_train.input"])
-
-
-@pytest.mark.parametrize(
-    ("order", "blocks", "layers", "parameters"),
-    [
-        ("F", 1, 24, 25_285_952),
-        ("TS", 1, 12, 25_286_464),
-        ("ST", 1, 12, 25_286_464),
-        ("TS", 12, 1, 25_297_728),
-        ("TST", 8, 1, 25_297_728),
-        ("STTS", 6, 1, 25_297_728),
-    ],
-)
-def test_parameters_of_each_kind(order: str, blocks: int, layers: int, parameters: int) -> None:
-    with torch.device("meta"):
-        network = build_model("predformer", {"order": order, "blocks": blocks, "layers": layers})
-    assert sum(weight.numel() for weight in network.parameters()) == parameters

@@ -302,6 +302,7 @@ def frames_of(patches: Tensor, case: Case) -> Tensor:
     return F.pixel_shuffle(folded.flatten(0, 1), case.patch).unflatten(0, folded.shape[:2])
 
 
+@pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(("name", "case"), EACH)
 def test_forecasts(name: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but the past goes in; in float64, and in float32 to a hundred-thousandth."""
@@ -376,19 +377,39 @@ def test_batch_norm_in_training(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         same(value, after[key])
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_parameters_at_full_size(name: str) -> None:
+PUBLISHED = [
+    *((name, {}, cases[0].parameters) for name, cases in CASES.items()),
+    ("tutorial", {}, 1_036_097),  # counted from the tutorial's four cells and its head
+    ("shi2015", {}, 7_585_296),  # Shi et al. 2015, table 1, and the next
+    ("fc_lstm", {}, 142_667_776),
+    ("earthformer", {"vectors": 0}, 6_702_109),
+    *(
+        ("predformer", {"order": order, "blocks": blocks, "layers": layers}, parameters)
+        for order, blocks, layers, parameters in (
+            ("F", 1, 24, 25_285_952),
+            ("TS", 1, 12, 25_286_464),
+            ("ST", 1, 12, 25_286_464),
+            ("TS", 12, 1, 25_297_728),
+            ("TST", 8, 1, 25_297_728),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "parameters"), PUBLISHED)
+def test_parameters_at_full_size(name: str, args: dict, parameters: int, without_types) -> None:
     with torch.device("meta"):
-        network = preset(name)
-    assert sum(weight.numel() for weight in network.parameters()) == CASES[name][0].parameters
+        network = preset(name, **args)
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
-@pytest.mark.parametrize(
-    ("name", "case"), [each for each in EACH if each.values[0] not in OF_ONE_SIZE]
-)
+@pytest.mark.usefixtures("without_types")
+@pytest.mark.parametrize("name", [name for name in CASES if name not in OF_ONE_SIZE])
 def test_a_checkpoint_becomes_a_forecaster(
-    name: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of each one case: what is read of the others' weights, their forecasts show."""
+    case = CASES[name][0]
     numbers = golden(case.golden)
     theirs = part(numbers, "param") | part(numbers, "buffer")
     held = {"state_dict": {f"model.{key}": value.float() for key, value in theirs.items()}}

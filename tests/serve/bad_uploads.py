@@ -1,18 +1,16 @@
 """Bad requests by the thousand, to a service that runs: each is a function of its number."""
 
-import io
 import json
 import random
 import re
 import sys
 import tempfile
-import zipfile
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image
 
 from robustness.bad_inputs import (
     ODD_WORDS,
@@ -21,7 +19,7 @@ from robustness.bad_inputs import (
     odd_json,
     odd_npy,
     odd_npz,
-    wide_png,
+    write_recordings,
 )
 
 ENDINGS = ["npy", "npz", "gif", "webp", "mp4", "nc", "png", "h5", "tif", "xyz", "m3u8", "avi", ""]
@@ -29,6 +27,8 @@ FIELDS = ["model", "steps", "past", "after", "recording", "variable", "members",
 FIELDS += ["output", "budget", "unknown", "file", ""]
 OUTPUTS = ["json", "npy", "nc", "mp4", "gif", "png", "safetensors", "exe"]
 ODD_NAMES = ["../../up.npy", "/etc/passwd", "a" * 5000 + ".npy", "a\nb.npy", "é.npy", "", ".npy"]
+FORECAST = "http://[::1]/v1/forecast"
+STREAM = "http://[::1]/v1/streams/stream-of-strangers"
 # What no answer says: where the service lies, where it writes, and what it is written in.
 OWN = re.compile(
     "|".join(map(re.escape, (tempfile.gettempdir(), sys.prefix, sys.base_prefix, str(Path.home()))))
@@ -38,18 +38,15 @@ OWN = re.compile(
 
 def make_whole(folder: Path) -> dict[str, bytes]:
     """Small whole files, by ending."""
-    from foreframe.visuals import write_mp4
-
-    frames = np.random.default_rng(0).random((12, 16, 16)).astype(np.float32)
-    bytes_ = (255 * frames).astype(np.uint8)
-    np.save(folder / "a.npy", frames)
-    np.savez_compressed(folder / "a.npz", frames=frames, times=np.arange(12.0))
-    pictures = [Image.fromarray(frame) for frame in bytes_]
-    for kind in ("gif", "webp"):
-        pictures[0].save(folder / f"a.{kind}", save_all=True, append_images=pictures[1:])
-    write_mp4(folder / "a.mp4", np.repeat(bytes_[..., None], 3, axis=3), 10)
-    odd_grid(random.Random(0), str(folder / "a.nc"))
+    with chdir(folder):
+        write_recordings(np.random.default_rng(0).random((12, 16, 16)).astype(np.float32))
+        odd_grid(random.Random(0), "a.nc")
     return {path.suffix[1:]: path.read_bytes() for path in sorted(folder.glob("a.*"))}
+
+
+def posted(address: str, content: bytes, kind: str | None = None) -> httpx.Request:
+    headers = {} if kind is None else {"content-type": kind}
+    return httpx.Request("POST", address, content=content, headers=headers)
 
 
 def forecast_request(draw: random.Random, whole: dict[str, bytes], folder: Path) -> httpx.Request:
@@ -71,14 +68,9 @@ def forecast_request(draw: random.Random, whole: dict[str, bytes], folder: Path)
     fields = {"steps": "2", "output": draw.choice(OUTPUTS)}
     if draw.random() < 0.4:
         fields |= {draw.choice(FIELDS): draw.choice(ODD_WORDS)[:999].replace("\udcff", "?")}
-    made = httpx.Request(
-        "POST", "http://[::1]/v1/forecast", data=fields, files={"file": (name, content)}
-    )
+    made = httpx.Request("POST", FORECAST, data=fields, files={"file": (name, content)})
     if draw.random() < 0.1:  # the form itself
-        body = damaged(draw, made.read())
-        return httpx.Request(
-            "POST", made.url, content=body, headers={"content-type": made.headers["content-type"]}
-        )
+        return posted(FORECAST, damaged(draw, made.read()), made.headers["content-type"])
     return made
 
 
@@ -91,9 +83,7 @@ def json_request(draw: random.Random) -> httpx.Request:
     if draw.random() < 0.3:
         body = damaged(draw, body)
     kind = draw.choice(["application/json"] * 5 + ["text/plain", "multipart/form-data", ""])
-    return httpx.Request(
-        "POST", "http://[::1]/v1/forecast", content=body, headers={"content-type": kind}
-    )
+    return posted(FORECAST, body, kind)
 
 
 def stream_request(draw: random.Random, whole: dict[str, bytes], state: bytes) -> httpx.Request:
@@ -101,27 +91,14 @@ def stream_request(draw: random.Random, whole: dict[str, bytes], state: bytes) -
     way = draw.random()
     if way < 0.4:
         content = draw.choice([odd_npy(draw), damaged(draw, whole["npy"])])
-        return httpx.Request(
-            "POST", "http://[::1]/v1/streams/stream-of-strangers/frames", content=content
-        )
+        return posted(f"{STREAM}/frames", content)
     if way < 0.5:
         values = odd_json(draw, {"frames": [[[0.5] * 16] * 16]}, 1)
-        return httpx.Request(
-            "POST",
-            "http://[::1]/v1/streams/stream-of-strangers/frames",
-            content=json.dumps(values),
-            headers={"content-type": "application/json"},
-        )
+        return posted(f"{STREAM}/frames", json.dumps(values).encode(), "application/json")
     if way < 0.9:
-        return httpx.Request(
-            "PUT",
-            "http://[::1]/v1/streams/stream-of-strangers/state",
-            content=damaged(draw, state),
-        )
+        return httpx.Request("PUT", f"{STREAM}/state", content=damaged(draw, state))
     steps = draw.choice(ODD_WORDS)[:999].replace("\udcff", "?")
-    return httpx.Request(
-        "GET", "http://[::1]/v1/streams/stream-of-strangers/forecast", params={"steps": steps}
-    )
+    return httpx.Request("GET", f"{STREAM}/forecast", params={"steps": steps})
 
 
 def request(number: int, whole: dict[str, bytes], state: bytes, folder: Path) -> httpx.Request:
@@ -144,26 +121,3 @@ def wrong(answer: httpx.Response) -> str:
     if own := OWN.search(told):
         return f"tells of {own[0]}: {told[:500]}"
     return "" if told and len(told) < 2000 and "\n" not in told else f"not one sentence: {told!r}"
-
-
-def bombs() -> dict[str, bytes]:
-    """Small files that claim, or unpack to, more than any memory holds, by name."""
-    npz = io.BytesIO()
-    with zipfile.ZipFile(npz, "w", zipfile.ZIP_DEFLATED) as archive:
-        head = np.lib.format.header_data_from_array_1_0(np.zeros((1, 1), np.uint8))
-        with archive.open("frames.npy", "w", force_zip64=True) as file:
-            np.lib.format.write_array_header_1_0(file, head | {"shape": (512, 1024, 1024)})
-            for _ in range(512):
-                file.write(bytes(2**20))
-    claim = io.BytesIO()
-    np.lib.format.write_array_header_1_0(claim, head | {"shape": (10**4, 10**4, 10**4)})
-    gif = io.BytesIO()
-    Image.new("P", (8, 8)).save(gif, "GIF")
-    wide = bytearray(gif.getvalue())
-    wide[6:10] = b"\xff\xff\xff\xff"  # 65535 x 65535
-    return {
-        "bomb.npz": npz.getvalue(),
-        "claim.npy": claim.getvalue() + bytes(100),
-        "wide.gif": bytes(wide),
-        "wide.png": wide_png(random.Random(0)),
-    }

@@ -16,6 +16,7 @@ import xarray as xr
 from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
+from served import npy, problem
 from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window, predict
@@ -35,25 +36,8 @@ def models() -> dict[str, Forecaster]:
     return {"persistence": Forecaster.load("persistence"), "flow": flow}
 
 
-def npy(frames: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, frames)
-    return file.getvalue()
-
-
 def sent(name: str = "clip.npy", content: bytes = npy(CLIP)) -> dict[str, Any]:
     return {"file": (name, content)}
-
-
-def problem(answer: Any, status: int) -> str:
-    """The sentence of an answer that is a problem, and tells nothing of this machine."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["status"] == status
-    for own in ("/tmp", "Traceback", str(Path.cwd()), "foreframe-", "upload."):
-        assert own not in answer.text
-    return told["detail"]
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +208,7 @@ def test_titles_are_words_of_users() -> None:
         (422, {"output": "exe"}, "there is no output exe"),
         (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
         (422, {"steps": "-1"}, "steps"),
+        (422, {"steps": "100000000"}, "more than the budget of 1 GiB"),
         (422, {"stps": "1"}, "there is no field stps; did you mean steps?"),
         (422, {"device": "cuda"}, "there is no field device"),
         (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),

@@ -13,15 +13,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from PIL import Image
+from served import npy
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
-from foreframe.cli import main
 from foreframe.exporting import web_runtime
 from foreframe.exporting.exported_page import _noise
+from recorded import animation, encode
+from refusals import refused
 from small import built
 
 CHROMIUM = shutil.which("chromium")
@@ -171,15 +171,14 @@ def check_films(page: Any) -> None:
     """Every frame of a film or GIF in its turn, on a busy machine, too, which shows frames late."""
 
     def check(name: str, greys: Sequence[int], rate: int = 25) -> None:
-        pictures = [np.full((48, 64), grey, np.uint8) for grey in greys]
-        found = page.evaluate(READ, [list(recorded(pictures, name, rate)), name])
+        frames = np.full((48, 64, len(greys)), greys, np.uint8).transpose(2, 0, 1)
+        found = page.evaluate(READ, [list(recorded(frames, name, rate)), name])
         values = np.array(found["values"]).reshape(found["shape"])
-        expected = np.array(greys)[:, None, None, None].repeat(48, 2).repeat(64, 3)
-        np.testing.assert_allclose(values, expected, atol=2)
+        np.testing.assert_allclose(values, frames[:, None], atol=2)
 
     few = range(20, 140, 20)
     for name in ("clip.gif", "clip.mp4"):
-        film = recorded([np.full((48, 64), grey, np.uint8) for grey in few], name)
+        film = recorded(np.full((48, 64, 6), few, np.uint8).transpose(2, 0, 1), name)
         found = sent(page, film, name, steps=1)
         assert found["shapes"] == [[3, 1, 48, 64], [1, 1, 48, 64]]
         np.testing.assert_allclose(found["past"], np.repeat(few[3:], 48 * 64), atol=2)
@@ -191,7 +190,7 @@ def check_films(page: Any) -> None:
     for _ in range(8):
         check("clip.mp4", few)
     page.evaluate("busy.forEach((worker) => worker.terminate())")
-    large = recorded([np.zeros((60, 512), np.uint8)], "large.gif")
+    large = recorded(np.zeros((1, 60, 512), np.uint8), "large.gif")
     assert sent(page, large, "large.gif", steps=1)["shapes"][0] == [1, 1, 30, 256]
 
 
@@ -199,9 +198,7 @@ def check_files(page: Any) -> None:
     """A recording's past, forecast and truth; what cannot be read is told."""
 
     def given(frames: np.ndarray, name: str = "clip.npy", **options: Any) -> Any:
-        buffer = io.BytesIO()
-        np.save(buffer, frames)
-        return sent(page, buffer.getvalue(), name, **options)
+        return sent(page, npy(frames), name, **options)
 
     frames = np.arange(6, dtype=np.float64)[:, None, None].repeat(8, 1).repeat(12, 2) / 4
     found = given(frames, after=3, steps=4)
@@ -217,21 +214,14 @@ def check_files(page: Any) -> None:
     assert "has 6 frames" in given(frames, after=6)
 
 
-def recorded(pictures: list[np.ndarray], name: str, rate: int = 25) -> bytes:
+def recorded(frames: np.ndarray, name: str, rate: int = 25) -> bytes:
     """A GIF or a film of grey pictures."""
-    buffer = io.BytesIO()
-    if name.endswith(".gif"):
-        first, *others = map(Image.fromarray, pictures)
-        first.save(buffer, "GIF", save_all=True, append_images=others, duration=80)
-        return buffer.getvalue()
-    kind = name.rpartition(".")[2]
-    with av.open(buffer, "w", format=kind) as film:
-        stream = film.add_stream({"mp4": "libx264", "webm": "libvpx"}[kind], rate=rate)
-        stream.height, stream.width = pictures[0].shape
-        stream.pix_fmt = "yuv420p"
-        frames = [av.VideoFrame.from_ndarray(picture, "gray") for picture in pictures]
-        for frame in (*frames, None):
-            film.mux(stream.encode(frame))
+    buffer, kind = io.BytesIO(), name.rpartition(".")[2]
+    if kind == "gif":
+        animation(buffer, frames, format="GIF", duration=80)
+    else:
+        codec = {"mp4": "libx264", "webm": "libvpx"}[kind]
+        encode(buffer, frames, codec, rate=rate, format=kind)
     return buffer.getvalue()
 
 
@@ -298,10 +288,7 @@ def test_what_has_no_page_is_told(
     monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(web_runtime.shutil, "which", lambda name: None)
     Forecaster(built(name).eval(), Window(2, 4)).save("saved")
-    assert main(["export", "saved", "-o", "out", "--format", "page", *words]) == 2
-    error = capsys.readouterr().err
-    assert told in error
-    assert len(error.splitlines()) == 1
+    assert told in refused(capsys, "export", "saved", "-o", "out", "--format", "page", *words)
     assert not Path("out").exists()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from served import npy, problem
 from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window
@@ -77,19 +78,6 @@ def service() -> Iterator[Service]:
         yield service
 
 
-def npy(values: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, values)
-    return file.getvalue()
-
-
-def detail(answer, status: int) -> str:
-    """The sentence of a problem."""
-    assert answer.headers["content-type"] == problems.KIND
-    assert answer.status_code == answer.json()["status"] == status
-    return answer.json()["detail"]
-
-
 def wait_for(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not holds() and time.monotonic() < end:
@@ -145,9 +133,9 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
         again = other.http.put(f"{at}/state", content=state.content)  # back to where it was
         assert (again.json()["seen"], again.json()["steps"], other.streams.expire()) == (3, 3, 1)
         refused = other.http.put(f"{at}/state", content=state.content[:-8])
-        assert "no saved stream of this model" in detail(refused, 422)
-        assert "id: " in detail(other.http.put("/v1/streams/short/state", content=b""), 422)
-    assert "nothing to save" in detail(service.http.get(f"{service.begin()}/state"), 422)
+        assert "no saved stream of this model" in problem(refused, 422)
+        assert "id: " in problem(other.http.put("/v1/streams/short/state", content=b""), 422)
+    assert "nothing to save" in problem(service.http.get(f"{service.begin()}/state"), 422)
 
 
 def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:
@@ -179,14 +167,14 @@ def test_frames_of_a_stream_that_ends_meanwhile_are_refused(service) -> None:
         wait_for(lambda: service.worker.waiting == 1)
         service.http.delete(at)
         free.set()
-        assert "has ended" in detail(pushed.result(), 410)
+        assert "has ended" in problem(pushed.result(), 410)
 
 
 def test_streams_end(service) -> None:
     at, kept = service.begin(), service.begin()
-    assert "no such stream" in detail(service.http.get("/v1/streams/unknown/forecast"), 404)
+    assert "no such stream" in problem(service.http.get("/v1/streams/unknown/forecast"), 404)
     assert service.http.delete(at).status_code == 204
-    assert "has ended" in detail(service.http.get(f"{at}/forecast"), 410)
+    assert "has ended" in problem(service.http.get(f"{at}/forecast"), 410)
     service.now = 9.0
     service.push(kept, FRAMES[0])
     state = service.http.get(f"{kept}/state").content
@@ -194,7 +182,7 @@ def test_streams_end(service) -> None:
     assert service.streams.expire() == 1
     service.now = 29.0
     assert service.streams.expire() == 0
-    assert "nobody used it for 10 s" in detail(service.http.delete(kept), 410)
+    assert "nobody used it for 10 s" in problem(service.http.delete(kept), 410)
     assert service.http.put(f"{kept}/state", content=state).json()["seen"] == 1
     service.push(kept, FRAMES[1])
 
@@ -202,7 +190,7 @@ def test_streams_end(service) -> None:
 def test_streams_are_counted(service) -> None:
     first, *_ = (service.begin() for _ in range(3))
     answer = service.http.post("/v1/streams")
-    assert "3 streams are open here" in detail(answer, 503)
+    assert "3 streams are open here" in problem(answer, 503)
     assert answer.headers["retry-after"]
     service.http.delete(first)
     service.begin()
@@ -216,8 +204,8 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
     for _ in range(2):  # half of the budget each
         service.push(second, FRAMES[0])
     full = "as much memory as they may"
-    assert full in detail(service.http.post(f"{third}/frames", content=npy(FRAMES[0])), 503)
-    assert full in detail(service.http.put(f"{third}/state", content=state), 503)
+    assert full in problem(service.http.post(f"{third}/frames", content=npy(FRAMES[0])), 503)
+    assert full in problem(service.http.put(f"{third}/state", content=state), 503)
     assert service.streams.find(third.split("/")[-1]).stream.seen == 0
 
 
@@ -233,23 +221,14 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
     ],
 )
 def test_streams_that_do_not_begin(service, fields, said) -> None:
-    assert said in detail(service.http.post("/v1/streams", json=fields), 422)
+    assert said in problem(service.http.post("/v1/streams", json=fields), 422)
     assert service.streams.expire() == 0
-
-
-def header(shape: str) -> bytes:
-    """A .npy file that says it holds such an array, of float32, and holds nothing."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
-    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "does not begin as a .npy"),
-        (header("(1, 16, 20)"), "cut short"),
-        (header("(1, 1000000, 1000000000)"), "budget"),
-        (header("(1000000000000, 1, 16, 0)"), "an array of shape"),
         (npy(np.array([[[None]]])), "not numbers"),
         (npy(FRAMES[0, 0]), "an array of shape (16, 20); send a frame (C,H,W)"),
         (npy(FRAMES[0, :, :9]), "but the stream began with"),
@@ -260,9 +239,9 @@ def test_frames_that_are_refused_change_nothing(service, content, said) -> None:
     at = service.begin()
     service.push(at, FRAMES[0])
     before = service.forecast(at)
-    assert said in detail(service.http.post(f"{at}/frames", content=content), 422)
+    assert said in problem(service.http.post(f"{at}/frames", content=content), 422)
     both = npy(np.stack([FRAMES[1], np.full_like(FRAMES[1], np.inf)]))
-    detail(service.http.post(f"{at}/frames", content=both), 422)
+    problem(service.http.post(f"{at}/frames", content=both), 422)
     np.testing.assert_array_equal(service.forecast(at), before)
     assert service.push(at, FRAMES[1]) == {"seen": 2}
 
@@ -275,33 +254,33 @@ def test_frames_that_are_refused_change_nothing(service, content, said) -> None:
 def test_lists_that_are_no_frames(service, text) -> None:
     kind = {"content-type": "application/json"}
     answer = service.http.post(f"{service.begin()}/frames", content=text, headers=kind)
-    assert detail(answer, 422)
+    assert problem(answer, 422)
 
 
 def test_long_lists_are_refused(service) -> None:
     kind = {"content-type": "application/json"}
     answer = service.http.post(f"{service.begin()}/frames", content=b"[" * 2**23, headers=kind)
-    assert "send frames as .npy" in detail(answer, 413)
+    assert "send frames as .npy" in problem(answer, 413)
 
 
 def test_forecasts_that_are_refused(service, monkeypatch) -> None:
     monkeypatch.setattr("foreframe.serve.live.JSON_VALUES", 700)
     at = service.begin(model="persistence")
-    assert "no frame yet" in detail(service.http.get(f"{at}/forecast"), 422)
+    assert "no frame yet" in problem(service.http.get(f"{at}/forecast"), 422)
     service.push(at, FRAMES[0])
     for steps, said in ((0, "steps"), (10**30, "steps"), (3, "ask for output=npy")):
         answer = service.http.get(f"{at}/forecast", params={"steps": steps})
-        assert said in detail(answer, 422)
+        assert said in problem(answer, 422)
 
 
 def test_a_busy_model_is_said_to_be(service, monkeypatch) -> None:
     at = service.begin()
     service.worker._limit = 0
-    assert "busy" in detail(service.http.post(f"{at}/frames", content=npy(FRAMES[0])), 503)
+    assert "busy" in problem(service.http.post(f"{at}/frames", content=npy(FRAMES[0])), 503)
     service.worker._limit = 8
     monkeypatch.setattr(service.streams, "arriving", 2**30)
     answer = service.http.post(f"{at}/frames", content=npy(FRAMES[0]))
-    assert "others are sending much" in detail(answer, 503)
+    assert "others are sending much" in problem(answer, 503)
 
 
 def test_a_client_that_leaves_is_no_error(service) -> None:
@@ -321,7 +300,7 @@ def test_a_client_that_leaves_is_no_error(service) -> None:
 def test_too_slow_a_model_is_given_up() -> None:
     with Service("tutorial", seconds=1e-4).running() as service:
         at = service.begin()
-        detail(service.http.post(f"{at}/frames", content=npy(FRAMES)), 504)
+        problem(service.http.post(f"{at}/frames", content=npy(FRAMES)), 504)
         assert service.streams.find(at.split("/")[-1]).stream.seen == 0
 
 
@@ -347,7 +326,7 @@ def test_a_websocket_forecasts_after_every_frame(service) -> None:
         service.http.websocket_connect("/v1/streams/unknown/live"),
     ):
         pass
-    assert "no such stream" in detail(refused.value, 404)
+    assert "no such stream" in problem(refused.value, 404)
 
 
 def test_a_websocket_that_is_silent_is_closed() -> None:
@@ -369,7 +348,7 @@ def test_websockets_are_counted(service) -> None:
             service.http.websocket_connect(f"{at}/live"),
         ):
             pass
-        assert "3 sockets are open here" in detail(refused.value, 503)
+        assert "3 sockets are open here" in problem(refused.value, 503)
         assert refused.value.headers["retry-after"]
     with service.http.websocket_connect(f"{at}/live") as socket:
         socket.send_bytes(npy(FRAMES[0]))
@@ -382,7 +361,7 @@ def test_the_service_has_streams_behind_its_token() -> None:
     bearer = {"Authorization": "Bearer sesame"}
     at = http.post("/v1/streams", headers=bearer).headers["location"]
     assert "foreframe_streams 1.0" in http.get("/metrics", headers=bearer).text
-    assert "token" in detail(http.post("/v1/streams"), 401)
+    assert "token" in problem(http.post("/v1/streams"), 401)
     with (
         pytest.raises(WebSocketDenialResponse) as refused,
         http.websocket_connect(f"{at}/live?token=open"),

@@ -1,21 +1,18 @@
 """The page, driven in a real browser: Debian's Chromium, by Playwright."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from served import Server
 
 sync = pytest.importorskip("playwright.sync_api", reason="comes with foreframe[test]")
 axe = pytest.importorskip(
@@ -43,23 +40,12 @@ def wait_for(holds: Callable[[], Any]) -> None:
     raise AssertionError("it did not come true in 20 s")
 
 
-def answers(address: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-        return True
-    return False
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a service of the published digits."""
-    command = [sys.executable, "-m", "foreframe", "serve", "moving-mnist", "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        address = re.search(r"http://\S+", process.stdout.readline())[0] + "/"  # type: ignore[index]
-        wait_for(lambda: answers(address + "readyz"))
-        yield address
-        process.send_signal(signal.SIGTERM)
+    server = Server(tmp_path_factory.mktemp("served"), "moving-mnist")
+    yield server.address + "/"
+    server.ended_by(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +88,7 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
     with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
         page.goto(server + "#seed=5&members=4")
         page.locator("#answered", has_text="answered in").wait_for()
-        assert page.evaluate(LIT, ["future", True]) > 100
+        wait_for(lambda: page.evaluate(LIT, ["future", True]) > 100)
         assert page.evaluate(LIT, ["truth", False]) > 100
         assert serious(page) == []
 

@@ -214,9 +214,15 @@ def rows(run: foreframe.Run) -> list[float]:
 
 @pytest.mark.slow
 def test_where_nothing_can_be_learnt_the_run_is_the_best_baseline(tmp_path, capsys) -> None:
-    """Baselines are scored first: their table has what `evaluate` gives on validation."""
-    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=1, **SHORT)
+    """Baselines are scored first: their table has what `evaluate` gives on validation. And the
+    training ends when its patience does.
+    """
+    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=50, patience=2, **SHORT)
     said = capsys.readouterr().out
+    assert len(run.scores) == 3  # before the first step, and two that were no better
+    assert "2 validations without a better one: the training ends" in said
+    with pytest.raises(ValueError, match="has had its 2 patience"):
+        foreframe.fit(resume=run, data=walk())
     lines = said.splitlines()
     at = next(k for k, line in enumerate(lines) if line.startswith("scores on validation"))
     names = [line.split()[0] for line in lines[at + 1 : at + 5]]
@@ -290,15 +296,6 @@ def test_stopped_and_resumed_equals_never_stopping(tmp_path, capsys) -> None:
     steps = [row["step"] for row in whole.scores]
     assert steps == [row["step"] for row in parts.scores] == sorted(set(steps))
     assert steps[0] == 0
-
-
-@pytest.mark.slow
-def test_patience_ends_a_training(tmp_path, capsys) -> None:
-    run = foreframe.fit(data=walk(), run=tmp_path / "run", epochs=50, patience=2, **SHORT)
-    assert len(run.scores) == 3  # before the first step, and two that were no better
-    assert "2 validations without a better one: the training ends" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="has had its 2 patience"):
-        foreframe.fit(resume=run, data=walk())
 
 
 def test_too_short_leaves_nothing_behind(tmp_path, monkeypatch, capsys) -> None:

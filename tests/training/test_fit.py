@@ -3,9 +3,7 @@
 import io
 import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import replace
 from itertools import count
@@ -18,7 +16,7 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from PIL import Image
-from trainings import FLAGS, SMALL, copied_run, groups, last, rows_of, same_to_the_bit
+from trainings import SMALL, copied_run, groups, last, rows_of, same_to_the_bit
 
 from foreframe import Forecaster, MovingMNIST, Window, evaluate
 from foreframe.cli import main
@@ -47,35 +45,30 @@ SETTINGS = {
     "muon and shorter pasts": {"optimizer": "muon", "least_past": 1},
     "members": MEMBERS,
     "worker processes": {"loader_workers": 2, "schedule": "cosine", "warmup": 3},
-    "gradients of two steps added up": {"trainer": {"accumulate_grad_batches": 2}},
     "moving average": {"average": 0.9, "schedule": "wsd", "decay": 0.7, "warmup": 2},
 }
 
 
 def stopped_and_resumed(folder: Path, first: int, **settings) -> None:
     """Stopped after `first` steps; the second part ends within the next epoch."""
-    trainer, end = settings.pop("trainer", {}), first + 3
+    settings |= {"epochs": 4}
+    until, end = {"trainer": {"max_steps": first}}, {"trainer": {"max_steps": first + 3}}
     whole, parts = folder / "whole", folder / "parts"
-    train(*groups(whole, **settings, epochs=4, trainer={**trainer, "max_steps": end}))
-    train(*groups(parts, **settings, epochs=4, trainer={**trainer, "max_steps": first}))
+    train(*groups(whole, **settings, **end))
+    train(*groups(parts, **settings, **until))
     assert last(parts)["global_step"] == first
-    go_on = {"epochs": 4, "trainer": {**trainer, "max_steps": end}, "resume": str(parts)}
-    train(*groups(parts, **settings, **go_on))
+    train(*groups(parts, **settings, **end, resume=str(parts)))
     same_to_the_bit(whole, parts)
-
-
-def test_stop_and_resume_equals_never_stopping(tmp_path) -> None:
-    stopped_and_resumed(tmp_path, 3)
 
 
 @pytest.mark.exact
 def test_stop_and_resume_with_a_moving_average(tmp_path) -> None:
     """What it trains on, too; the average is what a forecaster opens, and what was validated."""
-    stopped_and_resumed(tmp_path, 4, **SETTINGS["moving average"])  # an epoch's end
+    stopped_and_resumed(tmp_path, 3, **SETTINGS["moving average"])
     run = tmp_path / "parts"
     saved = last(run)
     averaged, trained = saved["state_dict"], saved["current_model_state"]
-    assert saved["averaging_state"]["n_averaged"] == 7
+    assert saved["averaging_state"]["n_averaged"] == 6
     assert not any(torch.equal(value, trained[name]) for name, value in averaged.items())
     opened = Forecaster.load(run / "checkpoints" / "last.ckpt").model.state_dict()
     for name, value in opened.items():
@@ -93,8 +86,6 @@ def test_stop_and_resume_with_a_moving_average(tmp_path) -> None:
         ("muon and shorter pasts", 3),
         ("members", 4),
         ("worker processes", 3),
-        ("worker processes", 4),
-        ("gradients of two steps added up", 3),
     ],
 )
 def test_stop_and_resume_in_other_settings(tmp_path, name: str, first: int) -> None:
@@ -207,34 +198,6 @@ def test_the_best_members_are_told_by_their_crps(tmp_path) -> None:
     assert again["scores"]["standard"]["fair_crps"]["overall"] == pytest.approx(min(crps), rel=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("stop", "devices"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
-def test_stopped_it_saves_and_says_how_to_go_on(tmp_path, stop, devices: str) -> None:
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "foreframe", "train", *FLAGS, "--devices", devices),
-            *("--epochs", "100000", "--run", str(run)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(stop)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, said
-    assert f"go on with: foreframe train --resume {run}" in said
-    assert "Traceback" not in said
-    step = last(run)["global_step"]
-    assert f"stopped at step {step}" in said
-    more = ["--devices", "1", "--trainer.max_steps", str(step + 3)]
-    assert main(["train", "--resume", str(run), *more]) == 0
-    assert last(run)["global_step"] == step + 3
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="sends a signal that Windows lacks")
 def test_a_signal_while_processes_agree_stops_at_the_next_step(tmp_path, monkeypatch) -> None:
     """They may wait long for the one that saves."""
@@ -311,7 +274,8 @@ def test_a_stop_waits_for_gradients_that_are_added_up(tmp_path, monkeypatch) -> 
 def test_precisions(tmp_path, monkeypatch, precision: str, kept: torch.dtype) -> None:
     """Clips come in 8 bits, and become what the network computes in."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    run = train(*groups(tmp_path / "run", precision=precision, epochs=1))
+    step = {"max_steps": 1, "limit_val_batches": 0}
+    run = train(*groups(tmp_path / "run", precision=precision, trainer=step))
     assert all(value.dtype == kept for value in last(run)["state_dict"].values())
     resolved = "32-true" if precision == "auto" else precision
     assert yaml.safe_load((run / "config.yaml").read_text())["precision"] == resolved
@@ -424,7 +388,8 @@ def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> No
         # Where it was nobody's wish, it is a line, and a run without; small maps are not asked
         # about.
         monkeypatch.setattr("foreframe.training.preparation.WORTH", 1)
-        train(*groups(tmp_path / "run", epochs=1))
+        step = {"max_steps": 1, "limit_val_batches": 0}
+        train(*groups(tmp_path / "run", trainer=step))
         assert (
             "no C++ compiler here that works (g++, or what CXX names), so recurrent cells"
             in capsys.readouterr().out

@@ -7,19 +7,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.models import build_model
+from small import SIMVP
 
+SHORT = [
+    *("--past", "3", "--future", "3", "--batch_size", "2", "--data", "array.npy", "--epochs", "1"),
+    *("--validation_clips", "2", "--trainer.limit_train_batches", "3"),
+    *("--device", "cpu", "--devices", "1"),
+]
 FLAGS = [
     *("train", "--model", "svg_small", "--model_args.width", "4", "--model_args.code", "8"),
-    *("--model_args.hidden", "8", "--past", "3", "--future", "3", "--batch_size", "2"),
-    *("--epochs", "1", "--validation_clips", "2", "--picture_every", "2"),
-    *("--trainer.limit_train_batches", "3", "--trainer.log_every_n_steps", "1"),
-    *("--device", "cpu", "--devices", "1", "--data", "array.npy", "--loss", "mix"),
-    *("--run", "run"),
+    *("--model_args.hidden", "8", *SHORT, "--picture_every", "2"),
+    *("--trainer.log_every_n_steps", "1", "--loss", "mix", "--run", "run"),
 ]
+FLOW = [
+    *("train", "--model", "flow", *SHORT, "--model_args.frames", "3"),
+    *("--model_args.width", "8", "--model_args.blocks", "1", "--run", "run"),
+]
+OF = {"simvp": {**SIMVP, "frames": 3}}
+
+
+def logged() -> EventAccumulator:
+    events = EventAccumulator("run")
+    events.Reload()
+    return events
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +46,8 @@ def array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture) -> None:
     assert main(FLAGS) == 0, capsys.readouterr().err
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator("run")
-    events.Reload()
-    logged = {name: events.Scalars(name)[-1].value for name in ("loss", "kl")}
-    assert 0 < logged["kl"] < logged["loss"]
+    loss, kl = (logged().Scalars(name)[-1].value for name in ("loss", "kl"))
+    assert 0 < kl < loss
     (row,) = map(json.loads, Path("run/validation.jsonl").read_text().splitlines())
     assert row["step"] == 3
     forecaster = Forecaster.load("run")
@@ -50,11 +61,7 @@ def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture)
 def test_its_members_are_judged_as_they_are_drawn(capsys: pytest.CaptureFixture) -> None:
     """By crps, with which its own objective, of a code that sees the truth, has nothing to do."""
     assert main([*FLAGS, "--loss", "crps", "--truncate", "2"]) == 0, capsys.readouterr().err
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator("run")
-    events.Reload()
-    assert {"loss", "kl"} & {*events.Tags()["scalars"]} == {"loss"}
+    assert {"loss", "kl"} & {*logged().Tags()["scalars"]} == {"loss"}
 
 
 @pytest.mark.parametrize("option", ["sampling_steps", "truncate"])
@@ -66,21 +73,9 @@ def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> Non
     assert not Path("run").exists()
 
 
-SHORT = [
-    *("--past", "3", "--future", "3", "--batch_size", "2", "--data", "array.npy", "--epochs", "1"),
-    *("--validation_clips", "2", "--trainer.limit_train_batches", "3"),
-    *("--device", "cpu", "--devices", "1"),
-]
-FLOW = [
-    *("train", "--model", "flow", *SHORT, "--model_args.frames", "3"),
-    *("--model_args.width", "8", "--model_args.blocks", "1", "--run", "run"),
-]
-
-
 @pytest.mark.slow
 def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
-    args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
-    Forecaster(build_model("simvp", args), Window(3, 3)).save("trained")
+    Forecaster(build_model("simvp", OF["simvp"]), Window(3, 3)).save("trained")
     assert main([*FLOW, "--weights", "trained"]) == 0, capsys.readouterr().err
     forecaster, trained = Forecaster.load("run"), Forecaster.load("trained")
     past = torch.from_numpy(np.load("array.npy"))[None, :3]
@@ -103,9 +98,7 @@ def test_a_flow_begins_with_a_trained_forecaster_and_leaves_it(capsys) -> None:
 
 @pytest.mark.slow
 def test_dressed_members_begin_with_a_forecaster_or_with_that_of_a_flow(capsys) -> None:
-    args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}
-    of = {"simvp": args}
-    flow = build_model("flow", {"of": of, "frames": 3, "width": 8, "blocks": 1}).eval()
+    flow = build_model("flow", {"of": OF, "frames": 3, "width": 8, "blocks": 1}).eval()
     for name, model in (("flow", flow), ("trained", flow.of)):
         Forecaster(model, Window(3, 3)).save(name)
     past = torch.from_numpy(np.load("array.npy"))[None, :3]
@@ -138,7 +131,7 @@ def test_dressed_members_begin_with_a_forecaster_or_with_that_of_a_flow(capsys) 
 )
 def test_a_flow_that_cannot_begin_says_why(more: list[str], message: str, capsys) -> None:
     for name, blocks in (("trained", 2), ("other", 3)):
-        args = {"frames": 3, "spatial": 8, "temporal": 16, "blocks": blocks}
+        args = OF["simvp"] | {"blocks": blocks}
         Forecaster(build_model("simvp", args), Window(3, 3)).save(name)
     assert main([*FLOW, *more]) == 2
     said = capsys.readouterr().err.strip()

@@ -75,9 +75,10 @@ def test_a_moving_average_forgets_its_first_weights_soon() -> None:
         ({"average": -0.1}, r"average must lie in \[0, 1\), not -0.1"),
         ({"decay": 1.5}, "decay is a share of the training, above 0 and at most 1"),
         ({"decay": 0.0}, "decay is a share of the training, above 0 and at most 1"),
+        ({"mae_share": 1.5}, r"mae_share must lie in \[0, 1\], not 1.5"),
     ],
 )
-def test_averages_and_decays_that_cannot_be(options: dict[str, float], words: str) -> None:
+def test_shares_that_cannot_be(options: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         LearningOptions(**options)
 
@@ -108,11 +109,6 @@ def test_the_mix_forecasts_what_is_likely(share: float, best: float) -> None:
     )
     losses = [module._loss(torch.full_like(Y, k / 600), Y).item() for k in range(601)]
     assert np.argmin(losses) / 600 == pytest.approx(best, abs=2 / 600)
-
-
-def test_a_share_is_of_a_whole() -> None:
-    with pytest.raises(ValueError, match=r"mae_share must lie in \[0, 1\], not 1.5"):
-        LearningOptions(mae_share=1.5)
 
 
 def test_the_relative_loss_equals_its_formula() -> None:

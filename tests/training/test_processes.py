@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,27 @@ def by_slurm(words: list[str], folder: Path, **more: str) -> list[subprocess.Pop
     ]
 
 
-def wait_for(checkpoint: Path) -> None:
-    deadline = time.monotonic() + 400
+def wait_for(run: Path) -> None:
+    """Until it has saved something."""
+    checkpoint, deadline = run / "checkpoints" / "last.ckpt", time.monotonic() + 400
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert checkpoint.exists()
+
+
+def begun(run: Path, *more: str) -> subprocess.Popen:
+    """A training of many epochs, which writes to "log" and has saved something."""
+    process = started(["foreframe", *ENDLESS, *more, "--run", str(run)], run.parent / "log")
+    wait_for(run)
+    return process
+
+
+def children(pid: int) -> list[int]:
+    """By /proc; none of a process that has just ended."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def ours(*logs: Path) -> list[str]:
@@ -170,6 +187,14 @@ def ours(*logs: Path) -> list[str]:
 
 def ended(processes: list[subprocess.Popen], within: float = 400) -> list[int]:
     return [process.wait(within) for process in processes]
+
+
+def stopped(run: Path, said: str) -> None:
+    """What is said of its end, and that it goes on, by one process, where it was."""
+    step = last(run)["global_step"]
+    assert f"stopped at step {step} and saved; go on with: foreframe train --resume {run}" in said
+    assert "Traceback" not in said
+    goes_on(run)
 
 
 def goes_on(run: Path) -> None:
@@ -235,41 +260,55 @@ def test_processes_of_torchrun_score_what_one_does(tmp_path) -> None:
 def test_slurms_signal_to_one_process_stops_all_at_a_step(tmp_path) -> None:
     run = tmp_path / "run"
     processes = by_slurm([*ENDLESS, "--run", str(run)], tmp_path)
-    wait_for(run / "checkpoints" / "last.ckpt")
+    wait_for(run)
     processes[1].send_signal(signal.SIGUSR1)
     assert ended(processes) == [130, 0]
-    step, said = last(run)["global_step"], (tmp_path / "0.log").read_text()
-    assert f"stopped at step {step} and saved; go on with: foreframe train --resume {run}" in said
     assert "stopped" not in (tmp_path / "1.log").read_text()
-    goes_on(run)
+    stopped(run, (tmp_path / "0.log").read_text())
 
 
-@pytest.mark.full
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
-def test_a_process_that_dies_ends_all_with_one_line(tmp_path, launcher: str) -> None:
+@pytest.mark.slow
+def test_sigterm_to_a_process_that_has_started_another_stops_both(tmp_path) -> None:
+    process = begun(tmp_path / "run", "--devices", "2")
+    process.send_signal(signal.SIGTERM)
+    assert ended([process]) == [130]
+    stopped(tmp_path / "run", (tmp_path / "log").read_text())
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:
+    """A terminal's Ctrl-C reaches the loader's worker too."""
+    process = begun(tmp_path / "run", "--loader_workers", "1")
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    assert ended([process]) == [130]
+    said = (tmp_path / "log").read_text()
+    assert said.count("Stopping after this step") <= 1
+    assert "stopped at " in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(["--loader_workers", "1"], "a loader process"), (["--devices", "2"], "another process")],
+)
+def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
     run = tmp_path / "run"
-    if launcher == "slurm":
-        processes = by_slurm([*ENDLESS, "--run", str(run)], tmp_path)
-        wait_for(run / "checkpoints" / "last.ckpt")
-        dies = processes[1].pid
-    else:
-        # Without "--", torchrun takes --run for its own --run-path on older Pythons.
-        how = ["--standalone", "--nproc_per_node", "2", "-m", "--", "foreframe"]
-        words = ["torch.distributed.run", *how, *ENDLESS, "--run", str(run)]
-        processes = [started(words, tmp_path / "log")]
-        wait_for(run / "checkpoints" / "last.ckpt")
-        pid = processes[0].pid
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        if not children.exists():
-            pytest.skip("finds child processes in /proc")
-        dies = int(children.read_text().split()[1])
-    os.kill(dies, signal.SIGKILL)
-    assert ended(processes, 60)[0] == 1
-    (line,) = ours(*tmp_path.glob("*log"))
-    assert "another process of this training has died" in line
+    process = begun(run, *more)
+    deadline = time.monotonic() + 100
+    # One at its epoch's end is not missed.
+    while process.poll() is None and time.monotonic() < deadline:
+        for child in children(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.3)
+    assert ended([process]) == [1]
+    (line,) = ours(tmp_path / "log")
+    assert words in line
     assert line.endswith(f"go on with: foreframe train --resume {run}")
-    goes_on(run)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.fixture
@@ -318,7 +357,7 @@ def test_a_link_that_is_cut_ends_both_hosts(tmp_path, hosts: list[str]) -> None:
         )
         for rank, host in zip("01", hosts, strict=True)
     ]
-    wait_for(run / "checkpoints" / "last.ckpt")
+    wait_for(run)
     ip(f"-n {hosts[1]} link set link0 down")
     assert ended(processes, 60) == [1, 1]
     for rank, other in (("0", "1"), ("1", "0")):

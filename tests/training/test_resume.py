@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from trainings import FLAGS, SMALL, copied_run, groups, last, rows_of, same_to_the_bit
+from trainings import SMALL, copied_run, groups, last, rows_of, same_to_the_bit
 
 from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
@@ -23,6 +22,7 @@ from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import Options
 from foreframe.training.run_folder import cut_rows, differences, recipe_of
+from test_files import in_process
 
 ROOT = Path(__file__).parents[2]
 OFTEN = {"save_every": 0.0}
@@ -46,10 +46,10 @@ def killed(options: list, monkeypatch: pytest.MonkeyPatch, where: object, name: 
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(["3", "--only", "one process"], marks=pytest.mark.slow),
+        pytest.param(["2", "--only", "one process"], marks=pytest.mark.slow),
         pytest.param(["100"], marks=[pytest.mark.full, pytest.mark.timeout(3600)]),
     ],
-    ids=["3", "100"],
+    ids=["2", "100"],
 )
 def test_kills_as_the_benchmark_has_them(kills: list[str]) -> None:
     """Each is gone on with and compared to the bit with a run that was not killed."""
@@ -184,14 +184,11 @@ def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
 @pytest.mark.slow
 def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> None:
     run = copied_run(tmp_path)
-    code = (
+    holder = in_process(
         "import time; from pathlib import Path; from foreframe.base.files import RunLock; "
-        f"lock = RunLock(Path({str(run)!r})); print(lock.acquire(), flush=True); time.sleep(60)"
+        f"lock = RunLock(Path({str(run)!r})); lock.acquire(); print('here', flush=True); "
+        "time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    holder.stdout.close()
     for options in (groups(None, resume=str(run)), groups(run)):
         with pytest.raises(
             ValueError, match=f"{run} is being trained by another process; wait for its end"
@@ -354,70 +351,6 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
     saved = {path.name for path in (run / "checkpoints").iterdir()}
     assert saved == {"best.ckpt", "last.ckpt"}
     train(*groups(None, resume=str(run)))
-
-
-def begun(run: Path, *more: str) -> subprocess.Popen:
-    """A training of many epochs in a session of its own, once it has saved something."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "foreframe", "train", *FLAGS, *more),
-            *("--epochs", "100000", "--run", str(run)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 100
-    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return process
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:  # it has just ended
-        return []
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [(["--loader_workers", "1"], "a loader process"), (["--devices", "2"], "another process")],
-)
-def test_who_died_is_said_and_how_to_go_on(tmp_path, more: list[str], words: str) -> None:
-    run = tmp_path / "run"
-    process = begun(run, *more)
-    deadline = time.monotonic() + 100
-    # One at its epoch's end is not missed.
-    while process.poll() is None and time.monotonic() < deadline:
-        for child in children(process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        time.sleep(0.3)
-    said, _ = process.communicate(timeout=100)
-    assert process.returncode == 1, said
-    ours = [line for line in said.splitlines() if line.startswith("foreframe: ")]
-    assert len(ours) == 1
-    assert words in ours[0]
-    assert ours[0].endswith(f"go on with: foreframe train --resume {run}")
-    assert "Traceback" not in said
-
-
-@pytest.mark.slow
-def test_ctrl_c_twice_from_a_terminal_is_one_line_each_and_130(tmp_path) -> None:
-    """A terminal's Ctrl-C reaches the loader's worker too."""
-    process = begun(tmp_path / "run", "--loader_workers", "1")
-    os.killpg(process.pid, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=100)
-    assert process.returncode == 130, said
-    assert said.count("Stopping after this step") <= 1
-    assert "stopped at " in said.splitlines()[-1]
-    assert "Traceback" not in said
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foreframe.visuals.curves import Series
-from foreframe.visuals.tables import HEADS
+from foreframe.visuals.tables import heading
 
 RIGHT = "as it should be"
 
@@ -22,7 +22,7 @@ def panels_of(card: Mapping[str, Any]) -> dict[str, Series]:
         panels[title] = {name: of["physical"]["rmse"] for name, of in scores.items()}
     else:
         for score in card["relative"].get(card["reference"], ()):
-            title = f"{HEADS.get(score, score)}, in units of the last frame's"
+            title = f"{heading(score)}, in units of the last frame's"
             panels[title] = {name: of[score] for name, of in card["relative"].items()}
         title = "MSE (openstl: summed over a frame)"
         panels[title] = {name: of["openstl"]["mse"] for name, of in scores.items()}

@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LEADS = {"rmse": 6}  # shown of a score that stands alone; of others 3: a table fits 80 columns
-HEADS = {"mse": "MSE", "ssim": "1-SSIM", "rmse": "RMSE"}
 WIDTH, NAME = 80, 17  # characters of a line, and of a name, which takes two where it is longer
+
+
+def heading(score: str) -> str:
+    """A score's name as an error: the smaller, the better."""
+    return "1-SSIM" if score == "ssim" else score.upper()
 
 
 class Table(NamedTuple):
@@ -65,7 +69,7 @@ def score_table(card: Mapping[str, Any]) -> Table:
     for k, score in enumerate(next(iter(scores.values()))):
         leads = some_leads(card["future"], LEADS.get(score, 3))
         with_interval = bool(some) and k == 0
-        columns.append((HEADS.get(score, score) + (f", {units}" if units else ""), "all"))
+        columns.append((heading(score) + (f", {units}" if units else ""), "all"))
         columns += [("x 1st row", "95 %")] if with_interval else []
         columns += [("", f"+{lead}") for lead in leads]
         best = card["best_baseline"].get(score)

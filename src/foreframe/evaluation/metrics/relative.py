@@ -6,6 +6,7 @@ from typing import Any
 
 from foreframe.base.wording import plural
 from foreframe.evaluation.metrics import SCORES
+from foreframe.visuals.tables import heading
 
 RANKING: dict[str, tuple[str, float]] = {
     name: (convention, score.perfect)
@@ -92,7 +93,7 @@ def _lead(compared: Mapping[str, Any], best: str, score: str) -> str:
     """
     difference, chance = compared["difference"], compared["tie"] and compared["low"] is not None
     what = f"the best baseline ({best})"
-    name = "1-SSIM" if score == "ssim" else score.upper()
+    name = heading(score)
     if math.isnan(difference):
         return f"not comparable with {what} in {name}"
     if difference == 0 or chance:

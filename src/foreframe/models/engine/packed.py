@@ -109,10 +109,21 @@ class PackedConv2d(nn.Conv2d):
         plain = torch.is_grad_enabled() or runs_plain(x) or not is_kept(self)
         odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
         if plain or odd:
-            out = super().forward(x)
+            holes = self.groups > 1 and max(self.dilation) > 1
+            wrong = holes and not odd and x.device.type == "cpu" and torch.is_grad_enabled()
+            out = self._channels_first(x) if wrong else super().forward(x)
             return F.silu(out) if silu else out
         weights = kept_weights(self, x.device.type)
         return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
+
+    def _channels_first(self, x: Tensor) -> Tensor:
+        """For gradients of depthwise weights with holes, which oneDNN has wrong in bfloat16,
+        channels last, of maps of 32 pixels and more (torch 2.13).
+        """
+        weight = self.weight.clone(memory_format=torch.contiguous_format)
+        sides = [int(side) for side in self.padding]
+        x = x.contiguous()
+        return F.conv2d(x, weight, self.bias, self.stride, sides, self.dilation, self.groups)
 
 
 class Sequential(nn.Sequential):

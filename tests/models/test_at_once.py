@@ -1,0 +1,106 @@
+"""Networks that take the whole past at once: what one of them alone promises; see also
+tests/contract and tests/parity.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from foreframe.models import SimVP
+from foreframe.models.earthformer import _Positions
+from foreframe.models.interface import TrainingForecast
+from foreframe.models.predformer import PredFormer
+from foreframe.models.tau import differential_divergence
+from foreframe.models.unet import LEAK, UNet
+from small import PREDFORMER
+
+
+def test_simvp_starts_at_the_mean() -> None:
+    """Every pixel moves by what the bias does."""
+    network, past = SimVP(frames=2, spatial=8, temporal=16, blocks=2), torch.rand(4, 2, 1, 8, 8)
+    with torch.no_grad():
+        before, bias = network(past, 2), network.to_frame.bias.item()
+        network.start_at(0.3)
+        torch.testing.assert_close(network(past, 2), before + 0.3 - bias)
+    assert bias != pytest.approx(0.3)
+
+
+def test_the_divergence_is_that_of_changes() -> None:
+    """By its formula, of members beside the clip that they are of; what is missing of the truth
+    changes as it was forecast; the model weighs it.
+    """
+    forecast, truth = torch.rand(4, 3, 2, 5, 6), torch.rand(2, 3, 2, 5, 6)
+    truth[1, 1:, 0, 2] = torch.nan
+    network = SimVP(frames=1, spatial=8, temporal=16, divergence=0.5)
+    divergences = []
+    for k, member in enumerate(forecast):
+        for t in (1, 2):
+            change, true = member[t] - member[t - 1], truth[k // 2, t] - truth[k // 2, t - 1]
+            true = torch.where(true.isnan(), change, true)
+            p, q = ((x.flatten() / 0.1).softmax(dim=0) for x in (change, true))
+            divergences.append((p * (p / q).log()).mean())
+    expected = torch.stack(divergences).mean()
+    torch.testing.assert_close(differential_divergence(forecast, truth), expected)
+    terms = network.terms(TrainingForecast(forecast, truth, {}))
+    torch.testing.assert_close(terms, {"divergence": expected / 2})
+    assert network.terms(TrainingForecast(forecast[:, :1], truth[:, :1], {})) == {}
+
+
+def test_forecasts_of_a_unet_are_cut_and_in_training_lean_back() -> None:
+    """Beyond [0,1] with a small slope, which tells what is sharpened."""
+    network, past = UNet(frames=2, widths=[4], blocks=[1], sharpen=0.4), torch.rand(4, 2, 1, 8, 8)
+    with torch.no_grad():
+        network.last.weight.mul_(8)
+        trained = network(past, 2)
+        forecast = network.eval()(past, 2)
+    assert trained.min() < 0
+    assert trained.max() > 1
+    p = trained.where(trained >= 0, trained / LEAK).where(trained <= 1, 1 + (trained - 1) / LEAK)
+    torch.testing.assert_close(forecast, ((p - 0.2) / 0.6).clamp(0, 1), atol=1e-4, rtol=0)
+    assert forecast.min() == 0
+
+
+def test_a_unet_starts_at_the_mean() -> None:
+    """About: by its last bias, where its weights add little."""
+    network, past = UNet(frames=2, widths=[4], blocks=[1]).eval(), torch.rand(4, 2, 1, 8, 8)
+    with torch.no_grad():
+        network.last.weight.mul_(0.1)
+        for mean in (0.3, 0.6):
+            network.start_at(mean)
+            assert network(past, 2).mean().item() == pytest.approx(mean, abs=0.1)
+
+
+def predformer(**args: Any) -> PredFormer:
+    torch.manual_seed(0)
+    return PredFormer(**PREDFORMER | args)
+
+
+@torch.no_grad()
+def test_weights_serve_any_number_of_frames() -> None:
+    """Positions are computed, so that nothing in the weights depends on it."""
+    longer = predformer(frames=7)
+    longer.load_state_dict(predformer().state_dict())
+    assert longer(torch.rand(1, 2, 1, 8, 8), 9).isfinite().all()
+
+
+def test_what_is_computed_again_to_save_memory_leaves_the_same_out() -> None:
+    network, past = predformer(dropout=0.2, drop_path=0.4), torch.rand(2, 3, 1, 8, 8)
+    gradients = []
+    for network.memory in ("keep", "save"):
+        network.zero_grad()
+        torch.manual_seed(1)
+        network(past, 8).square().mean().backward()
+        gradients.append(network.embedding.weight.grad)
+    torch.testing.assert_close(*gradients)
+
+
+@torch.no_grad()
+def test_positions_of_another_size_lie_between_those_learnt() -> None:
+    torch.manual_seed(0)
+    positions = _Positions(2, [3, 4], 5)
+    learnt = positions.times[:, None, None] + positions.places.view(3, 4, 5)
+    assert torch.equal(positions(3, 4), learnt)
+    finer = positions(6, 8)
+    torch.testing.assert_close(finer[:, 0, 0], learnt[:, 0, 0])
+    torch.testing.assert_close(finer[:, 0, 1], 0.75 * learnt[:, 0, 0] + 0.25 * learnt[:, 0, 1])
