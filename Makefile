@@ -22,6 +22,7 @@ BIN := .venv/bin
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/python -c 'from foreframe.exporting.web_runtime import web_runtime; web_runtime()' 2>/dev/null || \
 		echo "Without it tests of the exported page are skipped"
+	@$(BIN)/pip install --quiet --editable '.[pysteps]' || echo "Without it tests of pysteps' nowcasts are skipped"
 	@touch $@
 
 # The main job: a forecast by the published weights; then train a U-Net for four minutes on the
