@@ -86,12 +86,26 @@ def test_what_a_bucket_lacks_is_said_in_a_line(bucket: str) -> None:
         clips_from(f"{bucket}/none.zarr")
 
 
-def test_trains_from_a_bucket(bucket: str, little_memory: None, tmp_path: Path) -> None:
-    rain, run = f"{bucket}/rain.zarr", str(tmp_path / "run")
-    flags = ["--data", rain, "--past", "3", "--future", "2", "--run", run, "--model", "quick"]
-    flags += ["--hidden", "4", "--batch_size", "4", "--device", "cpu", "--picture_every", "0"]
-    assert main(["train", *flags, "--trainer.max_steps", "2", "--loader_workers", "1"]) == 0
-    assert predict(run, rain).clip.units == "mm/h"
+def test_trains_from_a_bucket_and_goes_on_exactly(
+    bucket: str, little_memory: None, tmp_path: Path
+) -> None:
+    def trained(run: str, steps: int, *more: str) -> dict[str, torch.Tensor]:
+        flags = ["--data", f"{bucket}/rain.zarr", "--past", "3", "--future", "2"]
+        if not more:
+            flags += ["--run", str(tmp_path / run), "--model", "quick", "--hidden", "4"]
+            flags += ["--batch_size", "4", "--device", "cpu", "--picture_every", "0"]
+        assert main(["train", *flags, "--trainer.max_steps", str(steps), *more]) == 0
+        last = tmp_path / run / "checkpoints" / "last.ckpt"
+        state: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["state_dict"]
+        return state
+
+    whole = trained("whole", 6)
+    trained("begun", 4)
+    resumed = trained("begun", 6, "--resume", str(tmp_path / "begun"), "--loader_workers", "1")
+    for name, weights in whole.items():
+        assert torch.equal(weights, resumed[name]), name
+    forecast = predict(tmp_path / "whole", f"{bucket}/rain.zarr")
+    assert forecast.clip.units == "mm/h"
 
 
 def test_an_icechunk_store_is_streamed(

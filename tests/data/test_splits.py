@@ -34,7 +34,7 @@ shares_of_splits = (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=14),
     shares_of_splits,

@@ -267,6 +267,34 @@ def test_slurms_signal_to_one_process_stops_all_at_a_step(tmp_path) -> None:
     stopped(run, (tmp_path / "0.log").read_text())
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_a_process_that_dies_ends_all_with_one_line(tmp_path, launcher: str) -> None:
+    run = tmp_path / "run"
+    if launcher == "slurm":
+        processes = by_slurm([*ENDLESS, "--run", str(run)], tmp_path)
+        wait_for(run)
+        dies = processes[1].pid
+    else:
+        # Without "--", torchrun takes --run for its own --run-path on older Pythons.
+        how = ["--standalone", "--nproc_per_node", "2", "-m", "--", "foreframe"]
+        words = ["torch.distributed.run", *how, *ENDLESS, "--run", str(run)]
+        processes = [started(words, tmp_path / "log")]
+        wait_for(run)
+        pid = processes[0].pid
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        if not children.exists():
+            pytest.skip("finds child processes in /proc")
+        dies = int(children.read_text().split()[1])
+    os.kill(dies, signal.SIGKILL)
+    assert ended(processes, 60)[0] == 1
+    (line,) = ours(*tmp_path.glob("*log"))
+    assert "another process of this training has died" in line
+    assert line.endswith(f"go on with: foreframe train --resume {run}")
+    goes_on(run)
+
+
 @pytest.mark.slow
 def test_sigterm_to_a_process_that_has_started_another_stops_both(tmp_path) -> None:
     process = begun(tmp_path / "run", "--devices", "2")

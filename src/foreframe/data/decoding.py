@@ -91,7 +91,8 @@ def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
     if len(channels) > 1 or (len(sizes) > 1 and not tiles_fit):
         two = " and ".join("x".join(map(str, size)) for size in sorted(sizes)[:2])
         grey = "colour grey makes their channels one"
-        cure = grey if len(channels) > 1 else "size, crop or a tile that fits into each will do"
+        sized = "give --reading.size [H,W], or a --splits.tile that fits into each"
+        cure = grey if len(channels) > 1 else sized
         raise ValueError(f"recordings of different sizes, {two}; {cure}")
 
 
