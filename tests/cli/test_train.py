@@ -56,6 +56,7 @@ def test_from_file_to_forecast(name: str, tmp_path, monkeypatch, capsys) -> None
     )
     card = json.loads(Path("run/evaluation/scorecard.json").read_text())
     assert np.isfinite(card["scores"]["model"]["openstl"]["mse"]["per_lead"]).all()
+    assert "tile" not in card["splits"]  # which are for training
     steps = ["--recording", "0", "--steps", f"{STEPS}"]
     assert main(["predict", "run", path, *steps, "-o", output]) == 0, capsys.readouterr().err
     assert f"{STEPS} frames that follow" in capsys.readouterr().out

@@ -358,3 +358,14 @@ def test_a_folder_of_many_recordings_is_looked_through_once(
     monkeypatch.setattr(decoding, "_stamp", lambda path: seen.append(path) or original(path))
     assert len(decoding.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
     assert seen == [tmp_path / "a"]
+
+
+def test_frames_of_one_size_are_whole_instead_of_in_tiles(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RANDOM.random((30, 24, 32)).astype(np.float32))
+    tiles = Recordings(tmp_path / "a.npy", "test", SMALL, splits=SplitOptions(tile=8))
+    whole = Recordings(tmp_path / "a.npy", "test", SMALL, tiles.scaling)
+    assert len(tiles) > len(tiles.whole()) == len(whole) > 0
+    np.testing.assert_array_equal(tiles.whole()[0], whole[0])
+    np.save(tmp_path / "b.npy", RANDOM.random((30, 24, 40)).astype(np.float32))
+    both = Recordings(tmp_path, "test", SMALL, splits=SplitOptions(tile=8))
+    assert both.whole() is both

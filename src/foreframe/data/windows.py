@@ -88,6 +88,17 @@ class Recordings(ClipSet):
         other._take(split)
         return other
 
+    def whole(self) -> "Recordings":
+        """The same recordings in whole frames, not in tiles, where these are of one size: what is
+        in a tile an hour later may come from outside of it.
+        """
+        if len({clip.frames.shape[2:] for clip in self._by_split["all"]}) > 1:
+            return self
+        other = copy(self)
+        other.splits, other._found = replace(self.splits, tile=0), {}
+        other._take(self.split)
+        return other
+
     def later(self, skip: int, scaling: Scaling) -> "Recordings":
         """The same windows without their first `skip` frames, which share all frames, on another
         scale; raises as `Recordings` where that is for other values.

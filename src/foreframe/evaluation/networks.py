@@ -99,7 +99,8 @@ def clips_at_once(
         FIXED + max(most, held + frames + targets),
         budget,
         f"scoring one clip of {plural(window.length, 'frame')} of {c}x{h}x{w}",
-        "score fewer --members, smaller frames (--reading.size) or fewer (--past, --future)",
+        "score fewer --members, tiles (--splits.tile), smaller frames (--reading.size) or fewer "
+        "(--past, --future)",
     )
     room = budget * GIB - FIXED
     return min(batch_size, int(room / most), int((room - held) / (frames + targets)))

@@ -73,7 +73,8 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
         data: what to score on, as in foreframe train; by default the run's own data, unless these
             are imported or fetched
         reading: how recordings are read where not as the run's own
-        splits: how they are split where not as the run's own
+        splits: how they are split where not as the run's own; frames are forecast and scored
+            whole, in --splits.tile only where that is given
         scaling: of recordings' values, without RUN, as in foreframe train
         split: by default test; all is of a file
         past: frames to look at; by default as many as the run was trained with, or 10

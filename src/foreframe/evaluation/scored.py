@@ -174,9 +174,13 @@ def open_scored(
     if not isinstance(dataset, Dataset) or options.split is not None:
         data, split = replace(data, **asdict(window)), options.split or "test"
         dataset = open_dataset(data, split, None if forecaster.free else scaling)
+        splits = data.splits
+        if isinstance(dataset, Recordings) and "tile" not in (options.splits or {}):
+            dataset = dataset.whole()  # tiles are for training
+            splits = dataset.splits
         check_first_clip(dataset, window, model.takes, name)
         where = {"data": name, "data_args": data.data_args, "split": split}
-        where |= {"reading": not_usual(data.reading), "splits": not_usual(data.splits)}
+        where |= {"reading": not_usual(data.reading), "splits": not_usual(splits)}
     if forecaster.free and isinstance(dataset, Recordings):
         scaling = dataset.scaling
     elif isinstance(dataset, ClipSet):

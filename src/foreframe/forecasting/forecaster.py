@@ -37,7 +37,7 @@ from foreframe.forecasting.forecast_options import (
     changed,
     check_match,
 )
-from foreframe.forecasting.matching import match_members
+from foreframe.forecasting.matching import match_members, match_to
 from foreframe.forecasting.recordings import (
     check_channels,
     doubts,
@@ -310,7 +310,10 @@ class Forecaster:
         """
         each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
         if options.match not in (None, NONE):
-            each = match_members(options.match, each, last, guide)
+            if options.members is None:
+                each = match_to(options.match, each[:, 0], last, guide).unsqueeze(1)
+            else:
+                each = match_members(options.match, each, last, guide)
         scaling, members = self.scaling.of(dtype), each.unbind(dim=1)
         return torch.stack([scaling.to_units(missing_where_unseen(m, last)) for m in members])
 

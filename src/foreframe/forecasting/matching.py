@@ -48,18 +48,20 @@ def match_to(
 ) -> Float[Tensor, "b s c h w"]:
     """Match a forecast to the "last" frame or to the "guide".
 
+    A smooth forecast does not know which of neighbouring pixels is the strongest, and the guide
+    does, if anything does: for a match to it ranks are those of the mean of both.
+
     Args:
         match: a `foreframe.forecasting.forecast_options.Match`.
         forecast: the network's.
         last: the last value seen, NaN at pixels without any; these are ignored and unchanged.
         guide: the forecast of the model's guide, for a match to it.
     """
-    seen = ~last.isnan().unsqueeze(1)
-    target = last.unsqueeze(1)
+    ranked = forecast
     if match == GUIDE:
         assert guide is not None
-        target = guide.where(seen, torch.nan)
-    return matched(forecast.where(seen, torch.nan), target).where(seen, forecast)
+        ranked = ((forecast + guide) / 2).where(forecast > DRY, forecast)
+    return _with_values(match, ranked, last, guide).where(~last.isnan().unsqueeze(1), forecast)
 
 
 def match_members(
@@ -68,9 +70,24 @@ def match_members(
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None = None,
 ) -> Float[Tensor, "b m s c h w"]:
-    """`match_to` for each member in turn."""
-    each = [match_to(match, member, last, guide) for member in members.unbind(dim=1)]
+    """As `match_to` each member in turn, which has ranks of its own."""
+    each = [_with_values(match, member, last, guide) for member in members.unbind(dim=1)]
     return torch.stack(each, dim=1)
+
+
+def _with_values(
+    match: str,
+    ranked: Float[Tensor, "b s c h w"],
+    last: Float[Tensor, "b c h w"],
+    guide: Float[Tensor, "b s c h w"] | None,
+) -> Float[Tensor, "b s c h w"]:
+    """The values of the last frame or of the guide; where no value was seen as it was."""
+    seen = ~last.isnan().unsqueeze(1)
+    target = last.unsqueeze(1)
+    if match == GUIDE:
+        assert guide is not None
+        target = guide.where(seen, torch.nan)
+    return matched(ranked.where(seen, torch.nan), target).where(seen, ranked)
 
 
 def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:

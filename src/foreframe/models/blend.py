@@ -65,6 +65,7 @@ class Blend(Head):
     """
 
     feed = "guides"
+    shifts = True
     noise_channels = 3
     # What members begin with: .3 pixels (two) and .05 of growth a lead time, before softplus; .12
     # of the weights of blurs, before the sigmoid.
@@ -93,7 +94,7 @@ class Blend(Head):
         guide = Guides(guides, hindcast)
         # For each channel: the weights of other guides and of blurs, the gain, what is drawn.
         parts = (len(guide.each) - 1, len(blurs), 1, int(draw))
-        super().__init__((channels or 1) * sum(parts) + 2, up, kernel, over)
+        super().__init__((channels or 1) * sum(parts) + 2 * self.shifts, up, kernel, over)
         self.initialize(0.0)  # drawn all the same: a seed gives what is built later its numbers
         self.channels, self.parts = channels, parts
         self.blurs, self.draw, self.short = tuple(blurs), draw, short

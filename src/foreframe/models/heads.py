@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from foreframe.models.blend import Blend
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
+from foreframe.models.mixture import Mixture
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
 
 
@@ -198,5 +199,6 @@ HEADS: dict[str, type[Head]] = {
     "draw": DrawAndFeed,
     "carry": Carry,
     "blend": Blend,
+    "mixture": Mixture,
 }
 """Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

@@ -261,9 +261,12 @@ class Model(nn.Module):
                 part.compiled = False
 
     def in_units(self, scaling: Scaling) -> "Model":
-        """This model for frames of that scaling, of one that computes in the data's units. By
-        default itself: a network knows its scale alone.
+        """This model for frames of that scaling: what of it computes in the data's units, such as
+        a head that mixes amounts of rain, is told. A network knows its own scale alone.
         """
+        for part in self.modules():
+            if part is not self and hasattr(part, "scaling"):
+                part.scaling = scaling
         return self
 
     def start_at(self, mean: float) -> None:

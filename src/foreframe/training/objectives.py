@@ -106,6 +106,18 @@ def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     return (error / 1e-5).log1p().mean()
 
 
+def rain(P: Frames, Y: Frames) -> Float[Tensor, ""]:
+    """Mean over clips and lead times of the logarithms of the squared error on the network's scale
+    and of that in amounts."""
+    known, axes = Y.isfinite(), (2, 3, 4)
+    with torch.autocast(P.device.type, enabled=False):
+        P, Y = P.float(), Y.float().where(known, 0)
+        c = math.log(201)
+        amounts = [torch.expm1(x.clamp(0, 1.2) * c) / 200 for x in (P, Y)]
+        errors = [_mean((a - b).square(), known, axes) for a, b in ((P, Y), amounts)]
+        return 0.3 * (errors[0] + 1e-4).log().mean() + 0.7 * (errors[1] + 1e-6).log().mean()
+
+
 def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     """A loss that does not reward fading: with F and G the Fourier transforms of P and Y,
 
@@ -227,7 +239,7 @@ Loss = Callable[..., Tensor]
 
 LOSSES: dict[str, Loss] = {
     "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
-    "relative": relative, "geometric": geometric, "spectral": spectral, "crps": crps,
+    "relative": relative, "geometric": geometric, "rain": rain, "spectral": spectral, "crps": crps,
 }  # fmt: skip
 
 

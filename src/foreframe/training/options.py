@@ -19,7 +19,7 @@ from foreframe.data.data_options import DataOptions
 from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
 LossName = Literal[
-    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "spectral", "crps"
+    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "rain", "spectral", "crps"
 ]
 
 LOGGERS = ("tensorboard", "csv")

@@ -1,0 +1,122 @@
+"""A weighted mean of baselines' forecasts and of blurs, taken in the data's units: for rain.
+
+`Mixture` is the head; what is not said here is as in `Blend` (blend.py).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.clips.scaling import Scaling
+from foreframe.models.blend import REACH, Blend, Seen
+from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
+from foreframe.models.head import Frames, Over
+from foreframe.models.interface import State
+from foreframe.models.motion import blurred, displaced, exactly
+
+STRONGEST = 1.5  # times the mean of the levels
+HOUR = 12  # frames, of which lead times are shares
+FINE = 3.0  # pixels: wider blurs are made of means of squares
+
+
+class Mixture(Blend):
+    """At each pixel a weighted mean of levels, made weaker or stronger by half at most:
+
+        gain · Σ_k w_k level_k,    w = softmax(z),    gain = 1.5^tanh(g)
+
+    Levels are the guides' frames, and Gaussian blurs of the first one's; z and g
+    are what the hidden maps say, 0 at first. So a forecast has no value beyond 1.5 times the
+    largest of the past, and what is dry in all guides stays dry. Levels are in the data's units
+    (`in_units`): on a logarithmic scale a mean, and so a blur, loses rain, and a gain makes single
+    pixels far too strong. Beside what `Blend` shows it the decoder is told the lead time, as the
+    share of an hour of five-minute steps, by which blurs gain weight.
+
+    Members are those of `Blend`; their share of the blurs' weights goes to the guides.
+
+    Args:
+        channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
+
+    Raises:
+        ValueError: as `Blend`, or blurs that do not grow.
+    """
+
+    scaling = Scaling()
+    shifts = False
+
+    def __init__(
+        self,
+        channels: int | None,
+        read: int,
+        up: IdentityPath | UpsamplingPath,
+        /,
+        guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
+        hindcast: int = 0,
+        blurs: Sequence[float] = (1.5, 3.0, 6.0, 12.0),
+        short: int | None = None,
+        kernel: int = 3,
+        over: Over = "last",
+    ) -> None:
+        if any(b <= a for a, b in zip(blurs, blurs[1:], strict=False)):
+            raise ValueError(f"blurs of a mixture grow from one to the next, unlike {list(blurs)}")
+        # Nothing is drawn.
+        super().__init__(channels, read, up, guides, hindcast, blurs, False, short, kernel, over)
+
+    @classmethod
+    def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
+        return super().guide_channels(channels, args) + 1  # the lead time
+
+    def begin(self, state: State) -> State:
+        begun = super().begin(state)
+        first = next(iter(begun.values()))
+        return begun | {"lead": first.new_zeros(len(first))}
+
+    def levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
+        """As of `Blend`, but levels are in the data's units."""
+        frames, own = zip(*self.guide.forecasts(state, steps), strict=True)
+        after = {name: value for part in own for name, value in part.items()}
+        lead = state["lead"].unsqueeze(1) + torch.arange(1, steps + 1, device=frames[0].device)
+        with exactly(frames[0]):
+            levels = [self.scaling.to_units(of.float()) for of in frames]
+            blur, before = levels[0], 0.0
+            for sigma in self.blurs:  # one of the other: the squares of their widths add up
+                blur, before = wider(blur, math.sqrt(sigma**2 - before**2)), sigma
+                levels.append(blur)
+        shown = [of.mean(dim=2, keepdim=True) if self.channels is None else of for of in frames]
+        share = (lead / HOUR).view(*lead.shape, 1, 1, 1).to(shown[0])
+        fed = self.reduced(torch.cat([*shown, share.expand_as(shown[0][:, :, :1])], dim=2))
+        if "evidence" in state:
+            evidence = state["evidence"].to(fed).unsqueeze(1).expand(-1, steps, -1, -1, -1)
+            fed = torch.cat([fed, evidence], dim=2)
+        return torch.cat(levels, dim=2), fed, after | {"lead": lead[:, -1]}
+
+    def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
+        """The mean of levels, on the network's scale."""
+        k = self.factor(levels.shape[-2:])
+        numbers = self.enlarged(numbers, levels).float().unflatten(2, (-1, sum(self.parts)))
+        of_guides, of_blurs, gain, _ = numbers.split(self.parts, dim=3)
+        with exactly(levels):
+            if member is not None:
+                far, growth, share = member.split([2, 1, 1], dim=2)
+                gain, of_blurs = gain + growth.unsqueeze(3), of_blurs + share.unsqueeze(3).log()
+                levels = displaced(levels, k * far)
+            z = torch.cat([torch.zeros_like(gain), of_guides, of_blurs], dim=3)
+            each = levels.unflatten(2, (z.shape[3], -1)).unbind(dim=2)
+            weights = z.softmax(dim=3).unbind(dim=3)
+            mean = sum(weight * level for weight, level in zip(weights, each, strict=True))
+            amount = STRONGEST ** torch.tanh(gain.squeeze(3)) * mean
+            return self.scaling.to_network(amount).to(levels.dtype)
+
+
+def wider(frames: Frames, sigma: float) -> Frames:
+    """Blurred by a Gaussian of so many pixels, a wide one of means of 2 x 2 or 4 x 4 pixels."""
+    k = 2 ** sum(sigma > limit for limit in (FINE, 2 * FINE))
+    if k == 1:
+        return blurred(frames, sigma, REACH)
+    small = F.avg_pool2d(padded(frames.flatten(0, 1), k), k)
+    large = F.interpolate(blurred(small, sigma / k, REACH), scale_factor=k, mode="bilinear")
+    return large[..., : frames.shape[-2], : frames.shape[-1]].unflatten(0, frames.shape[:2])

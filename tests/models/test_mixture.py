@@ -1,0 +1,121 @@
+"""A mean of baselines and blurs, in the data's units."""
+
+import pytest
+import torch
+
+from foreframe.clips.scaling import Scaling
+from foreframe.models import Model, build_model, members
+from foreframe.models.motion import blurred, displaced
+
+RAIN = Scaling(0.5, 100.0, "mm/h", "log")
+
+
+def mixture(scaling: Scaling = RAIN, noise: dict | None = None, **head: object) -> Model:
+    args = {"output": {"mixture": head}} | ({} if noise is None else {"noise": noise})
+    return build_model("guided", args).in_units(scaling)
+
+
+def set_numbers(model: Model, *numbers: float) -> None:
+    """What the head reads, everywhere: its bias, for each of the 4 pixels of a map's place."""
+    with torch.no_grad():
+        model.output.last.bias.copy_(torch.tensor(numbers).repeat_interleave(4))
+
+
+def rain(seed: int = 0, size: int = 48) -> torch.Tensor:
+    """(1,4,1,H,W) on the network's scale, half of it dry."""
+    g = torch.Generator().manual_seed(seed)
+    smooth = blurred(torch.randn(1, 4, 1, size, size, generator=g), 2.0) * 6
+    return RAIN.to_network(smooth.clamp(min=0))
+
+
+def test_a_mixture_is_what_its_docstring_says() -> None:
+    """Weights, blur of a blur and gain by hand, in mm/h."""
+    model = mixture(guides=["persistence", "black"], blurs=[1.5, 2.5])
+    set_numbers(model, 0.4, 0.8, 1.2, 0.5)
+    last = RAIN.to_units(rain()[:, -1:])
+    levels = [last, 0 * last, blurred(last, 1.5, 3.0), blurred(last, 2.5, 3.0)]
+    weights = torch.tensor([0.0, 0.4, 0.8, 1.2]).softmax(0)
+    mean = sum(w * level for w, level in zip(weights, levels, strict=True))
+    gain = 1.5 ** torch.tanh(torch.tensor(0.5))
+    made = RAIN.to_units(model(rain(), 1))
+    inner = (..., slice(8, -8), slice(8, -8))  # at edges, a blur of a blur is another
+    torch.testing.assert_close(made[inner], (gain * mean)[inner], atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_mixture_has_nothing_beyond_half_more_than_was_seen(draws: bool) -> None:
+    """Whatever its weights; and what is dry in all levels stays dry."""
+    torch.manual_seed(0)
+    model = mixture(noise={"whole": 1} if draws else None, guides=["persistence"], blurs=[1.0])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    past = rain()
+    past[..., :24, :] = 0
+    state = model.encode(past)
+    made = model.decode(members(state, 3, seed=1) if draws else state, 3)
+    assert RAIN.to_units(made).max() <= 1.5 * RAIN.to_units(past).max() * 1.001
+    assert made.amax(dim=(-2, -1)).min() > 0
+    if not draws:  # members are moved
+        assert torch.equal(made[..., :20, :], torch.zeros(1, 3, 1, 20, 48))
+
+
+def test_a_blur_of_a_mixture_loses_no_rain() -> None:
+    """In mm/h, as it would on a logarithmic scale."""
+    past = torch.zeros(1, 4, 1, 96, 96)
+    past[..., 40:56, 40:56] = 0.8
+    for scaling, kept in ((RAIN, 1.0), (Scaling(), 0.5)):
+        model = mixture(scaling, guides=["persistence"], blurs=[3.0, 8.0])
+        set_numbers(model, 9.0, 9.0, 0.0)
+        total = RAIN.to_units(model(past, 1)).sum() / RAIN.to_units(past[:, -1]).sum()
+        assert (total > 0.99 and total < 1.01) if kept == 1 else total < kept
+
+
+def test_the_decoder_of_a_mixture_is_told_the_lead_time() -> None:
+    """Of frames that do not change, forecasts do, as time goes on; and step by step, as a stream
+    does, the same.
+    """
+    torch.manual_seed(0)
+    model = mixture(guides=["persistence", "mean"])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    lead = model.output.levels(model.output.begin(model.guide.encode(rain())), 3)[1][0, :, -1]
+    torch.testing.assert_close(lead.mean(dim=(-2, -1)), torch.tensor([1.0, 2.0, 3.0]) / 12)
+    state = model.begin(model.encode(rain()))
+    frames = []
+    for _ in range(3):
+        frame, state = model.step(state)
+        frames.append(frame)
+    torch.testing.assert_close(torch.cat(frames, dim=1), model(rain(), 3), atol=1e-5, rtol=1e-4)
+
+
+def test_members_of_a_mixture_go_astray_with_all_levels() -> None:
+    """By hand, with noise that is the same everywhere: moved and scaled by draws that grow with
+    lead time; a share of the blurs' weights goes to the guides.
+    """
+    noise = {"whole": 1, "local": 0, "apart": 10**4}
+    model = mixture(noise=noise, guides=["persistence", "black"], blurs=[2.0])
+    with torch.no_grad():
+        model.output.of_members.weight.zero_()
+        model.output.of_members.bias.copy_(torch.tensor([0.5, 0.5, 0.4, 0.5]))
+        for added in model.noise_injection.added:
+            added.weight.zero_()
+    set_numbers(model, 0.3, 0.6, 0.2)
+    state = members(model.encode(rain()), 3, seed=1)
+    made = RAIN.to_units(model.decode(state, 4))
+    drift = model.noise_injection.noise(state, range(4), (6, 6))[:, 0, 1:]
+    pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.4 - 3]))
+    last = RAIN.to_units(rain()[:, -1])
+    z = torch.tensor([0.0, 0.3, 0.6 + torch.sigmoid(torch.tensor(0.0)).log()])
+    weights = z.softmax(0)
+    mean = weights[0] * last + weights[2] * blurred(last, 2.0, 3.0)
+    for lead in range(4):
+        far = (lead + 1) * pixels_a_lead * drift[:, :2, :1, :1]
+        gain = 1.5 ** torch.tanh(0.2 + (lead + 1) * growth * drift[:, 2:, :1, :1])
+        expected = gain * displaced(mean.expand(3, -1, -1, -1), far.expand(-1, -1, 48, 48))
+        inner = (..., slice(4, -4), slice(4, -4))
+        torch.testing.assert_close(made[:, lead][inner], expected[inner], atol=0.03, rtol=0.03)
+
+
+def test_blurs_of_a_mixture_grow() -> None:
+    with pytest.raises(ValueError, match=r"grow from one to the next, unlike \[3.0, 3.0\]"):
+        mixture(blurs=[3.0, 3.0])
