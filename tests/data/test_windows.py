@@ -367,5 +367,5 @@ def test_frames_of_one_size_are_whole_instead_of_in_tiles(tmp_path: Path) -> Non
     assert len(tiles) > len(tiles.whole()) == len(whole) > 0
     np.testing.assert_array_equal(tiles.whole()[0], whole[0])
     np.save(tmp_path / "b.npy", RANDOM.random((30, 24, 40)).astype(np.float32))
-    both = Recordings(tmp_path, "test", SMALL, splits=SplitOptions(tile=8))
+    both = Recordings(tmp_path, "all", SMALL, splits=SplitOptions(tile=8))
     assert both.whole() is both
