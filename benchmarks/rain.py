@@ -1,6 +1,7 @@
 """Rain beside its strongest opponents: whole domains in, each event left out of training.
 
-    python benchmarks/rain.py ARCHIVES [--forecaster NAME_OR_FOLDER] [--starts 4] [-- OPTIONS]
+    python benchmarks/rain.py ARCHIVES [--forecaster NAME_OR_FOLDER] [--starts 4] [--members 24]
+        [-- OPTIONS]
     python benchmarks/rain.py --output FOLDER
 
 ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. Of each event a
@@ -8,7 +9,7 @@ forecaster, as it is named or, where the folder has a run of each event's name, 
 train on that event, forecasts an hour from fifty minutes at a few starts, beside baselines and
 the nowcasts of pysteps (`pip install 'foreframe[pysteps]'`), by `foreframe evaluate` with the
 OPTIONS. All are given the whole domain, at 2 km, and are scored wherever something was measured.
-What is in the folder of --output is not done again (benchmarks/recordings.py).
+With --members these are scored, too, beside as many of STEPS and a lagged ensemble. What is in the folder of --output is not done again (benchmarks/recordings.py).
 
 The last table has, for each opponent, the forecaster's RMSE over its own: the geometric mean over
 events, and where that lies by Student's t, taking events, not starts, as independent.
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from radar import made_up, prepared
 from recordings import (
@@ -39,9 +41,10 @@ from recordings import (
 )
 
 FREE = "persistence,dense_motion,optical_flow,faded_motion,lagged"
-PYSTEPS = "pysteps/extrapolation,pysteps/sprog,pysteps/anvil,pysteps/steps"
+PYSTEPS = "pysteps/extrapolation,pysteps/sprog,pysteps/anvil"
+STEPS = "pysteps/steps"
 READ = (
-    "--split all --reading.variable rain --reading.coarsen 2 --splits.tile 0 --splits.active 0 "
+    "--split all --reading.variable rain --reading.coarsen 2 --splits.active 0 "
     "--past 10 --future 12 --stride 9 --batch_size 1 --budget 4 --thresholds [1,5] --scales [17]"
 )
 RMSE = ("scores", "physical", "rmse")
@@ -53,6 +56,12 @@ SCORES = {
     "FSS at 5 mm/h, 34 km": (("events", "5 mm/h", "fss", "17"), ".3f"),
     "frequency bias at 1 mm/h": (("events", "1 mm/h", "bias"), ".2f"),
     "frequency bias at 5 mm/h": (("events", "5 mm/h", "bias"), ".2f"),
+}
+OF_MEMBERS = {
+    "fair CRPS, mm/h": ("physical", "fair_crps"),
+    "spread over skill": ("physical", "spread_skill"),
+    "fair Brier score at 1 mm/h": ("1 mm/h", "fair_brier"),
+    "fair Brier score at 5 mm/h": ("5 mm/h", "fair_brier"),
 }
 T_95 = {2: 12.7, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # Student's t of so many events
 
@@ -69,8 +78,44 @@ def spread(ratios: Sequence[float]) -> str:
     return f"{math.exp(mean):.2f} [{math.exp(mean - half):.2f}, {math.exp(mean + half):.2f}]"
 
 
+def parts_of_brier(scores: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Murphy's reliability (0 is best) and resolution (more is better), by lead time."""
+    found: dict[str, list[float]] = {"reliability": [], "resolution": []}
+    names = ("probabilities", "frequencies", "cases")
+    for p, f, n in zip(*(scores[name]["per_lead"] for name in names), strict=True):
+        bins = [(a or 0, b or 0, k) for a, b, k in zip(p, f, n, strict=True) if k]
+        all_of = sum(k for *_, k in bins)
+        base = sum(b * k for _, b, k in bins) / all_of
+        found["reliability"].append(sum(k * (a - b) ** 2 for a, b, k in bins) / all_of)
+        found["resolution"].append(sum(k * (b - base) ** 2 for _, b, k in bins) / all_of)
+    return found
+
+
+def tell_members(results: Sequence[Result]) -> dict[str, list[float]]:
+    """The tables of one event's ensembles; the CRPS of each, by lead time."""
+    cards: dict[str, Any] = {}
+    for result in results:
+        own, *_ = result["card"]["scores"]
+        for row, card in result["card"].get("ensemble", {}).items():
+            if row != "seed" and not (own == STEPS and row == "lagged"):
+                cards[STEPS if own == STEPS else row] = card["scores"]
+    names = leads(results)
+    for title, (convention, score) in OF_MEMBERS.items():
+        found = {row: scores[convention][score] for row, scores in cards.items()}
+        rows = {row: [*of["per_lead"], of["overall"]] for row, of in found.items()}
+        cells = {row: [figure(math.nan if x is None else x) for x in rows[row]] for row in rows}
+        if cells:
+            table(f"members: {title}", names, cells)
+    for row, scores in cards.items():
+        parts = parts_of_brier(scores["1 mm/h"])
+        title = f"{row}: parts of the Brier score at 1 mm/h"
+        table(title, names[:-1], {part: [*map(figure, parts[part])] for part in parts})
+    return {row: scores["physical"]["fair_crps"]["per_lead"] for row, scores in cards.items()}
+
+
 def tell(of: Mapping[str, Sequence[Result]]) -> None:
     ratios: dict[str, list[list[float]]] = {}
+    members: dict[str, list[list[float]]] = {}
     names: list[str] = []
     for event, results in of.items():
         done = [result for result in results if "card" in result]
@@ -81,6 +126,12 @@ def tell(of: Mapping[str, Sequence[Result]]) -> None:
             continue
         forecasts, free = rows_of(done)
         names = leads(done)
+        forecasts.sort(key=lambda row: row != "model")
+        crps = tell_members(done)
+        for row in crps.keys() & {STEPS, "lagged"}:
+            best = "model matched to guide" if "model matched to guide" in crps else "model"
+            pairs = [over(*pair) for pair in zip(crps[best], crps[row], strict=True)]
+            members.setdefault(row, []).append(pairs)
         for title, (path, form) in SCORES.items():
             times = 1e4 if "10,000" in title else 1
             rows = {
@@ -93,12 +144,11 @@ def tell(of: Mapping[str, Sequence[Result]]) -> None:
                 for row in free:
                     pairs = zip(rows[forecasts[0]], rows[row], strict=True)
                     ratios.setdefault(row, []).append([over(*pair) for pair in pairs])
-    if ratios:
-        print("\n## RMSE over that of each opponent, over events")
-        by_lead = {
-            row: [spread(lead) for lead in zip(*of, strict=True)] for row, of in ratios.items()
-        }
-        table("", names, by_lead)
+    for title, found in (("RMSE", ratios), ("CRPS of members", members)):
+        if found:
+            print(f"\n## {title} over that of each opponent, over events")
+            each = {row: [*map(spread, zip(*of, strict=True))] for row, of in found.items()}
+            table("", names[: len(next(iter(each.values())))], each)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,6 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("archives", nargs="?", type=Path, metavar="ARCHIVES")
     parser.add_argument("--forecaster", default="radar", metavar="NAME_OR_FOLDER")
     parser.add_argument("--starts", type=int, default=4, help="forecasts of each event")
+    parser.add_argument("--members", type=int, help="score so many, and of STEPS")
     parser.add_argument("--baselines", default=f"{FREE},{PYSTEPS}", help="opponents, with commas")
     parser.add_argument("--output", type=Path, default=Path("runs/rain"))
     parser.add_argument("--quick", action="store_true", help="small archives made here: only a try")
@@ -121,11 +172,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for event, file in events.items() if given.archives else ():
             own = Path(given.forecaster) / event
-            command = [str(own) if own.is_dir() else given.forecaster, "--data", str(file)]
-            command += [*READ.split(), "--clips", str(given.starts)]
-            command += ["--baselines", f"[{given.baselines}]", *further]
-            to = given.output / event / f"{Path(given.forecaster).name}.json"
-            scored(to, event, what, [], command)
+            how = ["--data", str(file), *READ.split(), "--clips", str(given.starts), *further]
+            name = str(own) if own.is_dir() else given.forecaster
+            ours = [name, *how, "--baselines", f"[{given.baselines}]"]
+            theirs = [STEPS, *how, "--baselines", "[]"]
+            for whose, command in ((Path(given.forecaster).name, ours), ("steps", theirs)):
+                if given.members:
+                    command += ["--members", str(given.members)]
+                scored(given.output / event / f"{whose}.json", event, what, [], command)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 130

@@ -29,17 +29,29 @@ def rain(seed: int = 0, size: int = 48) -> torch.Tensor:
 
 
 def test_a_mixture_is_what_its_docstring_says() -> None:
-    """Weights, blur of a blur and gain by hand, in mm/h."""
+    """Weights and the blur of a blur by hand, in mm/h; a gain that is the same everywhere is none."""
     model = mixture(guides=["persistence", "black"], blurs=[1.5, 2.5])
     set_numbers(model, 0.4, 0.8, 1.2, 0.5)
     last = RAIN.to_units(rain()[:, -1:])
     levels = [last, 0 * last, blurred(last, 1.5, 3.0), blurred(last, 2.5, 3.0)]
     weights = torch.tensor([0.0, 0.4, 0.8, 1.2]).softmax(0)
     mean = sum(w * level for w, level in zip(weights, levels, strict=True))
-    gain = 1.5 ** torch.tanh(torch.tensor(0.5))
     made = RAIN.to_units(model(rain(), 1))
     inner = (..., slice(8, -8), slice(8, -8))  # at edges, a blur of a blur is another
-    torch.testing.assert_close(made[inner], (gain * mean)[inner], atol=0.01, rtol=0.01)
+    torch.testing.assert_close(made[inner], mean[inner], atol=0.01, rtol=0.01)
+
+
+def test_gains_of_a_mixture_leave_the_amount() -> None:
+    """Different ones from place to place: here more than the mean of levels, there less."""
+    torch.manual_seed(0)
+    model = mixture(guides=["persistence"], blurs=[])
+    with torch.no_grad():
+        model.output.last.weight.normal_(std=3.0)
+    made, last = RAIN.to_units(model(rain(), 2)), RAIN.to_units(rain()[:, -1:])
+    torch.testing.assert_close(made.sum(dim=(-2, -1)), last.sum(dim=(-2, -1)).expand(1, 2, 1))
+    gains = (made / last)[(last > 0.1).expand_as(made)]
+    assert gains.min() < 0.95
+    assert 1.05 < gains.max() < 1.5
 
 
 @pytest.mark.parametrize("draws", [False, True])
@@ -110,7 +122,7 @@ def test_members_of_a_mixture_go_astray_with_all_levels() -> None:
     mean = weights[0] * last + weights[2] * blurred(last, 2.0, 3.0)
     for lead in range(4):
         far = (lead + 1) * pixels_a_lead * drift[:, :2, :1, :1]
-        gain = 1.5 ** torch.tanh(0.2 + (lead + 1) * growth * drift[:, 2:, :1, :1])
+        gain = 1.5 ** torch.tanh((lead + 1) * growth * drift[:, 2:, :1, :1])
         expected = gain * displaced(mean.expand(3, -1, -1, -1), far.expand(-1, -1, 48, 48))
         inner = (..., slice(4, -4), slice(4, -4))
         torch.testing.assert_close(made[:, lead][inner], expected[inner], atol=0.03, rtol=0.03)

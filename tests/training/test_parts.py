@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from foreframe import MovingMNIST, Window
+from foreframe import MovingMNIST, Scaling, Window
 from foreframe.data.datasets import Stretches, clip_set
 from foreframe.models import build_model, preset
 from foreframe.training import LearningOptions
@@ -135,6 +135,20 @@ def test_the_geometric_loss_equals_its_formula() -> None:
     errors = [np.nanmean((p - y) ** 2) for p, y in zip(P, Y, strict=True)]
     loss = LOSSES["geometric"](torch.from_numpy(P), torch.from_numpy(Y))
     assert loss.item() == pytest.approx(np.mean(np.log(1 + np.array(errors) / 1e-5)))
+
+
+def test_the_rain_loss_equals_its_formula() -> None:
+    """Reference: in mm/h, of a scaling from 0.5 to 100, clip by clip and frame by frame."""
+    rng = np.random.default_rng(0)
+    P, Y = rng.random((2, 2, 3, 1, 5, 6))
+    Y[0, 1, 0, :2] = np.nan
+    to_units = Scaling(0.5, 100, "mm/h", "log").to_units
+    losses = []
+    for p, y in zip(P.reshape(6, -1), Y.reshape(6, -1), strict=True):
+        e, E = np.nanmean((p - y) ** 2), np.nanmean((to_units(p) - to_units(y)) ** 2) / 1e4
+        losses.append(0.3 * np.log1p(e / 1e-4) + 0.7 * np.log1p(E / 1e-6))
+    loss = LOSSES["rain"](torch.from_numpy(P), torch.from_numpy(Y))
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_shortened_clips_end_as_they_did() -> None:

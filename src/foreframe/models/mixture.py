@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clips.scaling import Scaling
@@ -21,22 +20,27 @@ from foreframe.models.motion import blurred, displaced, exactly
 
 STRONGEST = 1.5  # times the mean of the levels
 HOUR = 12  # frames, of which lead times are shares
+TINY = 1e-6  # of a total: it is dry
 FINE = 3.0  # pixels: wider blurs are made of means of squares
 
 
 class Mixture(Blend):
-    """At each pixel a weighted mean of levels, made weaker or stronger by half at most:
+    """At each pixel a weighted mean of levels, made weaker or stronger:
 
-        gain · Σ_k w_k level_k,    w = softmax(z),    gain = 1.5^tanh(g)
+        gain · Σ_k w_k level_k,    w = softmax(z),    gain = c · 1.5^tanh(g), at most 1.5
 
-    Levels are the guides' frames, and Gaussian blurs of the first one's; z and g
-    are what the hidden maps say, 0 at first. So a forecast has no value beyond 1.5 times the
-    largest of the past, and what is dry in all guides stays dry. Levels are in the data's units
-    (`in_units`): on a logarithmic scale a mean, and so a blur, loses rain, and a gain makes single
-    pixels far too strong. Beside what `Blend` shows it the decoder is told the lead time, as the
-    share of an hour of five-minute steps, by which blurs gain weight.
+    Levels are the guides' frames, and Gaussian blurs of the first one's; z and g are what the
+    hidden maps say, 0 at first. At each lead time c is the number by which gains leave the total of
+    a frame as it was: where squared error is the aim, a network would else learn that less rain is
+    safe. So the amount is that of the guides, no value is beyond 1.5 times the largest of the past,
+    and what is dry in all guides stays dry. For values of 0 or more.
 
-    Members are those of `Blend`; their share of the blurs' weights goes to the guides.
+    Levels are in the data's units (`in_units`): on a logarithmic scale a mean, and so a blur, loses
+    rain, and a gain makes single pixels far too strong. Beside what `Blend` shows it the decoder is
+    told the lead time, as the share of an hour of five-minute steps, by which blurs gain weight.
+
+    Members are those of `Blend`, and what is behind their growth is in place of its gain: a further
+    factor 1.5^tanh(growth); their share of the blurs' weights goes to the guides.
 
     Args:
         channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
@@ -102,13 +106,17 @@ class Mixture(Blend):
         with exactly(levels):
             if member is not None:
                 far, growth, share = member.split([2, 1, 1], dim=2)
-                gain, of_blurs = gain + growth.unsqueeze(3), of_blurs + share.unsqueeze(3).log()
-                levels = displaced(levels, k * far)
+                of_blurs, levels = of_blurs + share.unsqueeze(3).log(), displaced(levels, k * far)
             z = torch.cat([torch.zeros_like(gain), of_guides, of_blurs], dim=3)
             each = levels.unflatten(2, (z.shape[3], -1)).unbind(dim=2)
             weights = z.softmax(dim=3).unbind(dim=3)
-            mean = sum(weight * level for weight, level in zip(weights, each, strict=True))
-            amount = STRONGEST ** torch.tanh(gain.squeeze(3)) * mean
+            mean = torch.stack([w * of for w, of in zip(weights, each, strict=True)]).sum(dim=0)
+            gain = STRONGEST ** torch.tanh(gain.squeeze(3))
+            before, after = (of.sum(dim=(-2, -1), keepdim=True) for of in (mean, gain * mean))
+            gain = gain * torch.where(after > TINY, before / after.clamp(min=TINY), 1)
+            if member is not None:
+                gain = gain * STRONGEST ** torch.tanh(growth)
+            amount = gain.clamp(max=STRONGEST) * mean
             return self.scaling.to_network(amount).to(levels.dtype)
 
 
