@@ -30,10 +30,10 @@ class Mixture(Blend):
         gain · Σ_k w_k level_k,    w = softmax(z),    gain = c · 1.5^tanh(g), at most 1.5
 
     Levels are the guides' frames, and Gaussian blurs of the first one's; z and g are what the
-    hidden maps say, 0 at first. At each lead time c is the number by which gains leave the total of
-    a frame as it was: where squared error is the aim, a network would else learn that less rain is
-    safe. So the amount is that of the guides, no value is beyond 1.5 times the largest of the past,
-    and what is dry in all guides stays dry. For values of 0 or more.
+    hidden maps say, 0 at first. At each lead time c is the number by which the total of a frame is
+    the first guide's: where squared error is the aim, a network would else learn that less rain is
+    safe. No value is beyond 1.5 times the largest of the past, and what is dry in all guides stays
+    dry. For values of 0 or more.
 
     Levels are in the data's units (`in_units`): on a logarithmic scale a mean, and so a blur, loses
     rain, and a gain makes single pixels far too strong. Beside what `Blend` shows it the decoder is
@@ -112,8 +112,8 @@ class Mixture(Blend):
             weights = z.softmax(dim=3).unbind(dim=3)
             mean = torch.stack([w * of for w, of in zip(weights, each, strict=True)]).sum(dim=0)
             gain = STRONGEST ** torch.tanh(gain.squeeze(3))
-            before, after = (of.sum(dim=(-2, -1), keepdim=True) for of in (mean, gain * mean))
-            gain = gain * torch.where(after > TINY, before / after.clamp(min=TINY), 1)
+            guide, own = (of.sum(dim=(-2, -1), keepdim=True) for of in (each[0], gain * mean))
+            gain = gain * torch.where(own > TINY, guide / own.clamp(min=TINY), 1)
             if member is not None:
                 gain = gain * STRONGEST ** torch.tanh(growth)
             amount = gain.clamp(max=STRONGEST) * mean
