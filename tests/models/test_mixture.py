@@ -132,3 +132,10 @@ def test_members_of_a_mixture_go_astray_with_all_levels() -> None:
 def test_blurs_of_a_mixture_grow() -> None:
     with pytest.raises(ValueError, match=r"grow from one to the next, unlike \[3.0, 3.0\]"):
         mixture(blurs=[3.0, 3.0])
+
+
+def test_the_guide_of_a_mixture_is_on_the_scale_of_its_forecast() -> None:
+    """For matches to it."""
+    model = mixture(guides=["mean", "persistence"])
+    _, guide = model.decode_with_guide(model.encode(rain()), 2)
+    torch.testing.assert_close(guide, build_model("mean")(rain(), 2))

@@ -158,6 +158,10 @@ class Blend(Head):
             fed = torch.cat([fed, evidence], dim=2)
         return levels, fed, own
 
+    def scaled(self, levels: Frames) -> Frames:
+        """Levels on the network's scale."""
+        return levels
+
     def factor(self, size: Sequence[int]) -> int:
         short = min(deciding_size(size))
         return 1 if self.short is None else max(1, round(short / self.short))

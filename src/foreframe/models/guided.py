@@ -61,7 +61,7 @@ class GuidedDecoder(EncoderDecoder):
     def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
         state = self.precompute(state, steps)
         forecast = self.decode(state, steps)
-        return forecast, state["levels"][:, :steps, : forecast.shape[2]]
+        return forecast, self.output.scaled(state["levels"][:, :steps, : forecast.shape[2]])
 
     def rollout(self, state: State, steps: int) -> tuple[Future, State]:
         """Few lead times at once of large frames, as the levels of each are held."""

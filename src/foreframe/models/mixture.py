@@ -98,6 +98,9 @@ class Mixture(Blend):
             fed = torch.cat([fed, evidence], dim=2)
         return torch.cat(levels, dim=2), fed, after | {"lead": lead[:, -1]}
 
+    def scaled(self, levels: Frames) -> Frames:
+        return self.scaling.to_network(levels)
+
     def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
         """The mean of levels, on the network's scale."""
         k = self.factor(levels.shape[-2:])
