@@ -109,21 +109,21 @@ def test_members_of_a_mixture_go_astray_with_all_levels() -> None:
     model = mixture(noise=noise, guides=["persistence"], blurs=[2.0])
     with torch.no_grad():
         model.output.of_members.weight.zero_()
-        model.output.of_members.bias.copy_(torch.tensor([0.5, 0.5, 0.4, 0.5]))
+        model.output.of_members.bias.copy_(torch.tensor([0.5, 0.5, 0.2, 0.5]))
         for added in model.noise_injection.added:
             added.weight.zero_()
     set_numbers(model, 0.6, 0.2)
     state = members(model.encode(rain()), 3, seed=1)
     made = RAIN.to_units(model.decode(state, 4))
     drift = model.noise_injection.noise(state, range(4), (6, 6))[:, 0, 1:]
-    pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.4 - 3]))
+    pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.2 - 2.8]))
     last = RAIN.to_units(rain()[:, -1])
-    share = torch.sigmoid(torch.tensor(4 * 0.5 - 2))
+    share = torch.sigmoid(torch.tensor(4 * 0.5 - 4))
     weights = torch.tensor([0.0, 0.6 + share.log()]).softmax(0)
     mean = weights[0] * last + weights[1] * blurred(last, 2.0, 3.0)
     for lead in range(4):
         far = (lead + 1) * pixels_a_lead * drift[:, :2, :1, :1]
-        gain = 1.5 ** torch.tanh((lead + 1) * growth * drift[:, 2:, :1, :1])
+        gain = torch.exp((lead + 1) * growth * drift[:, 2:, :1, :1])
         expected = gain * displaced(mean.expand(3, -1, -1, -1), far.expand(-1, -1, 48, 48))
         inner = (..., slice(4, -4), slice(4, -4))
         torch.testing.assert_close(made[:, lead][inner], expected[inner], atol=0.03, rtol=0.03)

@@ -39,8 +39,8 @@ class Mixture(Blend):
     rain, and a gain makes single pixels far too strong. Beside what `Blend` shows it the decoder is
     told the lead time, as the share of an hour of five-minute steps, by which blurs gain weight.
 
-    Members are those of `Blend`, and what is behind their growth is in place of its gain: a further
-    factor 1.5^tanh(growth); their share of the blurs' weights goes to the guides.
+    Members are those of `Blend`, but their growth is a further factor exp(r·e), and what they leave
+    of the blurs' weights goes to the guides. They too have nothing beyond 1.5 times the largest.
 
     Args:
         channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
@@ -51,6 +51,7 @@ class Mixture(Blend):
 
     scaling = Scaling()
     shifts = False
+    member_start = (-1.0, -1.0, -2.8, -4.0)  # as of `Blend`; less of the blurs
 
     def __init__(
         self,
@@ -117,9 +118,10 @@ class Mixture(Blend):
             gain = STRONGEST ** torch.tanh(gain.squeeze(3))
             guide, own = (of.sum(dim=(-2, -1), keepdim=True) for of in (each[0], gain * mean))
             gain = gain * torch.where(own > TINY, guide / own.clamp(min=TINY), 1)
-            if member is not None:
-                gain = gain * STRONGEST ** torch.tanh(growth)
             amount = gain.clamp(max=STRONGEST) * mean
+            if member is not None:
+                most = STRONGEST * levels.amax(dim=(2, 3, 4), keepdim=True)
+                amount = (amount * growth.exp()).minimum(most)
             return self.scaling.to_network(amount).to(levels.dtype)
 
 
