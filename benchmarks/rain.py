@@ -9,7 +9,8 @@ forecaster, as it is named or, where the folder has a run of each event's name, 
 train on that event, forecasts an hour from fifty minutes at a few starts, beside baselines and
 the nowcasts of pysteps (`pip install 'foreframe[pysteps]'`), by `foreframe evaluate` with the
 OPTIONS. All are given the whole domain, at 2 km, and are scored wherever something was measured.
-With --members these are scored, too, beside as many of STEPS and a lagged ensemble. What is in the folder of --output is not done again (benchmarks/recordings.py).
+With --members these are scored, too, beside as many of STEPS and a lagged ensemble. What is in the
+folder of --output is not done again (benchmarks/recordings.py).
 
 The last table has, for each opponent, the forecaster's RMSE over its own: the geometric mean over
 events, and where that lies by Student's t, taking events, not starts, as independent.

@@ -29,7 +29,9 @@ def rain(seed: int = 0, size: int = 48) -> torch.Tensor:
 
 
 def test_a_mixture_is_what_its_docstring_says() -> None:
-    """Weights and the blur of a blur by hand, in mm/h; a gain that is the same everywhere is none."""
+    """Weights and the blur of a blur by hand, in mm/h; a gain that is the same everywhere is
+    none.
+    """
     model = mixture(guides=["persistence", "black"], blurs=[1.5, 2.5])
     set_numbers(model, 0.4, 0.8, 1.2, 0.5)
     last = RAIN.to_units(rain()[:, -1:])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from foreframe.models.blend import Blend
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.mixture import Mixture
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
+from foreframe.models.mixture import Mixture
 
 
 class Draw(Head):

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from foreframe.clips.scaling import Scaling
 from foreframe.models.blend import REACH, Blend, Seen

@@ -349,7 +349,9 @@ class EncoderDecoder(Recurrent):
         self.args["output"] = {name: args}
         head, feed = HEADS[name], args.get("feed", HEADS[name].feed)
         if channels is None and feed != "guides":
-            raise ValueError("only heads that mix guides forecast any number of channels: give channels")
+            raise ValueError(
+                "only heads that mix guides forecast any number of channels: give channels"
+            )
         self.start_from, self.attention, self.backward_frames = start, attention, backward
         self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
         hidden = list(self.encoder.hidden)

@@ -19,8 +19,9 @@ from foreframe.data.data_options import DataOptions
 from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
 LossName = Literal[
-    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "rain", "spectral", "crps"
-]
+    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "rain", "spectral",
+    "crps",
+]  # fmt: skip
 
 LOGGERS = ("tensorboard", "csv")
 FROM_0 = (
