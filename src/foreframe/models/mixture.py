@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Mixture(Blend):
         kernel: int = 3,
         over: Over = "last",
     ) -> None:
-        if any(b <= a for a, b in zip(blurs, blurs[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(blurs)):
             raise ValueError(f"blurs of a mixture grow from one to the next, unlike {list(blurs)}")
         # Nothing is drawn.
         super().__init__(channels, read, up, guides, hindcast, blurs, False, short, kernel, over)
