@@ -32,7 +32,6 @@ from matplotlib.figure import Figure
 from foreframe.models import build_model, multiply_adds
 from foreframe.training.recipes import recipes
 
-WORST = 200  # of the picture; untrained networks have more
 AT = (1, 2, 4, 10, 20, 40, 120)
 HERE = Path(__file__).parent
 
@@ -102,7 +101,7 @@ def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
     for axis, by, label in zip(axes, ("minutes", "pflop"), ("minutes", "PFLOP"), strict=True):
         for name, row in rows.items():
             axis.plot(row[by], row["mse"], marker=".", label=name)
-        axis.set(xscale="log", yscale="log", xlabel=f"{label} of training", ylim=(None, WORST))
+        axis.set(xscale="log", yscale="log", xlabel=f"{label} of training")
         axis.set_ylim(top=200)  # what is above has learnt nothing yet: black frames have 172
         axis.grid(alpha=0.3, which="both")
         axis.yaxis.set_major_formatter("{x:.0f}")
