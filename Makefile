@@ -39,7 +39,7 @@ demo: .venv/installed
 	@echo "That was made by the weights that come with foreframe. Now a model of your own, in four minutes:"
 	$(BIN)/foreframe train --config unet_small --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
-	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 25 -o runs/demo/future.gif
+	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 10 -o runs/demo/future.gif
 	@echo "At last three possible futures of ten frames, by those weights, beside what came:"
 	@$(BIN)/foreframe data --split test --clip 7 --past 20 --output runs/published/whole.npy
 	$(BIN)/foreframe predict moving-mnist runs/published/whole.npy --after 9 --steps 10 --members 3 --seed 0 -o runs/demo-members.png
@@ -48,7 +48,7 @@ demo: .venv/installed
 	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
 	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
 	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
-	@echo "          runs/demo/future.gif               25 frames that follow 10"
+	@echo "          runs/demo/future.gif               10 frames that follow 10, by yours"
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
 
 # Three on two cores: a test that waits for a process, a kill or a file leaves its core to another.

@@ -90,8 +90,7 @@ MODELS |= {"chains": Chains, "gates": Gates}
 # Of one size of maps, of other blocks, and of what the field has.
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "U, 64 and 128": ("unet", {"widths": [64, 128], "blocks": [2, 4]}),
-    "3x3, 128": ("unet", {"widths": [128], "blocks": [8]}),
-    "3x3, 256": ("unet", {"widths": [256], "blocks": [8]}),
+    "3x3, 256": ("unet", {"widths": [256], "blocks": [6]}),
     "3x3, 512": ("unet", {"widths": [512], "blocks": [2]}),
     "5x5, 128": ("chains", {"widths": [128], "blocks": [8]}),
     "5x5, 256": ("chains", {"widths": [256], "blocks": [6]}),

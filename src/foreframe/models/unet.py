@@ -157,5 +157,5 @@ class _Block(nn.Module):
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # What two CPU cores with matrix units train in minutes, and in hours.
     "unet_small": ("unet", {"widths": [64, 128], "blocks": [2, 4], "sharpen": 0.3}),
-    "unet": ("unet", {"widths": [256], "blocks": [6]}),
+    "unet": ("unet", {"widths": [128], "blocks": [8]}),
 }
