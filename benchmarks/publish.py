@@ -1,13 +1,14 @@
 """Puts trained weights into the package.
 
     python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data KIND] [--clips N]
-        [--scored TITLE=SCORECARD ...] [--members RUN] [--apart PIXELS] [--to FOLDER]
+        [--scored TITLE=SCORECARD ...] [--perturbed] [--to FOLDER]
 
 Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. Of a model that draws members these are scored, too. For each --scored
-scorecard.json, which `foreframe evaluate` wrote for rain, such as recordings of radar, the card has
-further tables; those of members, where they were scored, are beside the lagged ensemble.
+costs more than 0.1 %. With --perturbed they draw members (src/foreframe/models/perturbed.py). Of a
+model that draws members these are scored, too. For each --scored scorecard.json, which `foreframe
+evaluate` wrote for rain, such as recordings of radar, the card has further tables; those of
+members, where they were scored, are beside the lagged ensemble.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the
@@ -31,6 +32,7 @@ import foreframe
 from foreframe.base.wording import plural
 from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
+from foreframe.models import Model, Perturbed, model_name
 from foreframe.models.names import WEIGHTS
 
 MEMBERS = 16  # of models that draw any
@@ -129,22 +131,20 @@ def rain_members(card: dict[str, Any]) -> list[str]:
     return lines
 
 
-def mean_of(runs: Sequence[str], members: str | None, apart: int | None) -> foreframe.Forecaster:
+def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
     first, *others = map(foreframe.Forecaster.load, runs)
     weights = [forecaster.model.state_dict() for forecaster in (first, *others)]
     first.model.load_state_dict(
         {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
     )
-    if members is not None:
-        drawing = foreframe.Forecaster.load(members).model
-        drawing.load_state_dict(drawing.state_dict() | first.model.state_dict())
-        first.model = drawing
-    if apart is not None:
-        args = first.model.args
-        drawing = type(first.model)(**args | {"noise": args["noise"] | {"apart": apart}})
-        drawing.load_state_dict(first.model.state_dict())
-        first.model = drawing
     return first
+
+
+def drawing(forecaster: foreframe.Forecaster) -> Model:
+    """The forecaster's model, drawing members by noise that needs no training."""
+    model = Perturbed({model_name(forecaster.model): forecaster.model.args})
+    model.of.load_state_dict(forecaster.model.state_dict())
+    return model.in_units(forecaster.scaling)
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,13 @@ def publish(
     kind: str,
     clips: int,
     scored: Sequence[str],
-    members: str | None,
-    apart: int | None,
+    perturbed: bool,
     to: Path,
 ) -> int:
     of = OF[kind]
-    forecaster = mean_of(runs, members, apart)
+    forecaster = mean_of(runs)
+    if perturbed:
+        forecaster.model = drawing(forecaster)
     args = of.data_args | {"clips": clips}
     test = open_splits(DataOptions(of.data, args, **asdict(forecaster.window)))["test"]
     before = foreframe.evaluate(forecaster, test, clips="all", batch_size=32)
@@ -213,9 +214,9 @@ def publish(
     preset = forecaster.trained.preset
     forecaster.trained = Trained(of.data, of.data_args, frame=of.frame, preset=preset)
     folder = forecaster.save(to / f"{name}.new", half=True)
-    count = MEMBERS if forecaster.model.draws else None
+    members = MEMBERS if forecaster.model.draws else None
     written = foreframe.Forecaster.load(folder)
-    after = foreframe.evaluate(written, test, clips="all", batch_size=32, members=count)
+    after = foreframe.evaluate(written, test, clips="all", batch_size=32, members=members)
     own, halved = (card["scores"]["model"]["openstl"]["mse"]["overall"] for card in (before, after))
     print(f"MSE (openstl) {own:.3f}, as float16 {halved:.3f}")
     if halved > 1.001 * own:
@@ -245,7 +246,7 @@ def publish(
         f"On {clips} clips {of.which}, {time.strftime('%d %B %Y')}.",
         "Both conventions are explained in docs/scores.md; `openstl` sums over a frame.",
         *table(after),
-        *(ensemble_tables(after) if count else []),
+        *(ensemble_tables(after) if members else []),
         *(
             line
             for title, card in cards.items()
@@ -282,18 +283,10 @@ def main() -> int:
     parser.add_argument("--data", choices=OF, default="moving_mnist", help="what they forecast")
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--scored", nargs="+", default=[], metavar="TITLE=SCORECARD")
-    parser.add_argument(
-        "--members", metavar="RUN", help="of which the layers that only members need are taken"
-    )
-    parser.add_argument(
-        "--apart",
-        type=int,
-        metavar="PIXELS",
-        help="of the maps, that members draw their noise apart, whatever they were trained with",
-    )
+    parser.add_argument("--perturbed", action="store_true", help="draw members by noise")
     parser.add_argument("--to", type=Path, default=WEIGHTS, help="by default the package's weights")
     given = parser.parse_args()
-    rest = given.data, given.clips, given.scored, given.members, given.apart, given.to
+    rest = given.data, given.clips, given.scored, given.perturbed, given.to
     return publish(given.name, given.how, given.runs, *rest)
 
 

@@ -276,6 +276,8 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
     "dressed": way("dressed", of={"simvp": SIMVP}, by="persistence", lags=3),
     "dressed_of_any_channels": way("dressed", of="linear_motion"),
+    "perturbed": way("perturbed", of={"simvp": SIMVP}),
+    "perturbed_of_any_channels": way("perturbed", of="linear_motion"),
     "dressed_with_an_input": way(
         "dressed",
         of={"next_frame": {"core": convlstm(4), "codec": patches(2), "inputs": 1}},

@@ -206,7 +206,7 @@ def blending(short: int | None) -> Forecaster:
         "noise": {"whole": 2, "local": 2, "apart": 3},
     }
     model = build_model("encoder_decoder", args)
-    torch.nn.init.normal_(model.output.last.weight, std=0.05)
+    torch.nn.init.normal_(model.output.last.weight, std=0.5)
     return Forecaster(model, Window(1, 2))
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from foreframe.models import build_model, members
-from foreframe.models.motion import blurred, displaced
 
 
 def guided(guides: list, frames: torch.Tensor, steps: int, **blend: object) -> torch.Tensor:
@@ -53,43 +52,6 @@ def test_a_blend_that_draws_nothing_keeps_what_is_dry_dry() -> None:
     forecast = model(rain, 3)
     assert forecast[..., 12:20, 12:20].abs().amax(dim=(-2, -1)).min() > 0
     assert torch.equal(forecast[..., 0, :], torch.zeros(1, 3, 1, 32))
-
-
-def test_members_of_a_blend_go_astray_with_all_levels() -> None:
-    """By hand, with noise that is the same everywhere: the whole mix is moved by a draw that grows
-    with lead time and scaled by another, and what it has of blurs is a half.
-    """
-    head = {"guides": ["persistence", "black"], "blurs": [2.0], "draw": False}
-    args = {"output": {"blend": head}, "noise": {"whole": 1, "local": 0, "apart": 10**4}}
-    model = build_model("guided", args)
-    with torch.no_grad():
-        model.output.of_members.weight.zero_()
-        model.output.of_members.bias.copy_(torch.tensor([0.5, 0.5, 0.4, 0.5]))
-        for added in model.noise_injection.added:
-            added.weight.zero_()
-        # Shift, what is black, what is blurred, the gain.
-        numbers = torch.tensor([0.0, 0.0, 0.3, 0.6, 0.0])
-        model.output.last.bias.copy_(numbers.repeat_interleave(4))
-    g = torch.Generator().manual_seed(0)
-    frames = blurred(torch.rand(1, 4, 1, 48, 48, generator=g), 2.0)
-    last = frames[:, -1]
-    state = members(model.encode(frames), 3, seed=1)
-    made = model.decode(state, 4)
-    drift = model.noise_injection.noise(state, range(4), (6, 6))[
-        :, 0, 1:
-    ]  # the same at all lead times
-    apart = (drift[..., 1:] - drift[..., :-1]).abs()
-    assert apart.max() < 0.01
-    pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.4 - 3]))
-    weights = torch.tensor([0.3, 0.3]) / 1.6
-    mixed = last + weights[0] * (0 - last) + weights[1] * (blurred(last, 2.0, 3.0) - last)
-    for lead in range(4):
-        far = (lead + 1) * pixels_a_lead * drift[:, :2, :1, :1]
-        gain = 2 * torch.sigmoid((lead + 1) * growth * drift[:, 2:, :1, :1])
-        expected = gain * displaced(mixed.expand(3, -1, -1, -1), far.expand(-1, -1, 48, 48))
-        inner = (..., slice(4, -4), slice(4, -4))
-        torch.testing.assert_close(made[:, lead][inner], expected[inner], atol=2e-3, rtol=0)
-    assert (made[:, 3] - mixed).abs().max() > 0.05
 
 
 def test_a_model_of_any_channels_treats_them_alike() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from foreframe.clips.scaling import Scaling
-from foreframe.models import Model, build_model, members
-from foreframe.models.motion import blurred, displaced
+from foreframe.models import Model, build_model
+from foreframe.models.motion import blurred
 
 RAIN = Scaling(0.5, 100.0, "mm/h", "log")
 
@@ -57,21 +57,18 @@ def test_a_mixture_has_the_amount_of_its_first_guide() -> None:
     assert 1.05 < gains.max() < 1.5
 
 
-@pytest.mark.parametrize("draws", [False, True])
-def test_a_mixture_has_nothing_beyond_half_more_than_was_seen(draws: bool) -> None:
+def test_a_mixture_has_nothing_beyond_half_more_than_was_seen() -> None:
     """Whatever its weights; and what is dry in all levels stays dry."""
     torch.manual_seed(0)
-    model = mixture(noise={"whole": 1} if draws else None, guides=["persistence"], blurs=[1.0])
+    model = mixture(guides=["persistence"], blurs=[1.0])
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     past = rain()
     past[..., :24, :] = 0
-    state = model.encode(past)
-    made = model.decode(members(state, 3, seed=1) if draws else state, 3)
+    made = model(past, 3)
     assert RAIN.to_units(made).max() <= 1.5 * RAIN.to_units(past).max() * 1.001
     assert made.amax(dim=(-2, -1)).min() > 0
-    if not draws:  # members are moved
-        assert torch.equal(made[..., :20, :], torch.zeros(1, 3, 1, 20, 48))
+    assert torch.equal(made[..., :20, :], torch.zeros(1, 3, 1, 20, 48))
 
 
 def test_a_blur_of_a_mixture_loses_no_rain() -> None:
@@ -101,34 +98,6 @@ def test_the_decoder_of_a_mixture_is_told_the_lead_time() -> None:
         frame, state = model.step(state)
         frames.append(frame)
     torch.testing.assert_close(torch.cat(frames, dim=1), model(rain(), 3), atol=1e-5, rtol=1e-4)
-
-
-def test_members_of_a_mixture_go_astray_with_all_levels() -> None:
-    """By hand, with noise that is the same everywhere: moved and scaled by draws that grow with
-    lead time; a share of the blurs' weights goes to the guides.
-    """
-    noise = {"whole": 1, "local": 0, "apart": 10**4}
-    model = mixture(noise=noise, guides=["persistence"], blurs=[2.0])
-    with torch.no_grad():
-        model.output.of_members.weight.zero_()
-        model.output.of_members.bias.copy_(torch.tensor([0.5, 0.5, 0.2, 0.5]))
-        for added in model.noise_injection.added:
-            added.weight.zero_()
-    set_numbers(model, 0.6, 0.2)
-    state = members(model.encode(rain()), 3, seed=1)
-    made = RAIN.to_units(model.decode(state, 4))
-    drift = model.noise_injection.noise(state, range(4), (6, 6))[:, 0, 1:]
-    pixels_a_lead, growth = torch.nn.functional.softplus(torch.tensor([4 * 0.5 - 1, 4 * 0.2 - 2.8]))
-    last = RAIN.to_units(rain()[:, -1])
-    share = torch.sigmoid(torch.tensor(4 * 0.5 - 4))
-    weights = torch.tensor([0.0, 0.6 + share.log()]).softmax(0)
-    mean = weights[0] * last + weights[1] * blurred(last, 2.0, 3.0)
-    for lead in range(4):
-        far = (lead + 1) * pixels_a_lead * drift[:, :2, :1, :1]
-        gain = torch.exp((lead + 1) * growth * drift[:, 2:, :1, :1])
-        expected = gain * displaced(mean.expand(3, -1, -1, -1), far.expand(-1, -1, 48, 48))
-        inner = (..., slice(4, -4), slice(4, -4))
-        torch.testing.assert_close(made[:, lead][inner], expected[inner], atol=0.03, rtol=0.03)
 
 
 def test_blurs_of_a_mixture_grow() -> None:

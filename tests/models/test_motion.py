@@ -46,6 +46,32 @@ def test_a_drift_is_found_to_a_twentieth_of_a_pixel(motion: tuple[float, float])
     assert (V[1] - motion[0]).abs().median() < 0.05
 
 
+def test_smooth_motion_is_that_of_what_is_seen_to_move() -> None:
+    """Two showers that drift by 1.5 and 0.5 pixels, in a field where nothing is: far from both the
+    motion is between theirs, which hardly change; without `smooth` next to nothing moves there.
+    """
+    rows, columns = np.mgrid[:64, :64]
+    frames = np.stack(
+        [
+            sum(
+                np.exp(-((rows - y) ** 2 + (columns - x - v * t) ** 2) / 18)
+                for y, x, v in ((16, 16, 1.5), (46, 26, 0.5))
+            )
+            for t in range(6)
+        ]
+    )
+    seen = torch.from_numpy(frames).float()[None, :, None]
+    plain, smooth = (
+        model.motion(model.encode(seen))[0, 0]
+        for model in (DenseMotion(pairs=2), DenseMotion(pairs=2, smooth=12))
+    )
+    assert plain[31, 60].item() < 0.4
+    assert 0.6 < smooth[31, 60].item() < 1.4
+    for motion in (plain, smooth):
+        assert motion[16, 22].item() == pytest.approx(1.5, abs=0.05)
+        assert motion[46, 28].item() == pytest.approx(0.5, abs=0.2)
+
+
 def test_noise_stays_where_it_is() -> None:
     still = torch.from_numpy(texture(1, 64)).float()
     noise = torch.from_numpy(np.random.default_rng(2).normal(0, 0.02, (1, 8, 1, 64, 64))).float()

@@ -19,7 +19,7 @@ def list_models() -> None:
     without_weights = [name for name, size in sizes.items() if not size["parameters"]]
     print(f"\nWithout training: {', '.join(without_weights)}")
     print(f"Published weights, for predict and --weights: {', '.join(published())}")
-    print("flow and dressed give any trained forecaster members: docs/members.md has the commands.")
+    print("flow, dressed, perturbed give any trained forecaster members: docs/members.md says how.")
 
 
 def parser() -> Parser:

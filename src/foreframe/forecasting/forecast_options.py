@@ -73,7 +73,7 @@ class ForecastOptions(MemberOptions):
     Args:
         match: last keeps the ranks of the forecast's values and takes the values themselves from
             the last frame, guide from the model's guide, so that heavy rain does not fade; none is
-            the plain forecast; by default the forecaster's choice (radar: guide), of members none
+            the plain forecast; by default the forecaster's choice (radar: guide)
         budget: GiB of memory for a forecast; a larger forecast is refused
 
     Raises:

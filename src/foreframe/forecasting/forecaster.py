@@ -240,14 +240,12 @@ class Forecaster:
         return f, frames, dtype
 
     def options(self, options: Options) -> Options:
-        """Fill in the forecaster's `match`, which is of a forecast without members, if the options
-        leave it open, and check them.
+        """Fill in the forecaster's `match` if the options leave it open, and check them.
 
         Raises:
             ValueError: a match to a guide, or members, that the model does not have.
         """
-        own = NONE if options.members else self.match
-        options = replace(options, match=options.match or own)  # type: ignore[arg-type]
+        options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
         self.check_match(options.match)
         if options.members and not self.model.draws:
             raise ValueError(

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from foreframe.models.members_of import MembersOf
     from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
     from foreframe.models.optical_flow import OpticalFlow
+    from foreframe.models.perturbed import Perturbed
     from foreframe.models.predformer import PredFormer
     from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
     from foreframe.models.simvp import SimVP
@@ -200,6 +201,7 @@ __all__ = [
     "OpticalFlow",
     "Parts",
     "Persistence",
+    "Perturbed",
     "PredFormer",
     "RecurrentAtOnce",
     "SimVP",

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
-from foreframe.models.engine import PackedConv2d
 from foreframe.models.guides import Guides
-from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
+from foreframe.models.head import Frames, Head, HeadInputs, Over, Sums
 from foreframe.models.interface import State, deciding_size
 from foreframe.models.motion import NARROW, blurred, displaced, exactly
 
@@ -39,13 +38,6 @@ class Blend(Head):
     Frames may have any number of channels where the network takes any: it sees their mean then, and
     shift, weights, gain and what is drawn are the same for each.
 
-    A member, of a model with noise, differs in three ways: all levels are moved by s·d pixels, and
-    what is behind the gain grows by r·e, where d (two) and e are normal numbers, much alike in
-    places near each other and the same at all lead times; s and r are the uncertainty of motion and
-    growth, of each lead time a number above 0, which the hidden maps say, added up until then. And
-    its blurs, which the forecast without members hedges by, have a share of their weights in (0,1),
-    which the hidden maps say, too, and which is small at first.
-
     Large frames are large motions, in pixels, and much to run a network over. Where `short` is
     given, the network sees means of k x k pixels, k being the whole number that brings their
     shorter side nearest to `short`; what it says is interpolated, shift and blurs are k times as
@@ -66,12 +58,6 @@ class Blend(Head):
 
     feed = "guides"
     shifts = True
-    noise_channels = 3
-    # What members begin with: .3 pixels (two) and .05 of growth a lead time, before softplus; .12
-    # of the weights of blurs, before the sigmoid.
-    member_start = (-1.0, -1.0, -3.0, -2.0)
-    member_rate = 4.0  # times the learning rate, since it is learnt last
-    of_members: nn.Conv2d
 
     def __init__(
         self,
@@ -105,11 +91,6 @@ class Blend(Head):
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
         guide = Guides(args["guides"], args["hindcast"])
         return (channels or 1) * len(guide.each) + guide.evidence_channels
-
-    def add_noise_inputs(self, read: int) -> None:
-        self.of_members = PackedConv2d(read, 4, 1)
-        nn.init.normal_(self.of_members.weight, std=0.02)
-        self.of_members.bias = nn.Parameter(torch.zeros(4))
 
     def begin(self, state: State) -> State:
         """The guides, ready to step; the evidence as small as the network sees frames."""
@@ -183,31 +164,11 @@ class Blend(Head):
         large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
         return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
 
-    def sums_in(self, members: bool) -> int:
-        return 3 if members else 0
-
-    def member_terms(
-        self, maps: Hidden, noise: MemberNoise, like: Frames, sums: Sums
-    ) -> tuple[Frames, Sums]:
-        """What makes members differ at each place of `like`: how far they are moved (two), in
-        pixels as the network sees them; what is added behind their gain; and their share of the
-        weights of blurs.
-        """
-        terms = self.of_members(maps.flatten(0, 1)).float().unflatten(0, maps.shape[:2])
-        terms = self.member_rate * terms + terms.new_tensor(self.member_start).view(-1, 1, 1)
-        spread = torch.cumsum(F.softplus(terms[:, :, :3]), dim=1) + sums.unsqueeze(1)
-        terms = torch.cat([spread * noise, torch.sigmoid(terms[:, :, 3:])], dim=2)
-        return self.enlarged(terms, like, self.stride), spread[:, -1]
-
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
-        """`sums` are the uncertainties of a member's motion and growth."""
-        numbers, terms, sums = self.numbers(given.raised, given.frames), None, given.sums
-        if given.noise is not None and sums is not None:
-            terms, sums = self.member_terms(given.maps, given.noise, given.frames, sums)
-        return self.blended(numbers, given.frames, terms), sums
+        return self.blended(self.numbers(given.raised, given.frames), given.frames), given.sums
 
-    def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
-        """Levels mixed as the numbers say, and as the terms of a member do."""
+    def blended(self, numbers: Seen, levels: Frames) -> Frames:
+        """Levels mixed as the numbers say."""
         n = 1 + self.parts[0] + self.parts[1]
         first, *others = levels.unflatten(2, (n, -1)).unbind(dim=2)
         k = self.factor(levels.shape[-2:])
@@ -215,14 +176,7 @@ class Blend(Head):
         numbers = numbers.unflatten(2, (-1, sum(self.parts)))
         of_guides, of_blurs, gain, drawn = numbers.split(self.parts, dim=3)
         with exactly(levels):
-            if member is None:
-                shifted = displaced(first, k * shift)
-            else:
-                far, growth, share = member.split([2, 1, 1], dim=2)
-                gain, of_blurs = gain + growth.unsqueeze(3), of_blurs * share.unsqueeze(3)
-                shifted = displaced(first, k * (shift + far))
-                moved = displaced(levels, k * far)
-                first, *others = moved.unflatten(2, (n, -1)).unbind(dim=2)
+            shifted = displaced(first, k * shift)
         weights = [*of_guides.unbind(dim=3), *of_blurs.unbind(dim=3)]
         total = 1 + sum(weight.abs() for weight in weights)
         blend = shifted

@@ -116,9 +116,6 @@ class Head(nn.Module):
         """How many channels the decoder is fed of the guides that these arguments name."""
         return 0
 
-    def add_noise_inputs(self, read: int) -> None:
-        """Build what only members need, from hidden maps of `read` channels."""
-
     def factor(self, size: Sequence[int]) -> int:
         """The k of which k x k pixels of frames (H,W) are one to the network."""
         return 1

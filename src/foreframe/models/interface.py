@@ -265,7 +265,7 @@ class Model(nn.Module):
         a head that mixes amounts of rain, is told. A network knows its own scale alone.
         """
         for part in self.modules():
-            if part is not self and hasattr(part, "scaling"):
+            if hasattr(part, "scaling"):
                 part.scaling = scaling
         return self
 

@@ -16,9 +16,10 @@ from foreframe.models.blend import REACH, Blend, Seen
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.head import Frames, Over
 from foreframe.models.interface import State
-from foreframe.models.motion import blurred, displaced, exactly
+from foreframe.models.motion import blurred, exactly
 
 STRONGEST = 1.5  # times the mean of the levels
+AS_IS = math.log(1 / (STRONGEST - 1))  # before the sigmoid: neither weaker nor stronger
 HOUR = 12  # frames, of which lead times are shares
 TINY = 1e-6  # of a total: it is dry
 FINE = 3.0  # pixels: wider blurs are made of means of squares
@@ -27,20 +28,17 @@ FINE = 3.0  # pixels: wider blurs are made of means of squares
 class Mixture(Blend):
     """At each pixel a weighted mean of levels, made weaker or stronger:
 
-        gain · Σ_k w_k level_k,    w = softmax(z),    gain = c · 1.5^tanh(g), at most 1.5
+        c · γ · Σ_k w_k level_k,    w = softmax(z),    γ = 1.5 σ(g + log 2)
 
     Levels are the guides' frames, and Gaussian blurs of the first one's; z and g are what the
     hidden maps say, 0 at first. At each lead time c is the number by which the total of a frame is
     the first guide's: where squared error is the aim, a network would else learn that less rain is
-    safe. No value is beyond 1.5 times the largest of the past, and what is dry in all guides stays
-    dry. For values of 0 or more.
+    safe. No value is beyond 1.5 times the largest of the levels, and what is dry in all guides
+    stays dry. For values of 0 or more.
 
     Levels are in the data's units (`in_units`): on a logarithmic scale a mean, and so a blur, loses
     rain, and a gain makes single pixels far too strong. Beside what `Blend` shows it the decoder is
     told the lead time, as the share of an hour of five-minute steps, by which blurs gain weight.
-
-    Members are those of `Blend`, but their growth is a further factor exp(r·e), and what they leave
-    of the blurs' weights goes to the guides. They too have nothing beyond 1.5 times the largest.
 
     Args:
         channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
@@ -51,7 +49,6 @@ class Mixture(Blend):
 
     scaling = Scaling()
     shifts = False
-    member_start = (-1.0, -1.0, -2.8, -4.0)  # as of `Blend`; less of the blurs
 
     def __init__(
         self,
@@ -102,27 +99,20 @@ class Mixture(Blend):
     def scaled(self, levels: Frames) -> Frames:
         return self.scaling.to_network(levels)
 
-    def blended(self, numbers: Seen, levels: Frames, member: Frames | None = None) -> Frames:
+    def blended(self, numbers: Seen, levels: Frames) -> Frames:
         """The mean of levels, on the network's scale."""
-        k = self.factor(levels.shape[-2:])
         numbers = self.enlarged(numbers, levels).float().unflatten(2, (-1, sum(self.parts)))
         of_guides, of_blurs, gain, _ = numbers.split(self.parts, dim=3)
         with exactly(levels):
-            if member is not None:
-                far, growth, share = member.split([2, 1, 1], dim=2)
-                of_blurs, levels = of_blurs + share.unsqueeze(3).log(), displaced(levels, k * far)
             z = torch.cat([torch.zeros_like(gain), of_guides, of_blurs], dim=3)
             each = levels.unflatten(2, (z.shape[3], -1)).unbind(dim=2)
             weights = z.softmax(dim=3).unbind(dim=3)
             mean = torch.stack([w * of for w, of in zip(weights, each, strict=True)]).sum(dim=0)
-            gain = STRONGEST ** torch.tanh(gain.squeeze(3))
-            guide, own = (of.sum(dim=(-2, -1), keepdim=True) for of in (each[0], gain * mean))
-            gain = gain * torch.where(own > TINY, guide / own.clamp(min=TINY), 1)
-            amount = gain.clamp(max=STRONGEST) * mean
-            if member is not None:
-                most = STRONGEST * levels.amax(dim=(2, 3, 4), keepdim=True)
-                amount = (amount * growth.exp()).minimum(most)
-            return self.scaling.to_network(amount).to(levels.dtype)
+            amount = mean * STRONGEST * torch.sigmoid(gain.squeeze(3) + AS_IS)
+            guide, own = (of.sum(dim=(-2, -1), keepdim=True) for of in (each[0], amount))
+            amount = amount * torch.where(own > TINY, guide / own.clamp(min=TINY), 1)
+            most = STRONGEST * levels.amax(dim=(2, 3, 4), keepdim=True)
+            return self.scaling.to_network(amount.minimum(most)).to(levels.dtype)
 
 
 def wider(frames: Frames, sigma: float) -> Frames:

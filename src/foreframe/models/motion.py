@@ -39,7 +39,8 @@ class DenseMotion(Model):
        pairs are solved for together, where others average the motions of single pairs.
     2. Trust in the motion: E_V and E_0 are the squared residuals, summed over pairs and a window,
        with V and without. V is multiplied by 2 (1 - E_V/E_0), cut off at 0 and 1: noise and
-       flicker stay in place.
+       flicker stay in place. With `smooth` it is the mean over a Gaussian window then, weighted
+       by that factor and √E_0: far ahead large patterns are left, which move as a whole.
     3. Semi-Lagrangian advection (`advected`): one interpolation of the last frame a lead time.
 
     Any number of channels; the motion is that of their mean. No parameters; gradients go through.
@@ -48,19 +49,26 @@ class DenseMotion(Model):
     Args:
         pairs: number of frames before the last one that motion is found from; fewer where fewer
             were seen.
+        smooth: width of that window in pixels; 0 for none.
         beyond: values that come in from outside the frame: the "nearest" of its edge, or "missing"
             (NaN).
 
     Raises:
-        ValueError: pairs below 1 or above 6.
+        ValueError: pairs below 1 or above 6, a width below 0 or above 256.
     """
 
     sized = True
 
-    def __init__(self, pairs: int = 4, beyond: Literal["nearest", "missing"] = "nearest") -> None:
+    def __init__(
+        self,
+        pairs: int = 4,
+        smooth: float = 0.0,
+        beyond: Literal["nearest", "missing"] = "nearest",
+    ) -> None:
         super().__init__()
         within(1, KEPT - 1, pairs=pairs)
-        self.pairs, self.beyond = pairs, beyond
+        within(0, 256, smooth=smooth)
+        self.pairs, self.smooth, self.beyond = pairs, smooth, beyond
         self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
@@ -83,7 +91,11 @@ class DenseMotion(Model):
                 for r in (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))
             )
             # Where it explains half of the squared error, all of the motion is trusted.
-            return V * (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
+            trust = (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
+            if not self.smooth:
+                return V * trust
+            weight = trust * E_0.sqrt() + 1e-5
+            return blurred(weight * V * trust, self.smooth) / blurred(weight, self.smooth)
 
     def evidence(self, state: State, V: Field) -> Float[Tensor, "b e h w"]:
         """Channels by which a network can judge the motion at each place: V, in units of 4 pixels;

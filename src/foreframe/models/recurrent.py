@@ -118,7 +118,6 @@ class Recurrent(Model):
         self.noise_injection = None
         if noise is not None:
             self.draws = True
-            self.output.add_noise_inputs(self.head_width)
             self.noise_injection = NoiseInjection(
                 noise, self.stride, (fed, self.head_width), self.output.noise_channels
             )

@@ -91,6 +91,7 @@ MODELS: "Registry[type[Model]]" = Registry(
         "lagged": "lagged:Lagged",
         "flow": "flow:Flow",
         "dressed": "dressed:Dressed",
+        "perturbed": "perturbed:Perturbed",
     }
 )
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""

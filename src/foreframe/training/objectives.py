@@ -110,17 +110,17 @@ def rain(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     """For rain on a logarithmic scale from 0.5 to 100 mm/h: with e the squared error of a clip's
     lead time on that scale, and E the same in 100 mm/h,
 
-        mean over clips and lead times of  0.3 log(1 + e / 1e-4) + 0.7 log(1 + E / 1e-6)
+        mean over clips and lead times of  (log(1 + e / 1e-4) + log(1 + E / 1e-6)) / 2
 
-    A tenth less error counts the same in every storm and at every lead time, and in mm/h more than
-    on the logarithmic scale, on which half a mm/h too much, where it may rain, weighs much.
+    A tenth less error counts the same in every storm and at every lead time, in mm/h, where heavy
+    rain decides, as on the logarithmic scale, where light rain does.
     """
     known, frame = Y.isfinite(), (2, 3, 4)
     with torch.autocast(P.device.type, enabled=False):
         P, Y = P.float(), Y.float().where(known, 0)
         amounts = [torch.expm1(x.clamp(0, 1.2) * math.log(201)) / 200 for x in (P, Y)]
         e, E = (_mean((a - b).square(), known, frame) for a, b in ((P, Y), amounts))
-        return (0.3 * (e / 1e-4).log1p() + 0.7 * (E / 1e-6).log1p()).mean()
+        return ((e / 1e-4).log1p() + (E / 1e-6).log1p()).mean() / 2
 
 
 def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:

@@ -1,0 +1,144 @@
+"""Members of a forecast of rain that is multiplied by smooth noise of several sizes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.base.schema import one_of
+from foreframe.clips.keyed import further
+from foreframe.clips.scaling import Scaling
+from foreframe.models.interface import Future, Model, Past, State, part_of, peek, pop, with_prefix
+from foreframe.models.members_of import ONE, MembersOf
+from foreframe.models.motion import exactly
+from foreframe.models.noise import Noise
+
+SIZES = (4, 8, 16, 32, 64)  # pixels
+SPREAD = 0.17  # of the logarithm of rain, of each size of noise, after one step
+STRONGEST = 1.5  # times the last frame's
+
+
+class Perturbed(MembersOf):
+    """A forecaster with frozen weights, whose forecast k steps ahead is m in the data's units. A
+    member is
+
+        m · exp(√k Σ_s a_s x_s)
+
+    where x_s is normal noise, drawn at points s = 4, 8, 16, 32 and 64 pixels apart and linear
+    between them, the same at all lead times: of rain small patterns are uncertain as large ones
+    are, and more so where it rains more. No member has more than 1.5 times the largest value of the
+    last frame. For values of 0 or more.
+
+    What counts are a member's ranks: it is made to be matched to the guide, which gives it the
+    values of rain (`foreframe.forecasting.matching`). STEPS (Bowler et al. 2006) adds noise to the
+    logarithm, too, but to the levels of a cascade, as each loses its skill.
+
+    Args:
+        of: the forecaster, {name: arguments} as `build_model` takes them, or a name alone. A
+            training takes by default that of the weights with which it begins; it learns the five
+            numbers a_s, which are .17 at first.
+
+    Raises:
+        ValueError: what is no model.
+    """
+
+    losses = ("crps",)
+    scaling = Scaling()
+
+    def __init__(self, of: str | Mapping[str, Any]) -> None:
+        from foreframe.models import build_model, model_name  # which know this model, too
+
+        super().__init__(build_model(*one_of(of, ONE)))
+        self.args["of"] = {model_name(self.of): self.of.args}
+        self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
+        self.sized = self.of.sized
+        self.noise = nn.ModuleList(Noise(1, 1, whole=0, local=0, apart=s) for s in SIZES)
+        self.log_spread = nn.Parameter(torch.full((len(SIZES),), math.log(SPREAD)))
+
+    @property
+    def guide(self) -> Model | None:
+        return self.of.guide
+
+    def stride_in(self, size: Sequence[int]) -> int:
+        return self.of.stride_in(size)
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        encoded = self.of.encode(past, None if state is None else part_of(state, "of/"))
+        last = past[:, -1, : past.shape[2] - self.inputs]
+        return with_prefix("of/", encoded) | {"last": last}
+
+    def exogenous(self, state: State, steps: int) -> State:
+        """What enters the forecaster; of members their noise."""
+        entering: State = {}
+        if "forecast" not in state:
+            entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
+        if "key" in state:
+            size = state["last"].shape[-2:]
+            each = [
+                noise(state | {"key": further(state["key"], s)}, [0], size)
+                for s, noise in zip(SIZES, self.noise, strict=True)
+            ]
+            entering["noise"] = torch.cat(each, dim=2)
+        return entering
+
+    def begin(self, state: State) -> State:
+        begun = {name: state[name] for name in ("forecast", "noise") if name in state}
+        if "forecast" not in state:
+            begun = begun | with_prefix("of/", self.of.begin(self.state_of(state)))
+        last = state["last"]
+        return begun | {"last": last, "lead": last.new_zeros(len(last))}
+
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        return self.advance(state, self.horizon, last)
+
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
+        if "forecast" in state:
+            m = peek(state["forecast"], steps)
+            stepped = {"forecast": pop(state["forecast"], steps)}
+        else:
+            m, own = self.of.advance(self.state_of(state), steps, last)
+            stepped = with_prefix("of/", own)
+        if "noise" in state:
+            lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
+            m = self.perturbed(m, state["noise"], lead, state["last"])
+        return m, state | stepped | {"lead": state["lead"] + steps}
+
+    def perturbed(
+        self,
+        m: Future,
+        noise: Float[Tensor, "b 1 n h w"],
+        lead: Float[Tensor, "b s"],
+        last: Float[Tensor, "b c h w"],
+    ) -> Future:
+        """A member on the network's scale, of a forecast m and a last frame on it."""
+        with exactly(m):
+            a = self.log_spread.exp().view(-1, 1, 1)
+            x = (a * noise.float()).sum(dim=2, keepdim=True)
+            rain, seen = (self.scaling.to_units(of.float()) for of in (m, last))
+            most = STRONGEST * seen.amax(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
+            member = rain * (lead.sqrt().view(*lead.shape, 1, 1, 1) * x).exp()
+            return self.scaling.to_network(member.minimum(most)).to(m.dtype)
+
+    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
+        if "key" in state or "forecast" in state:
+            return super().rollout(state, steps)
+        m, own = self.of.rollout(self.state_of(state), steps)
+        return m, with_prefix("of/", own)
+
+    def precompute(self, state: State, steps: int) -> State:
+        """The forecast, and the guide's, in place of what they come from."""
+        if "forecast" in state:
+            return state
+        made: State = {"last": state["last"]}
+        with torch.no_grad():
+            if self.guide is None:
+                return made | {"forecast": self.of.decode(self.state_of(state), steps)}
+            forecast, guide = self.of.decode_with_guide(self.state_of(state), steps)
+        return made | {"forecast": forecast, "guide": guide}
+
+    def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
+        state = self.precompute(state, steps)
+        return self.decode(state, steps), state["guide"][:, :steps]

@@ -1,0 +1,74 @@
+"""Members of rain that is multiplied by noise: the formula, its limit, and what it learns."""
+
+import math
+
+import pytest
+import torch
+
+from foreframe.clips.scaling import Scaling
+from foreframe.models import build_model, members
+from foreframe.models.noise import EnsembleRequest, forecast_of
+
+RAIN = Scaling(0.5, 100, "mm/h", "log")
+
+
+def rain() -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, 1, 40, 56, generator=g) / 2
+
+
+def test_a_member_is_the_forecast_times_noise_that_grows_with_lead_time() -> None:
+    model = build_model("perturbed", {"of": "persistence"}).in_units(RAIN)
+    state = members(model.encode(rain()), 200, seed=1)
+    last = RAIN.to_units(rain()[:, -1])
+    grown = (RAIN.to_units(model.decode(state, 4)) / last).log()
+    # Smaller values, which nothing limits.
+    free = grown[..., last[0, 0] < last.max() / 40]
+    for lead in range(4):
+        expected = 0.17 * math.sqrt(5 * (lead + 1))
+        assert free[:, lead].std().item() == pytest.approx(expected, rel=0.1)
+        assert abs(free[:, lead].mean().item()) < 0.2 * expected
+        torch.testing.assert_close(free[:, lead], free[:, 0] * math.sqrt(lead + 1))
+    # Near each other pixels are alike, far ones are not.
+    first = grown[:, 0, 0] - grown[:, 0, 0].mean(dim=0)
+    near, far = ((first[:, :, :-k] * first[:, :, k:]).mean() / first.var() for k in (1, 50))
+    assert near > 0.7
+    assert far < 0.5
+
+
+def test_no_member_has_more_than_half_more_than_the_last_frame() -> None:
+    model = build_model("perturbed", {"of": "persistence"}).in_units(RAIN)
+    past = rain()
+    past[..., :10, :] = 0
+    made = RAIN.to_units(model.decode(members(model.encode(past), 20, seed=1), 12))
+    assert made.amax().item() == pytest.approx(1.5 * RAIN.to_units(past[:, -1]).max().item())
+    assert torch.equal(made[..., :10, :], torch.zeros(20, 12, 1, 10, 56))
+
+
+def test_without_members_it_is_the_forecaster() -> None:
+    of = build_model("dense_motion")
+    model = build_model("perturbed", {"of": "dense_motion"}).in_units(RAIN)
+    assert torch.equal(model(rain(), 3), of(rain(), 3))
+
+
+def test_all_members_share_a_guide() -> None:
+    """That of the forecaster, whether asked for with members or alone."""
+    of = {"guided": {"output": {"blend": {"guides": ["persistence", "mean"]}}}}
+    model = build_model("perturbed", {"of": of}).in_units(RAIN)
+    state = model.encode(rain())
+    alone = forecast_of(model, state, 3, guided=True)
+    drawn = forecast_of(model, state, 3, guided=True, ensemble=EnsembleRequest(4), group=3)
+    assert alone[1] is not None
+    torch.testing.assert_close(alone[1], rain()[:, -1:].expand(-1, 3, -1, -1, -1))
+    assert drawn[1] is not None
+    assert torch.equal(alone[1], drawn[1])
+    assert drawn[0].std(dim=0).mean() > 0.01
+
+
+def test_it_learns_how_unlike_members_are() -> None:
+    """The CRPS has a gradient for the spread of each size, and for nothing else."""
+    model = build_model("perturbed", {"of": {"guided": {}}}).in_units(RAIN)
+    model.decode(members(model.encode(rain()), 2), 2).square().sum().backward()
+    learnt = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert learnt == {"log_spread"}
+    assert (model.log_spread.grad != 0).all()
