@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from radar import SCORES
 
 import foreframe
 from foreframe.base.wording import plural
@@ -36,6 +35,15 @@ from foreframe.models import Model, Perturbed, model_name
 from foreframe.models.names import WEIGHTS
 
 MEMBERS = 16  # of models that draw any
+RAIN = {  # scores of rain: where they are in a scorecard but for the row, how a table has them
+    "RMSE, mm/h": (("scores", "physical", "rmse"), ""),
+    "MSE on a logarithmic scale, times 10,000": (("scores", "standard", "mse"), ""),
+    "CSI at 1 mm/h": (("events", "1 mm/h", "csi"), ".3f"),
+    "CSI at 5 mm/h": (("events", "5 mm/h", "csi"), ".3f"),
+    "FSS at 5 mm/h, 34 km": (("events", "5 mm/h", "fss", "17"), ".3f"),
+    "frequency bias at 1 mm/h": (("events", "1 mm/h", "bias"), ".2f"),
+    "frequency bias at 5 mm/h": (("events", "5 mm/h", "bias"), ".2f"),
+}
 
 
 def table(card: dict[str, Any]) -> list[str]:
@@ -90,19 +98,20 @@ def ensemble_tables(card: dict[str, Any]) -> list[str]:
 
 
 def rain_tables(title: str, card: dict[str, Any]) -> list[str]:
-    """Of a scorecard of rain, what benchmarks/radar.py asks about, by lead time."""
+    """Of a scorecard of rain, its scores by lead time."""
     leads = [lead for lead in (0, 1, 3, 5, 8, 11) if lead < card["future"]]
     lines = ["", f"### {title}", "", f"{card['clips']} windows."]
-    for told in SCORES:
-        convention, *path = told.path
+    for score, (path, form) in RAIN.items():
         head = "".join(f" +{lead + 1} |" for lead in leads)
-        lines += ["", f"| {told.title} |{head}", f"|---|{'---|' * len(leads)}"]
+        lines += ["", f"| {score} |{head}", f"|---|{'---|' * len(leads)}"]
+        convention, *keys = path
         for name, of in card[convention].items():
             entry = of
-            for key in path:
+            for key in keys:
                 entry = entry[key]
             row = [entry["per_lead"][lead] for lead in leads]
-            cells = ["" if v is None else format(told.times * v, told.form or ".3g") for v in row]
+            times = 1e4 if "10,000" in score else 1
+            cells = ["" if v is None else format(times * v, form or ".3g") for v in row]
             lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
     return lines
 

@@ -1,16 +1,17 @@
 """Rain beside its strongest opponents: whole domains in, each event left out of training.
 
-    python benchmarks/rain.py ARCHIVES [--forecaster NAME_OR_FOLDER] [--starts 4] [--members 24]
-        [-- OPTIONS]
+    python benchmarks/rain.py ARCHIVES --weights RUN [--starts 4] [--members 24] [-- OPTIONS]
+    python benchmarks/rain.py ARCHIVES --forecaster NAME_OR_FOLDER ... [-- OPTIONS]
     python benchmarks/rain.py --output FOLDER
 
-ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. Of each event a
-forecaster, as it is named or, where the folder has a run of each event's name, the one that did not
-train on that event, forecasts an hour from fifty minutes at a few starts, beside baselines and
-the nowcasts of pysteps (`pip install 'foreframe[pysteps]'`), by `foreframe evaluate` with the
-OPTIONS. All are given the whole domain, at 2 km, and are scored wherever something was measured.
-With --members these are scored, too, beside as many of STEPS and a lagged ensemble. What is in the
-folder of --output is not done again (benchmarks/recordings.py).
+ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. For each event
+the weights of RUN, of generated rain (examples/radar/scenes.yaml), go on with all other events
+(radar.yaml); the mean of the weights before and after, as the weights `radar` are, forecasts an
+hour of that event from fifty minutes at a few starts, beside baselines and the nowcasts of pysteps
+(`pip install 'foreframe[pysteps]'`), by `foreframe evaluate` with the OPTIONS. With --forecaster
+nothing is trained. All are given the whole domain, at 2 km, and are scored wherever something was
+measured. With --members these are scored, too, beside as many of STEPS and a lagged ensemble. What
+is in the folder of --output is not done again (benchmarks/recordings.py).
 
 The last table has, for each opponent, the forecaster's RMSE over its own: the geometric mean over
 events, and where that lies by Student's t, taking events, not starts, as independent.
@@ -18,13 +19,16 @@ events, and where that lies by Student's t, taking events, not starts, as indepe
 
 import argparse
 import math
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from radar import made_up, prepared
+import numpy as np
+from publish import RAIN, drawing, mean_of
 from recordings import (
     Result,
     failures,
@@ -41,6 +45,9 @@ from recordings import (
     values,
 )
 
+import foreframe
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "radar"
 FREE = "persistence,dense_motion,optical_flow,faded_motion,lagged"
 PYSTEPS = "pysteps/extrapolation,pysteps/sprog,pysteps/anvil"
 STEPS = "pysteps/steps"
@@ -49,15 +56,6 @@ READ = (
     "--past 10 --future 12 --stride 9 --batch_size 1 --budget 4 --thresholds [1,5] --scales [17]"
 )
 RMSE = ("scores", "physical", "rmse")
-SCORES = {
-    "RMSE, mm/h": (RMSE, ""),
-    "MSE on a logarithmic scale, times 10,000": (("scores", "standard", "mse"), ""),
-    "CSI at 1 mm/h": (("events", "1 mm/h", "csi"), ".3f"),
-    "CSI at 5 mm/h": (("events", "5 mm/h", "csi"), ".3f"),
-    "FSS at 5 mm/h, 34 km": (("events", "5 mm/h", "fss", "17"), ".3f"),
-    "frequency bias at 1 mm/h": (("events", "1 mm/h", "bias"), ".2f"),
-    "frequency bias at 5 mm/h": (("events", "5 mm/h", "bias"), ".2f"),
-}
 OF_MEMBERS = {
     "fair CRPS, mm/h": ("physical", "fair_crps"),
     "spread over skill": ("physical", "spread_skill"),
@@ -65,6 +63,60 @@ OF_MEMBERS = {
     "fair Brier score at 5 mm/h": ("5 mm/h", "fair_brier"),
 }
 T_95 = {2: 12.7, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # Student's t of so many events
+
+
+def prepared(archives: Path | None, output: Path) -> dict[str, Path]:
+    """The events in mm/h, by name."""
+    rain = output / "rain"
+    if not rain.is_dir():
+        if archives is None:
+            return {}
+        begun = output / "rain-begun"
+        shutil.rmtree(begun, ignore_errors=True)
+        command = [sys.executable, str(EXAMPLE / "prepare.py"), str(archives), str(begun)]
+        done = subprocess.run(command, stdout=sys.stderr, check=False)
+        if done.returncode:
+            leave(f"{archives} was not prepared: {' '.join(command)}")
+        begun.rename(rain)
+    return {path.stem: path for path in sorted(rain.rglob("*.nc"))}
+
+
+def without(event: str, events: Mapping[str, Path], weights: Path, output: Path) -> Path:
+    """A forecaster that was trained on all events but one."""
+    folder = output / event / "forecaster"
+    if folder.is_dir():
+        return folder
+    data, run = output / event / "data", output / event / "run"
+    for name, path in events.items():
+        link = data / ("test" if name == event else "train") / path.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path.resolve())
+    shutil.rmtree(run, ignore_errors=True)  # what was cut short
+    train = ["--config", str(EXAMPLE / "radar.yaml"), "--data", str(data)]
+    train += ["--weights", str(weights), "--run", str(run)]
+    subprocess.run([sys.executable, "-m", "foreframe", "train", *train], check=True)
+    last = run / "checkpoints" / "last.ckpt"
+    forecaster, onward = mean_of([str(weights), str(last)]), foreframe.Forecaster.load(last)
+    forecaster.model, forecaster.match = drawing(forecaster), "guide"
+    forecaster.trained = onward.trained
+    forecaster.save(folder)
+    return folder
+
+
+def made_up(folder: Path) -> Path:
+    """Four small archives, for --quick."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[:40, :48]
+    t = np.arange(40)[:, None, None]
+    times = np.datetime64("2020-01-01T00:00") + 5 * np.arange(40).astype("timedelta64[m]")
+    archives = {"mch_rain_20150515": 120, "mch_rain_20160711": 120, "fmi_dbz_20170509": 150}
+    for k, (name, peak) in enumerate((archives | {"knmi_acc_20100826": 150}).items()):
+        far = np.hypot(rows - 20, (columns - (0.5 + 0.3 * k) * t) % 48 - 24)
+        codes = (peak * np.exp(-((far / 9) ** 2))).astype(np.uint16 if "knmi" in name else np.uint8)
+        codes[:, :2, :2] = np.iinfo(codes.dtype).max  # no data
+        np.savez(folder / f"{name}.npz", frames=codes, times=times + k * np.timedelta64(400, "D"))
+    return folder
 
 
 def spread(ratios: Sequence[float]) -> str:
@@ -133,7 +185,7 @@ def tell(of: Mapping[str, Sequence[Result]]) -> None:
             best = "model matched to guide" if "model matched to guide" in crps else "model"
             pairs = [over(*pair) for pair in zip(crps[best], crps[row], strict=True)]
             members.setdefault(row, []).append(pairs)
-        for title, (path, form) in SCORES.items():
+        for title, (path, form) in RAIN.items():
             times = 1e4 if "10,000" in title else 1
             rows = {
                 row: [times * number for number in values(done, row, *path)]
@@ -157,6 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("archives", nargs="?", type=Path, metavar="ARCHIVES")
+    parser.add_argument("--weights", type=Path, metavar="RUN", help="to train from, on each event")
     parser.add_argument("--forecaster", default="radar", metavar="NAME_OR_FOLDER")
     parser.add_argument("--starts", type=int, default=4, help="forecasts of each event")
     parser.add_argument("--members", type=int, help="score so many, and of STEPS")
@@ -169,15 +222,17 @@ def main(arguments: Sequence[str]) -> int:
         given.archives = given.archives or made_up(given.output / "made-up")
         given.starts, further = 1, ["--reading.coarsen", "1", *further]
     events = prepared(given.archives, given.output)
-    what = f"{given.forecaster}, each event whole, {given.starts} starts"
+    whose = "each event left out" if given.weights else given.forecaster
+    what = f"{whose}, whole domains, {given.starts} starts"
     try:
         for event, file in events.items() if given.archives else ():
-            own = Path(given.forecaster) / event
+            name = given.forecaster
+            if given.weights:
+                name = str(without(event, events, given.weights, given.output))
             how = ["--data", str(file), *READ.split(), "--clips", str(given.starts), *further]
-            name = str(own) if own.is_dir() else given.forecaster
-            ours = [name, *how, "--baselines", f"[{given.baselines}]"]
+            ours = [name, *how, "--match", "guide", "--baselines", f"[{given.baselines}]"]
             theirs = [STEPS, *how, "--baselines", "[]"]
-            for whose, command in ((Path(given.forecaster).name, ours), ("steps", theirs)):
+            for whose, command in (("own", ours), ("steps", theirs)):
                 if given.members:
                     command += ["--members", str(given.members)]
                 scored(given.output / event / f"{whose}.json", event, what, [], command)

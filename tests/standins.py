@@ -117,7 +117,7 @@ def rain(path: Path, frames: int = 120, side: int = 128) -> None:
     ).to_netcdf(path)
 
 
-def radar_archives(path: Path, side: int = 208) -> None:
+def radar_archives(path: Path, side: int = 416) -> None:
     """The four archives of examples/radar in the codes of their services, with a corner that no
     radar reaches.
     """

@@ -83,18 +83,6 @@ def test_shares_that_cannot_be(options: dict[str, float], words: str) -> None:
         LearningOptions(**options)
 
 
-def test_the_balanced_loss_equals_its_formula() -> None:
-    """Half squared, half absolute error, weighed by e^(6Y), at most 30; missing truth is left
-    out.
-    """
-    P, Y = torch.rand(2, 3, 1, 4, 4).double(), torch.rand(2, 3, 1, 4, 4).double()
-    Y[0, 0, 0, :2] = torch.nan
-    p, y = P.numpy()[~Y.isnan()], Y.numpy()[~Y.isnan()]
-    expected = np.mean(np.minimum(np.exp(6 * y), 30) * (0.5 * (p - y) ** 2 + 0.5 * np.abs(p - y)))
-    assert LOSSES["balanced"](P, Y).item() == pytest.approx(expected)
-    assert (np.exp(6 * y) > 30).any()
-
-
 @pytest.mark.parametrize(("share", "best"), [(0.0, 0.3), (0.4, 1 / 6), (0.7, 0.0)])
 def test_the_mix_forecasts_what_is_likely(share: float, best: float) -> None:
     """The best frame of pixels that are white in three of ten futures."""
@@ -146,7 +134,7 @@ def test_the_rain_loss_equals_its_formula() -> None:
     losses = []
     for p, y in zip(P.reshape(6, -1), Y.reshape(6, -1), strict=True):
         e, E = np.nanmean((p - y) ** 2), np.nanmean((to_units(p) - to_units(y)) ** 2) / 1e4
-        losses.append(0.3 * np.log1p(e / 1e-4) + 0.7 * np.log1p(E / 1e-6))
+        losses.append((np.log1p(e / 1e-4) + np.log1p(E / 1e-6)) / 2)
     loss = LOSSES["rain"](torch.from_numpy(P), torch.from_numpy(Y))
     assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
 
@@ -163,21 +151,6 @@ def test_shortened_clips_end_as_they_did() -> None:
         assert torch.equal(short, clips[:, 6 - of.past :])
     for least in (0, 6, 8):
         assert shortened(clips, window, least) == (clips, window)
-
-
-def test_the_spectral_loss_equals_its_formula() -> None:
-    """Reference: numpy's Fourier transform, frame by frame."""
-    P, Y = np.random.default_rng(0).random((2, 3, 2, 1, 6, 8)).astype(np.float32)
-    gaps, terms = [], []
-    for k in range(2):
-        F, G = (np.fft.rfft2(frames[:, k, 0], norm="ortho") for frames in (P, Y))
-        gaps.append((np.abs(F) - np.abs(G)) ** 2)
-        powers = (np.abs(F) ** 2).sum() + 1, (np.abs(G) ** 2).sum() + 1
-        terms.append(1 - ((F * G.conj()).real.sum() + 1) / np.sqrt(np.prod(powers)))
-    expected = 10 * np.mean(gaps) + 0.1 * np.mean(terms)
-    own = torch.from_numpy(P), torch.from_numpy(Y)
-    assert LOSSES["spectral"](*own).item() == pytest.approx(expected, rel=1e-4)
-    assert LOSSES["spectral"](own[1], own[1]).item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("past_share", [1.0, 0.5])

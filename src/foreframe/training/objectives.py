@@ -56,21 +56,6 @@ def mix(P: Frames, Y: Frames, share: float = 0.5) -> Float[Tensor, ""]:
     return (1 - share) * mse(P, Y) + share * mae(P, Y)
 
 
-def balanced(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """`mix` weighted by e^(6Y), at most 30: for rain on a logarithmic scale, where most pixels are
-    dry.
-
-    After Shi et al. 2017 (arXiv 1706.03458, section 3.3), who weigh by steps in mm/h. On a scaling
-    from 0.5 to 100 mm/h this is about 1, 2, 6, 15 and 30 at 0, 0.5, 2, 5 and 10 mm/h; theirs are 1,
-    1, 2, 5 and 10.
-    """
-
-    def weighted(P: Tensor, Y: Tensor) -> Tensor:
-        return 0.5 * torch.exp(6 * Y).clamp(max=30) * ((P - Y).square() + (P - Y).abs())
-
-    return _mean_known(weighted, P, Y)
-
-
 def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
     """Mean over clips and lead times of the squared error relative to the change of the truth over
     as many frames, about the error of persistence:
@@ -121,31 +106,6 @@ def rain(P: Frames, Y: Frames) -> Float[Tensor, ""]:
         amounts = [torch.expm1(x.clamp(0, 1.2) * math.log(201)) / 200 for x in (P, Y)]
         e, E = (_mean((a - b).square(), known, frame) for a, b in ((P, Y), amounts))
         return ((e / 1e-4).log1p() + (E / 1e-6).log1p()).mean() / 2
-
-
-def spectral(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """A loss that does not reward fading: with F and G the Fourier transforms of P and Y,
-
-        10 · mean of (|F| - |G|)²  +  0.1 · mean over lead times of
-            1 - (Re Σ F G* + 1) / sqrt((Σ |F|² + 1) (Σ |G|² + 1))
-
-    Amplitudes should equal those of the truth, which keeps texture; positions are compared by a
-    correlation of phases that a fainter forecast does not raise (after Yan et al. 2024, arXiv
-    2410.23159, who draw one of the two terms at each step). A squared error, in contrast, is
-    smallest for faint forecasts of uncertain pixels. Sums are over clips and the half of the
-    frequencies of a real transform. The ones avoid a division by 0 for empty frames.
-    """
-    known = Y.isfinite()
-    with torch.autocast(P.device.type, enabled=False):
-        f, g = (
-            torch.fft.rfft2(frames.float(), norm="ortho")
-            for frames in (P.where(known, 0), Y.where(known, 0))
-        )
-        amplitude = (f.abs() - g.abs()).square().mean()
-        together = (f * g.conj()).real.sum(dim=(0, 2, 3, 4)) + 1
-        powers = [spectrum.abs().square().sum(dim=(0, 2, 3, 4)) + 1 for spectrum in (f, g)]
-        correlation = together / (powers[0] * powers[1]).sqrt()
-        return 10 * amplitude + 0.1 * (1 - correlation).mean()
 
 
 def _mean_known(
@@ -243,8 +203,8 @@ Loss = Callable[..., Tensor]
 """Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
 
 LOSSES: dict[str, Loss] = {
-    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "balanced": balanced,
-    "relative": relative, "geometric": geometric, "rain": rain, "spectral": spectral, "crps": crps,
+    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "relative": relative,
+    "geometric": geometric, "rain": rain, "crps": crps,
 }  # fmt: skip
 
 

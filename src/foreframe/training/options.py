@@ -18,10 +18,7 @@ from foreframe.base.schema import (
 from foreframe.data.data_options import DataOptions
 from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
-LossName = Literal[
-    "mse", "mae", "cross_entropy", "mix", "balanced", "relative", "geometric", "rain", "spectral",
-    "crps",
-]  # fmt: skip
+LossName = Literal["mse", "mae", "cross_entropy", "mix", "relative", "geometric", "rain", "crps"]
 
 LOGGERS = ("tensorboard", "csv")
 FROM_0 = (
@@ -72,8 +69,7 @@ class LearningOptions(LimitOptions):
     """How it learns
 
     Args:
-        loss: balanced weighs rain; relative, geometric count clips alike; spectral keeps texture;
-            crps is of members
+        loss: rain counts storms alike, relative and geometric clips; crps is of members
         mae_share: of mae in the loss mix, whose rest is mse
         members: so many of each clip, for crps
         pools: sides in pixels of the means that crps compares
