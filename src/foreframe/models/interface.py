@@ -266,7 +266,7 @@ class Model(nn.Module):
         """
         for part in self.modules():
             if hasattr(part, "scaling"):
-                part.scaling = scaling
+                part.scaling = scaling  # type: ignore[assignment]
         return self
 
     def start_at(self, mean: float) -> None:

@@ -85,9 +85,9 @@ class Perturbed(MembersOf):
         return entering
 
     def begin(self, state: State) -> State:
-        begun = {name: state[name] for name in ("forecast", "noise") if name in state}
+        begun: State = {name: state[name] for name in ("forecast", "noise") if name in state}
         if "forecast" not in state:
-            begun = begun | with_prefix("of/", self.of.begin(self.state_of(state)))
+            begun |= with_prefix("of/", self.of.begin(self.state_of(state)))
         last = state["last"]
         return begun | {"last": last, "lead": last.new_zeros(len(last))}
 
