@@ -99,7 +99,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # What the examples make of presets, and other ways to build and to step ahead.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "radar": way("nowcast", **PRESETS["nowcast"]),
+    "radar": way(
+        "guided",
+        core=convlstm(3),
+        codec=strided(3, 5),
+        output={
+            "mixture": {
+                "guides": [{"dense_motion": {"pairs": 2, "smooth": 2.0}}, "persistence"],
+                "blurs": [1.0, 2.0],
+            }
+        },
+    ),
     "camera": way(
         "nowcast",
         core=convlstm(3),
@@ -309,7 +319,7 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
 TWINS = {
     "predrnn_small", "predrnnpp_small", "mim_small", "predrnnv2_small", "simvp_v2_small",
     "tau_small", "unet", "swinlstm_small", "predformer_small", "earthformer_small", "mau_small",
-    "e3dlstm_small", "phydnet_small", "radar", "openstl_offset",
+    "e3dlstm_small", "phydnet_small", "openstl_offset",
 }  # fmt: skip
 EACH_WAY = [name for name in SMALL if name not in TWINS]
 """Names in `SMALL`, one of each class and each way through its code."""

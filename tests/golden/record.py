@@ -93,7 +93,7 @@ WAYS: dict[str, Way] = {
     "e3dlstm_small": Way((10, 14), gain=1),
     "phydnet": Way((10, 14), gain=1),
     "phydnet_small": Way((10, 14), gain=1),
-    "radar": Way((12, 12), steps=12, guide=FLOW),
+    "radar": Way((12, 12), steps=12, guide={"dense_motion": {"pairs": 2, "smooth": 2.0}}),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),
     "fed_frames": Way((8, 10)),
