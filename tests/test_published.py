@@ -138,7 +138,7 @@ def test_radar_is_what_its_card_says() -> None:
     lines = (WEIGHTS / "radar" / "README.md").read_text().splitlines()
     told = next(line for line in lines if line.startswith("| model |"))
     assert mse["model"] == pytest.approx(float(told.split("|")[2]), rel=0.4)  # of more clips
-    assert any("Nothing of MeteoSwiss was trained on" in line for line in lines)
+    assert any("MeteoSwiss (15 May 2015, 11 July 2016)" in line for line in lines)
 
 
 @pytest.mark.slow
