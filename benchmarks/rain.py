@@ -56,6 +56,7 @@ READ = (
     "--past 10 --future 12 --stride 9 --batch_size 1 --budget 4 --thresholds [1,5] --scales [17]"
 )
 RMSE = ("scores", "physical", "rmse")
+SCALING = "{kind: log, low: 0.5, high: 100}"  # of the logarithmic scores, as of `radar`
 OF_MEMBERS = {
     "fair CRPS, mm/h": ("physical", "fair_crps"),
     "spread over skill": ("physical", "spread_skill"),
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
                 name = str(without(event, events, given.weights, given.output))
             how = ["--data", str(file), *READ.split(), "--clips", str(given.starts), *further]
             ours = [name, *how, "--match", "guide", "--baselines", f"[{given.baselines}]"]
-            theirs = [STEPS, *how, "--baselines", "[]"]
+            theirs = [STEPS, *how, "--scaling", SCALING, "--baselines", "[]"]
             for whose, command in (("own", ours), ("steps", theirs)):
                 if given.members:
                     command += ["--members", str(given.members)]
