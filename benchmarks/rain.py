@@ -88,11 +88,15 @@ def without(event: str, events: Mapping[str, Path], weights: Path, output: Path)
     if folder.is_dir():
         return folder
     data, run = output / event / "data", output / event / "run"
-    for name, path in events.items():
-        link = data / ("test" if name == event else "train") / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(path.resolve())
+    others = [name for name in events if name != event]
+    # All of the others are trained on: one of them stands in for a validation part, which chooses
+    # nothing here.
+    for part, names in (("train", others), ("validation", others[:1]), ("test", [event])):
+        (data / part).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            link = data / part / events[name].name
+            if not link.exists():
+                link.symlink_to(events[name].resolve())
     shutil.rmtree(run, ignore_errors=True)  # what was cut short
     train = ["--config", str(EXAMPLE / "radar.yaml"), "--data", str(data)]
     train += ["--weights", str(weights), "--run", str(run)]

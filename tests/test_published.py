@@ -132,7 +132,8 @@ def test_radar_is_what_its_card_says() -> None:
     card = evaluate(Forecaster.load("radar"), rain, clips=24, batch_size=8, thresholds=[5])
     assert card["units"] == "mm/h"
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in card["scores"].items()}
-    assert mse["model"] < 0.99 * min(value for name, value in mse.items() if name != "model")
+    free = ("persistence", "linear_motion", "dense_motion", "optical_flow", "lagged")
+    assert mse["model"] < 0.95 * min(mse[name] for name in free)
     csi = {name: of["5 mm/h"]["csi"]["overall"] for name, of in card["events"].items()}
     assert csi["model"] > max(csi["optical_flow"], csi["dense_motion"], csi["persistence"])
     lines = (WEIGHTS / "radar" / "README.md").read_text().splitlines()

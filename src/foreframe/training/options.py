@@ -69,7 +69,7 @@ class LearningOptions(LimitOptions):
     """How it learns
 
     Args:
-        loss: rain counts storms alike, relative and geometric clips; crps is of members
+        loss: rain, relative, geometric count clips alike; crps is of members
         mae_share: of mae in the loss mix, whose rest is mse
         members: so many of each clip, for crps
         pools: sides in pixels of the means that crps compares
