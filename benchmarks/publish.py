@@ -205,7 +205,7 @@ OF = {
         "examples.scenes.Scenes",
         {"kind": "rain", "length": 22},
         step=300,
-        spacing=(1000.0, 2000.0),
+        spacing=(2000.0, 2000.0),
     ),
 }
 

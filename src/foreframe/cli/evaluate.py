@@ -33,11 +33,11 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     name = scored.where["data"]
     beside = report_folder(run, "" if scored.own else f"-{Path(name).stem}")
     folder = Path(options.output or beside)
-    check_writable(folder)  # what hours have scored must have a place to go
     scored = replace(scored, options=replace(options, output=str(folder)))
     if rank_and_size()[0] > 0:
         scored.score()
         return
+    check_writable(folder)  # what hours have scored must have a place to go
     if options.pasts is not None:
         written = plural(scored.write_pasts(options.pasts), "clip")
         print(f"the past frames of {written} lie in {options.pasts}")

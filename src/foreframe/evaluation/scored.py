@@ -141,7 +141,7 @@ def evaluate_forecaster(
 ) -> Card:
     """As `foreframe.evaluate`."""
     scored, first = open_scored(what, options), rank_and_size()[0] == 0
-    if options.output is not None:
+    if options.output is not None and first:
         check_writable(Path(options.output))
     if options.pasts is not None and first:
         scored.write_pasts(options.pasts)

@@ -139,7 +139,8 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     step, spacing = clip.step, row_spacing(clip)
     pace = trained.step and format_step(np.timedelta64(trained.step, "s"))
     low, high = trained.spacing or (0.0, 0.0)
-    grid = trained.spacing and f"{low / 1000:g} to {high / 1000:g} km"
+    both = dict.fromkeys(f"{side / 1000:g}" for side in (low, high))
+    grid = trained.spacing and f"{' to '.join(both)} km"
     units = (clip.units, forecaster.scaling.units)
     facts = {"units": units, "time step": (step, pace), "grid spacing": (spacing, grid)}
     unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
