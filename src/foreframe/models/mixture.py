@@ -106,8 +106,9 @@ class Mixture(Blend):
         with exactly(levels):
             z = torch.cat([torch.zeros_like(gain), of_guides, of_blurs], dim=3)
             each = levels.unflatten(2, (z.shape[3], -1)).unbind(dim=2)
-            weights = z.softmax(dim=3).unbind(dim=3)
-            mean = torch.stack([w * of for w, of in zip(weights, each, strict=True)]).sum(dim=0)
+            mean = torch.zeros_like(each[0])
+            for weight, level in zip(z.softmax(dim=3).unbind(dim=3), each, strict=True):
+                mean = mean + weight * level
             amount = mean * STRONGEST * torch.sigmoid(gain.squeeze(3) + AS_IS)
             guide, own = (of.sum(dim=(-2, -1), keepdim=True) for of in (each[0], amount))
             amount = amount * torch.where(own > TINY, guide / own.clamp(min=TINY), 1)
