@@ -58,6 +58,7 @@ class Head(nn.Module):
         bounded: whether its frames always lie in (0,1).
         short: the shorter side of what the network sees of large frames; None for all of them.
         noise_channels: of smooth noise by which members differ, the same at all lead times.
+        sums_channels: of what it adds up over lead times, such as displacements.
 
     Raises:
         ValueError: an even kernel.
@@ -67,6 +68,7 @@ class Head(nn.Module):
     bounded = False
     short: int | None = None
     noise_channels = 0
+    sums_channels = 0
 
     def __init__(
         self,
@@ -88,10 +90,6 @@ class Head(nn.Module):
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
         """The next frames, and the sums after them."""
         raise NotImplementedError
-
-    def sums_in(self, members: bool) -> int:
-        """Channels of its sums, in a forecast of members or without."""
-        return 0
 
     def numbers(self, raised: Raised, frames: Tensor) -> Frames:
         """(b·s,w,h,w) -> (b,s,numbers,H,W), in the dtype of these frames, which have b clips, and

@@ -113,6 +113,7 @@ class Carry(Head):
     # Pixels a frame for an output of 1; the narrowest Gaussian in pixels.
     speed, sharpest = 4.0, 0.45
     noise_channels = 2
+    sums_channels = 2
 
     def __init__(
         self,
@@ -131,9 +132,6 @@ class Carry(Head):
         nn.init.normal_(self.motion.weight, std=0.02)
         # At rest, a little blurred, nearly whole.
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))
-
-    def sums_in(self, members: bool) -> int:
-        return 2
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums]:
         """`sums` are the displacements so far, in pixels."""

@@ -424,8 +424,7 @@ class EncoderDecoder(Recurrent):
             begun["known"] = state.get("known", self.last_inputs(state).unsqueeze(1))
         if "noise" in state:
             begun["noise"] = state["noise"]
-        channels = self.output.sums_in(members="noise" in state)
-        if channels:
+        if channels := self.output.sums_channels:
             b, _, i, j = embedding.shape
             begun["sums"] = state["frame"].new_zeros(b, channels, i, j)
         return begun
