@@ -22,10 +22,10 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import (
     captions,
     check_output,
-    write_place,
     write_values,
 )
-from foreframe.forecasting.places import place_at
+from foreframe.forecasting.places import places_at
+from foreframe.forecasting.point_forecasts import point_forecasts, write_point_forecasts
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
 
@@ -280,8 +280,8 @@ def test_one_place_of_several_variables_at_any_times(tmp_path, times) -> None:
     names = (Variable("t2m", "K", channels=2), Variable("u", "m/s", wind))
     clip = replace(clip, variables=names, variable="")
     future = still(Scaling(0, 400, "K, m/s", "minmax")).predict(clip, 2)
-    place = place_at(clip, "57.2,4.9")
-    write_place(tmp_path / "place.csv", clip, future, place, future)
+    points = point_forecasts(places_at(clip, "57.2,4.9"), clip, future, future)
+    write_point_forecasts(tmp_path / "place.csv", points)
     with (tmp_path / "place.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["variable"] for row in rows] == ["t2m", "t2m", "u"] * 6

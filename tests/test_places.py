@@ -1,11 +1,14 @@
 """Places by latitude and longitude, on any grid, and by row and column."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from foreframe import Clip
 from foreframe.clips.clip import Coordinate
-from foreframe.forecasting.places import place_at
+from foreframe.data.maps import on_map
+from foreframe.forecasting.places import places_at
 
 
 def regular(latitudes: np.ndarray, longitudes: np.ndarray) -> Clip:
@@ -30,16 +33,17 @@ WORLD = regular(np.arange(90, -91, -1.0), np.arange(0, 360, 1.0))
 def test_a_point_is_the_cell_whose_centre_is_nearest(
     clip: Clip, at: str, row: int, column: int, name: str
 ) -> None:
-    place = place_at(clip, at)
+    (place,) = places_at(clip, at)
     assert (place.row, place.column) == (row, column)
-    assert place.name.startswith(name)
+    assert str(place).startswith(name)
+    assert place.name == at
 
 
 @pytest.mark.parametrize("at", ["48.3,8", "47,9.9", "47,-172", "99,8", "1,nan"])
 def test_a_point_beyond_the_grid_is_refused(at: str) -> None:
     said = "no cell lies there; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
     with pytest.raises(ValueError, match=said):
-        place_at(ALPS, at)
+        places_at(ALPS, at)
 
 
 def turned(angle: float) -> Clip:
@@ -62,20 +66,20 @@ def test_a_grid_in_two_dimensions(angle: float) -> None:
     clip = turned(angle)
     lat, lon = clip.coordinates["a"].values, clip.coordinates["b"].values
     for row, column in ((0, 0), (7, 21), (19, 29)):
-        place = place_at(clip, f"{lat[row, column] + 0.02},{lon[row, column] - 0.03}")
+        (place,) = places_at(clip, f"{lat[row, column] + 0.02},{lon[row, column] - 0.03}")
         assert (place.row, place.column) == (row, column)
     # A whole cell beyond the first row.
     y, x = (2 * of[0, 12] - of[1, 12] for of in (lat, lon))
     with pytest.raises(ValueError, match="no cell lies there"):
-        place_at(clip, f"{y},{x}")
+        places_at(clip, f"{y},{x}")
 
 
 def test_without_latitudes_a_place_is_row_and_column() -> None:
     plain = Clip(np.zeros((1, 1, 8, 9), np.float32), coordinates={"x": np.arange(9.0)})
-    assert place_at(plain, "7,8").name == "row 7, column 8 of 8x9"
+    assert str(*places_at(plain, "7,8")) == "row 7, column 8"
     for at in ("8,0", "0,9", "-1,0", "1.5,2"):
         with pytest.raises(ValueError, match="row,column, of rows 0 to 7 and columns 0 to 8"):
-            place_at(plain, at)
+            places_at(plain, at)
 
 
 @pytest.mark.parametrize("at", ["", "1,2,3", "here"])
@@ -83,4 +87,39 @@ def test_what_is_no_place(at: str) -> None:
     with pytest.raises(
         ValueError, match=r"--at is latitude,longitude or row,column, such as 47\.4"
     ):
-        place_at(ALPS, at)
+        places_at(ALPS, at)
+
+
+def test_a_map_projection_tells_latitudes_and_longitudes() -> None:
+    """As PROJ's own table of the Swiss grid has the old observatory of Bern at 600, 200 km."""
+    pyproj = pytest.importorskip("pyproj")
+    x, y = 560_000 + 2000 * np.arange(40.0), 240_000 - 2000 * np.arange(30.0)
+    swiss = Clip(np.zeros((1, 1, 30, 40), np.float32), **on_map(pyproj.CRS("EPSG:21781"), x, y))
+    (bern,) = places_at(swiss, "46.951,7.4386")
+    assert (bern.row, bern.column) == (20, 20)
+    assert bern.latitude == pytest.approx(46.951, abs=2e-3)
+    assert bern.longitude == pytest.approx(7.4386, abs=2e-3)
+    km = {
+        k: Coordinate(c.dims, c.values / 1000, {**c.attributes, "units": "km"}) if c.dims else c
+        for k, c in swiss.coordinates.items()
+    }
+    assert places_at(replace(swiss, coordinates=km), "46.951,7.4386") == [bern]
+    with pytest.raises(ValueError, match="no cell lies there"):
+        places_at(swiss, "46.951,9")
+
+
+def test_a_list_of_places(tmp_path) -> None:
+    path = tmp_path / "places.csv"
+    path.write_text("name,longitude,latitude\nLake,8.5,47.5\n,6,46.3\n")
+    lake, other = places_at(ALPS, [str(path)])
+    assert (lake.name, lake.row, lake.column) == ("Lake", 2, 5)
+    assert (other.name, other.row, other.column) == ("46.3,6", 7, 0)
+    assert [of.name for of in places_at(ALPS, ["47,8", str(path)])] == ["47,8", "Lake", "46.3,6"]
+    path.write_text("where,x\nLake,3\n")
+    with pytest.raises(ValueError, match="names the columns latitude and longitude"):
+        places_at(ALPS, str(path))
+    path.write_text("latitude,longitude\n47,east\n")
+    with pytest.raises(ValueError, match="not '47,east'"):
+        places_at(ALPS, str(path))
+    with pytest.raises(ValueError, match=r"none\.csv: it cannot be read"):
+        places_at(ALPS, str(tmp_path / "none.csv"))

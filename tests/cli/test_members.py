@@ -80,8 +80,9 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
     """Each member has a column beside what was measured."""
     more = ["--members", "4", "--seed", "3", "--after", "4", "--at"]
     given = lines_of(predict(folder, "place.csv", *more, "5,7"))
-    assert "3 frames of 4 members that follow frame 4" in (said := capsys.readouterr().out)
-    assert "rain.nc (row 5, column 7 of 12x16) lie in" in said
+    said = capsys.readouterr().out
+    assert "5,7: row 5, column 7" in said
+    assert "(0.2 mm/h or more, by 4 members) that follow frame 4 of" in said
     assert [line["ahead"] for line in given] == ["-3", "-2", "-1", "0", "1", "2", "3"]
     assert [line["measured"] for line in given[5:]] == ["", ""]  # the recording has ended
     made = Forecaster.load(folder / "drawing").predict(RAIN[1:5], 3, members=4, seed=3)

@@ -84,7 +84,7 @@ BAD = [
     ("data --reading.size [8,8]", "moving_mnist holds clips, not recordings: --reading.size does"),
     ("train --model quick --data clip.npy --data_args.x 8", "recordings are those of --reading"),
     # what is missing, too much, or not to be had
-    ("predict nowhere", "missing: INPUT, --output"),
+    ("predict nowhere", "missing: INPUT"),
     ("evaluate a b", "options begin with --, so there is no place for 'b'"),
     ("data check clip.npy --output sheet.pdf", "a .png"),
     ("data check nowhere", "there is no file or folder nowhere"),
@@ -102,7 +102,7 @@ BAD = [
     ([*PREDICT, "--probability", "1"], "a probability is the share of members"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
-    ([*PREDICT, "--at", "5,7"], "the values of one place, --at, are written as .csv"),
+    ([*PREDICT, "--at", "5,7"], "single places, --at, are written as .csv, .json, .geojson"),
     ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "--at is latitude,longitude or row,column"),
     ([*PREDICT[:-1], "out.csv", "--at", "-64,0"], "of rows 0 to 63 and columns 0 to 63"),
     # of external forecasts

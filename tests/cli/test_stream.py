@@ -287,10 +287,10 @@ def test_one_place_of_a_stream(showers, capsys) -> None:
     words = ["--steps", "2", "--output", "out", "--wait", "0", "--at", "47.5,7.0"]
     streamed(capsys, "run", "rain", *words)
     rows = Path("out/frame-000007.csv").read_text().splitlines()
-    assert rows[0] == "time,ahead,variable,units,measured,forecast"
-    assert rows[1].startswith("2026-07-01T00:40:00,0,rain,mm/h,")
-    assert rows[3].startswith("2026-07-01T00:50:00,2,rain,mm/h,,")
-    assert float(rows[3].split(",")[-1]) == pytest.approx(showers[:, 0, 2, 0].mean(), rel=1e-5)
+    assert rows[0] == "place,time,ahead,variable,units,measured,forecast,probability,within"
+    assert rows[1].startswith('"47.5,7.0",2026-07-01T00:40:00,0,rain,mm/h,')
+    assert rows[3].startswith('"47.5,7.0",2026-07-01T00:50:00,2,rain,mm/h,,')
+    assert float(rows[3].split(",")[-3]) == pytest.approx(showers[:, 0, 2, 0].mean(), rel=1e-5)
     assert "no cell lies there" in refused(capsys, "stream", "run", "rain", *words[:-1], "0,0")
 
 

@@ -53,6 +53,10 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     width = max(80, shutil.get_terminal_size().columns)
     for line in f"{card['in_words']}\n{figures(card)}".splitlines():
         print(textwrap.fill(line, width))
+    if options.calibrate:
+        from foreframe.evaluation.calibrating import calibrate
+
+        print(calibrate(run, options, scored))
     # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
@@ -80,6 +84,6 @@ def print_table(card: Mapping[str, Any]) -> None:
 def parser() -> Parser:
     common = (
         "data data_args past future reading split clips batch_size baselines thresholds scales "
-        "match members seed forecasts output device precision budget workers"
+        "match members seed calibrate forecasts output device precision budget workers"
     )
     return Parser("evaluate", score_run, common=common)

@@ -169,8 +169,12 @@ class Parser:
                 text = words.pop(0)
             if name == "import":
                 modules.append(text)
-            else:
-                given.append((tuple(name.split(".")), _value(kind, text, flag)))
+                continue
+            value, key = _value(kind, text, flag), tuple(name.split("."))
+            if Sequence[str] in (kind, *get_args(kind)) and key in dict(given):
+                earlier, value = dict(given)[key], [value] if isinstance(value, str) else value
+                value = [*([earlier] if isinstance(earlier, str) else earlier), *value]
+            given.append((key, value))
         for place in self._places:
             if without_flag and (place,) not in dict(given):
                 several = get_origin(self.options[place].kind) is list

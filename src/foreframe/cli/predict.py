@@ -7,8 +7,11 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.models.names import check_forecaster
 
 
-def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOptions) -> None:
-    """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
+def forecast_clip(
+    run: str, input: list[str], *, options: PredictOptions, output: str | None = None
+) -> None:
+    """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT, or what comes
+    at one place: foreframe predict RUN INPUT --at 47.4,8.5
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
@@ -16,8 +19,11 @@ def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOp
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units; or
             several, or a pattern such as 'rain/*.nc': files that follow each other are one input
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone); .csv (of a place); of several inputs a folder (a file each) or .zarr
+            (forecast alone); .csv, .json, .geojson (of places); of several inputs a folder (a file
+            each) or .zarr
     """
+    if output is None and not options.at:
+        raise ValueError("missing: --output, or --at for what comes at one place")
     check_forecaster(run)
     check_source(input)
 
@@ -34,8 +40,11 @@ def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOp
         if table := forecast.table():
             print(table)
         return
-    place = f" ({forecast.place.name})" if forecast.place is not None else ""
-    print(f"{forecast}{place} {'lies' if options.steps == 1 else 'lie'} in {output}")
+    if forecast.places:
+        print("\n\n".join(map(str, forecast.points)))
+    if output is None:
+        return
+    print(f"{forecast} {'lies' if options.steps == 1 else 'lie'} in {output}")
     slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
     if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
         print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")
@@ -43,7 +52,7 @@ def forecast_clip(run: str, input: list[str], *, output: str, options: PredictOp
 
 def parser() -> Parser:
     common = (
-        "steps past after every recording reading match members seed probability at colours fps "
-        "tile precision device budget workers continue_job"
+        "steps past after every recording reading match members seed at probability "
+        "calibrated colours fps tile precision device budget workers continue_job"
     )
     return Parser("predict", forecast_clip, common=common)

@@ -44,7 +44,7 @@ def forecast_live(
             if live.made is not None and output is not None:
                 times = live.made.past.times
                 kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
-                kind = kind if options.at is None else ".csv"
+                kind = ".csv" if options.at else kind
                 path = Path(output) / f"frame-{live.frame:06d}{kind}"
                 live.made.write(path)
                 line["forecast"] = str(path)

@@ -419,3 +419,10 @@ def format_step(step: Any) -> str:
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.4g} {name}"
     return f"{seconds:.4g} s"
+
+
+def stamp(time: Any) -> str:
+    """A date in ISO format, to the second, or a number of seconds."""
+    if isinstance(time, np.datetime64):
+        return str(time.astype("datetime64[s]"))
+    return f"{time:.6g}" if isinstance(time, float) else str(time.isoformat())

@@ -1,10 +1,10 @@
 """The forecast of a recording as an object that prints, shows and writes itself."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import next_cut, since_cut
-from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions
+from foreframe.forecasting.calibration import Chances
+from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions, StreamOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.hindcasts import calibrated_chances
 from foreframe.forecasting.outputs import (
     VALUES,
     check_output,
@@ -25,12 +27,21 @@ from foreframe.forecasting.outputs import (
     slow_fps,
     write_moving,
     write_picture,
-    write_place,
     write_values,
 )
-from foreframe.forecasting.places import Place, place_at
+from foreframe.forecasting.places import Place, places_at
+from foreframe.forecasting.point_forecasts import (
+    PointForecast,
+    point_forecasts,
+    write_point_forecasts,
+)
 from foreframe.forecasting.tiles import choose_tile
 from foreframe.visuals import Paint, paint_for
+
+OfPlaces = TypeVar("OfPlaces", PredictOptions, StreamOptions)
+
+RAIN, WET = "mm/h", 0.2  # at places it is asked whether it rains
+MEMBERS = 16  # to tell how sure that is
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +58,8 @@ class Forecast:
         scaling: the forecaster's.
         made_by: the forecaster's name, for files.
         options: options of the forecast, all resolved.
-        place: that of `options.at`; None for whole frames.
+        places: those of `options.at`; none for whole frames.
+        chances: calibrated probabilities of the options' threshold, if there are any.
         notes: notes for the user.
     """
 
@@ -59,7 +71,8 @@ class Forecast:
     scaling: Scaling
     made_by: str
     options: PredictOptions
-    place: Place | None = None
+    places: Sequence[Place] = ()
+    chances: Chances | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -71,6 +84,12 @@ class Forecast:
         text = summary(self.options, self.clip.units or self.scaling.units)
         follow = "follows" if self.options.steps == 1 else "follow"
         return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
+
+    @property
+    def points(self) -> list[PointForecast]:
+        """The forecast at each of the options' places."""
+        about = self.past, self.future, self.truth, self.options.probability, self.chances
+        return point_forecasts(self.places, *about)
 
     def _repr_png_(self) -> bytes:
         return self.to_bytes(".png")
@@ -95,7 +114,7 @@ class Forecast:
         """
         future, threshold = self.future, self.options.probability
         if threshold is not None and isinstance(future, Ensemble):
-            future = future.probability(threshold)
+            future = probability_of(threshold, future, self.chances)
         return forecast_dataset(future, history(self.made_by, self.options))
 
     def write(
@@ -104,7 +123,7 @@ class Forecast:
         """Write it by the ending of `path`: .mp4 and .gif play the past and then the forecast; .png
         lays them side by side; a name without ending becomes a folder of numbered pictures; .npy,
         .npz, .nc and .zarr hold the forecast alone, the last three with its times, units and
-        coordinates; .csv holds the values of the options' place. The truth is shown, too. Of
+        coordinates; .csv, .json and .geojson hold the `points`. The truth is shown, too. Of
         members films show the mean and some, a .png also the spread, and other files have all.
 
         Args:
@@ -116,10 +135,11 @@ class Forecast:
         """
         options, past, future, truth = self.options, self.past, self.future, self.truth
         if options.probability is not None and isinstance(future, Ensemble):
-            past, future, truth = exceedance(options.probability, past, future, truth)
-        kind = check_output(path, of_a_place=self.place is not None)
-        if self.place is not None:
-            write_place(path, past, future, self.place, truth)
+            threshold = options.probability
+            past, future, truth = exceedance(threshold, past, future, truth, self.chances)
+        kind = check_output(path, of_places=bool(self.places))
+        if self.places:
+            write_point_forecasts(Path(path), self.points)
         elif kind in VALUES:
             write_values(path, future, history(self.made_by, options))
         elif kind == ".png":
@@ -154,7 +174,7 @@ def forecast_recording(
         ValueError: no such frame or place; errors of `Forecaster.predict`.
     """
     # Before anything is computed: it refuses what is no place.
-    place = None if options.at is None else place_at(clip, options.at)
+    places = places_at(clip, options.at)
     last = starts_of(clip, options)[0] - 1
     seen, end = options.past, len(clip)
     if clip.pictures and (options.reading or {}).get("cuts") is None:
@@ -170,7 +190,9 @@ def forecast_recording(
     past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some, end) if last + 1 < end else None
-    return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options, place)
+    chances = calibrated_chances(forecaster, clip, last + 1, future, options)
+    about = last, forecaster.scaling, made_by, options, places, chances
+    return Forecast(clip, past, future, truth, *about)
 
 
 def starts_of(clip: Clip, options: PredictOptions) -> range:
@@ -199,26 +221,48 @@ def last_seen(clip: Clip) -> int:
     return last
 
 
+def for_places(forecaster: Forecaster, options: OfPlaces) -> OfPlaces:
+    """The options; for places with probabilities, of rain by default, and members to count."""
+    if not options.at:
+        return options
+    rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)
+    members = options.members or (MEMBERS if forecaster.model.draws else None)
+    probability = WET if options.probability is None and rain else options.probability
+    return replace(options, members=members, probability=probability)
+
+
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:
     """The options with what they leave open: the forecaster's steps, past and match, and tiles.
 
     Raises:
         ValueError: errors of `Forecaster.options`.
     """
-    options, window = forecaster.options(options), forecaster.window
+    options = forecaster.options(for_places(forecaster, options))
+    window = forecaster.window
     steps, past = options.steps or window.future, options.past or window.past
     tile = choose_tile(forecaster, (past, *clip.frames.shape[1:]), steps, options)
     return replace(options, steps=steps, past=past, tile=tile)
 
 
+def probability_of(threshold: float, members: Ensemble, chances: Chances | None) -> Clip:
+    """The share of members that reach a threshold, or in its place calibrated chances."""
+    shares = members.probability(threshold)
+    return shares if chances is None else replace(shares, frames=chances.at)
+
+
 def exceedance(
-    threshold: float, past: Clip, members: Ensemble, truth: Clip | None
+    threshold: float,
+    past: Clip,
+    members: Ensemble,
+    truth: Clip | None,
+    chances: Chances | None = None,
 ) -> tuple[Clip, Clip, Clip | None]:
     """Past, forecast probability and truth of values that reach a threshold; past and truth are 0
     or 1.
     """
     came = None if truth is None else Ensemble([truth]).probability(threshold)
-    return Ensemble([past]).probability(threshold), members.probability(threshold), came
+    seen, forecast = Ensemble([past]), probability_of(threshold, members, chances)
+    return seen.probability(threshold), forecast, came
 
 
 def paint_of_probability(options: PredictOptions, units: str) -> Paint:

@@ -2,7 +2,7 @@
 no torch, so that `--help` is fast.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
@@ -144,13 +144,19 @@ class RecordingOptions(DeviceOptions):
 
     Args:
         steps: frames to forecast, beyond the trained horizon too; 0 takes the trained horizon
-        at: a single place, latitude,longitude, or row,column if the input has neither, as values
-            (.csv)
+        at: a single place, latitude,longitude, or row,column if the input has neither, or a .csv
+            that lists places by name; may be given several times
+        probability: how likely it is, by members, that this value, in the data's units, is reached;
+            of rain at places by default 0.2 mm/h
+        calibrated: correct probabilities, of weights that know how, by forecasts of the frames just
+            seen
         reading: read options that differ from training, e.g. --reading.size [96,128]
     """
 
     steps: int = 0
-    at: str | None = None
+    at: str | Sequence[str] = ()
+    probability: float | None = None
+    calibrated: bool = True
     reading: ReadingAsTrained = None
 
     def __post_init__(self) -> None:
@@ -170,8 +176,6 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: frame rate of a film; by default a quarter of the input's, but no less than 5, and
             with every the input's
-        probability: in place of values, the share of members that reach this value, in the data's
-            units
 
     Raises:
         ValueError: a value out of its range, or options that exclude each other.
@@ -183,7 +187,6 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
     recording: int | None = None
     colours: str = "auto"
     fps: float = 0.0
-    probability: float | None = None
 
     def __post_init__(self) -> None:
         for kind in (TiledOptions, TaskOptions, RecordingOptions):
@@ -191,9 +194,9 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
         check_at_least(0, past=self.past, every=self.every, fps=self.fps)
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
-        if self.every and self.at is not None:
+        if self.every and self.at:
             raise ValueError("--at is of one forecast: give --after, not --every")
-        if self.probability is not None and self.members is None:
+        if self.probability is not None and self.members is None and not self.at:
             raise ValueError("a probability is the share of members: give --members, such as 16")
 
 

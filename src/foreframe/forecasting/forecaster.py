@@ -27,6 +27,7 @@ from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import read_clips
+from foreframe.forecasting.calibration import Calibration, read_calibration, write_calibration
 from foreframe.forecasting.compute import Compute, Local
 from foreframe.forecasting.forecast_options import (
     GUIDE,
@@ -79,6 +80,7 @@ class Forecaster:
         match: the default match of forecasts: "last", "guide" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
+        calibration: of probabilities, as `foreframe evaluate --calibrate` learns it.
     """
 
     def __init__(
@@ -90,11 +92,13 @@ class Forecaster:
         about: Mapping[str, Any] | None = None,
         match: str = NONE,
         free: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         self._elsewhere: Compute | None = None
         self.model, self.window, self.trained = model.in_units(scaling), window, trained
         self.scaling = scaling
         self.about, self.free, self.match = dict(about or {}), free, match
+        self.calibration = calibration
         self.check_match(match)
 
     def __repr__(self) -> str:
@@ -508,6 +512,8 @@ class Forecaster:
         """
         folder = Path(folder)
         write_forecaster(folder, self.config(), self.model.state_dict(), half)
+        if self.calibration is not None:
+            write_calibration(folder, self.calibration)
         return folder
 
     @classmethod
@@ -524,10 +530,11 @@ class Forecaster:
         Raises:
             ValueError: it does not exist, is damaged, or does not fit its description.
         """
-        model, of = read_forecaster(what, device)
+        model, of, where = read_forecaster(what, device)
         if of is None:
             return cls(model, free=True)
-        return cls(model, of.window, of.scaling, of.trained, of.about, of.match)
+        about = of.window, of.scaling, of.trained, of.about, of.match
+        return cls(model, *about, calibration=read_calibration(where))
 
     @classmethod
     def from_pretrained(

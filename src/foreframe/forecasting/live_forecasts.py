@@ -17,7 +17,7 @@ from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.places import place_at
+from foreframe.forecasting.places import places_at
 from foreframe.forecasting.streaming import Stream
 
 
@@ -95,6 +95,5 @@ def _with_its_past(
     drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
     written = PredictOptions(steps=live.steps, at=options.at, **drawn)
     future = live.forecaster.as_clip(forecast, past, past.times_after(live.steps))
-    at = None if options.at is None else place_at(past, options.at)
-    about = live.forecaster.scaling, made_by, written, at
+    about = live.forecaster.scaling, made_by, written, places_at(past, options.at)
     return Forecast(past, past.without_inputs()[-1:], future, None, live.seen - 1, *about)

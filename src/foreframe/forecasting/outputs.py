@@ -1,6 +1,5 @@
 """Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 
 from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.notes import warn
-from foreframe.clips.clip import Clip, format_step
+from foreframe.clips.clip import Clip, format_step, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import write_grid
 from foreframe.data.check import Checked
-from foreframe.forecasting.places import Place
+from foreframe.forecasting.point_forecasts import POINT_FILES
 from foreframe.visuals import (
     Paint,
     animation_frames,
@@ -35,13 +34,13 @@ VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 
 def check_output(
-    path: str | Path, of_a_place: bool = False, rolling: bool = False, resume: bool = False
+    path: str | Path, of_places: bool = False, rolling: bool = False, resume: bool = False
 ) -> str:
     """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
     Wrong paths are refused here, before anything is computed.
 
     Args:
-        of_a_place: whether the file is for the values of a single place, as in `write_place`.
+        of_places: whether the file is for single places alone.
         rolling: whether it is for several forecasts, which are no single picture.
         resume: whether a folder may hold files already.
 
@@ -50,10 +49,11 @@ def check_output(
     """
     path = Path(path)
     kind = path.suffix
-    if of_a_place != (kind == ".csv"):
-        raise ValueError(f"output {path}: the values of one place, --at, are written as .csv")
+    if of_places != (kind in POINT_FILES):
+        files = ", ".join(POINT_FILES)
+        raise ValueError(f"output {path}: single places, --at, are written as {files}")
     kinds = [known for known in (*PICTURES, *VALUES) if known != ".png" or not rolling]
-    if kind not in (*kinds, "", ".csv"):
+    if kind not in (*kinds, "", *POINT_FILES):
         raise ValueError(
             f"output {path}: cannot write {kind}; choose {', '.join(kinds)}, or a folder's name "
             "for numbered pictures"
@@ -128,58 +128,6 @@ def write_moving(
         write_gif(path, np.stack(list(pictures())), fps)
     else:
         write_frames(path, pictures())
-
-
-def write_place(
-    path: str | Path, past: Clip, future: Clip | Ensemble, place: Place, truth: Clip | None = None
-) -> None:
-    """Write a forecast at a single place as .csv, a line for each time and variable: time (ISO, or
-    seconds), frames ahead (0 is the last one seen), variable, units, the measured value, and the
-    forecast or each of its members.
-
-    Args:
-        past, future, truth: as of `Forecast`.
-
-    Raises:
-        ValueError: unknown ending, or the file cannot be written; no partial file stays.
-    """
-    check_output(path, of_a_place=True)
-    names, members = ["forecast"], _frames_of(future)
-    some = future[0] if isinstance(future, Ensemble) else future
-    if members.ndim == 5:
-        names = [f"member_{k + 1}" for k in range(len(members))]
-    clips = [past] if truth is None else [past, truth]
-    n, seen = len(past), np.concatenate([_frames_of(clip) for clip in clips])
-    values = np.full((n + len(some), members.shape[-3], 1 + len(names)), np.nan)
-    values[: len(seen), :, 0] = seen[:, :, place.row, place.column]
-    own = members[..., place.row, place.column].reshape(len(names), *values[n:, :, 0].shape)
-    values[n:, :, 1:] = np.moveaxis(own, 0, -1)
-    times = [""] * len(values)
-    if past.times is not None and some.times is not None:
-        times = [*map(stamp, past.times), *map(stamp, some.times)]
-    rows = [["time", "ahead", "variable", "units", "measured", *names]]
-    for t, time in enumerate(times):
-        for c, about in enumerate(_channels(some)):
-            written = ["" if np.isnan(value) else f"{value:.7g}" for value in values[t, c]]
-            rows.append([time, str(t + 1 - n), *about, *written])
-    with atomic_write(path) as rough, rough.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-def _channels(clip: Clip) -> list[tuple[str, str]]:
-    """Name and units of each channel: those of the clip's file, if it has any."""
-    if clip.variables:
-        return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
-    n = clip.frames.shape[1]
-    name = clip.variable or ("value" if n == 1 else "channel")
-    return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
-
-
-def stamp(time: Any) -> str:
-    """A date in ISO format, to the second, or a number of seconds."""
-    if isinstance(time, np.datetime64):
-        return str(time.astype("datetime64[s]"))
-    return f"{time:.6g}" if isinstance(time, float) else str(time.isoformat())
 
 
 def write_sheet(path: str | Path, checked: Checked) -> None:

@@ -1,68 +1,109 @@
-"""A place in a recording: a cell, by latitude and longitude or by row and column."""
+"""Places in a recording: cells, by latitude and longitude or by row and column."""
 
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip
+from foreframe.clips.clip import Clip
+from foreframe.data.maps import degrees
+
+_Point = tuple[str, float, float]  # its name, and its two numbers
+
+SLACK = 1e-3  # of a cell, beyond the edge of the grid
+HEADERS = (("latitude", "longitude"), ("lat", "lon"), ("row", "column"))
 
 
 class Place(NamedTuple):
     """One cell of a grid.
 
     Args:
+        name: by which it was asked for: that of a list, or the two numbers.
         row, column: of the cell.
-        name: in words: "latitude 47.38, longitude 8.54 (row 12, column 20)".
+        latitude, longitude: of its centre, in degrees; None where the recording does not tell.
     """
 
+    name: str
     row: int
     column: int
-    name: str
+    latitude: float | None = None
+    longitude: float | None = None
+
+    def __str__(self) -> str:
+        cell = f"row {self.row}, column {self.column}"
+        if self.latitude is None:
+            return cell
+        return f"latitude {self.latitude:.5g}, longitude {self.longitude:.5g} ({cell})"
 
 
-def place_at(clip: Clip, at: str) -> Place:
-    """The cell whose centre is nearest to a point.
+def places_at(clip: Clip, at: str | Sequence[str]) -> list[Place]:
+    """The cells whose centres are nearest to points.
 
     Args:
-        at: "latitude,longitude" where the clip's coordinates have these, of a regular or any other
-            grid, else "row,column", counted from 0 at the top left.
+        at: each "latitude,longitude" where the clip's coordinates or map projection tell these, of
+            a regular or any other grid, else "row,column", counted from 0 at the top left; or the
+            path of a .csv whose header names these two columns, and perhaps `name`.
 
     Raises:
-        ValueError: no two numbers; a point beyond the grid.
+        ValueError: no two numbers; a point beyond the grid; a .csv that is not there, or has other
+            columns.
     """
+    points: list[_Point] = [
+        point for word in ([at] if isinstance(at, str) else at) for point in _points(word)
+    ]
+    grid = degrees(clip)
+    if grid is None:
+        return [_cell(clip, *point) for point in points]
+    lat, lon = grid
+    return [_nearest(lat, lon, *point) for point in points]
+
+
+def _points(word: str) -> Iterator[_Point]:
+    named = [(word, word.split(","))]
+    if word.lower().endswith(".csv"):
+        named = _listed(Path(word))
+    for name, numbers in named:
+        try:
+            y, x = map(float, numbers)
+        except ValueError:
+            raise ValueError(
+                "--at is latitude,longitude or row,column, such as 47.4,8.5, or a .csv with these, "
+                f"not {name!r}"
+            ) from None
+        yield name, y, x
+
+
+def _listed(path: Path) -> list[tuple[str, list[str]]]:
     try:
-        y, x = map(float, at.split(","))
-    except ValueError:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"--at {path}: it cannot be read ({error})") from None
+    header = next((pair for pair in HEADERS if lines and set(pair) <= lines[0].keys()), None)
+    if header is None:
         raise ValueError(
-            f"--at is latitude,longitude or row,column, such as 47.4,8.5, not {at!r}"
-        ) from None
-    lat, lon = _degrees(clip, "latitude", LATITUDES), _degrees(clip, "longitude", LONGITUDES)
-    if lat is not None and lon is not None:
-        return _nearest(lat, lon, y, x)
+            f"--at {path}: its first line names the columns latitude and longitude (or row and "
+            "column), and perhaps name; a place on each further line"
+        )
+    numbers = [[line[side] or "" for side in header] for line in lines]
+    return [(line.get("name") or ",".join(n), n) for line, n in zip(lines, numbers, strict=True)]
+
+
+def _cell(clip: Clip, name: str, y: float, x: float) -> Place:
     h, w = clip.frames.shape[2:]
     if y not in range(h) or x not in range(w):
         raise ValueError(
-            f"--at {at}: this recording tells no latitudes and longitudes, so a place is "
+            f"--at {name}: this recording tells no latitudes and longitudes, so a place is "
             f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
         )
-    return Place(int(y), int(x), f"row {y:g}, column {x:g} of {h}x{w}")
-
-
-def _degrees(clip: Clip, standard: str, names: tuple[str, ...]) -> Float[np.ndarray, "h w"] | None:
-    """Latitude or longitude of each cell; None where the clip does not know it."""
-    sides = dict(zip(("row", "column"), clip.frames.shape[2:], strict=True))
-    for name, coordinate in clip.coordinates.items():
-        usual = standard if str(name).lower() in names else None
-        if coordinate.dims and coordinate.attributes.get("standard_name", usual) == standard:
-            shape = [n if side in coordinate.dims else 1 for side, n in sides.items()]
-            values = np.asarray(coordinate.values, np.float64).reshape(shape)
-            return np.broadcast_to(values, clip.frames.shape[2:])
-    return None
+    return Place(name, int(y), int(x))
 
 
 def _nearest(
-    lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], y: float, x: float
+    lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], name: str, y: float, x: float
 ) -> Place:
     distance = _distance(lat, lon, y, x)
     k = int(np.where(np.isnan(distance), np.inf, distance).argmin())
@@ -74,14 +115,10 @@ def _nearest(
     if not distance[row, column] <= (0.5 + SLACK) * width:
         ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
         raise ValueError(
-            f"--at {y:g},{x:g}: no cell lies there; the recording has latitudes {ends[0]}, "
+            f"--at {name}: no cell lies there; the recording has latitudes {ends[0]}, "
             f"longitudes {ends[1]}"
         )
-    name = f"latitude {centre[0]:.5g}, longitude {centre[1]:.5g} (row {row}, column {column})"
-    return Place(row, column, name)
-
-
-SLACK = 1e-3  # of a cell, beyond the edge of the grid
+    return Place(name, row, column, *centre)
 
 
 def _distance(

@@ -19,6 +19,7 @@ from foreframe.forecasting.forecast import (
 )
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.hindcasts import calibrated_chances
 from foreframe.forecasting.outputs import (
     VALUES,
     check_output,
@@ -102,11 +103,14 @@ class Rolling:
         options = self.options
 
         def forecasts() -> Iterator[tuple[Clip, Any, Clip | None]]:
-            for number, (past, future, truth) in enumerate(self, 1):
+            for number, (first, clips) in enumerate(zip(self.firsts, self, strict=True), 1):
                 if options.probability is None:
-                    yield past, future, truth
+                    yield clips
                 else:
-                    yield exceedance(options.probability, past, future, truth)
+                    chances = calibrated_chances(
+                        self.forecaster, self.clip, first, clips[1], options
+                    )
+                    yield exceedance(options.probability, *clips, chances)
                 progress(number, len(self))
 
         if check_output(path, rolling=True) in VALUES:

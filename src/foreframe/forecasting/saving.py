@@ -83,21 +83,22 @@ def write_forecaster(
 
 def read_forecaster(
     what: str | Path, device: str | torch.device = "cpu"
-) -> tuple[Model, Description | None]:
+) -> tuple[Model, Description | None, Path]:
     """Read a saved folder, a run, a checkpoint, published weights, a repository of the Hub or a
-    baseline, which has no description; arguments and errors as in `Forecaster.load`.
+    baseline, which has no description; arguments and errors as in `Forecaster.load`. The last is
+    the folder of the forecaster.
     """
     name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
         if name in FREE:
-            return FREE[name](), None
+            return FREE[name](), None, what
         check_forecaster(name)
         what = WEIGHTS / name
     if (what / "model.safetensors").is_file():
-        return _built(*_of_folder(what), name, device)
-    path, note = what, ""
+        return *_built(*_of_folder(what), name, device), what
+    path, note, folder = what, "", what
     if what.is_file() and what.suffix == ".ckpt":
-        checkpoint = read_checkpoint(what)
+        checkpoint, folder = read_checkpoint(what), what.absolute().parent.parent
     elif what.is_dir():
         best, last = (what / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
         try:
@@ -115,7 +116,7 @@ def read_forecaster(
     if not isinstance(weights, Mapping):
         raise ValueError(f"{path} does not hold a foreframe model: it has no weights")
     weights = {str(name).removeprefix("network."): value for name, value in weights.items()}
-    return _built(checkpoint["forecaster"], weights, str(path), device)
+    return *_built(checkpoint["forecaster"], weights, str(path), device), folder
 
 
 def _of_folder(folder: Path) -> tuple[Any, dict[str, Tensor]]:

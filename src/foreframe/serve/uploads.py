@@ -34,7 +34,7 @@ from foreframe.base.notes import listening
 from foreframe.base.schema import brief
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import plain_yaml
-from foreframe.clips.clip import Clip
+from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
@@ -42,7 +42,6 @@ from foreframe.data.readers import SUFFIXES, ZIPPED
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.outputs import stamp
 from foreframe.forecasting.recordings import check_channels, knows_other_digits
 from foreframe.serve.confinement import confine
 from foreframe.serve.fields import OPTIONS, TYPES, WORDS

@@ -1,0 +1,138 @@
+"""Learning how to correct probabilities: `foreframe evaluate --calibrate`."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from foreframe.base.schema import typed
+from foreframe.base.wording import plural
+from foreframe.data import batches, chosen
+from foreframe.evaluation.score_options import EvaluateOptions
+from foreframe.evaluation.scored import Scored, open_scored
+from foreframe.forecasting.calibration import (
+    FILE,
+    Calibration,
+    Diagrams,
+    added,
+    chances_of,
+    diagrams,
+    fitted,
+    on_lines,
+    write_calibration,
+)
+from foreframe.forecasting.forecast_options import TiledOptions
+
+BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels a frame ahead, of which the best is taken
+CLIPS = 64
+WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1, which many cases outweigh
+ENOUGH = 200  # cases of a class of a reliability diagram
+
+
+def calibrate(what: Any, options: EvaluateOptions, scored: Scored) -> str:
+    """Learn from validation clips how to correct the probabilities of a run's members, and leave
+    that beside its weights.
+
+    Args:
+        scored: the clips to try it on.
+
+    Returns:
+        What it made of these, in words.
+
+    Raises:
+        ValueError: no folder of a run; as `open_scored`.
+    """
+    folder = Path(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path()
+    if not (folder.is_dir() and what):
+        raise ValueError("calibrate needs a run's folder, in which it leaves what it learns")
+    learning = open_scored(what, replace(options, split="validation"))
+    seen = reliability(learning)
+    calibration = learnt(seen)
+    write_calibration(folder, calibration)
+    lines = [
+        f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, lies in {folder}; "
+        f"of {plural(_clips(scored), 'clip')} of {scored.where.get('split', 'the data')}:"
+    ]
+    units = scored.forecaster.scaling.units
+    for threshold, by_blur in reliability(scored).items():
+        after = corrected(by_blur[calibration.blur], calibration, threshold)
+        pairs = zip(quality(by_blur[0.0]), quality(after), strict=True)
+        (brier, brier_after), (gap, gap_after) = pairs
+        lines.append(
+            f"{threshold:g} {units} or more: Brier score {brier:.4g}, then {brier_after:.4g}; "
+            f"farthest from reliable {gap:.2f}, then {gap_after:.2f}"
+        )
+    return "\n".join(line.replace("  ", " ") for line in lines)
+
+
+Reliability = Mapping[float, Mapping[float, Diagrams]]  # by threshold and blur
+
+
+def reliability(scored: Scored) -> Reliability:
+    """How the shares of members came true, by threshold and blur, over some clips."""
+    thresholds, steps = scored.options.thresholds, scored.forecaster.window.future
+    made: dict[float, dict[float, Diagrams]] = {threshold: {} for threshold in thresholds}
+    for members, truth in _members(scored):
+        for threshold, by_blur in made.items():
+            for blur in BLURS:
+                own = diagrams(chances_of(members, threshold, blur), truth, threshold, steps)
+                by_blur[blur] = added([by_blur[blur], own]) if blur in by_blur else own
+    return made
+
+
+def _clips(scored: Scored) -> int:
+    return len(chosen(scored.dataset, scored.options.limit or CLIPS))
+
+
+def _members(
+    scored: Scored,
+) -> Iterator[tuple[Float[np.ndarray, "m s c h w"], Float[np.ndarray, "s c h w"]]]:
+    """Members and truth of each clip, in the data's units."""
+    forecaster, options = scored.forecaster, scored.options
+    scaling, window = forecaster.scaling, forecaster.window
+    which = chosen(scored.dataset, options.limit or CLIPS)
+    drawn = TiledOptions(
+        members=options.members, precision=options.precision, budget=options.budget
+    )
+    for clip, batch in zip(which, batches(scored.dataset, 1, among=which), strict=True):
+        past, truth = (part[0].numpy() for part in window.split(scaling.to_units(batch)))
+        made = forecaster.predict(past, window.future, drawn, seed=options.seed + clip)
+        yield made, truth[:, : made.shape[2]]
+
+
+def learnt(of: Reliability) -> Calibration:
+    """The blur of the smallest Brier score, and the lines that fit best."""
+    blurs = next(iter(of.values()))
+    blur = min(blurs, key=lambda blur: sum(quality(by[blur])[0] for by in of.values()))
+    lines = {}
+    for threshold, by_blur in of.items():
+        unchanged = np.broadcast_to([0.0, 1.0], (*by_blur[blur].cases.shape[:2], 2))
+        lines[threshold] = fitted(by_blur[blur], unchanged, WIDE, np.inf).round(4)
+    at, within = ([own[kind].tolist() for own in lines.values()] for kind in range(2))
+    values = {"blur": blur, "thresholds": [*lines], "at": at, "within": within}
+    return typed(Calibration, values, "calibration")
+
+
+def corrected(of: Diagrams, calibration: Calibration, threshold: float) -> Diagrams:
+    """The diagrams of the probabilities that are made of these."""
+    lines = calibration.prior(threshold, of.cases.shape[1])
+    means = of.summed / np.maximum(of.cases, 1)
+    made = np.stack([on_lines(p, line[:, :, None]) for p, line in zip(means, lines, strict=True)])
+    return of._replace(summed=made * of.cases)
+
+
+def quality(of: Diagrams) -> tuple[float, float]:
+    """The Brier score of probabilities at a lead time, and how far the frequency of the worst tenth
+    with enough cases is from its probability, over all lead times.
+    """
+    n, total, came = (part[0].ravel() for part in of)
+    p = total / np.maximum(n, 1)
+    brier = (n * p * p - 2 * p * came + came).sum() / max(n.sum(), 1)
+    tenth = np.round(10 * p).astype(int)
+    n, total, came = (np.bincount(tenth, part, minlength=11) for part in (n, total, came))
+    gaps = np.abs(came - total)[n >= ENOUGH] / n[n >= ENOUGH]
+    return float(brier), float(gaps.max(initial=0.0))

@@ -1,0 +1,273 @@
+"""A forecast at single places: in a sentence and a table, as .csv, .json and .geojson."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from foreframe.base.files import atomic_write
+from foreframe.clips.clip import Clip, stamp
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.calibration import Chances, chances_of
+from foreframe.forecasting.places import Place
+
+POINT_FILES = (".csv", ".json", ".geojson")
+RAIN = "mm/h"
+
+
+@dataclass(frozen=True, eq=False)
+class PointForecast:
+    """What comes at one place.
+
+    Args:
+        place: which.
+        times: of the past and the future, in ISO format or seconds; "" where unknown.
+        leads: of each forecast frame, in minutes after the last one seen, or in frames.
+        unit: of these: "min" or "frames".
+        variables: name and units of each channel.
+        measured: (T,C), the past and what came after it, NaN where unknown.
+        values: (M,S,C), members of the forecast, or one alone.
+        drawn: whether the values are members.
+        threshold: in the data's units; None without probabilities.
+        at, within: (S,), the probability that the threshold is reached then, and by then; NaN
+            without a threshold.
+    """
+
+    place: Place
+    times: Sequence[str]
+    leads: Sequence[float]
+    unit: str
+    variables: Sequence[tuple[str, str]]
+    measured: Float[np.ndarray, "t c"]
+    values: Float[np.ndarray, "m s c"]
+    drawn: bool
+    threshold: float | None
+    at: Float[np.ndarray, " s"]
+    within: Float[np.ndarray, " s"]
+
+    @property
+    def _past(self) -> int:
+        return len(self.times) - len(self.leads)
+
+    @property
+    def now(self) -> bool:
+        """Whether the last frame seen reaches the threshold."""
+        return bool(self.measured[self._past - 1, 0] >= self.threshold)
+
+    def begins(self, share: float) -> float:
+        """The lead time until which it has begun in this share of the cases in which it comes."""
+        reached = self.within >= share * self.within[-1]
+        return self.leads[int(reached.argmax())]
+
+    def outlook(self) -> dict[str, Any]:
+        """What is likely, as plain values: the probability that the threshold is reached at all
+        `within` the forecast; when it `begins`, in the middle of those cases and in 8 of 10; and of
+        members that reach it `until` when at most half still do, None beyond the forecast, and how
+        high 9 of 10 stay. Times are in `unit`.
+        """
+        said: dict[str, Any] = {"threshold": self.threshold, "units": self.variables[0][1]}
+        said["unit"] = self.unit
+        if self.threshold is None or np.isnan(self.within[-1]):
+            return said
+        chance = float(self.within[-1])
+        said |= {"now": self.now, "within": round(chance, 3)}
+        if chance > 0 and not self.now:
+            middle, early, late = map(self.begins, (0.5, 0.1, 0.9))
+            said["begins"] = {"median": middle, "from": early, "to": late}
+        members = self.values[..., 0]
+        wet = members[(members >= self.threshold).any(axis=1)]
+        if len(wet):
+            reached = wet >= self.threshold
+            first = reached.argmax(axis=1)
+            over = np.logical_or.accumulate(reached, axis=1) & ~reached
+            last = np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))
+            end = int(np.median(np.maximum(last, first + 1)))
+            said["until"] = self.leads[end - 1] if end < len(self.leads) else None
+            said["up_to"] = float(f"{np.quantile(wet.max(axis=1), 0.9):.1g}")
+        return said
+
+    def sentence(self) -> str:
+        """`outlook` in words."""
+        said, units = self.outlook(), self.variables[0][1]
+        if self.threshold is None:
+            return ""
+        event = f"{self.threshold:g} {units} or more".replace("  ", " ")
+        what = f"Rain ({event})" if units == RAIN else event
+        if "within" not in said:
+            return f"{what}: nothing was measured here."
+        up_to = f"; up to {said['up_to']:g} {units}" if "up_to" in said else ""
+        if said["now"]:
+            n = len(self.leads)
+            some = sorted({max(1, n // 4), max(1, n // 2), n})
+            still = ", ".join(f"in {self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
+            return f"{what} now. Still {still}{up_to}."
+        end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
+        text = f"{what} within {'the ' if end == 'hour' else ''}{end}: {_percent(said['within'])}."
+        if said["within"] < 0.1:
+            return text
+        begins = said["begins"]
+        begun = "Begins" if said["within"] >= 0.5 else "If so, it begins"
+        text += f" {begun} in {begins['median']:g} {self.unit}"
+        if self.drawn:
+            text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
+        if said.get("until"):
+            text += f", most likely until {said['until']:g} {self.unit}"
+        return f"{text}{up_to}."
+
+    def _lead(self, k: int) -> str:
+        return f"{self.leads[k]:g} {self.unit}"
+
+    def table(self) -> str:
+        """A line for each lead time (and variable): when, the forecast or the median of members
+        with the middle 8 of 10, and how likely the threshold is then, and until then.
+        """
+        rows = [["time", "ahead", *(["variable"] if self.values.shape[2] > 1 else []), "forecast"]]
+        rows[0] += ["8 of 10"] if self.drawn else []
+        rows[0] += ["likely", "by then"] if self.threshold is not None and self.drawn else []
+        low, middle, high = np.quantile(self.values, (0.1, 0.5, 0.9), axis=0)
+        for s, time in enumerate(self.times[self._past :]):
+            for c, (name, units) in enumerate(self.variables):
+                row = [time[11:16] if "T" in time else time, f"+{self._lead(s)}"]
+                row += [name] if len(self.variables) > 1 else []
+                row.append(f"{middle[s, c]:.3g} {units}".rstrip())
+                row += [f"{low[s, c]:.2g} to {high[s, c]:.2g}"] if self.drawn else []
+                if len(rows[0]) > len(row):
+                    row += [_percent(self.at[s]), _percent(self.within[s])]
+                rows.append(row)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.rjust, row, widths)) for row in rows)
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __str__(self) -> str:
+        name, where = self.place.name, str(self.place)
+        return "\n".join(filter(None, (f"{name}: {where}", self.table(), self.sentence())))
+
+    def config(self) -> dict[str, Any]:
+        """As plain values, None for NaN: the place, the outlook, the sentence, and each time of the
+        forecast with its values.
+        """
+        times = []
+        for s, time in enumerate(self.times[self._past :]):
+            of = np.round(self.values[:, s].astype(float), 6)  # (M,C)
+            own = {"time": time or None, "ahead": self.leads[s], "values": _plain(of)}
+            if self.threshold is not None:
+                own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
+            times.append(own)
+        return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
+
+    def rows(self) -> Iterator[list[str]]:
+        """Lines of a .csv, without its header."""
+        for t, time in enumerate(self.times):
+            s = t - self._past
+            for c, about in enumerate(self.variables):
+                own = [self.measured[t, c]]
+                own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
+                if self.threshold is not None:
+                    own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
+                written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
+                yield [self.place.name, time, str(s + 1), *about, *written]
+
+
+def point_forecasts(
+    places: Sequence[Place],
+    past: Clip,
+    future: Clip | Ensemble,
+    truth: Clip | None = None,
+    threshold: float | None = None,
+    chances: Chances | None = None,
+) -> list[PointForecast]:
+    """A forecast at each of these places.
+
+    Args:
+        past, future, truth: as of `foreframe.forecasting.forecast.Forecast`.
+        threshold: of probabilities, of the first channel; None for none.
+        chances: calibrated probabilities of the threshold; by default the share of members.
+    """
+    drawn = isinstance(future, Ensemble)
+    some = future[0] if isinstance(future, Ensemble) else future
+    values = np.asarray(future.frames) if drawn else np.asarray(some.frames[0 : len(some)])[None]
+    if threshold is not None and chances is None:
+        reached = np.where(np.isnan(values[0]), np.nan, values[0] >= threshold)
+        sofar = np.maximum.accumulate(reached, axis=0)
+        chances = chances_of(values, threshold) if drawn else Chances(reached, sofar)
+    clips = [past] if truth is None else [past, truth]
+    n, steps = len(past), len(some)
+    measured = np.full((n + steps, values.shape[2], *values.shape[3:]), np.nan)
+    seen = np.concatenate([np.asarray(clip.frames[0 : len(clip)]) for clip in clips])
+    measured[: len(seen)] = seen
+    times = [""] * (n + steps)
+    if past.times is not None and some.times is not None:
+        times = [*map(stamp, past.times), *map(stamp, some.times)]
+    nothing = 2 * [np.full((steps, *values.shape[2:]), np.nan)]
+    leads, unit = _leads(past, some)
+    made = []
+    for place in places:
+        cell = np.s_[..., place.row, place.column]
+        at, within = (of[:, 0][cell] for of in chances or nothing)
+        own = measured[cell], values[cell], drawn, threshold, at, within
+        made.append(PointForecast(place, times, leads, unit, _channels(some), *own))
+    return made
+
+
+def _leads(past: Clip, future: Clip) -> tuple[list[float], str]:
+    """Lead times and their unit: minutes of dates, else frames."""
+    if past.times is None or future.times is None or past.times.dtype.kind not in "MO":
+        return [float(k + 1) for k in range(len(future))], "frames"
+    ahead = np.array([time - past.times[-1] for time in future.times]).astype("timedelta64[s]")
+    return [float(f"{of / np.timedelta64(60, 's'):.5g}") for of in ahead], "min"
+
+
+def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> None:
+    """Write them as .csv, a line for each place, time and variable (frames ahead: 0 is the last one
+    seen); as .json, a list of `PointForecast.config`; or as .geojson, a point for each place.
+
+    Raises:
+        ValueError: the file cannot be written, and no partial one stays; .geojson of places without
+            latitude and longitude.
+    """
+    first = forecasts[0]
+    if path.suffix == ".geojson" and first.place.latitude is None:
+        raise ValueError(f"output {path}: the recording tells no latitudes; choose .json or .csv")
+    with atomic_write(path) as rough, rough.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            members = [f"member_{k + 1}" for k in range(len(first.values))]
+            names = members if first.drawn else ["forecast"]
+            names += [] if first.threshold is None else ["probability", "within"]
+            header = ["place", "time", "ahead", "variable", "units", "measured", *names]
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([header, *(row for one in forecasts for row in one.rows())])
+            return
+        plain: Any = [one.config() for one in forecasts]
+        if path.suffix == ".geojson":
+            plain = {"type": "FeatureCollection", "features": [*map(_feature, plain)]}
+        json.dump(plain, file, indent=1)
+
+
+def _feature(about: dict[str, Any]) -> dict[str, Any]:
+    point = {"type": "Point", "coordinates": [about.pop("longitude"), about.pop("latitude")]}
+    return {"type": "Feature", "geometry": point, "properties": about}
+
+
+def _channels(clip: Clip) -> list[tuple[str, str]]:
+    """Name and units of each channel: those of the clip's file, if it has any."""
+    if clip.variables:
+        return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
+    n = clip.frames.shape[1]
+    name = clip.variable or ("value" if n == 1 else "channel")
+    return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
+
+
+def _percent(chance: Any) -> str:
+    return "" if np.isnan(chance) else f"{100 * chance:.0f} %"
+
+
+def _plain(values: Any) -> Any:
+    """Numbers and lists of them, None for NaN."""
+    if isinstance(values, np.ndarray) and values.ndim:
+        return [_plain(value) for value in values]
+    return None if np.isnan(values) else round(float(values), 6)

@@ -1,0 +1,118 @@
+"""Probabilities by members, blurred and calibrated, and hindcasts that correct them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize
+
+from foreframe.forecasting import calibration as of
+from foreframe.forecasting.calibration import Calibration, Diagrams
+from foreframe.forecasting.hindcasts import corrected
+
+UNCHANGED = np.broadcast_to([0.0, 1.0], (2, 3, 2))
+
+
+def shares(m: int = 20, size: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Members and truth that reach 0.5 with the same probabilities, from place to place."""
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0, 1, (3, 1, size, size))
+    drawn, truth = (rng.uniform(0, 1, (n, 3, 1, size, size)) < p for n in (m, 1))
+    return drawn.astype(np.float32), truth[0].astype(np.float32)
+
+
+def test_chances_are_shares_in_a_neighbourhood() -> None:
+    members, _ = shares()
+    plain = of.chances_of(members, 0.5)
+    np.testing.assert_allclose(plain.at, (members >= 0.5).mean(axis=0), atol=1e-6)
+    sofar = np.logical_or.accumulate(members >= 0.5, axis=1).mean(axis=0)
+    np.testing.assert_allclose(plain.within, sofar, atol=1e-6)
+    blurred = of.chances_of(members, 0.5, 0.5)
+    for k in range(3):
+        wanted = gaussian_filter(
+            plain.at[k, 0], 0.5 * (k + 1), radius=max(1, round(1.25 * (k + 1)))
+        )
+        np.testing.assert_allclose(blurred.at[k, 0, 8:-8, 8:-8], wanted[8:-8, 8:-8], atol=1e-4)
+
+
+def test_missing_values_are_left_out_of_neighbourhoods() -> None:
+    members = np.ones((4, 2, 1, 9, 9), np.float32)
+    members[:, :, :, :, :4] = np.nan
+    made = of.chances_of(members, 0.5, 1.0)
+    assert np.isnan(made.at[..., :4]).all()
+    np.testing.assert_allclose(made.within[..., 4:], 1, atol=1e-6)
+
+
+def test_diagrams_count_what_came_true() -> None:
+    members, truth = shares()
+    truth[0, 0, :, :7] = np.nan
+    chances = of.chances_of(members, 0.5)
+    made = of.diagrams(chances, truth[:2], 0.5, 3)
+    known = ~np.isnan(truth[0])
+    assert made.cases.sum(axis=2).tolist() == [[known.sum(), 3600, 0]] * 2
+    assert made.came[0, :2].sum(axis=1).tolist() == [np.nansum(truth[0]), truth[1].sum()]
+    assert made.summed[0, 1].sum() == pytest.approx(chances.at[1].sum(), rel=1e-5)
+    later = np.nan_to_num(truth[0]) + truth[1] > 0
+    assert made.came[1, 1].sum() == later.sum()
+
+
+def test_lines_are_those_of_a_logistic_regression() -> None:
+    """The penalised likelihood, as a minimiser of scipy finds it."""
+    rng = np.random.default_rng(1)
+    p = np.linspace(0.02, 0.98, 56)
+    n = np.full(56, 400.0)
+    came = rng.binomial(400, 1 / (1 + np.exp(0.7 - 0.6 * np.log(p / (1 - p))))).astype(float)
+    zeros = np.zeros((2, 3, 56))
+    made = Diagrams(*(zeros + part for part in (n, n * p, came)))
+    x = np.log(p / (1 - p))
+
+    def loss(line: np.ndarray) -> float:
+        q = 1 / (1 + np.exp(-line[0] - line[1] * x))
+        fit = -(came * np.log(q) + (n - came) * np.log(1 - q)).sum()
+        return fit + 0.5 * ((line[0] / 0.5) ** 2 + ((line[1] - 1) / 0.25) ** 2)
+
+    wanted = minimize(loss, [0.0, 1.0]).x
+    lines = of.fitted(made, UNCHANGED, (0.5, 0.25), np.inf)
+    np.testing.assert_allclose(lines[0, 0], wanted, atol=1e-3)
+    few = of.fitted(made, UNCHANGED, (0.1, 0.05), 20.0)
+    assert (np.abs(few[0, 0] - (0, 1)) < np.abs(lines[0, 0] - (0, 1))).all()
+    nothing = Diagrams(*(0 * part for part in made))
+    np.testing.assert_array_equal(of.fitted(nothing, UNCHANGED), UNCHANGED)
+
+
+def test_probabilities_on_lines_rise_from_0_to_1() -> None:
+    p = np.linspace(0, 1, 1001)[None]
+    np.testing.assert_allclose(of.on_lines(p, np.array([[0.0, 1.0]])[:, :, None]), p, atol=1e-9)
+    made = of.on_lines(p, np.array([[0.7, 0.6]])[:, :, None])
+    assert made[0, [0, -1]].tolist() == [0, 1]
+    assert (np.diff(made) > 0).all()
+    assert np.abs(np.diff(made)).max() < 0.03  # no jump
+
+
+def test_hindcasts_make_wrong_probabilities_reliable() -> None:
+    """Of members that are all too often wet, and hindcasts that were so, too."""
+    known = Calibration(0.0, (0.5,), (((0.0, 1.0),) * 3,), (((0.0, 1.0),) * 3,))
+    rng = np.random.default_rng(3)
+    (wet, truth), (earlier, came) = (shares(seed=seed) for seed in (2, 4))
+    wet, earlier = (np.maximum(x, rng.uniform(0, 1, x.shape) < 0.3) for x in (wet, earlier))
+    before, after = of.chances_of(wet, 0.5).at, corrected(known, wet, 0.5, [(earlier, came)]).at
+    assert before.mean() - truth.mean() > 0.1
+    assert abs(after.mean() - truth.mean()) < 0.9 * (before.mean() - truth.mean())
+    assert np.square(after - truth).mean() < np.square(before - truth).mean()
+    same = corrected(known, wet, 0.5, [])
+    np.testing.assert_allclose(same.at, of.chances_of(wet, 0.5).at, atol=1e-6)
+    assert (same.within >= same.at).all()
+
+
+def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
+    lines = (((0.1, 0.9), (0.2, 0.8)), ((0.5, 1.0), (0.6, 1.1)))
+    known = Calibration(0.25, (1.0, 5.0), lines, lines[::-1])
+    of.write_calibration(tmp_path, known)
+    assert of.read_calibration(tmp_path) == known
+    assert known.prior(4.0, 3)[0].tolist() == [[0.5, 1.0], [0.6, 1.1], [0.6, 1.1]]
+    assert known.prior(0.2, 1)[1].tolist() == [[0.5, 1.0]]
+    assert of.read_calibration(tmp_path / "none") is None
+    (tmp_path / of.FILE).write_text('{"blur": "much"}')
+    with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
+        of.read_calibration(tmp_path)
