@@ -30,6 +30,7 @@ from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.evaluation.scored import open_scored
 from foreframe.forecasting.calibration import (
     Calibration,
+    Chances,
     Diagrams,
     added,
     chances_of,
@@ -68,6 +69,17 @@ def half_of(several: Sequence[Calibration]) -> Calibration:
     return Calibration(BLUR, THRESHOLDS, lines("at"), lines("within"))
 
 
+def calibrated(
+    known: Calibration, threshold: float, future: Any, earlier: Sequence[tuple[Any, np.ndarray]]
+) -> Chances:
+    """Probabilities by what other events teach, and by this event's hindcasts."""
+    now, *past = (
+        chances_of(made.frames, threshold, BLUR) for made in (future, *(of for of, _ in earlier))
+    )
+    truths = (truth for _, truth in earlier)
+    return corrected(known, now, threshold, [*zip(past, truths, strict=True)])
+
+
 def tried(
     folder: Path, file: Path, known: Calibration, starts: int, members: int, places: int
 ) -> dict[str, Any]:
@@ -84,14 +96,14 @@ def tried(
     firsts = np.linspace(min(22, len(clip) - SOON), len(clip) - SOON, starts).astype(int)
     for first in map(int, firsts):
         past, future = forecaster.forecast_from(clip, first, 12, options.past, options)
-        earlier = hindcasts(forecaster, clip, first, options)
+        earlier = list(hindcasts(forecaster, clip, first, options))
         truth = observed[first : first + 12]
         for threshold in THRESHOLDS:
-            after = corrected(known, future.frames, threshold, earlier)
+            after = calibrated(known, threshold, future, earlier)
             before = chances_of(future.frames, threshold)
             pair = [diagrams(of, truth, threshold, 12) for of in (before, after)]
             found["diagrams"].setdefault(threshold, []).append(pair)
-        chances = corrected(known, future.frames, THRESHOLDS[0], earlier)
+        chances = calibrated(known, THRESHOLDS[0], future, earlier)
         ours = point_forecasts(spots, past, future, None, THRESHOLDS[0], chances)
         rows = {"radar": ours}
         others = {"optical_flow": {}, "pysteps/steps": {"members": 24, "probability": 0.2}}

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from foreframe.forecasting import calibration as of
 from foreframe.forecasting.calibration import Calibration, Diagrams
-from foreframe.forecasting.hindcasts import corrected
+from foreframe.forecasting.hindcasts import LiveHindcasts, corrected
 
 UNCHANGED = np.broadcast_to([0.0, 1.0], (2, 3, 2))
 
@@ -96,11 +96,13 @@ def test_hindcasts_make_wrong_probabilities_reliable() -> None:
     rng = np.random.default_rng(3)
     (wet, truth), (earlier, came) = (shares(seed=seed) for seed in (2, 4))
     wet, earlier = (np.maximum(x, rng.uniform(0, 1, x.shape) < 0.3) for x in (wet, earlier))
-    before, after = of.chances_of(wet, 0.5).at, corrected(known, wet, 0.5, [(earlier, came)]).at
+    before, past = (of.chances_of(x, 0.5) for x in (wet, earlier))
+    after = corrected(known, before, 0.5, [(past, came)]).at
+    before = before.at
     assert before.mean() - truth.mean() > 0.1
     assert abs(after.mean() - truth.mean()) < 0.9 * (before.mean() - truth.mean())
     assert np.square(after - truth).mean() < np.square(before - truth).mean()
-    same = corrected(known, wet, 0.5, [])
+    same = corrected(known, of.chances_of(wet, 0.5), 0.5, [])
     np.testing.assert_allclose(same.at, of.chances_of(wet, 0.5).at, atol=1e-6)
     assert (same.within >= same.at).all()
 
@@ -116,3 +118,23 @@ def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
     (tmp_path / of.FILE).write_text('{"blur": "much"}')
     with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
         of.read_calibration(tmp_path)
+
+
+def test_a_stream_keeps_its_own_hindcasts() -> None:
+    """Equal to the hindcasts of a recording, but for half precision, and in bounded memory."""
+    lines = (((0.0, 1.0),) * 3,)
+    known = Calibration(0.0, (0.5,), lines, lines)
+    live = LiveHindcasts(known, 0.5, 3)
+    frames = [shares(1, 12, seed)[1][0] for seed in range(12)]
+    drawn = [shares(5, 12, 100 + seed)[0] for seed in range(12)]
+    made = []
+    for frame, members in zip(frames, drawn, strict=True):
+        live.see(frame)
+        made.append(live.correct(members))
+    past = [(of.chances_of(drawn[k], 0.5), np.stack(frames[k + 1 : k + 4])) for k in (10, 9, 8, 7)]
+    wanted = corrected(known, of.chances_of(drawn[11], 0.5), 0.5, past)
+    np.testing.assert_allclose(made[-1].at, wanted.at, atol=2e-3)
+    np.testing.assert_allclose(made[-1].within, wanted.within, atol=2e-3)
+    assert np.abs(made[-1].at - of.chances_of(drawn[11], 0.5).at).max() > 0.01
+    assert len(live._frames) <= 7
+    assert len(live._made) == 4

@@ -1,6 +1,7 @@
 """Members on the command line: forecasts, probabilities, scores."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import foreframe.forecasting.outputs
 from foreframe import Forecaster, Window
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.calibration import calibrated, chances_of
 from foreframe.models import build_model
 from foreframe.visuals import Paint
 from recorded import series
+from refusals import refused
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
 
@@ -117,3 +120,40 @@ def test_an_ensemble_of_clips(folder: Path) -> None:
     assert (np.asarray(made[:1].spread().frames) == 0).all()
     assert made[1].start == clip.times[-1]
     np.testing.assert_array_equal(made[0].times, made.mean().times)
+
+
+def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    """What is learnt lies beside the weights, and changes probabilities unless it is left out."""
+    rng = np.random.default_rng(0)
+    rain = rng.uniform(0, 4, (160, 1, 12, 16)).astype(np.float32)
+    series(tmp_path / "long.nc", rain)
+    run, file = tmp_path / "run", str(tmp_path / "long.nc")
+    Forecaster.load(folder / "drawing").save(run)
+    words = ["--data", file, "--clips", "4", "--baselines", "[]", "--output", str(tmp_path / "out")]
+    how = ["--members", "4", "--thresholds", "[2]", "--calibrate"]
+    assert main(["evaluate", str(run), *words, *how]) == 0
+    said = capsys.readouterr().out
+    assert f"calibration.json, learnt from 4 validation clips, lies in {run}" in said
+    before, after = re.search(r"2 mm/h or more: Brier score ([\d.]+), then ([\d.]+)", said).groups()
+    assert float(after) < float(before)
+    known = Forecaster.load(run).calibration
+    assert known.thresholds == (2.0,)
+    assert np.shape(known.at) == np.shape(known.within) == (1, 3, 2)
+
+    def shares(*more: str) -> np.ndarray:
+        path = str(tmp_path / "wet.npy")
+        drawn = ["--members", "4", "--probability", "2", "-o", path]
+        assert main(["predict", str(run), file, *drawn, *more]) == 0
+        return np.load(path)
+
+    made = Forecaster.load(run).predict(rain[-4:], 3, members=4)
+    np.testing.assert_allclose(shares("--calibrated", "false"), (made >= 2).mean(axis=0), atol=1e-6)
+    assert np.square(shares() - 0.5).mean() < np.square((made >= 2).mean(axis=0) - 0.5).mean()
+    early = shares("--after", "3")  # before which nothing can be tried
+    chances = chances_of(Forecaster.load(run).predict(rain[:4], 3, members=4), 2, known.blur)
+    np.testing.assert_allclose(early, calibrated(chances, known.prior(2, 3)).at, atol=1e-5)
+    assert "a run's folder" in refused(
+        capsys, "evaluate", "lagged", *words, *how, "--past", "4", "--future", "3"
+    )

@@ -102,6 +102,7 @@ BAD = [
     ([*PREDICT, "--probability", "1"], "a probability is the share of members"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
+    ("evaluate moving-mnist --calibrate", "calibrate needs --members, such as 16"),
     ([*PREDICT, "--at", "5,7"], "single places, --at, are written as .csv, .json, .geojson"),
     ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "--at is latitude,longitude or row,column"),
     ([*PREDICT[:-1], "out.csv", "--at", "-64,0"], "of rows 0 to 63 and columns 0 to 63"),

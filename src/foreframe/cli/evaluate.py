@@ -41,6 +41,10 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     if options.pasts is not None:
         written = plural(scored.write_pasts(options.pasts), "clip")
         print(f"the past frames of {written} lie in {options.pasts}")
+    if options.calibrate:
+        from foreframe.evaluation.calibrating import calibrate
+
+        print(calibrate(run, options, scored))
     with progress("clips") as tell:
         card = scored.score(tell)
     print_table(card)
@@ -53,10 +57,6 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     width = max(80, shutil.get_terminal_size().columns)
     for line in f"{card['in_words']}\n{figures(card)}".splitlines():
         print(textwrap.fill(line, width))
-    if options.calibrate:
-        from foreframe.evaluation.calibrating import calibrate
-
-        print(calibrate(run, options, scored))
     # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, {"run": run, **card})
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")

@@ -145,11 +145,11 @@ def evaluate_forecaster(
         check_writable(Path(options.output))
     if options.pasts is not None and first:
         scored.write_pasts(options.pasts)
-    card = scored.score(progress)
     if options.calibrate and first:
         from foreframe.evaluation.calibrating import calibrate  # which opens what is scored
 
         warn(calibrate(what, options, scored))
+    card = scored.score(progress)
     if options.output is not None and first:
         scored.write_report(options.output, card)
     return card

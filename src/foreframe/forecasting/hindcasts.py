@@ -2,7 +2,9 @@
 probabilities are today.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,47 +27,7 @@ from foreframe.forecasting.forecaster import Forecaster
 PARTS = 3  # of the horizon: hindcasts begin so many, and so many ...
 HINDCASTS = 4  # ... thirds of it before the forecast
 
-Hindcast = tuple[Float[np.ndarray, "m t c h w"], Float[np.ndarray, "t c h w"]]  # members, truth
-
-
-def hindcasts(
-    forecaster: Forecaster, clip: Clip, first: int, options: PredictOptions
-) -> list[Hindcast]:
-    """Forecasts of frames just before `first`, as far as these are recorded, each with the frames
-    that came. Each takes as long as the forecast itself.
-
-    Args:
-        options: all resolved, with members.
-
-    Raises:
-        ValueError: as `Forecaster.predict`.
-    """
-    made = []
-    for start in hindcast_starts(first, options.steps):
-        if start >= options.past:
-            ahead = min(options.steps, first - start)
-            _, members = forecaster.forecast_from(clip, start, ahead, options.past, options)
-            truth = np.asarray(clip.without_inputs().frames[start : start + ahead])
-            made.append((members.frames, truth))
-    return made
-
-
-def hindcast_starts(first: int, steps: int) -> list[int]:
-    """First frames of the hindcasts of a forecast from `first` on, the latest first."""
-    apart = max(1, steps // PARTS)
-    return [first - apart * k for k in range(1, HINDCASTS + 1)]
-
-
-def corrected(
-    known: Calibration, members: Members, threshold: float, past: Sequence[Hindcast]
-) -> Chances:
-    """Probabilities by what a calibration knows, and by how hindcasts came true."""
-    steps = members.shape[1]
-    lines = known.prior(threshold, steps)
-    if past:
-        own = ((chances_of(m, threshold, known.blur), truth) for m, truth in past)
-        lines = fitted(added(diagrams(p, truth, threshold, steps) for p, truth in own), lines)
-    return calibrated(chances_of(members, threshold, known.blur), lines)
+Truth = Float[np.ndarray, "_ c h w"]
 
 
 def calibrated_chances(
@@ -86,7 +48,82 @@ def calibrated_chances(
         ValueError: as `Forecaster.predict`.
     """
     known = forecaster.calibration if options.calibrated else None
-    if options.probability is None or known is None or not isinstance(future, Ensemble):
+    threshold = options.probability
+    if threshold is None or known is None or not isinstance(future, Ensemble):
         return None
-    past = hindcasts(forecaster, clip, first, options)
-    return corrected(known, future.frames, options.probability, past)
+    past = [
+        (chances_of(members.frames, threshold, known.blur), truth)
+        for members, truth in hindcasts(forecaster, clip, first, options)
+    ]
+    return corrected(known, chances_of(future.frames, threshold, known.blur), threshold, past)
+
+
+def hindcasts(
+    forecaster: Forecaster, clip: Clip, first: int, options: PredictOptions
+) -> Iterator[tuple[Any, Truth]]:
+    """Forecasts of frames just before `first`, as far as these are recorded, each with the frames
+    that came. Each takes as long as the forecast itself.
+
+    Args:
+        options: all resolved, with members.
+
+    Raises:
+        ValueError: as `Forecaster.predict`.
+    """
+    for k in range(1, HINDCASTS + 1):
+        start = first - k * apart(options.steps)
+        if start >= options.past:
+            ahead = min(options.steps, first - start)
+            _, members = forecaster.forecast_from(clip, start, ahead, options.past, options)
+            yield members, np.asarray(clip.without_inputs().frames[start : start + ahead])
+
+
+def apart(steps: int) -> int:
+    """Frames from one hindcast to the next."""
+    return max(1, steps // PARTS)
+
+
+def corrected(
+    known: Calibration, chances: Chances, threshold: float, past: Sequence[tuple[Chances, Truth]]
+) -> Chances:
+    """Probabilities by what a calibration knows, and by how hindcasts came true."""
+    steps = len(chances.at)
+    lines = known.prior(threshold, steps)
+    if past:
+        tried = added(diagrams(of, truth, threshold, steps) for of, truth in past)
+        lines = fitted(tried, lines)
+    return calibrated(chances, lines)
+
+
+class LiveHindcasts:
+    """The chances of a stream's forecasts, kept until it is known how they came true.
+
+    Args:
+        known: what was learnt.
+        threshold: of the chances.
+        steps: frames of each forecast.
+    """
+
+    def __init__(self, known: Calibration, threshold: float, steps: int) -> None:
+        self.known, self.threshold, self.steps, self.seen = known, threshold, steps, 0
+        self._frames = deque[np.ndarray](maxlen=HINDCASTS * apart(steps) + steps)
+        self._made = deque[tuple[int, Chances]](maxlen=HINDCASTS)
+
+    def see(self, frame: Float[np.ndarray, "c h w"]) -> None:
+        """Take a frame, NaN where nothing was measured."""
+        self._frames.append(frame)
+        self.seen += 1
+
+    def correct(self, members: Members) -> Chances:
+        """The chances of the forecast after the last frame."""
+        chances = chances_of(members, self.threshold, self.known.blur)
+        frames, first = list(self._frames), self.seen - len(self._frames)
+        past = [
+            (of, np.stack(frames[max(0, seen - first) :][: self.steps]))
+            for seen, of in self._made
+            if first <= seen < self.seen
+        ]
+        if not self._made or self.seen - self._made[-1][0] >= apart(self.steps):
+            halves = (part.astype(np.float16) for part in chances)
+            self._made.append((self.seen, Chances(*halves)))
+        return corrected(self.known, chances, self.threshold, past)
