@@ -18,6 +18,7 @@ from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.trained import Trained
 from foreframe.serve import problems
 from foreframe.serve.app import create_app
 from foreframe.serve.live import router
@@ -371,3 +372,49 @@ def test_the_service_has_streams_behind_its_token() -> None:
     with http.websocket_connect(f"{at}/live?token=sesame") as socket:
         socket.send_text("hello")
         assert "does not begin" in json.loads(socket.receive_text())["detail"]
+
+
+def test_places_of_a_stream_on_a_grid(service) -> None:
+    """As the forecast has them; in minutes once the time of a frame is told."""
+    grid = {"x": [8 + 0.1 * k for k in range(20)], "y": [48 - 0.1 * k for k in range(16)]}
+    at = service.begin(grid=grid)
+    service.streams.forecasters["tutorial"].trained = Trained(step=300)
+    service.push(at, FRAMES[:2])
+    asked = {"at": ["47.61,8.48", "46.5,9.9"], "probability": 0.5}
+    answer = service.http.get(f"{at}/places", params=asked).json()
+    first, second = answer["places"]
+    assert (first["row"], first["column"]) == (4, 5)
+    assert (second["latitude"], second["longitude"]) == (46.5, 9.9)
+    future = service.forecast(at)
+    made = [time["values"] for time in first["times"]]
+    np.testing.assert_allclose(made, future[:, None, 0, 4, 5, None], atol=1e-6)
+    assert first["now"] == bool(FRAMES[1, 0, 4, 5] >= 0.5)
+    assert first["unit"] == "frames"
+    service.http.post(
+        f"{at}/frames", content=npy(FRAMES[2]), params={"time": "2026-07-01T16:30:00+02:00"}
+    )
+    told = service.http.get(f"{at}/places", params=asked).json()["places"][0]
+    assert told["unit"] == "min"
+    assert told["times"][0] | {"values": []} == {
+        "time": "2026-07-01T14:35:00", "ahead": 5.0, "values": [],
+        "probability": told["times"][0]["within"], "within": told["times"][0]["within"],
+    }  # fmt: skip
+    with Service("tutorial").running() as other:  # the grid goes along
+        state = service.http.get(f"{at}/state").content
+        other.http.put(f"{at}/state", content=state)
+        assert other.http.get(f"{at}/places", params=asked).json()["places"][0]["row"] == 4
+
+
+def test_what_is_no_place_of_a_stream(service) -> None:
+    at = service.begin()
+    assert problem(service.http.get(f"{at}/places", params={"at": "1,2"}), 422)
+    service.push(at, FRAMES[:1])
+    assert "row,column" in problem(service.http.get(f"{at}/places", params={"at": "47.4,8.5"}), 422)
+    assert problem(service.http.get(f"{at}/places"), 422)
+    grid = {"x": [8, 9], "y": [47, 46], "crs": "EPSG:1"}
+    refused = service.http.post("/v1/streams", json={"grid": grid})
+    assert "crs EPSG:1 is not known" in problem(refused, 422)
+    small = service.begin(grid=grid | {"crs": "EPSG:4326"})
+    service.push(small, FRAMES[:1])
+    said = problem(service.http.get(f"{small}/places", params={"at": "47,8"}), 422)
+    assert "coordinate latitude has shape (2,)" in said

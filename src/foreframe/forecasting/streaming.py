@@ -33,12 +33,14 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 
 class Source(TypedDict, total=False):
     """Where a stream's frames come from: the path, and the number of frames read from a file or the
-    name of the last file of a folder.
+    name of the last file of a folder; the grid that they lie on, and the time of the last one.
     """
 
     path: str
     frames: int
     last: str
+    grid: dict[str, Any]
+    time: str
 
 
 class Stream:
@@ -140,6 +142,21 @@ class Stream:
         if isinstance(like, np.ndarray):
             return future.cpu().numpy()
         return future if like is None else future.to(like.device)
+
+    @property
+    def last(self) -> np.ndarray:
+        """The last value seen at each pixel, (C,H,W), in the data's units, on 0 to 255 if it had 8
+        bits; NaN where there never was one.
+
+        Raises:
+            ValueError: before the first frame.
+        """
+        if self._last is None:
+            raise ValueError("this stream has seen no frame yet: push one first")
+        dtype = np.dtype(np.uint8 if self.pictures else np.float32)
+        values = self.forecaster.scaling.of(dtype).to_units(self._last[0])
+        values = values[: self.forecaster.model.channels]
+        return values.cpu().numpy().astype(dtype)
 
     def _computing(self) -> AbstractContextManager[Any]:
         return computing(self.options.precision, self.forecaster.device)

@@ -7,6 +7,7 @@ import io
 import json
 import secrets
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,12 +19,13 @@ from starlette.requests import HTTPConnection
 
 from foreframe.data.npy import read_array
 from foreframe.serve.problems import AGAIN, Problem, about
-from foreframe.serve.streams import NewStream, Streams
+from foreframe.serve.streams import NewStream, PlacedStream, Streams
 
 Frames = Num[np.ndarray, "t c h w"]
 
 # Lists of numbers take far more memory than arrays do, and the time of all: they are for small
 # frames.
+PLACES = 100  # of a request
 JSON_BYTES, JSON_VALUES = 2**22, 2**20
 BINARY = "application/octet-stream"
 FRAMES = {BINARY: {}, "application/json": {"example": {"frames": [[[0.0, 0.5], [1.0, None]]]}}}
@@ -43,7 +45,7 @@ Own = Annotated[Streams, Depends(streams_of)]
 async def begin(
     streams: Own,
     response: Response,
-    wanted: Annotated[NewStream, Body()] = NewStream(),  # noqa: B008
+    wanted: Annotated[PlacedStream, Body()] = PlacedStream(),  # noqa: B008
 ) -> dict[str, Any]:
     """Begin a stream, which is then found under its id."""
     name = secrets.token_urlsafe(16)
@@ -54,15 +56,17 @@ async def begin(
 
 
 @router.post("/{id}/frames", openapi_extra={"requestBody": {"content": FRAMES}})
-async def push(streams: Own, id: str, request: Request) -> dict[str, int]:
+async def push(
+    streams: Own, id: str, request: Request, time: Annotated[datetime | None, Query()] = None
+) -> dict[str, int]:
     """Take a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
-    is a missing value, and a frame of nothing else an outage.
+    is a missing value, and a frame of nothing else an outage. The time of the last is for places.
     """
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
         of_json = request.headers.get("content-type", "").startswith("application/json")
         frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
-        await streams.push(live, frames)
+        await streams.push(live, frames, iso(time) if time else None)
     return {"seen": streams.find(id).stream.seen}
 
 
@@ -88,6 +92,23 @@ async def forecast(
         "frames": future.tolist(),
     }
     return Response(msgspec.json.encode(told), media_type="application/json")  # NaN: null
+
+
+@router.get("/{id}/places")
+async def places(
+    streams: Own,
+    id: str,
+    at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
+    probability: float | None = None,
+) -> dict[str, Any]:
+    """What comes at places, each `latitude,longitude` of a stream with a grid, else `row,column`:
+    how likely a value is reached, by default 0.2 mm/h of rain, when that begins, in a sentence and
+    by lead time.
+    """
+    live = streams.find(id)
+    async with streams.answering():
+        found = await streams.places(live, at, probability)
+    return {"model": live.model, "places": [one.config() for one in found]}
 
 
 @router.delete("/{id}", status_code=204)
@@ -154,6 +175,11 @@ async def _received(socket: WebSocket, seconds: float) -> bytes:
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect
     return message.get("bytes") or b""
+
+
+def iso(time: datetime) -> str:
+    """A time as numpy reads it: UTC, as which one without a zone is taken."""
+    return (time.astimezone(UTC) if time.tzinfo else time).replace(tzinfo=None).isoformat()
 
 
 def _read_npy(content: bytes) -> Frames:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.live_places import coordinates, points_after
+from foreframe.forecasting.point_forecasts import PointForecast
 from foreframe.forecasting.streaming import Stream
 from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem
@@ -35,6 +37,24 @@ class NewStream(BaseModel):
     members: int | None = None
     seed: int = 0
     match: str | None = None
+
+
+class Grid(BaseModel):
+    """Where pixels lie on a map: centres of columns (W) from left to right, and of rows (H) from
+    top to bottom, in the units of a map projection; by default in degrees.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    x: list[float]
+    y: list[float]
+    crs: str = "EPSG:4326"
+
+
+class PlacedStream(NewStream):
+    """A stream whose frames lie on a grid, so that it knows places by latitude and longitude."""
+
+    grid: Grid | None = None
 
 
 @dataclass
@@ -97,10 +117,13 @@ class Streams:
                 f"there is no model {brief(name, quoted=False)}; choose one of {names}"
             )
         own = self.options
-        fields = wanted.model_dump(exclude={"model", "steps"})
+        fields = wanted.model_dump(exclude={"model", "steps", "grid"})
         stream = self.forecasters[name].stream(
             wanted.steps, **fields, precision=own.precision, budget=own.budget
         )
+        if isinstance(wanted, PlacedStream) and wanted.grid is not None:
+            stream.source["grid"] = wanted.grid.model_dump()
+            coordinates(stream)  # refuses what is no grid
         return LiveStream(name, stream, self.clock())
 
     def keep(self, name: str, live: LiveStream) -> None:
@@ -189,8 +212,10 @@ class Streams:
             except UnmeasuredError as unknown:
                 await asyncio.to_thread(unknown.measure)
 
-    async def push(self, live: LiveStream, frames: Num[np.ndarray, "t c h w"]) -> None:
-        """Take frames, all or none; one push after the other.
+    async def push(
+        self, live: LiveStream, frames: Num[np.ndarray, "t c h w"], time: str | None = None
+    ) -> None:
+        """Take frames, all or none; one push after the other. `time` is that of the last.
 
         Raises:
             ValueError: the model refuses them.
@@ -198,6 +223,8 @@ class Streams:
         """
         async with live.pushing:
             stream = live.stream.fork()
+            if time is not None:
+                stream.source["time"] = time
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
@@ -221,6 +248,12 @@ class Streams:
         """
         like = np.empty(0, np.uint8 if live.stream.pictures else np.float32)
         return np.asarray(await self.on_model(live.stream.forecast, steps, like))
+
+    async def places(
+        self, live: LiveStream, at: Sequence[str], probability: float | None
+    ) -> list[PointForecast]:
+        """What comes at places; raises ValueError where these are none, or before a frame."""
+        return await self.on_model(points_after, live.stream, at, probability)
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
         """Refuse a state by which all of them would take more memory than the budget (Problem)."""
