@@ -418,3 +418,16 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     service.push(small, FRAMES[:1])
     said = problem(service.http.get(f"{small}/places", params={"at": "47,8"}), 422)
     assert "coordinate latitude has shape (2,)" in said
+
+
+def test_how_long_no_frame_came(service) -> None:
+    assert service.streams.quiet() == 0
+    first, second = service.begin(), service.begin()
+    service.push(first, FRAMES[:1])
+    service.now = 4
+    service.push(second, FRAMES[:1])
+    service.forecast(first)  # which is no frame
+    service.now = 5
+    assert service.streams.quiet() == 5
+    service.push(first, FRAMES[:1])
+    assert service.streams.quiet() == 1

@@ -53,6 +53,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     handler = RequestHandler(forecasters, worker, options)
     streams = Streams(forecasters, worker, options)
     metrics.streams.set_function(streams.expire)
+    metrics.quiet.set_function(streams.quiet)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -176,6 +177,8 @@ class Metrics:
         self.seconds = Histogram("foreframe_seconds", "Of a request.", labels[:1], registry=own)
         self.queue = Gauge("foreframe_queue", "Tasks that wait for the model.", registry=own)
         self.streams = Gauge("foreframe_streams", "Live streams.", registry=own)
+        quiet = "Seconds since a frame came, of the stream that waits longest."
+        self.quiet = Gauge("foreframe_streams_quiet_seconds", quiet, registry=own)
         self.batch = Histogram("foreframe_batch", "Tasks at once.", buckets=sizes, registry=own)
         self.router = APIRouter()
 

@@ -64,12 +64,14 @@ class LiveStream:
     Attributes:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
+        pushed: when its last frame came, or it began.
         pushing: held by the push that is under way, or by what puts another state.
     """
 
     model: str
     stream: Stream
     used: float
+    pushed: float
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -104,6 +106,10 @@ class Streams:
                 self.end(name)
         return len(self._open)
 
+    def quiet(self) -> float:
+        """Seconds since a frame came, of the stream that has waited longest; 0 without streams."""
+        return max((self.clock() - live.pushed for live in self._open.values()), default=0.0)
+
     def make(self, wanted: NewStream) -> LiveStream:
         """A stream that has seen nothing, and that nobody finds before `keep`.
 
@@ -124,7 +130,7 @@ class Streams:
         if isinstance(wanted, PlacedStream) and wanted.grid is not None:
             stream.source["grid"] = wanted.grid.model_dump()
             coordinates(stream)  # refuses what is no grid
-        return LiveStream(name, stream, self.clock())
+        return LiveStream(name, stream, self.clock(), self.clock())
 
     def keep(self, name: str, live: LiveStream) -> None:
         """Add a stream, or have the one of this name go on from its state.
@@ -137,7 +143,8 @@ class Streams:
             raise Problem(503, told, AGAIN)
         self._ended.pop(name, None)
         own = self._open.setdefault(name, live)
-        own.model, own.stream, own.used = live.model, live.stream, live.used
+        own.model, own.stream = live.model, live.stream
+        own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
         """The stream of that name, which is in use from now on.
@@ -228,7 +235,7 @@ class Streams:
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
-            live.stream, live.used = stream, self.clock()
+            live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
 
     async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
         """Have the stream of that name, or else a new one, go on as this one from its state.
