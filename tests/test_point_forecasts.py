@@ -77,7 +77,7 @@ def test_rain_that_is_here_already() -> None:
     wet = replace(PAST, frames=np.ones((4, 1, 3, 3), np.float32))
     made = point(members(shower(1, 3), shower(1, 6), shower(1, 12), shower(1, 12)), wet)
     assert made.now
-    assert "begins" not in made.outlook()
+    assert made.outlook()["begins"] is None
     assert made.sentence() == (
         "Rain (0.2 mm/h or more) now. Still in 15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; "
         "up to 2 mm/h."

@@ -431,3 +431,11 @@ def test_how_long_no_frame_came(service) -> None:
     assert service.streams.quiet() == 5
     service.push(first, FRAMES[:1])
     assert service.streams.quiet() == 1
+
+
+def test_an_id_of_ones_own_stays_the_same(service) -> None:
+    assert service.begin(id="my-home-and-garden") == "/v1/streams/my-home-and-garden"
+    service.push("/v1/streams/my-home-and-garden", FRAMES[:2])
+    at = service.begin(id="my-home-and-garden")
+    assert service.push(at, FRAMES[:1]) == {"seen": 1}
+    assert problem(service.http.post("/v1/streams", json={"id": "home"}), 422)

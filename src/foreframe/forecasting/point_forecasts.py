@@ -65,18 +65,17 @@ class PointForecast:
         return self.leads[int(reached.argmax())]
 
     def outlook(self) -> dict[str, Any]:
-        """What is likely, as plain values: the probability that the threshold is reached at all
-        `within` the forecast; when it `begins`, in the middle of those cases and in 8 of 10; and of
-        members that reach it `until` when at most half still do, None beyond the forecast, and how
-        high 9 of 10 stay. Times are in `unit`.
+        """What is likely, as plain values, None where that cannot be said: whether the threshold is
+        reached `now`; the probability that it is reached `within` the forecast; when it `begins`,
+        in the middle of those cases and in 8 of 10; of members that reach it, `until` when half of
+        them do, and `up_to` which value 9 of 10 stay. Times are in `unit`.
         """
         said: dict[str, Any] = {"threshold": self.threshold, "units": self.variables[0][1]}
-        said["unit"] = self.unit
+        said |= {"unit": self.unit, **dict.fromkeys(("now", "within", "begins", "until", "up_to"))}
         if self.threshold is None or np.isnan(self.within[-1]):
             return said
-        chance = float(self.within[-1])
-        said |= {"now": self.now, "within": round(chance, 3)}
-        if chance > 0 and not self.now:
+        said |= {"now": self.now, "within": round(float(self.within[-1]), 3)}
+        if self.within[-1] > 0 and not self.now:
             middle, early, late = map(self.begins, (0.5, 0.1, 0.9))
             said["begins"] = {"median": middle, "from": early, "to": late}
         members = self.values[..., 0]
@@ -98,9 +97,9 @@ class PointForecast:
             return ""
         event = f"{self.threshold:g} {units} or more".replace("  ", " ")
         what = f"Rain ({event})" if units == RAIN else event
-        if "within" not in said:
+        if said["within"] is None:
             return f"{what}: nothing was measured here."
-        up_to = f"; up to {said['up_to']:g} {units}" if "up_to" in said else ""
+        up_to = f"; up to {said['up_to']:g} {units}" if said["up_to"] else ""
         if said["now"]:
             n = len(self.leads)
             some = sorted({max(1, n // 4), max(1, n // 2), n})
@@ -115,7 +114,7 @@ class PointForecast:
         text += f" {begun} in {begins['median']:g} {self.unit}"
         if self.drawn:
             text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
-        if said.get("until"):
+        if said["until"]:
             text += f", most likely until {said['until']:g} {self.unit}"
         return f"{text}{up_to}."
 

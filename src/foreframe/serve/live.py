@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 
 from foreframe.data.npy import read_array
 from foreframe.serve.problems import AGAIN, Problem, about
-from foreframe.serve.streams import NewStream, PlacedStream, Streams
+from foreframe.serve.streams import ID, BeginningStream, NewStream, Streams
 
 Frames = Num[np.ndarray, "t c h w"]
 
@@ -45,10 +45,10 @@ Own = Annotated[Streams, Depends(streams_of)]
 async def begin(
     streams: Own,
     response: Response,
-    wanted: Annotated[PlacedStream, Body()] = PlacedStream(),  # noqa: B008
+    wanted: Annotated[BeginningStream, Body()] = BeginningStream(),  # noqa: B008
 ) -> dict[str, Any]:
-    """Begin a stream, which is then found under its id."""
-    name = secrets.token_urlsafe(16)
+    """Begin a stream, which is then found under its id; one of that id begins anew."""
+    name = wanted.id or secrets.token_urlsafe(16)
     async with streams.answering():
         streams.keep(name, streams.make(wanted))
     response.headers["Location"] = f"/v1/streams/{name}"
@@ -129,7 +129,7 @@ async def state(streams: Own, id: str) -> Response:
 @router.put("/{id}/state", openapi_extra={"requestBody": {"content": {BINARY: {}}}})
 async def restore(
     streams: Own,
-    id: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{16,64}$")],
+    id: Annotated[str, Path(pattern=ID)],
     wanted: Annotated[NewStream, Query()],
     request: Request,
 ) -> dict[str, Any]:

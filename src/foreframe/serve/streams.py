@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Request
 from jaxtyping import Num
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
@@ -24,6 +24,7 @@ from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
 
+ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
 REMEMBERED = 10_000  # streams that have ended
 
 
@@ -51,10 +52,13 @@ class Grid(BaseModel):
     crs: str = "EPSG:4326"
 
 
-class PlacedStream(NewStream):
-    """A stream whose frames lie on a grid, so that it knows places by latitude and longitude."""
+class BeginningStream(NewStream):
+    """With the grid of its frames, so that it knows places by latitude and longitude, and an id of
+    the client's own choice, so that its addresses stay the same.
+    """
 
     grid: Grid | None = None
+    id: Annotated[str | None, Field(pattern=ID)] = None
 
 
 @dataclass
@@ -123,11 +127,11 @@ class Streams:
                 f"there is no model {brief(name, quoted=False)}; choose one of {names}"
             )
         own = self.options
-        fields = wanted.model_dump(exclude={"model", "steps", "grid"})
+        fields = wanted.model_dump(exclude={"model", "steps", "grid", "id"})
         stream = self.forecasters[name].stream(
             wanted.steps, **fields, precision=own.precision, budget=own.budget
         )
-        if isinstance(wanted, PlacedStream) and wanted.grid is not None:
+        if isinstance(wanted, BeginningStream) and wanted.grid is not None:
             stream.source["grid"] = wanted.grid.model_dump()
             coordinates(stream)  # refuses what is no grid
         return LiveStream(name, stream, self.clock(), self.clock())
