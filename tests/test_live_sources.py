@@ -255,6 +255,7 @@ def test_what_a_server_lists_and_does_not_give_is_left_out_once_others_follow(
 
 def test_of_a_server_that_is_met_first_no_more_is_taken_than_is_looked_at(server, capsys) -> None:
     server.files = {name(k): content(k) for k in range(8)}
+    server.files["rain_LATEST.nc"] = content(7)
     told, err = streamed(capsys, server.url, "--wait", "0.1")
     assert [line["frame"] for line in told] == [0, 1, 2]
     assert "the last 3 of 8 files are taken" in err

@@ -46,8 +46,15 @@ def may_grow(source: str) -> bool:
 
 
 def _is_frame(name: str) -> bool:
+    """Whether a file is a frame by its name. One called latest is the newest a second time."""
     kinds = (*IMAGES, ".npy", *GRIDS, *RADAR, *GRIBS)
-    return Path(name).suffix.lower() in kinds and name[0] != "."
+    return Path(name).suffix.lower() in kinds and name[0] != "." and "latest" not in name.lower()
+
+
+def _local_name(path: str) -> str:
+    """The name of a server's file here, by which a reader takes it: DWD's ODIM ends in -hd5."""
+    name = path.rpartition("/")[2]
+    return f"{name}.h5" if name.endswith("-hd5") else name
 
 
 def _folder_of(source: str) -> tuple[str, str]:
@@ -68,7 +75,8 @@ def _opened(source: str) -> Iterator[tuple[Callable[[], Files], Callable[[str], 
 
     def chosen(paths: Sequence[str]) -> Files:
         named = {path.rpartition("/")[2]: path for path in paths}
-        return {n: p for n, p in named.items() if n and _is_frame(n) and fnmatchcase(n, pattern)}
+        frames = [name for name in named if name and fnmatchcase(name, pattern)]
+        return {name: named[name] for name in frames if _is_frame(_local_name(name))}
 
     if "://" not in source:
         yield lambda: chosen([path.as_posix() for path in Path(folder).iterdir()]), Path
@@ -95,7 +103,7 @@ def _opened(source: str) -> Iterator[tuple[Callable[[], Files], Callable[[str], 
         def fetched(path: str) -> Path:
             for before in here.iterdir():
                 before.unlink()
-            local = here / path.rpartition("/")[2]
+            local = here / _local_name(path)
             server.get_file(path, str(local))
             return local
 
@@ -170,24 +178,26 @@ def arrivals(
         ValueError: at the beginning, a source that is missing or forbidden, or that does not answer
             for `wait` seconds.
     """
-    pause = REMOTE if "://" in source else PAUSE
+    remote = "://" in source
+    pause = REMOTE if remote else PAUSE
     known: set[str] | None = None
     live = fresh = told = False
-    failing, failed = "", 0  # what fails, and how many times it has
+    failing, failed, took = "", 0, 0.0  # what fails, how many times it has; seconds of a listing
     quiet, limit = time.monotonic(), patience(times) if wait is None else wait
     with _opened(source) as (listed, fetched):
         while True:
-            over, name, new = time.monotonic() - quiet >= limit, "", list[str]()
+            began, name, new = time.monotonic(), "", list[str]()
+            over = began - quiet >= limit
             try:
                 files = listed()
                 new = _new(source, files, known, place, most)
-                known = set(files)
+                known, took = set(files), time.monotonic() - began
                 for name in new:
                     path = fetched(files[name])
                     newest = name == new[-1]
                     yield name, path, newest and not over
                     if place.get("last") != name:
-                        failing, failed = name, failed + 1
+                        failing, failed = name, min(failed + 1, 2)  # whole within seconds
                         break
                     quiet, live = time.monotonic(), live or is_live(times, 12)
                     limit = patience(times, live) if wait is None else wait
@@ -208,7 +218,10 @@ def arrivals(
             waited = time.monotonic() - quiet
             if over and waited >= limit:
                 return
-            time.sleep(max(PAUSE, min(pause * min(2**failed, LONGEST), limit - waited)))
+            # A local folder with a month of files takes a while to list.
+            slow = 0.0 if remote else min(1.0, 20 * took)
+            still = max(pause * min(2**failed, LONGEST), slow)
+            time.sleep(max(PAUSE, min(still, limit - waited)))
 
 
 def _new(
@@ -221,8 +234,10 @@ def _new(
     last = place.get("last")
     new = [name for name in names if not last or _order(name) > _order(last)]
     if known is not None:
-        for name in sorted(set(names) - known - set(new)):
-            warn(f"{name} came after {last}, and is left out")
+        late = sorted(set(names) - known - set(new))
+        if late:
+            more = f" and {len(late) - 3} more" if len(late) > 3 else ""
+            warn(f"{', '.join(late[:3])}{more} came after {last}: left out")
     elif "://" in source and not last and len(new) > most:
         warn(f"{source}: the last {most} of {len(new)} files are taken")
         new = new[-most:]

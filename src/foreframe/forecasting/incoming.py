@@ -110,7 +110,7 @@ def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
                 "it; a stream is of one grid: give it another folder, and another state"
             )
     if clip.times is not None and clip.times.dtype.kind == "M":
-        now = clip.times[-1].astype("datetime64[s]")
+        now = clip.times[-1].astype("datetime64[us]")
         if "time" in place:
             step = float((now - np.datetime64(place["time"])) / np.timedelta64(1, "s"))
             place["steps"] = [*place.get("steps", ()), step][-5:]

@@ -19,6 +19,7 @@ from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.outputs import stamp
 from foreframe.forecasting.places import place_at
 from foreframe.forecasting.streaming import Stream
 
@@ -90,9 +91,11 @@ def _pace(live: Stream) -> np.timedelta64 | None:
     """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
     two, that of training; None where nobody knows.
     """
-    trained, steps = live.forecaster.trained.step, sorted(live.source.get("steps", ()))
-    usual = trained if trained and len(steps) < 2 else steps and steps[(len(steps) - 1) // 2]
-    return np.timedelta64(round(usual), "s") if usual else None
+    steps = sorted(live.source.get("steps", ()))
+    usual = steps[(len(steps) - 1) // 2] if steps else None
+    trained = live.forecaster.trained.step
+    usual = trained if trained and len(steps) < 2 else usual
+    return np.timedelta64(round(1e6 * usual), "us") if usual else None
 
 
 def _taken(
@@ -114,9 +117,9 @@ def _taken(
         return False
     if anew:
         pending.clear()
-        warn(f"{missing} frames are missing before {now}: the forecasts begin anew")
+        warn(f"{missing} frames are missing before {stamp(now)}: the forecasts begin anew")
     elif missing:
-        warn(f"{plural(missing, 'frame')} missing before {now}: taken as missing values")
+        warn(f"{plural(missing, 'frame')} missing before {stamp(now)}: taken as missing values")
         for _ in range(missing):
             live.take(np.full(frame.shape, np.nan, np.float32))
     live.take(frame, anew)
