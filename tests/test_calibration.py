@@ -128,8 +128,8 @@ def test_a_stream_keeps_its_own_hindcasts() -> None:
     frames = [shares(1, 12, seed)[1][0] for seed in range(12)]
     drawn = [shares(5, 12, 100 + seed)[0] for seed in range(12)]
     made = []
-    for frame, members in zip(frames, drawn, strict=True):
-        live.see(frame)
+    for number, (frame, members) in enumerate(zip(frames, drawn, strict=True), 1):
+        live.see(number, frame)
         made.append(live.correct(members))
     past = [(of.chances_of(drawn[k], 0.5), np.stack(frames[k + 1 : k + 4])) for k in (10, 9, 8, 7)]
     wanted = corrected(known, of.chances_of(drawn[11], 0.5), 0.5, past)

@@ -21,7 +21,8 @@ from PIL import Image
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.forecasting.incoming import live_frames, patience
+from foreframe.forecasting.growing import patience
+from foreframe.forecasting.incoming import live_frames
 from foreframe.models import build_model
 from recorded import GREY, encode, series
 from refusals import refused
@@ -257,7 +258,7 @@ def rain(name: str, first: int, n: int = 1) -> np.ndarray:
 
 @pytest.fixture
 def showers() -> np.ndarray:
-    """Eight frames, in files of one and, at the end, of two."""
+    """Eight frames, in files of one and, at the end, of two; the third of nine is lost."""
     scaling = Scaling(0, 20, "mm/h", "minmax")
     Forecaster(build_model("mean"), Window(8, 3), scaling).save("run")
     Path("rain").mkdir()
@@ -266,15 +267,22 @@ def showers() -> np.ndarray:
     return np.concatenate(files)
 
 
+def with_outage(showers: np.ndarray) -> np.ndarray:
+    """The mean sees the last value again where a frame is missing."""
+    return np.insert(showers, 2, showers[1], axis=0)
+
+
 def test_files_of_a_series_are_forecast_with_times_and_grid(showers, capsys) -> None:
     told = streamed(capsys, "run", "rain", "--steps", "2", "--output", "out", "--wait", "0")
-    assert [line["forecast"] for line in told] == [f"out/frame-{k:06d}.nc" for k in range(8)]
-    for after in (4, 7):  # the fourth came after a gap
+    numbers = (0, 1, 3, 4, 5, 6, 7, 8)  # between the second and the third one is missing
+    assert [line["forecast"] for line in told] == [f"out/frame-{k:06d}.nc" for k in numbers]
+    for after in (3, 4, 8):
         with xr.open_dataset(f"out/frame-{after:06d}.nc") as made:
-            np.testing.assert_allclose(made.rain[0], showers[: after + 1].mean(0)[0], rtol=1e-5)
+            expected = with_outage(showers)[: after + 1].mean(0)[0]
+            np.testing.assert_allclose(made.rain[0], expected, rtol=1e-5)
             assert made.rain.units == "mm/h"
             assert made.latitude.values[0] == 48
-            seen = np.datetime64("2026-07-01", "ns") + (after + 1) * np.timedelta64(5, "m")
+            seen = np.datetime64("2026-07-01", "ns") + after * np.timedelta64(5, "m")
             assert made.forecast_reference_time == seen
             assert list(made.time.values - seen) == [
                 np.timedelta64(5, "m"),
@@ -285,12 +293,15 @@ def test_files_of_a_series_are_forecast_with_times_and_grid(showers, capsys) -> 
 
 def test_one_place_of_a_stream(showers, capsys) -> None:
     words = ["--steps", "2", "--output", "out", "--wait", "0", "--at", "47.5,7.0"]
-    streamed(capsys, "run", "rain", *words)
-    rows = Path("out/frame-000007.csv").read_text().splitlines()
+    told = streamed(capsys, "run", "rain", *words)
+    assert all(line["places"][0]["name"] == "47.5,7.0" for line in told)
+    assert told[-1]["places"][0]["sentence"].startswith("Rain (0.2 mm/h or more) ")
+    rows = Path("out/frame-000008.csv").read_text().splitlines()
     assert rows[0] == "place,time,ahead,variable,units,measured,forecast,probability,within"
     assert rows[1].startswith('"47.5,7.0",2026-07-01T00:40:00,0,rain,mm/h,')
     assert rows[3].startswith('"47.5,7.0",2026-07-01T00:50:00,2,rain,mm/h,,')
-    assert float(rows[3].split(",")[-3]) == pytest.approx(showers[:, 0, 2, 0].mean(), rel=1e-5)
+    mean = with_outage(showers)[:, 0, 2, 0].mean()
+    assert float(rows[3].split(",")[-3]) == pytest.approx(mean, rel=1e-5)
     assert "no cell lies there" in refused(capsys, "stream", "run", "rain", *words[:-1], "0,0")
 
 
@@ -324,3 +335,6 @@ def test_a_live_series_is_waited_for_and_an_old_one_is_not() -> None:
     assert patience([time - 90 * minute for time in ago]) == 5
     assert patience([now - np.timedelta64(days, "D") for days in (3, 2, 1)]) == 5
     assert patience([0.1, 0.2]) == patience([]) == 5
+    # A clock that jumps ends no series that was live.
+    assert patience([time + 90 * minute for time in ago]) == 15 * 60
+    assert patience([time - 90 * minute for time in ago], live=True) == 15 * 60

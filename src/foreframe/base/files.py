@@ -237,6 +237,16 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def also_named(path: Path, name: Path) -> None:
+    """Give a file a second name, at once and in place of what had it.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    with atomic_write(name) as rough:
+        _keep(path, rough)
+
+
 def _keep(path: Path, name: Path) -> None:
     """Give the file at `path` a second name."""
     name.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ msgspec checks a value against a type; here are names, nested groups and message
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import field, is_dataclass, make_dataclass
+from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -122,6 +123,8 @@ def converted(value: Any, hint: Any, where: str) -> Any:
         raise ValueError(f"{where} is {_in_words(hint)}, not {brief(value)}") from None
     except TypeError:  # a union of classes: the function that has it checks the value
         return value
+    if made == inf and Literal["inf"] in get_args(hint):  # YAML's .inf
+        return "inf"
     for number in made if isinstance(made, list | tuple) else [made]:
         if isinstance(number, int | float) and not abs(number) < MOST:
             raise ValueError(f"{where} is a finite number below 2**63, not {brief(number)}")

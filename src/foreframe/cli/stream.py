@@ -7,27 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import check_source, check_writable
+from foreframe.base.schema import check_above_0
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
 from foreframe.models.names import check_forecaster
 
 
 def forecast_live(
-    run: str, input: str, *, options: StreamOptions, output: str | None = None
+    run: str,
+    input: str,
+    *,
+    options: StreamOptions,
+    output: str | None = None,
+    keep: float | None = None,
 ) -> None:
     """Forecast after every incoming frame: foreframe stream RUN INPUT
 
-    Each forecast is a line of JSON: the last frame it has seen, and the root mean squared errors,
-    in the data's units, of earlier forecasts of this frame.
+    Each forecast is a line of JSON: the last frame it has seen, the root mean squared errors, in
+    the data's units, of earlier forecasts of this frame, and what comes at places, --at.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
             scenes), or a baseline, such as optical_flow
-        input: a film or other file; a growing folder of pictures, .npy or files of grids; - for
-            standard input, a film or .npy frames
+        input: a film or other file; a folder that grows, of pictures, .npy or files of grids, here
+            or behind s3:// or https://, or a pattern of its files; - for standard input, a film or
+            .npy frames
         output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
-            frame-N.npy, with --at frame-N.csv; by default only scores are printed
+            frame-N.npy, with --at frame-N.csv, and the last one as latest.nc, .npy or .csv too; by
+            default only scores are printed
+        keep: hours after which forecasts in the folder are removed, by the times of their frames;
+            by default they all stay
     """
+    check_above_0(keep=keep)
+    if keep is not None and output is None:
+        raise ValueError("--keep is of the files of forecasts: give --output")
     for folder in (output, None if options.state is None else Path(options.state).parent):
         if folder is not None:
             check_writable(folder)
@@ -35,6 +48,7 @@ def forecast_live(
     check_source(input)
 
     from foreframe.api import stream
+    from foreframe.forecasting.live_files import write_live
 
     # Services are stopped by SIGTERM: handle it as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -42,17 +56,22 @@ def forecast_live(
         for live in lives:
             line: dict[str, Any] = {"frame": live.frame}
             if live.made is not None and output is not None:
-                times = live.made.past.times
-                kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
-                kind = ".csv" if options.at else kind
-                path = Path(output) / f"frame-{live.frame:06d}{kind}"
-                live.made.write(path)
-                line["forecast"] = str(path)
+                path = write_live(live.made, live.frame, Path(output), keep)
+                if path is not None:
+                    line["forecast"] = str(path)
+            if live.made is not None and live.made.places:
+                line["places"] = [
+                    {"name": one.place.name, **one.outlook(), "sentence": one.sentence()}
+                    for one in live.made.points
+                ]
             if live.errors:
                 line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
             print(json.dumps(line), flush=True)
 
 
 def parser() -> Parser:
-    common = "steps every state wait at reading members seed match device compile precision budget"
+    common = (
+        "steps every state wait keep at probability reading members seed match device compile "
+        "precision budget"
+    )
     return Parser("stream", forecast_live, common=common)

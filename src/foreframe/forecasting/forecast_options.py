@@ -4,6 +4,7 @@ no torch, so that `--help` is fast.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
 from foreframe.base.schema import check_above_0, check_at_least, check_types
@@ -206,10 +207,10 @@ class StreamOptions(ForecastOptions, RecordingOptions):
 
     Args:
         every: forecast after every so many frames; each frame updates the state
-        state: file of the state: resumed from if it exists, saved at the end and when stopped, with
-            the position in INPUT
-        wait: seconds without a new frame after which a growing folder counts as finished; by
-            default 5, and three steps of a series that is not an hour old
+        state: file of the state: resumed from if it exists, saved every few seconds, at the end and
+            when stopped, with the position in INPUT
+        wait: seconds without a new frame after which what grows counts as finished, inf for never;
+            by default 5, and three steps of a series that is not an hour old
 
     Raises:
         ValueError: a value out of its range.
@@ -217,12 +218,13 @@ class StreamOptions(ForecastOptions, RecordingOptions):
 
     every: int = 1
     state: str | None = None
-    wait: float | None = None
+    wait: float | Literal["inf"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         RecordingOptions.__post_init__(self)
-        check_at_least(0, wait=self.wait)
+        if self.wait is not None and float(self.wait) != inf:
+            check_at_least(0, wait=float(self.wait))
         check_at_least(1, every=self.every)
 
 

@@ -106,23 +106,28 @@ class LiveHindcasts:
 
     def __init__(self, known: Calibration, threshold: float, steps: int) -> None:
         self.known, self.threshold, self.steps, self.seen = known, threshold, steps, 0
-        self._frames = deque[np.ndarray](maxlen=HINDCASTS * apart(steps) + steps)
+        self._frames = deque[tuple[int, np.ndarray]](maxlen=HINDCASTS * apart(steps) + steps)
         self._made = deque[tuple[int, Chances]](maxlen=HINDCASTS)
 
-    def see(self, frame: Float[np.ndarray, "c h w"]) -> None:
-        """Take a frame, NaN where nothing was measured."""
-        self._frames.append(frame)
-        self.seen += 1
+    def see(self, number: int, frame: Float[np.ndarray, "c h w"]) -> None:
+        """Take a frame, NaN where nothing was measured; frames between it and the last are missing.
+
+        Args:
+            number: of the frame, counted from 1.
+        """
+        for missing in range(self.seen + 1, number) if self.seen else ():
+            self._frames.append((missing, np.full_like(frame, np.nan)))
+        self._frames.append((number, frame))
+        self.seen = number
 
     def correct(self, members: Members) -> Chances:
         """The chances of the forecast after the last frame."""
         chances = chances_of(members, self.threshold, self.known.blur)
-        frames, first = list(self._frames), self.seen - len(self._frames)
-        past = [
-            (of, np.stack(frames[max(0, seen - first) :][: self.steps]))
-            for seen, of in self._made
-            if first <= seen < self.seen
-        ]
+        past = []
+        for seen, of in self._made:
+            came = [frame for number, frame in self._frames if seen < number <= seen + self.steps]
+            if came:
+                past.append((of, np.stack(came)))
         if not self._made or self.seen - self._made[-1][0] >= apart(self.steps):
             halves = (part.astype(np.float16) for part in chances)
             self._made.append((self.seen, Chances(*halves)))

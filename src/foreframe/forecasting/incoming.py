@@ -1,10 +1,10 @@
 """Frames as they come: from files, from a folder that grows, from standard input."""
 
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,27 +18,24 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.units import check_units
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import film_stream
-from foreframe.data.grib import SUFFIXES as GRIBS
 from foreframe.data.npy import read_array
-from foreframe.data.odim import SUFFIXES as RADAR
-from foreframe.data.pictures import SUFFIXES as IMAGES
-from foreframe.data.pictures import natural
-from foreframe.data.readers import GRIDS, PICTURES, in_parts, read_clips, reader_of
+from foreframe.data.readers import PICTURES, in_parts, read_clips, reader_of
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.growing import arrivals, may_grow
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.streaming import Stream
 
 Frame = Num[np.ndarray, "c h w"]
 
-PAUSE = 0.05  # seconds between two looks into a folder
-
 
 def place_of(live: Stream, source: str) -> dict[str, Any]:
     """The position in a source from which `live_frames` continues: its beginning, unless the stream
-    was saved while it read the same file or folder.
+    was saved while it read the same file or folder. The grid of its frames is that of all sources.
     """
     path = source if source == "-" or "://" in source else str(Path(source).resolve())
-    return live.source.copy() if live.source.get("path") == path != "-" else {"path": path}
+    if live.source.get("path") == path != "-":
+        return live.source.copy()
+    return {"path": path} | {k: v for k, v in live.source.items() if k == "grid"}
 
 
 def live_frames(
@@ -52,27 +49,29 @@ def live_frames(
     `Clip` with the two before it, which tell the pace.
 
     Args:
-        source: a film or any other file of recordings; a folder of pictures, .npy frames or files
-            of grids, which may grow; "-" for standard input, a film or .npy frames one after the
-            other.
+        source: a film or any other file of recordings; a folder, or a URL that lists files, of
+            pictures, .npy frames or files of grids, which may grow; "-" for standard input, a film
+            or .npy frames one after the other.
         place: the position to continue from, kept up to date: the number of `frames` read from a
-            file, or the name of the `last` file of a folder.
+            file, or the name of the `last` file of a folder; of frames with dates, what the next
+            one is compared with: see `Source`.
         wait: seconds without a new file after which a growing folder counts as finished; None
             takes `patience`.
         reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
     Raises:
-        ValueError: errors of reading; other channels or units than the model's.
+        ValueError: errors of reading; other channels or units than the model's; another grid than
+            that of the frames before.
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
     each = replace(how, every=1, cuts=False, strict=True)
-    path = Path(source)
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
         clips: Iterator[Clip] = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
-    elif path.is_dir() and _may_grow(path):
-        clips = islice(_from_folder(path, wait, place, each), 0, None, how.every)
+    elif may_grow(source):
+        most = forecaster.window.past
+        clips = islice(_from_files(source, wait, place, each, most), 0, None, how.every)
     else:
         found = read_clips(source, how)
         if len(found) > 1:
@@ -82,12 +81,47 @@ def live_frames(
     for number, clip in enumerate(clips):
         check_channels(forecaster, clip.frames.shape[1], source, clip.frames.dtype)
         check_units(clip.units, forecaster.scaling.units, clip.name)
+        _note_time_and_grid(clip, place)
         recent.append(clip)
         past = _together(recent)
         if number == 1:  # the first tells no pace
             for note in (*past.notes, *doubts(forecaster, past)):
                 warn(f"{source}: {note}")
         yield past
+
+
+def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
+    """Keep in `place` the date of a frame, the last steps to one, and a digest of the grid.
+
+    Raises:
+        ValueError: another grid than that of the frames before.
+    """
+    places = [
+        (name, at.dims, _digits(at.values) if at.dims else sorted(at.attributes.items()))
+        for name, at in sorted(clip.coordinates.items())
+        if at.dims or "grid_mapping_name" in at.attributes
+    ]
+    if places:
+        size = clip.frames.shape[-2:]
+        grid = sha256(repr((size, places)).encode()).hexdigest()[:16]
+        if place.setdefault("grid", grid) != grid:
+            raise ValueError(
+                f"{clip.name}: {size[0]}x{size[1]} values on another grid than the frames before "
+                "it; a stream is of one grid: give it another folder, and another state"
+            )
+    if clip.times is not None and clip.times.dtype.kind == "M":
+        now = clip.times[-1].astype("datetime64[us]")
+        if "time" in place:
+            step = float((now - np.datetime64(place["time"])) / np.timedelta64(1, "s"))
+            place["steps"] = [*place.get("steps", ()), step][-5:]
+        place["time"] = str(now)
+
+
+def _digits(values: np.ndarray) -> bytes:
+    """Coordinates as far as they count: seven digits."""
+    return (
+        values.astype(np.float32).tobytes() if values.dtype.kind in "fiu" else repr(values).encode()
+    )
 
 
 def _together(clips: Sequence[Clip]) -> Clip:
@@ -109,68 +143,33 @@ def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
         start += len(clip)
 
 
-def _is_frame(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGES, ".npy", *GRIDS, *RADAR, *GRIBS) and path.name[0] != "."
-
-
-def _may_grow(folder: Path) -> bool:
-    names = [path for path in folder.iterdir() if path.name[0] != "."]
-    return not names or any(map(_is_frame, names))
-
-
-def patience(times: Sequence[Any]) -> float:
-    """Seconds to wait for the next file: 5, and three steps of a live series, of at most an hour
-    from frame to frame, whose last frame is not older than twelve steps. A step from the first
-    frame on is not known yet, and taken as 20 minutes.
-
-    Args:
-        times: of the last frames.
-    """
-    if not times or not isinstance(times[-1], np.datetime64):
-        return 5.0
-    step = min(np.diff(times), default=np.timedelta64(20, "m"))
-    live = step <= np.timedelta64(1, "h") and np.datetime64("now") - times[-1] < 12 * step
-    return float(3 * step / np.timedelta64(1, "s")) if live else 5.0
-
-
-def _from_folder(
-    folder: Path, wait: float | None, place: dict[str, Any], how: ReadOptions
+def _from_files(
+    source: str, wait: float | None, place: dict[str, Any], how: ReadOptions, most: int
 ) -> Iterator[Clip]:
-    """The frames in the files of a folder, in the order of their names, as they arrive.
+    """The frames in the files of a source that grows, as they arrive.
 
-    A file that cannot be read may still be in writing: while it is the last one, it is tried again
-    for `wait` seconds; then, or if others follow, it is skipped with a note. Files with names
-    before the last one taken are ignored, and so are frames that are not later than it.
+    A file that cannot be read may still be in writing: while it is the newest, it is tried again
+    for `wait` seconds; then, or if others follow, it is skipped with a note. Frames that are not
+    later than the last one taken are left out.
     """
-    last = natural(Path(place["last"])) if place.get("last") else None
-    quiet, times = time.monotonic(), deque[Any](maxlen=3)  # since when nothing has come
-    while True:
-        limit = patience(times) if wait is None else wait
-        over = time.monotonic() - quiet >= limit
-        names = sorted(filter(_is_frame, folder.iterdir()), key=natural)
-        new = [path for path in names if last is None or natural(path) > last]
-        for path in new:
-            found: Sequence[Any] = ()
-            try:
-                found = _whole(path, how)
-            except (OSError, EOFError, ValueError) as error:
-                if path == new[-1] and not over:
-                    break
-                warn(f"{path.name} is left out: {error}")
-                place |= {"last": path.name, "frames": 0}
-            last, clips = natural(path), [_read(one, how, path.name) for one in found]
-            for clip in _from_clips(clips, place):
-                if place["frames"] == sum(map(len, clips)):
-                    place |= {"last": path.name, "frames": 0}
-                if clip.times is not None and times and not clip.times[0] > times[-1]:
-                    warn(f"{path.name}: what is not later than {times[-1]} is left out")
-                    continue
-                times.extend(() if clip.times is None else clip.times)
-                yield clip
-                quiet = time.monotonic()  # the time of the forecast does not count
-        if over and time.monotonic() - quiet >= limit:
-            return
-        time.sleep(PAUSE)
+    times = deque([np.datetime64(place["time"])] if "time" in place else [], maxlen=3)
+    for name, path, newest in arrivals(source, wait, place, times, most):
+        try:
+            found = _whole(path, how)
+        except (OSError, EOFError, ValueError) as error:
+            if not newest:
+                warn(f"{name} is left out: {error}")
+                place |= {"last": name, "frames": 0}
+            continue
+        clips = [_read(one, how, name) for one in found]
+        for clip in _from_clips(clips, place):
+            if place["frames"] == sum(map(len, clips)):
+                place |= {"last": name, "frames": 0}
+            if clip.times is not None and times and not clip.times[0] > times[-1]:
+                warn(f"{name}: what is not later than {times[-1]} is left out")
+                continue
+            times.extend(() if clip.times is None else clip.times)
+            yield clip
 
 
 def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
@@ -193,7 +192,7 @@ def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
 def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str = "standard input") -> Clip:
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
-        return frame
+        return replace(frame, name=where)
     return in_parts(Clip(_single(frame, where)[None], name=where), how)[0]
 
 

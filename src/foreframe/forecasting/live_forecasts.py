@@ -1,5 +1,6 @@
 """A forecast after every frame that comes, and the errors of those before."""
 
+import time
 from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -11,14 +12,20 @@ import numpy as np
 from jaxtyping import Num
 
 from foreframe.base.notes import warn
-from foreframe.clips.clip import Clip
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip, stamp
+from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.errors import LeadErrors
-from foreframe.forecasting.forecast import Forecast
+from foreframe.forecasting.forecast import Forecast, for_places
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.places import places_at
 from foreframe.forecasting.streaming import Stream
+
+SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,25 +52,40 @@ class Live:
 def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[Live, None, None]:
     """As `foreframe.stream`."""
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
+    options = for_places(forecaster, options)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
         warn(f"going on after {live.seen} frames, from {options.state}")
-    place, before = place_of(live, source), live.seen
+    place, before, saved = place_of(live, source), live.seen, time.monotonic()
     # Forecasts of which frames are still to come, and how many frames each has seen.
     pending = deque[tuple[int, np.ndarray]](maxlen=-(-live.steps // options.every))
+    wait = None if options.wait is None else float(options.wait)
     try:
-        for past in live_frames(forecaster, source, place, options.wait, **(options.reading or {})):
+        for past in live_frames(forecaster, source, place, wait, **(options.reading or {})):
             frame, made = past.frames[:][-1], None
-            live.take(frame)
+            if not _taken(live, frame, past, pending):
+                continue
             live.source = place.copy()
-            errors = _errors_of(frame[: live.forecaster.model.channels], live, pending)
+            came = frame[: live.forecaster.model.channels]
+            if not pending:  # at the beginning, and after a gap
+                hindcasts = _hindcasts(forecaster, live.steps, options)
+            if hindcasts is not None:
+                hindcasts.see(live.seen, came)
+            errors = _errors_of(came, live, pending)
             if live.seen % options.every == 0:
                 forecast = live.forecast(like=frame)
                 members = live.options.members
                 pending.append((live.seen, forecast if members is None else forecast.mean(axis=0)))
-                made = _with_its_past(forecast, past, live, made_by, options)
+                chances = None if hindcasts is None else hindcasts.correct(forecast)
+                made = _with_its_past(forecast, past, live, made_by, options, chances)
             yield Live(live.seen - 1, made, errors)
+            if options.state is not None and time.monotonic() - saved >= SAVE_EVERY:
+                saved = time.monotonic()
+                try:
+                    live.save(options.state)
+                except ValueError as error:  # a full disk may be so for an hour
+                    warn(f"after {live.seen} frames the state is not saved: {error}")
     finally:
         if options.state is not None and live.seen:
             live.save(options.state)
@@ -72,6 +94,45 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
         if not (place.get("frames") or place.get("last")):
             raise ValueError(f"{source}: no frame came")
         warn(f"{source}: no new frame came")
+
+
+def _pace(live: Stream) -> np.timedelta64 | None:
+    """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
+    two, that of training; None where nobody knows.
+    """
+    steps = sorted(live.source.get("steps", ()))
+    usual = steps[(len(steps) - 1) // 2] if steps else None
+    trained = live.forecaster.trained.step
+    usual = trained if trained and len(steps) < 2 else usual
+    return np.timedelta64(round(1e6 * usual), "us") if usual else None
+
+
+def _taken(
+    live: Stream,
+    frame: Num[np.ndarray, "c h w"],
+    past: Clip,
+    pending: deque[tuple[int, np.ndarray]],
+) -> bool:
+    """Take a frame, and before it an outage for each frame that is missing between. After more of
+    these than the model looks at, the stream begins anew, for which it needs a frame with values.
+    """
+    missing, pace, now = 0, _pace(live), None if past.times is None else past.times[-1]
+    if pace is not None and "time" in live.source and isinstance(now, np.datetime64):
+        since: Any = now - np.datetime64(live.source["time"])
+        missing = max(0, round(since / pace) - 1)
+    anew = missing > live.forecaster.window.past
+    if (anew or not live.seen) and np.isnan(frame).all():
+        warn(f"{past.name}: nothing but missing values, and nothing before them: it is left out")
+        return False
+    if anew:
+        pending.clear()
+        warn(f"{missing} frames are missing before {stamp(now)}: the forecasts begin anew")
+    elif missing:
+        warn(f"{plural(missing, 'frame')} missing before {stamp(now)}: taken as missing values")
+        for _ in range(missing):
+            live.take(np.full(frame.shape, np.nan, np.float32))
+    live.take(frame, anew)
+    return True
 
 
 def _errors_of(
@@ -88,12 +149,36 @@ def _errors_of(
     return {lead: error for lead, error in zip(earlier, rmse, strict=True) if isfinite(error)}
 
 
+def _hindcasts(forecaster: Forecaster, steps: int, options: StreamOptions) -> LiveHindcasts | None:
+    """What corrects probabilities, of a forecaster and options that have these."""
+    known, threshold = forecaster.calibration, options.probability
+    if known is None or threshold is None or not (options.members and options.calibrated):
+        return None
+    return LiveHindcasts(known, threshold, steps)
+
+
 def _with_its_past(
-    forecast: np.ndarray, past: Clip, live: Stream, made_by: str, options: StreamOptions
+    forecast: np.ndarray,
+    past: Clip,
+    live: Stream,
+    made_by: str,
+    options: StreamOptions,
+    chances: Chances | None,
 ) -> Forecast:
     """The forecast after the last frame of `past`, with times and place."""
     drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
-    written = PredictOptions(steps=live.steps, at=options.at, **drawn)
-    future = live.forecaster.as_clip(forecast, past, past.times_after(live.steps))
-    about = live.forecaster.scaling, made_by, written, places_at(past, options.at)
+    asked = {name: getattr(options, name) for name in ("at", "probability", "calibrated")}
+    written = PredictOptions(steps=live.steps, **asked, **drawn)
+    future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
+    about = live.forecaster.scaling, made_by, written, places_at(past, options.at), chances
     return Forecast(past, past.without_inputs()[-1:], future, None, live.seen - 1, *about)
+
+
+def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
+    """The times of a forecast. A single frame tells no pace, and one after a gap a wrong one."""
+    pace, times = _pace(live), past.times
+    if pace is None or times is None or times.dtype.kind != "M":
+        return past.times_after(live.steps)
+    if past.step is None or past.step > 1.5 * pace:
+        return times[-1] + pace * np.arange(1, live.steps + 1)
+    return past.times_after(live.steps)

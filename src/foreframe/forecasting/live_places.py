@@ -26,7 +26,7 @@ def coordinates(live: Stream) -> Mapping[str, Any]:
     Raises:
         ValueError: a map projection that PROJ does not know; pyproj is not installed.
     """
-    grid = live.source.get("grid")
+    grid = live.source.get("map")
     if grid is None:
         return {}
     pyproj = needed("pyproj", "radar", "a grid")

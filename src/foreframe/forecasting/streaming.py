@@ -33,14 +33,17 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 
 class Source(TypedDict, total=False):
     """Where a stream's frames come from: the path, and the number of frames read from a file or the
-    name of the last file of a folder; the grid that they lie on, and the time of the last one.
+    name of the last file of a folder; of frames with dates the last one's, the seconds between the
+    last few, and a digest of the grid; and the map that a client has told.
     """
 
     path: str
     frames: int
     last: str
-    grid: dict[str, Any]
     time: str
+    steps: list[float]
+    grid: str
+    map: dict[str, Any]
 
 
 class Stream:
@@ -85,9 +88,13 @@ class Stream:
         return self.forecast(like=frame, known=known)
 
     @torch.inference_mode()
-    def take(self, frame: Any) -> None:
-        """Take a frame without forecasting; errors as in `push`."""
-        last = self._last
+    def take(self, frame: Any, anew: bool = False) -> None:
+        """Take a frame without forecasting; errors as in `push`.
+
+        Args:
+            anew: forget what the frames before it have shown, as after a long gap.
+        """
+        last, state = (None, None) if anew else (self._last, self.state)
         if not isinstance(frame, Tensor | np.ndarray) or frame.ndim != 3:
             kind = getattr(frame, "shape", type(frame).__name__)
             raise ValueError(f"a frame is an array or a tensor (C,H,W), one at a time, not {kind}")
@@ -109,7 +116,7 @@ class Stream:
         f.model.eval()
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
-            state = f.model.encode(past, self.state)
+            state = f.model.encode(past, state)
         # In a single statement: Ctrl-C may come at any time.
         now = (f, state, last, pictures, self.seen + 1)
         self.forecaster, self.state, self._last, self.pictures, self.seen = now

@@ -132,7 +132,7 @@ class Streams:
             wanted.steps, **fields, precision=own.precision, budget=own.budget
         )
         if isinstance(wanted, BeginningStream) and wanted.grid is not None:
-            stream.source["grid"] = wanted.grid.model_dump()
+            stream.source["map"] = wanted.grid.model_dump()
             coordinates(stream)  # refuses what is no grid
         return LiveStream(name, stream, self.clock(), self.clock())
 

@@ -1,0 +1,210 @@
+"""Does a live stream last? A radar that grows on a web server, and what happens in a month.
+
+    python benchmarks/live.py [--frames 200] [--seconds 7.5] [--output FOLDER]
+
+Frames of generated rain (120x120 at 2 km, dated five minutes apart) appear in a listing every so
+many seconds, and `foreframe stream radar` follows it. On the way the server fails, files are cut
+short, late and missing, an hour is missing, the program is killed (SIGKILL) and started again, the
+clock jumps (libfaketime, if it is installed) and the disk is full (a tmpfs, if it may be mounted).
+Each is a line when it happens; the notes of the program lie in FOLDER/notes.txt. The last table has
+the frames sent, the forecasts written, why others were not, and the memory of the program.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+
+from foreframe import Clip
+from foreframe.data.cf import write_grid
+
+SIDE, STEP, START = 120, np.timedelta64(5, "m"), np.datetime64("2026-07-01T00:00", "ns")
+# What happens, after which share of the frames.
+PLAN = {
+    0.1: "cut",
+    0.2: "kill",
+    0.3: "three missing",
+    0.4: "hour missing",
+    0.5: "clock forwards",
+    0.55: "clock back",
+    0.6: "late",
+    0.7: "disk full",
+    0.75: "disk free",
+    0.85: "server fails",
+    0.9: "server answers",
+}
+
+
+class Listing(SimpleHTTPRequestHandler):
+    """A folder as a listing, which may fail, and says nothing."""
+
+    fails = False
+
+    def do_GET(self) -> None:
+        if Listing.fails:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+class Program:
+    """`foreframe stream` in a process of its own, what it prints, and its memory."""
+
+    def __init__(self, url: str, folder: Path, disk: Path) -> None:
+        self.url, self.folder, self.disk = url, folder, disk
+        self.written: collections.Counter[int] = collections.Counter()
+        self.memory: list[tuple[float, float]] = []  # of each process, early and late, in MiB
+        self.clock = folder / "clock"
+        self.jump(0)
+        self.start()
+
+    def start(self) -> None:
+        words = f"stream radar {self.url} --output {self.disk}/out --state {self.disk}/state "
+        words += "--keep 2 --wait inf --steps 6"
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+        self.jumps = library is not None
+        if library is not None:
+            environment |= {"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1"}
+            environment |= {"FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1"}
+        with (self.folder / "notes.txt").open("a", encoding="utf-8") as notes:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "foreframe", *words.split()],
+                stdout=subprocess.PIPE,
+                stderr=notes,
+                text=True,
+                env=environment,
+            )
+        self.memory.append((0.0, 0.0))
+        threading.Thread(target=self.read, args=(self.process,), daemon=True).start()
+
+    def read(self, process: subprocess.Popen[str]) -> None:
+        for k, line in enumerate(process.stdout or ()):
+            told, now = json.loads(line), resident(process.pid)
+            self.written[told["frame"]] += "forecast" in told
+            self.memory[-1] = (now if k <= 15 else self.memory[-1][0], now)
+
+    def jump(self, hours: int) -> None:
+        self.clock.write_text(f"{hours:+d}h\n", encoding="utf-8")
+
+
+def resident(pid: int) -> float:
+    """Memory of a process in MiB (Linux)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def rain(k: int) -> np.ndarray:
+    """(1,1,H,W) in mm/h: showers that drift to the east, and slowly become others."""
+    draw = np.random.default_rng(0)
+    f = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
+    waves = np.fft.fft2(draw.standard_normal((2, SIDE, SIDE))) * np.exp(-((20 * f) ** 2))
+    smooth = np.fft.ifft2(waves).real
+    field = np.cos(k / 60) * smooth[0] + np.sin(k / 60) * smooth[1]
+    field = np.roll(field / smooth.std(), k, axis=1)
+    return np.where(field > 0.8, np.exp(2 * field - 1), 0)[None, None].astype(np.float32)
+
+
+def send(folder: Path, k: int, name: str = "", share: float = 1.0) -> None:
+    """Put the file of a frame, or a part of it, into the listing at once."""
+    places = {"y": 2000.0 * np.arange(SIDE)[::-1], "x": 2000.0 * np.arange(SIDE)}
+    clip = Clip(rain(k), START + STEP * np.arange(k, k + 1), "mm/h", places, variable="rain")
+    write_grid(folder.parent / "next.nc", clip)
+    content = (folder.parent / "next.nc").read_bytes()
+    (folder.parent / "next.nc").write_bytes(content[: int(share * len(content))])
+    os.replace(folder.parent / "next.nc", folder / (name or f"rain_{k:05d}.nc"))
+
+
+def small_disk(folder: Path) -> bool:
+    """Whether a small file system could be mounted there."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
+    return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+def happen(what: str, k: int, program: Program, source: Path, small: bool) -> int:
+    """Make it happen after frame k; the number of the next one, as far as frames are left out."""
+    jumps = {"clock forwards": 24, "clock back": -24}
+    filler, said = program.disk / "filler", what
+    if what == "cut":
+        send(source, k, share=0.1)
+        k += 1
+    elif what == "kill":
+        program.process.kill()
+        program.process.wait()
+        program.start()
+    elif what.endswith("missing"):
+        k += 3 if what.startswith("three") else 12
+    elif what in jumps:
+        said += "" if program.jumps else ": left out, libfaketime is not installed"
+        program.jump(jumps[what])
+    elif what == "late":
+        send(source, k - 4, f"rain_{k - 4:05d}b.nc")
+    elif what == "disk full":
+        said += "" if small else ": left out, no tmpfs may be mounted"
+        if small:
+            subprocess.run(["cp", "/dev/zero", str(filler)], capture_output=True, check=False)
+    elif what == "disk free":
+        filler.unlink(missing_ok=True)
+    else:
+        Listing.fails = what == "server fails"
+    print(f"{time.strftime('%H:%M:%S')}  frame {k:5d}  {said}", flush=True)
+    return k
+
+
+def main(frames: int, seconds: float, output: Path) -> int:
+    """Exit code 0: all frames were forecast but those that cannot be."""
+    source, disk = output / "source", output / "disk"
+    source.mkdir(parents=True)
+    small = small_disk(disk)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listing, directory=str(source)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    program = Program(f"http://127.0.0.1:{server.server_port}/", output, disk)
+    plan = {round(share * frames): what for share, what in PLAN.items()}
+    k = 0
+    for sent in range(frames):
+        due = time.monotonic() + seconds
+        if sent in plan:
+            k = happen(plan[sent], k, program, source, small)
+        send(source, k)
+        k += 1
+        time.sleep(max(0, due - time.monotonic()))
+    time.sleep(max(30, 3 * seconds))  # the last ones, after a server that failed
+    program.process.terminate()
+    code = program.process.wait(60)
+    left = [path.name for path in (disk / "out").iterdir()]
+    notes = (output / "notes.txt").read_text(encoding="utf-8")
+    written = sum(count > 0 for count in program.written.values())
+    print(f"{frames} frames sent, {written} forecast; the program ended with exit code {code}")
+    for kind in ("is not written", "is not saved", "left out", "missing before", "fails at"):
+        print(f"{len(re.findall(kind, notes)):4d} notes: {kind}")
+    for early, late in program.memory:
+        print(f"memory of the process: {early:.0f} MiB early, {late:.0f} MiB late")
+    print(f"{len(left)} files in the output, {sum(name[0] == '.' for name in left)} partial")
+    if small:
+        subprocess.run(["umount", str(disk)], check=False)
+    return int(code != 130 or "Traceback" in notes or frames - written > 2 + frames // 20)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=7.5)
+    parser.add_argument("--output", type=Path, help="a new folder; by default a temporary one")
+    given = parser.parse_args()
+    sys.exit(main(given.frames, given.seconds, given.output or Path(tempfile.mkdtemp())))

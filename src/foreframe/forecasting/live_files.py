@@ -1,0 +1,54 @@
+"""The files of a stream: a forecast each, the last one under one name too, old ones removed."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from foreframe.base.files import also_named
+from foreframe.base.notes import warn
+from foreframe.forecasting.forecast import Forecast
+
+_NAME = re.compile(r"frame-\d{6,}\.(nc|npy|csv)")
+
+
+def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None) -> Path | None:
+    """Write the forecast after a frame of that number as frame-N, and as latest, in place of the
+    last: .nc with times and grid, .npy without dates, .csv of places. The file's modification
+    time is that of the frame, if it has a date.
+
+    Args:
+        keep: hours after which older ones are removed; None keeps all.
+
+    Returns:
+        The path; None, with a note, where it cannot be written: a disk may be full for a while, and
+        the stream goes on.
+    """
+    times = forecast.past.times
+    kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
+    path = folder / f"frame-{frame:06d}{'.csv' if forecast.places else kind}"
+    try:
+        forecast.write(path)
+        if times is not None and times.dtype.kind == "M":
+            # By the clock, which may jump, all others would be old at once.
+            seconds = (times[-1] - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+            os.utime(path, (seconds, seconds))
+        if keep is not None:
+            _remove_older(path, keep)
+        also_named(path, folder / f"latest{path.suffix}")
+    except (ValueError, OSError) as error:
+        warn(f"the forecast after frame {frame} is not written: {error}")
+        return path if path.exists() else None
+    return path
+
+
+def _remove_older(path: Path, keep: float) -> None:
+    """Remove the forecasts beside one whose frames are more than so many hours older."""
+    oldest = path.stat().st_mtime - 3600 * keep
+    for other in path.parent.iterdir():
+        if _NAME.fullmatch(other.name):
+            with suppress(OSError):  # somebody else removes it, too
+                if other.stat().st_mtime < oldest:
+                    other.unlink()
