@@ -135,7 +135,7 @@ def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     how = ["--members", "4", "--thresholds", "[2]", "--calibrate"]
     assert main(["evaluate", str(run), *words, *how]) == 0
     said = capsys.readouterr().out
-    assert f"calibration.json, learnt from 4 validation clips, lies in {run}" in said
+    assert f"calibration.json, learnt from 4 validation clips, lies in {run}. On" in said
     before, after = re.search(r"2 mm/h or more: Brier score ([\d.]+), then ([\d.]+)", said).groups()
     assert float(after) < float(before)
     known = Forecaster.load(run).calibration

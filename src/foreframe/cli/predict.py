@@ -10,8 +10,9 @@ from foreframe.models.names import check_forecaster
 def forecast_clip(
     run: str, input: list[str], *, options: PredictOptions, output: str | None = None
 ) -> None:
-    """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT, or what comes
-    at one place: foreframe predict RUN INPUT --at 47.4,8.5
+    """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
+
+    With --at it tells what comes at a place, and needs no OUTPUT.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,

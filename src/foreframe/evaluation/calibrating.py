@@ -54,8 +54,8 @@ def calibrate(what: Any, options: EvaluateOptions, scored: Scored) -> str:
     calibration = learnt(seen)
     write_calibration(folder, calibration)
     lines = [
-        f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, lies in {folder}; "
-        f"of {plural(_clips(scored), 'clip')} of {scored.where.get('split', 'the data')}:"
+        f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, lies in {folder}. On "
+        f"{plural(_clips(scored), 'clip')} of {scored.where.get('split', 'the data')}:"
     ]
     units = scored.forecaster.scaling.units
     for threshold, by_blur in reliability(scored).items():

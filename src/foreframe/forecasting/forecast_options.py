@@ -145,8 +145,8 @@ class RecordingOptions(DeviceOptions):
 
     Args:
         steps: frames to forecast, beyond the trained horizon too; 0 takes the trained horizon
-        at: a single place, latitude,longitude, or row,column if the input has neither, or a .csv
-            that lists places by name; may be given several times
+        at: a place, latitude,longitude, or row,column if the input has neither, or a .csv that
+            lists places by name; may be given several times
         probability: how likely it is, by members, that this value, in the data's units, is reached;
             of rain at places by default 0.2 mm/h
         calibrated: correct probabilities, of weights that know how, by forecasts of the frames just
