@@ -284,7 +284,7 @@ def test_one_place_of_several_variables_at_any_times(tmp_path, times) -> None:
     write_point_forecasts(tmp_path / "place.csv", points)
     with (tmp_path / "place.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["variable"] for row in rows] == ["t2m", "t2m", "u"] * 6
+    assert [row["variable"] for row in rows] == ["t2m 1", "t2m 2", "u"] * 6
     assert [row["units"] for row in rows[:3]] == ["K", "K", "m/s"]
     assert [int(row["ahead"]) for row in rows[::3]] == [-3, -2, -1, 0, 1, 2]
     measured = np.array([float(row["measured"]) for row in rows]).reshape(6, 3)

@@ -386,8 +386,8 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
     assert (first["row"], first["column"]) == (4, 5)
     assert (second["latitude"], second["longitude"]) == (46.5, 9.9)
     future = service.forecast(at)
-    made = [time["values"] for time in first["times"]]
-    np.testing.assert_allclose(made, future[:, None, 0, 4, 5, None], atol=1e-6)
+    made = [time["values"]["value"] for time in first["times"]]
+    np.testing.assert_allclose(made, future[:, 0, 4, 5, None], atol=1e-6)
     assert first["now"] == bool(FRAMES[1, 0, 4, 5] >= 0.5)
     assert first["unit"] == "frames"
     service.http.post(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from foreframe.base.files import atomic_write
-from foreframe.clips.clip import Clip, stamp
+from foreframe.clips.clip import Clip, Variable, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.calibration import Chances, chances_of
 from foreframe.forecasting.places import Place
@@ -103,8 +103,8 @@ class PointForecast:
         if said["now"]:
             n = len(self.leads)
             some = sorted({max(1, n // 4), max(1, n // 2), n})
-            still = ", ".join(f"in {self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
-            return f"{what} now. Still {still}{up_to}."
+            then = ", in ".join(f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
+            return f"{what} now. In {then}{up_to}."
         end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
         text = f"{what} within {'the ' if end == 'hour' else ''}{end}: {_percent(said['within'])}."
         if said["within"] < 0.1:
@@ -152,8 +152,9 @@ class PointForecast:
         """
         times = []
         for s, time in enumerate(self.times[self._past :]):
-            of = np.round(self.values[:, s].astype(float), 6)  # (M,C)
-            own = {"time": time or None, "ahead": self.leads[s], "values": _plain(of)}
+            names = (name for name, _ in self.variables)
+            values = dict(zip(names, map(_plain, self.values[:, s].T), strict=True))
+            own = {"time": time or None, "ahead": self.leads[s], "values": values}
             if self.threshold is not None:
                 own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
             times.append(own)
@@ -244,7 +245,7 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
         plain: Any = [one.config() for one in forecasts]
         if path.suffix == ".geojson":
             plain = {"type": "FeatureCollection", "features": [*map(_feature, plain)]}
-        json.dump(plain, file, indent=1)
+        json.dump(plain, file)
 
 
 def _feature(about: dict[str, Any]) -> dict[str, Any]:
@@ -254,11 +255,13 @@ def _feature(about: dict[str, Any]) -> dict[str, Any]:
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
     """Name and units of each channel: those of the clip's file, if it has any."""
-    if clip.variables:
-        return [(of.name, of.units) for of in clip.variables for _ in range(of.channels)]
     n = clip.frames.shape[1]
-    name = clip.variable or ("value" if n == 1 else "channel")
-    return [(name if n == 1 else f"{name} {c + 1}", clip.units) for c in range(n)]
+    whole = Variable(clip.variable or ("value" if n == 1 else "channel"), clip.units, {}, n)
+    return [
+        (of.name if of.channels == 1 else f"{of.name} {c + 1}", of.units)
+        for of in clip.variables or [whole]
+        for c in range(of.channels)
+    ]
 
 
 def _percent(chance: Any) -> str:
