@@ -1,6 +1,7 @@
 """Members on the command line: forecasts, probabilities, scores."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -157,3 +158,23 @@ def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     assert "a run's folder" in refused(
         capsys, "evaluate", "lagged", *words, *how, "--past", "4", "--future", "3"
     )
+
+
+def test_several_places_in_words_and_in_a_file(folder: Path, tmp_path: Path, capsys) -> None:
+    """Without a file they are only told; members are drawn without being asked for."""
+    (tmp_path / "list.csv").write_text("name,row,column\nLake,1,2\n")
+    words = ["predict", str(folder / "drawing"), str(folder / "rain.nc"), "--after", "4"]
+    places = ["--at", "5,7", "--at", str(tmp_path / "list.csv")]
+    assert main([*words, *places]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Rain (0.2 mm/h or more)") == 2
+    assert "Lake: row 1, column 2\n" in said
+    assert main([*words, *places, "--members", "4", "-o", str(tmp_path / "places.json")]) == 0
+    first, second = json.loads((tmp_path / "places.json").read_text())
+    assert (first["name"], second["name"]) == ("5,7", "Lake")
+    made = foreframe.predict(
+        folder / "drawing", str(folder / "rain.nc"), after=4, at=["5,7"], members=4
+    )
+    assert made.points[0].sentence() == first["sentence"]
+    assert len(first["times"][0]["values"]["rain"]) == 4
+    assert "missing: --output, or --at" in refused(capsys, *words)
