@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import torch
 import xarray as xr
 from PIL import Image
@@ -103,16 +104,22 @@ def weather(path: Path, frames: int = 320, height: int = 16, width: int = 24) ->
     ).to_netcdf(path)
 
 
+SWISS = {"crs_wkt": pyproj.CRS("EPSG:21781").to_wkt()}
+
+
 def rain(path: Path, frames: int = 120, side: int = 128) -> None:
-    """Rain in mm/h every five minutes as NetCDF; what the radar does not reach is missing."""
+    """Rain in mm/h every five minutes as NetCDF, on the Swiss grid around Zurich; what the radar
+    does not reach is missing.
+    """
     values = (20 * blobs(frames, side, side) ** 2).astype(np.float32)
     values[values < 0.1] = 0
     values[:, :8, :8] = np.nan
     times = np.datetime64("2016-07-11", "ns") + 5 * np.arange(frames) * np.timedelta64(1, "m")
-    east = ("x", 1000.0 * np.arange(side), {"units": "m"})
-    north = ("y", 1000.0 * np.arange(side)[::-1], {"units": "m"})
+    east = ("x", 620_000 + 1000.0 * np.arange(side), {"units": "m"})
+    north = ("y", 300_000 - 1000.0 * np.arange(side), {"units": "m"})
+    about = {"units": "mm/h", "grid_mapping": "crs"}
     xr.Dataset(
-        {"rain": (("time", "y", "x"), values, {"units": "mm/h"})},
+        {"rain": (("time", "y", "x"), values, about), "crs": ((), 0, SWISS)},
         {"time": times, "y": north, "x": east},
     ).to_netcdf(path)
 
