@@ -99,7 +99,8 @@ class Program:
             self.memory[-1] = (now if k <= 15 else self.memory[-1][0], now)
 
     def jump(self, hours: int) -> None:
-        self.clock.write_text(f"{hours:+d}h\n", encoding="utf-8")
+        self.clock.with_suffix(".new").write_text(f"{hours:+d}h\n", encoding="utf-8")
+        self.clock.with_suffix(".new").replace(self.clock)
 
 
 def resident(pid: int) -> float:

@@ -158,7 +158,7 @@ def _from_files(
             found = _whole(path, how)
         except (OSError, EOFError, ValueError) as error:
             if not newest:
-                warn(f"{name} is left out: {error}")
+                warn(f"{name} is left out: {str(error).replace(str(path.parent), source)}")
                 place |= {"last": name, "frames": 0}
             continue
         clips = [_read(one, how, name) for one in found]
