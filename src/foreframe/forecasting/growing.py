@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -74,7 +75,8 @@ def _opened(source: str) -> Iterator[tuple[Callable[[], Files], Callable[[str], 
     folder, pattern = _folder_of(source)
 
     def chosen(paths: Sequence[str]) -> Files:
-        named = {path.rpartition("/")[2]: path for path in paths}
+        plain = unquote if source.startswith("http") else str  # links on the web are quoted
+        named = {plain(path.rpartition("/")[2]): path for path in paths}
         frames = [name for name in named if name and fnmatchcase(name, pattern)]
         return {name: named[name] for name in frames if _is_frame(_local_name(name))}
 
