@@ -2,6 +2,7 @@
 have come, and each of them as a local one.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -220,6 +221,8 @@ def arrivals(
             waited = time.monotonic() - quiet
             if over and waited >= limit:
                 return
+            if new and not failed:
+                gc.collect()  # what libraries keep open of files, while there is time
             # A local folder with a month of files takes a while to list.
             slow = 0.0 if remote else min(1.0, 20 * took)
             still = max(pause * min(2**failed, LONGEST), slow)
