@@ -23,6 +23,7 @@ import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,20 +31,9 @@ from foreframe import Clip
 from foreframe.data.cf import write_grid
 
 SIDE, STEP, START = 120, np.timedelta64(5, "m"), np.datetime64("2026-07-01T00:00", "ns")
-# What happens, after which share of the frames.
-PLAN = {
-    0.1: "cut",
-    0.2: "kill",
-    0.3: "three missing",
-    0.4: "hour missing",
-    0.5: "clock forwards",
-    0.55: "clock back",
-    0.6: "late",
-    0.7: "disk full",
-    0.75: "disk free",
-    0.85: "server fails",
-    0.9: "server answers",
-}
+# What happens, evenly over the frames.
+EVENTS = ["cut", "kill", "three missing", "hour missing", "clock forwards", "clock backwards"]
+EVENTS += ["late", "disk full", "disk free", "server fails", "server answers"]
 
 
 class Listing(SimpleHTTPRequestHandler):
@@ -73,23 +63,23 @@ class Program:
         self.start()
 
     def start(self) -> None:
-        words = f"stream radar {self.url} --output {self.disk}/out --state {self.disk}/state "
-        words += "--keep 2 --wait inf --steps 6"
+        words = f"-m foreframe stream radar {self.url} --steps 6 --keep 2 --wait inf"
+        words += f" --output {self.disk}/out --state {self.disk}/state"
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
         self.jumps = library is not None
         if library is not None:
             environment |= {"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1"}
             environment |= {"FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1"}
-        with (self.folder / "notes.txt").open("a", encoding="utf-8") as notes:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "foreframe", *words.split()],
-                stdout=subprocess.PIPE,
-                stderr=notes,
-                text=True,
-                env=environment,
-            )
         self.memory.append((0.0, 0.0))
+        with (self.folder / "notes.txt").open("a", encoding="utf-8") as notes:
+            how: Any = {
+                "stdout": subprocess.PIPE,
+                "stderr": notes,
+                "text": True,
+                "env": environment,
+            }
+            self.process = subprocess.Popen([sys.executable, *words.split()], **how)
         threading.Thread(target=self.read, args=(self.process,), daemon=True).start()
 
     def read(self, process: subprocess.Popen[str]) -> None:
@@ -99,7 +89,8 @@ class Program:
             self.memory[-1] = (now if k <= 15 else self.memory[-1][0], now)
 
     def jump(self, hours: int) -> None:
-        self.clock.write_text(f"{hours:+d}h\n", encoding="utf-8")
+        self.clock.with_suffix(".new").write_text(f"{hours:+d}h\n", encoding="utf-8")
+        self.clock.with_suffix(".new").replace(self.clock)
 
 
 def resident(pid: int) -> float:
@@ -131,13 +122,12 @@ def send(folder: Path, k: int, name: str = "", share: float = 1.0) -> None:
 def small_disk(folder: Path) -> bool:
     """Whether a small file system could be mounted there."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(folder)]
+    mount = f"mount -t tmpfs -o size=48m tmpfs {folder}".split()
     return subprocess.run(mount, capture_output=True, check=False).returncode == 0
 
 
 def happen(what: str, k: int, program: Program, source: Path, small: bool) -> int:
     """Make it happen after frame k; the number of the next one, as far as frames are left out."""
-    jumps = {"clock forwards": 24, "clock back": -24}
     filler, said = program.disk / "filler", what
     if what == "cut":
         send(source, k, share=0.1)
@@ -148,9 +138,9 @@ def happen(what: str, k: int, program: Program, source: Path, small: bool) -> in
         program.start()
     elif what.endswith("missing"):
         k += 3 if what.startswith("three") else 12
-    elif what in jumps:
+    elif what.startswith("clock"):
         said += "" if program.jumps else ": left out, libfaketime is not installed"
-        program.jump(jumps[what])
+        program.jump(24 if what == "clock forwards" else -24)
     elif what == "late":
         send(source, k - 4, f"rain_{k - 4:05d}b.nc")
     elif what == "disk full":
@@ -173,15 +163,14 @@ def main(frames: int, seconds: float, output: Path) -> int:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Listing, directory=str(source)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     program = Program(f"http://127.0.0.1:{server.server_port}/", output, disk)
-    plan = {round(share * frames): what for share, what in PLAN.items()}
-    k = 0
+    plan = {round(n * frames / 12): what for n, what in enumerate(EVENTS, 1)}
+    k = 0  # of the next frame
     for sent in range(frames):
-        due = time.monotonic() + seconds
         if sent in plan:
             k = happen(plan[sent], k, program, source, small)
         send(source, k)
         k += 1
-        time.sleep(max(0, due - time.monotonic()))
+        time.sleep(seconds)
     time.sleep(max(30, 3 * seconds))  # the last ones, after a server that failed
     program.process.terminate()
     code = program.process.wait(60)
@@ -196,13 +185,11 @@ def main(frames: int, seconds: float, output: Path) -> int:
     print(f"{len(left)} files in the output, {sum(name[0] == '.' for name in left)} partial")
     if small:
         subprocess.run(["umount", str(disk)], check=False)
-    return int(code != 130 or "Traceback" in notes or frames - written > 2 + frames // 20)
+    return int(code != 130 or "Traceback" in notes or frames - written > 2 + frames // 10)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=7.5)
     parser.add_argument("--output", type=Path, help="a new folder; by default a temporary one")

@@ -201,13 +201,13 @@ def stream(
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a film or other file; a folder that grows, of pictures, .npy or files of grids; "-"
-            is standard input, a film or .npy frames.
+        source: a film or other file; a folder that grows, of pictures, .npy or files of grids, here
+            or behind s3:// or https://; "-" is standard input, a film or .npy frames.
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
     Yields:
-        A `Live` for each frame. The state is saved to the file `state` when the stream ends, and
-        when it is closed.
+        A `Live` for each frame. The state is saved to the file `state` every few seconds, when the
+        stream ends, and when it is closed.
 
     Raises:
         ValueError: errors of loading, reading, forecasting and saving; no frame at all.

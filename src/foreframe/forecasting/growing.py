@@ -2,6 +2,7 @@
 have come, and each of them as a local one.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -74,7 +76,8 @@ def _opened(source: str) -> Iterator[tuple[Callable[[], Files], Callable[[str], 
     folder, pattern = _folder_of(source)
 
     def chosen(paths: Sequence[str]) -> Files:
-        named = {path.rpartition("/")[2]: path for path in paths}
+        plain = unquote if source.startswith("http") else str  # links on the web are quoted
+        named = {plain(path.rpartition("/")[2]): path for path in paths}
         frames = [name for name in named if name and fnmatchcase(name, pattern)]
         return {name: named[name] for name in frames if _is_frame(_local_name(name))}
 
@@ -218,6 +221,8 @@ def arrivals(
             waited = time.monotonic() - quiet
             if over and waited >= limit:
                 return
+            if new and not failed:
+                gc.collect()  # what libraries keep open of files, while there is time
             # A local folder with a month of files takes a while to list.
             slow = 0.0 if remote else min(1.0, 20 * took)
             still = max(pause * min(2**failed, LONGEST), slow)

@@ -158,7 +158,8 @@ def _from_files(
             found = _whole(path, how)
         except (OSError, EOFError, ValueError) as error:
             if not newest:
-                warn(f"{name} is left out: {error}")
+                words = str(error).replace(f"{path.parent}", source.rstrip("/"))
+                warn(f"{name} is left out: {words}")
                 place |= {"last": name, "frames": 0}
             continue
         clips = [_read(one, how, name) for one in found]
