@@ -178,7 +178,7 @@ def test_a_listing_that_grows_is_followed_as_a_folder_is(server, capsys) -> None
         (0.2, lambda: server.files.update({name(2): whole})),
         (0.2, lambda: server.files.update({name(3): third})),
     )
-    told, err = streamed(capsys, server.url, "--wait", "0.8", "--output", "out", "--steps", "1")
+    told, err = streamed(capsys, server.url, "--wait", "3", "--output", "out", "--steps", "1")
     growth.join()
     assert [line["frame"] for line in told] == [0, 1, 2, 3]
     for k in range(4):

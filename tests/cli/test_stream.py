@@ -120,7 +120,7 @@ def test_a_folder_that_grows(run, frames, capsys) -> None:
     Path("live").mkdir()
     writer = threading.Thread(target=grow, args=(Path("live"), many, 0.15))
     writer.start()
-    told = streamed(capsys, run, "live", "--steps", "1", "--wait", "1", "--output", "out")
+    told = streamed(capsys, run, "live", "--steps", "1", "--wait", "3", "--output", "out")
     writer.join()
     assert len(told) == 12
     np.testing.assert_allclose(

@@ -202,7 +202,10 @@ def arrivals(
                     if place.get("last") != name:
                         failing, failed = name, min(failed + 1, 2)  # whole within seconds
                         break
-                    quiet, live = time.monotonic(), live or is_live(times, 12)
+                    live = live or is_live(times, 12)
+                    if newest and live:
+                        gc.collect()  # what libraries keep open of files, while there is time
+                    quiet = time.monotonic()
                     limit = patience(times, live) if wait is None else wait
                     fresh = _still_fresh(name, times, fresh, newest)
                     failed, told = 0, False
@@ -221,8 +224,6 @@ def arrivals(
             waited = time.monotonic() - quiet
             if over and waited >= limit:
                 return
-            if new and not failed:
-                gc.collect()  # what libraries keep open of files, while there is time
             # A local folder with a month of files takes a while to list.
             slow = 0.0 if remote else min(1.0, 20 * took)
             still = max(pause * min(2**failed, LONGEST), slow)
