@@ -199,15 +199,17 @@ def test_a_prefix_of_a_bucket_is_followed(bucket, capsys, monkeypatch) -> None:
     today = np.datetime64("now")
     days = [str(today - np.timedelta64(ago, "D"))[:10].replace("-", "/") for ago in (1, 0)]
 
+    contents = [content(k) for k in range(3)]  # here: HDF5 is not for several threads
+
     def put_there(k: int, day: str) -> None:
-        s3.pipe(f"radar/{day}/comp/{name(k)}", content(k))
+        s3.pipe(f"radar/{day}/comp/{name(k)}", contents[k])
 
     s3.pipe(f"radar/{days[0]}/comp/other_01.nc", b"another product")
     put_there(0, days[0])
     put_there(1, days[0])
     growth = later(until(lambda: Path("state").exists()), (0, lambda: put_there(2, days[1])))
     source = f"{bucket}/%Y/%m/%d/comp/rain@*.nc"
-    told, err = streamed(capsys, source, "--wait", "1", "--state", "state")
+    told, err = streamed(capsys, source, "--wait", "3", "--state", "state")
     growth.join()
     assert [line["frame"] for line in told] == [0, 1, 2]
     assert "left out" not in err

@@ -313,9 +313,10 @@ def test_a_series_that_grows_and_is_gone_on_from_within_a_file(showers, capsys) 
         next(frames)
     left = dict(place)
 
+    rain(".8.nc", 8)  # here: HDF5 is not for several threads
+
     def later() -> None:
         time.sleep(0.2)
-        rain(".8.nc", 8)
         Path(".8.nc").replace("rain/8.nc")
 
     writer = threading.Thread(target=later)
