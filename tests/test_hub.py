@@ -11,6 +11,7 @@ import torch
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
+from foreframe.forecasting.calibration import Calibration
 from foreframe.models import build_model
 from hub_standin import TOKEN, Hub
 
@@ -43,7 +44,9 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
 def forecaster() -> Forecaster:
     network = build_model("quick", {"channels": 1, "core": {"convlstm": {"hidden": [4, 4]}}})
     about = {"title": "Rain", "license": "mit", "scores": {"MSE": 1.5}}
-    return Forecaster(network, Window(3, 2), about=about)
+    line = (((0.1, 0.9), (0.2, 0.8)),)
+    known = Calibration(0.25, (1.0,), line, line)
+    return Forecaster(network, Window(3, 2), about=about, calibration=known)
 
 
 def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
@@ -62,6 +65,7 @@ def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
     assert not hub.asked  # the network is for names of the Hub
     again = Forecaster.from_pretrained("me/rain")
     np.testing.assert_array_equal(again.predict(PAST, 2), expected)
+    assert again.calibration == forecaster.calibration
     with torch.no_grad():
         next(forecaster.model.parameters()).add_(1)
     forecaster.push_to_hub("me/rain", revision="v2", half=True)

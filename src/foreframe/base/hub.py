@@ -15,7 +15,7 @@ from foreframe.base.wording import described
 
 HUB = "hf://"
 MAIN = "main"
-FILES = ("config.json", "model.safetensors", "README.md")  # all that is downloaded
+FILES = ("config.json", "model.safetensors", "README.md", "calibration.json")  # and no others
 
 
 def repository_of(name: str) -> tuple[str, str]:
