@@ -199,7 +199,7 @@ def test_a_prefix_of_a_bucket_is_followed(bucket, capsys, monkeypatch) -> None:
     today = np.datetime64("now")
     days = [str(today - np.timedelta64(ago, "D"))[:10].replace("-", "/") for ago in (1, 0)]
 
-    contents = [content(k) for k in range(3)]  # here: HDF5 is not for several threads
+    contents = [content(k) for k in range(4)]  # here: HDF5 is not for several threads
 
     def put_there(k: int, day: str) -> None:
         s3.pipe(f"radar/{day}/comp/{name(k)}", contents[k])

@@ -202,12 +202,14 @@ def arrivals(
                     if place.get("last") != name:
                         failing, failed = name, min(failed + 1, 2)  # whole within seconds
                         break
-                    live = live or is_live(times, 12)
+                    live, fresh = (
+                        live or is_live(times, 12),
+                        _still_fresh(name, times, fresh, newest),
+                    )
                     if newest and live:
                         gc.collect()  # what libraries keep open of files, while there is time
                     quiet = time.monotonic()
                     limit = patience(times, live) if wait is None else wait
-                    fresh = _still_fresh(name, times, fresh, newest)
                     failed, told = 0, False
                 else:
                     failed, told = 0, False
