@@ -1,5 +1,6 @@
 """Probabilities by members, blurred and calibrated, and hindcasts that correct them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +116,11 @@ def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
     assert known.prior(4.0, 3)[0].tolist() == [[0.5, 1.0], [0.6, 1.1], [0.6, 1.1]]
     assert known.prior(0.2, 1)[1].tolist() == [[0.5, 1.0]]
     assert of.read_calibration(tmp_path / "none") is None
-    (tmp_path / of.FILE).write_text('{"blur": "much"}')
-    with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
-        of.read_calibration(tmp_path)
+    whole = json.loads((tmp_path / of.FILE).read_text())
+    for damage in ({"blur": "much"}, {"blur": 1e9}, {"thresholds": []}, {"at": [[], []]}):
+        (tmp_path / of.FILE).write_text(json.dumps(whole | damage))
+        with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
+            of.read_calibration(tmp_path)
 
 
 def test_a_stream_keeps_its_own_hindcasts() -> None:

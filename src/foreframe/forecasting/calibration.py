@@ -18,6 +18,7 @@ from foreframe.models.motion import blurred
 
 FILE = "calibration.json"  # beside the weights
 LONGEST = 2**20  # bytes
+MOST = 4.0  # pixels of blur
 
 Members = Float[np.ndarray, "m s c h w"]
 Frames = Float[np.ndarray, "s c h w"]
@@ -72,12 +73,21 @@ class Calibration:
         thresholds: in the data's units.
         at, within: a and b, by threshold and lead time, of `Chances`; later lead times take those
             of the last.
+
+    Raises:
+        ValueError: no lines for a threshold or lead time; a blur out of its range.
     """
 
     blur: float
     thresholds: tuple[float, ...]
     at: tuple[Lines, ...]
     within: tuple[Lines, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.thresholds)
+        whole = len(self.at) == len(self.within) == n > 0 and all((*self.at, *self.within))
+        if not (whole and 0 <= self.blur <= MOST):
+            raise ValueError(f"lines for each threshold, and a blur of 0 to {MOST:g} pixels")
 
     def prior(self, threshold: float, steps: int) -> Float[np.ndarray, "2 s 2"]:
         """The lines of the nearest threshold."""
