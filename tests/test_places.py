@@ -85,7 +85,7 @@ def test_without_latitudes_a_place_is_row_and_column() -> None:
 @pytest.mark.parametrize("at", ["", "1,2,3", "here"])
 def test_what_is_no_place(at: str) -> None:
     with pytest.raises(
-        ValueError, match=r"--at is latitude,longitude or row,column, such as 47\.4"
+        ValueError, match=r"a place is latitude,longitude or row,column, such as 47\.4"
     ):
         places_at(ALPS, at)
 
@@ -111,15 +111,21 @@ def test_a_map_projection_tells_latitudes_and_longitudes() -> None:
 def test_a_list_of_places(tmp_path) -> None:
     path = tmp_path / "places.csv"
     path.write_text("name,longitude,latitude\nLake,8.5,47.5\n,6,46.3\n")
-    lake, other = places_at(ALPS, [str(path)])
+    lake, other = places_at(ALPS, [str(path)], files=True)
     assert (lake.name, lake.row, lake.column) == ("Lake", 2, 5)
     assert (other.name, other.row, other.column) == ("46.3,6", 7, 0)
-    assert [of.name for of in places_at(ALPS, ["47,8", str(path)])] == ["47,8", "Lake", "46.3,6"]
+    assert [of.name for of in places_at(ALPS, ["47,8", str(path)], files=True)] == [
+        "47,8",
+        "Lake",
+        "46.3,6",
+    ]
     path.write_text("where,x\nLake,3\n")
-    with pytest.raises(ValueError, match="names the columns latitude and longitude"):
-        places_at(ALPS, str(path))
+    with pytest.raises(ValueError, match="the columns latitude and longitude"):
+        places_at(ALPS, str(path), files=True)
     path.write_text("latitude,longitude\n47,east\n")
-    with pytest.raises(ValueError, match="not '47,east'"):
-        places_at(ALPS, str(path))
-    with pytest.raises(ValueError, match=r"none\.csv: it cannot be read"):
-        places_at(ALPS, str(tmp_path / "none.csv"))
+    with pytest.raises(ValueError, match=r"places\.csv, line 2: 47,east"):
+        places_at(ALPS, str(path), files=True)
+    with pytest.raises(ValueError, match=r"none\.csv cannot be read"):
+        places_at(ALPS, str(tmp_path / "none.csv"), files=True)
+    with pytest.raises(ValueError, match="a place is latitude,longitude"):
+        places_at(ALPS, str(path))  # which a stranger may not have opened

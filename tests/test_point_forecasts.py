@@ -79,8 +79,8 @@ def test_rain_that_is_here_already() -> None:
     assert made.now
     assert made.outlook()["begins"] is None
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now. In 15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; "
-        "up to 2 mm/h."
+        "Rain (0.2 mm/h or more) now, most likely for another 45 min. In 15 min: 100 %, in 30 min: "
+        "75 %, in 60 min: 50 %; up to 2 mm/h."
     )
 
 
@@ -98,8 +98,8 @@ def test_one_forecast_says_yes_or_no() -> None:
         "55 min; up to 5 mm/h."
     )
     assert point(once).table().splitlines()[:2] == [
-        " time    ahead  forecast",
-        "14:20   +5 min    0 mm/h",
+        " time    ahead   forecast",
+        "14:20   +5 min  0.00 mm/h",
     ]
 
 
@@ -130,7 +130,7 @@ def test_files_hold_places_by_name(tmp_path: Path) -> None:
     assert (first["name"], first["latitude"], first["longitude"]) == ("47.5,8.5", 47.5, 8.5)
     assert first["sentence"] == points[0].sentence()
     assert first["times"][2] == {
-        "time": "2026-07-01T14:30:00", "ahead": 15.0, "values": {"rain": [3.0] + 9 * [0.0]},
+        "time": "2026-07-01T14:30:00", "lead": 15.0, "values": {"rain": [3.0] + 9 * [0.0]},
         "probability": pytest.approx(0.1), "within": pytest.approx(0.1),
     }  # fmt: skip
     assert second["within"] == 0

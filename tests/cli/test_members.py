@@ -86,7 +86,7 @@ def test_values_of_one_place(folder: Path, capsys) -> None:
     given = lines_of(predict(folder, "place.csv", *more, "5,7"))
     said = capsys.readouterr().out
     assert "5,7: row 5, column 7" in said
-    assert "(0.2 mm/h or more, by 4 members) that follow frame 4 of" in said
+    assert "1 place lies in" in said
     assert [line["ahead"] for line in given] == ["-3", "-2", "-1", "0", "1", "2", "3"]
     assert [line["measured"] for line in given[5:]] == ["", ""]  # the recording has ended
     made = Forecaster.load(folder / "drawing").predict(RAIN[1:5], 3, members=4, seed=3)

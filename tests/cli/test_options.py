@@ -104,7 +104,7 @@ BAD = [
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
     ("evaluate moving-mnist --calibrate", "calibrate needs --members, such as 16"),
     ([*PREDICT, "--at", "5,7"], "single places, --at, are written as .csv, .json, .geojson"),
-    ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "--at is latitude,longitude or row,column"),
+    ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "a place is latitude,longitude or row,column"),
     ([*PREDICT[:-1], "out.csv", "--at", "-64,0"], "of rows 0 to 63 and columns 0 to 63"),
     # of external forecasts
     ([*SCORE, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64) is no recording"),

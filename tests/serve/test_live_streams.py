@@ -396,7 +396,7 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
     told = service.http.get(f"{at}/places", params=asked).json()["places"][0]
     assert told["unit"] == "min"
     assert told["times"][0] | {"values": []} == {
-        "time": "2026-07-01T14:35:00", "ahead": 5.0, "values": [],
+        "time": "2026-07-01T14:35:00", "lead": 5.0, "values": [],
         "probability": told["times"][0]["within"], "within": told["times"][0]["within"],
     }  # fmt: skip
     with Service("tutorial").running() as other:  # the grid goes along
@@ -411,6 +411,19 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     service.push(at, FRAMES[:1])
     assert "row,column" in problem(service.http.get(f"{at}/places", params={"at": "47.4,8.5"}), 422)
     assert problem(service.http.get(f"{at}/places"), 422)
+    for word in ("/etc/places.csv", "places.csv"):  # no file of the server's
+        said = problem(service.http.get(f"{at}/places", params={"at": word}), 422)
+        assert said.startswith("a place is latitude,longitude")
+    assert problem(
+        service.http.get(f"{at}/places", params={"at": "1,2", "probability": "nan"}), 422
+    )
+    when = {"time": "2026-07-01T14:30:00"}
+    assert service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when).status_code == 200
+    twice = service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when)
+    assert "not later than 2026-07-01T14:30:00" in problem(twice, 422)
+    metres = {"x": [600000, 601000], "y": [200000, 199000]}
+    refused = service.http.post("/v1/streams", json={"grid": metres})
+    assert "give its crs" in problem(refused, 422)
     grid = {"x": [8, 9], "y": [47, 46], "crs": "EPSG:1"}
     refused = service.http.post("/v1/streams", json={"grid": grid})
     assert "crs EPSG:1 is not known" in problem(refused, 422)

@@ -29,6 +29,7 @@ def forecast_clip(
     check_source(input)
 
     from foreframe.api import predict
+    from foreframe.base.wording import plural
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.outputs import slow_fps, usual_fps
     from foreframe.forecasting.rolling import Rolling
@@ -45,7 +46,8 @@ def forecast_clip(
         print("\n\n".join(map(str, forecast.points)))
     if output is None:
         return
-    print(f"{forecast} {'lies' if options.steps == 1 else 'lie'} in {output}")
+    what = plural(len(forecast.places), "place") if forecast.places else str(forecast)
+    print(f"{what} {'lies' if what.startswith('1 ') else 'lie'} in {output}")
     slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
     if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
         print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")

@@ -174,7 +174,7 @@ def forecast_recording(
         ValueError: no such frame or place; errors of `Forecaster.predict`.
     """
     # Before anything is computed: it refuses what is no place.
-    places = places_at(clip, options.at)
+    places = places_at(clip, options.at, files=True)
     last = starts_of(clip, options)[0] - 1
     seen, end = options.past, len(clip)
     if clip.pictures and (options.reading or {}).get("cuts") is None:

@@ -32,7 +32,10 @@ def coordinates(live: Stream) -> Mapping[str, Any]:
     pyproj = needed("pyproj", "radar", "a grid")
     with in_one_line(f"crs {grid['crs']} is not known"):
         crs = pyproj.CRS(grid["crs"])
-    return on_map(crs, *(np.asarray(grid[axis], np.float64) for axis in "xy"))
+    x, y = (np.asarray(grid[axis], np.float64) for axis in "xy")
+    if crs.is_geographic and not (np.abs(y) <= 90).all():
+        raise ValueError("a grid in degrees has y from -90 to 90; of another map give its crs")
+    return on_map(crs, x, y)
 
 
 def points_after(

@@ -1,7 +1,7 @@
 """Places in a recording: cells, by latitude and longitude or by row and column."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,21 +39,26 @@ class Place(NamedTuple):
         return f"latitude {self.latitude:.5g}, longitude {self.longitude:.5g} ({cell})"
 
 
-def places_at(clip: Clip, at: str | Sequence[str]) -> list[Place]:
+def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[Place]:
     """The cells whose centres are nearest to points.
 
     Args:
+        files: whether `at` may name files: not where a stranger asks.
         at: each "latitude,longitude" where the clip's coordinates or map projection tell these, of
             a regular or any other grid, else "row,column", counted from 0 at the top left; or the
-            path of a .csv whose header names these two columns, and perhaps `name`.
+            path of a .csv whose header names these two columns, or lat and lon, and perhaps
+            `name`.
 
     Raises:
         ValueError: no two numbers; a point beyond the grid; a .csv that is not there, or has other
             columns.
     """
-    points: list[_Point] = [
-        point for word in ([at] if isinstance(at, str) else at) for point in _points(word)
-    ]
+    points: list[_Point] = []
+    for word in [at] if isinstance(at, str) else at:
+        if files and word.lower().endswith(".csv"):
+            points += _listed(Path(word))
+        else:
+            points.append(_point(word, word.split(","), word))
     grid = degrees(clip)
     if grid is None:
         return [_cell(clip, *point) for point in points]
@@ -61,42 +66,42 @@ def places_at(clip: Clip, at: str | Sequence[str]) -> list[Place]:
     return [_nearest(lat, lon, *point) for point in points]
 
 
-def _points(word: str) -> Iterator[_Point]:
-    named = [(word, word.split(","))]
-    if word.lower().endswith(".csv"):
-        named = _listed(Path(word))
-    for name, numbers in named:
-        try:
-            y, x = map(float, numbers)
-        except ValueError:
-            raise ValueError(
-                "--at is latitude,longitude or row,column, such as 47.4,8.5, or a .csv with these, "
-                f"not {name!r}"
-            ) from None
-        yield name, y, x
+def _point(name: str, numbers: Sequence[str], where: str) -> _Point:
+    try:
+        y, x = map(float, numbers)
+    except ValueError:
+        raise ValueError(
+            "a place is latitude,longitude or row,column, such as 47.4,8.5, or of several a .csv "
+            f"file, not {where!r}"
+        ) from None
+    return name, y, x
 
 
-def _listed(path: Path) -> list[tuple[str, list[str]]]:
+def _listed(path: Path) -> list[_Point]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"--at {path}: it cannot be read ({error})") from None
+        raise ValueError(f"the list of places {path} cannot be read ({error})") from None
     header = next((pair for pair in HEADERS if lines and set(pair) <= lines[0].keys()), None)
     if header is None:
         raise ValueError(
-            f"--at {path}: its first line names the columns latitude and longitude (or row and "
-            "column), and perhaps name; a place on each further line"
+            f"{path}: its first line names, with commas between, the columns latitude and "
+            "longitude (or row and column), and perhaps name; a place on each further line"
         )
-    numbers = [[line[side] or "" for side in header] for line in lines]
-    return [(line.get("name") or ",".join(n), n) for line, n in zip(lines, numbers, strict=True)]
+    points = []
+    for k, line in enumerate(lines, 2):
+        numbers = [line[side] or "" for side in header]
+        where = ",".join(numbers)
+        points.append(_point(line.get("name") or where, numbers, f"{path}, line {k}: {where}"))
+    return points
 
 
 def _cell(clip: Clip, name: str, y: float, x: float) -> Place:
     h, w = clip.frames.shape[2:]
     if y not in range(h) or x not in range(w):
         raise ValueError(
-            f"--at {name}: this recording tells no latitudes and longitudes, so a place is "
+            f"{name}: this recording tells no latitudes and longitudes, so a place is "
             f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
         )
     return Place(name, int(y), int(x))
@@ -115,7 +120,7 @@ def _nearest(
     if not distance[row, column] <= (0.5 + SLACK) * width:
         ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
         raise ValueError(
-            f"--at {name}: no cell lies there; the recording has latitudes {ends[0]}, "
+            f"{name}: no cell lies there; the recording has latitudes {ends[0]}, "
             f"longitudes {ends[1]}"
         )
     return Place(name, row, column, *centre)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ class PointForecast:
         them do, and `up_to` which value 9 of 10 stay. Times are in `unit`.
         """
         said: dict[str, Any] = {"threshold": self.threshold, "units": self.variables[0][1]}
-        said |= {"unit": self.unit, **dict.fromkeys(("now", "within", "begins", "until", "up_to"))}
+        said |= {"time": self.times[self._past - 1] or None, "unit": self.unit}
+        said |= {**dict.fromkeys(("now", "within", "begins", "until", "up_to"))}
         if self.threshold is None or np.isnan(self.within[-1]):
             return said
         said |= {"now": self.now, "within": round(float(self.within[-1]), 3)}
@@ -100,11 +102,13 @@ class PointForecast:
         if said["within"] is None:
             return f"{what}: nothing was measured here."
         up_to = f"; up to {said['up_to']:g} {units}" if said["up_to"] else ""
+        until = f"{said['until']:g} {self.unit}" if said["until"] else ""
         if said["now"]:
+            until = until and f", most likely for another {until}"
             n = len(self.leads)
             some = sorted({max(1, n // 4), max(1, n // 2), n})
             then = ", in ".join(f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
-            return f"{what} now. In {then}{up_to}."
+            return f"{what} now{until}. In {then}{up_to}."
         end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
         text = f"{what} within {'the ' if end == 'hour' else ''}{end}: {_percent(said['within'])}."
         if said["within"] < 0.1:
@@ -114,9 +118,7 @@ class PointForecast:
         text += f" {begun} in {begins['median']:g} {self.unit}"
         if self.drawn:
             text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
-        if said["until"]:
-            text += f", most likely until {said['until']:g} {self.unit}"
-        return f"{text}{up_to}."
+        return f"{text}{until and f', most likely until {until}'}{up_to}."
 
     def _lead(self, k: int) -> str:
         return f"{self.leads[k]:g} {self.unit}"
@@ -128,13 +130,15 @@ class PointForecast:
         rows = [["time", "ahead", *(["variable"] if self.values.shape[2] > 1 else []), "forecast"]]
         rows[0] += ["8 of 10"] if self.drawn else []
         rows[0] += ["likely", "by then"] if self.threshold is not None and self.drawn else []
+        largest = np.nanmax(np.abs(self.values), initial=1e-3)
+        digits = max(0, 2 - math.floor(math.log10(largest)))
         low, middle, high = np.quantile(self.values, (0.1, 0.5, 0.9), axis=0)
         for s, time in enumerate(self.times[self._past :]):
             for c, (name, units) in enumerate(self.variables):
                 row = [time[11:16] if "T" in time else time, f"+{self._lead(s)}"]
                 row += [name] if len(self.variables) > 1 else []
-                row.append(f"{middle[s, c]:.3g} {units}".rstrip())
-                row += [f"{low[s, c]:.2g} to {high[s, c]:.2g}"] if self.drawn else []
+                row.append(f"{middle[s, c]:.{digits}f} {units}".rstrip())
+                row += [f"{low[s, c]:.{digits}f} to {high[s, c]:.{digits}f}"] if self.drawn else []
                 if len(rows[0]) > len(row):
                     row += [_percent(self.at[s]), _percent(self.within[s])]
                 rows.append(row)
@@ -154,7 +158,7 @@ class PointForecast:
         for s, time in enumerate(self.times[self._past :]):
             names = (name for name, _ in self.variables)
             values = dict(zip(names, map(_plain, self.values[:, s].T), strict=True))
-            own = {"time": time or None, "ahead": self.leads[s], "values": values}
+            own = {"time": time or None, "lead": self.leads[s], "values": values}
             if self.threshold is not None:
                 own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
             times.append(own)

@@ -99,7 +99,7 @@ async def places(
     streams: Own,
     id: str,
     at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
-    probability: float | None = None,
+    probability: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> dict[str, Any]:
     """What comes at places, each `latitude,longitude` of a stream with a grid, else `row,column`:
     how likely a value is reached, by default 0.2 mm/h of rain, when that begins, in a sentence and

@@ -235,6 +235,8 @@ class Streams:
         async with live.pushing:
             stream = live.stream.fork()
             if time is not None:
+                if time <= stream.source.get("time", ""):
+                    raise ValueError(f"a frame of {time}, not later than {stream.source['time']}")
                 stream.source["time"] = time
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
