@@ -35,6 +35,7 @@ from foreframe.forecasting.calibration import (
     added,
     chances_of,
     diagrams,
+    read_calibration,
     write_calibration,
 )
 from foreframe.forecasting.forecast import resolved
@@ -50,13 +51,17 @@ BLUR = 0.25
 
 
 def taught(folder: Path, file: Path, members: int) -> Calibration:
-    """What an event teaches about a forecaster's probabilities."""
+    """What an event teaches about a forecaster's probabilities, which then lies beside it."""
+    if (kept := read_calibration(folder.parent)) is not None:
+        return kept
     data = {"data": str(file), "split": "all", "reading": READ, "splits": {"active": 0}}
     options = EvaluateOptions(
         **data, past=10, future=12, stride=2, members=members, thresholds=THRESHOLDS, budget=8
     )
     found = reliability(open_scored(str(folder), options))
-    return learnt({threshold: {BLUR: of[BLUR]} for threshold, of in found.items()})
+    made = learnt({threshold: {BLUR: of[BLUR]} for threshold, of in found.items()})
+    write_calibration(folder.parent, made)
+    return made
 
 
 def half_of(several: Sequence[Calibration]) -> Calibration:

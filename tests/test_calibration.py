@@ -106,6 +106,10 @@ def test_hindcasts_make_wrong_probabilities_reliable() -> None:
     same = corrected(known, of.chances_of(wet, 0.5), 0.5, [])
     np.testing.assert_allclose(same.at, of.chances_of(wet, 0.5).at, atol=1e-6)
     assert (same.within >= same.at).all()
+    assert (same.within <= np.cumsum(same.at, axis=0) + 1e-6).all()
+    unlike = Calibration(0.0, (0.5,), known.at, (((2.0, 1.0),) * 3,))  # which must not be believed
+    most = corrected(unlike, of.chances_of(wet, 0.5), 0.5, [])
+    assert (most.within <= np.cumsum(most.at, axis=0) + 1e-6).all()
 
 
 def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:

@@ -168,8 +168,11 @@ def added(several: Iterable[Diagrams]) -> Diagrams:
 
 
 def calibrated(chances: Chances, lines: Float[np.ndarray, "2 s 2"]) -> Chances:
-    """Chances on the lines; `within` is never below `at`, nor below what it was before."""
+    """Chances on the lines; `within` is never below `at` nor what it was before, nor above the sum
+    of `at` so far.
+    """
     at, within = map(on_lines, chances, lines[..., None, None, None])
+    within = np.minimum(within, np.cumsum(at, axis=0))
     within = np.maximum.accumulate(np.maximum(at, within), axis=0)
     return Chances(at.astype(np.float32), within.astype(np.float32))
 
