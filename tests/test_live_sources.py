@@ -285,7 +285,7 @@ def test_late_damaged_and_doubled_files_are_left_out_and_said_once(capsys) -> No
         until(lambda: Path("out/frame-000004.nc").exists()),
         (0.1, lambda: Path("rain/rain@01b.nc").write_bytes(late)),
     )
-    told, err = streamed(capsys, "rain", "--wait", "0.6", "--output", "out")
+    told, err = streamed(capsys, "rain", "--wait", "2", "--output", "out")
     growth.join()
     assert [line["frame"] for line in told] == [0, 1, 2, 4]
     said = [line.split()[2] for line in err.splitlines() if "left out" in line]
@@ -378,7 +378,7 @@ def test_a_series_that_falls_behind_is_told_of_once(capsys, monkeypatch) -> None
         )
     ]
     live = []
-    monkeypatch.setattr(growing, "patience", lambda times, now=False: live.append(now) or 0.6)
+    monkeypatch.setattr(growing, "patience", lambda times, now=False: live.append(now) or 2.0)
     growth = later(*came)
     told, err = streamed(capsys, "rain", "--output", "out")
     growth.join()
