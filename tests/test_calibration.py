@@ -145,3 +145,20 @@ def test_a_stream_keeps_its_own_hindcasts() -> None:
     assert np.abs(made[-1].at - of.chances_of(drawn[11], 0.5).at).max() > 0.01
     assert len(live._frames) <= 7
     assert len(live._made) == 4
+
+
+def test_a_hindcast_whose_first_frames_are_gone_is_left_out() -> None:
+    """Of forecasts far apart; what is left of its truth would be of other lead times."""
+    lines = (((0.0, 1.0),) * 3,)
+    live = LiveHindcasts(Calibration(0.0, (0.5,), lines, lines), 0.5, 3)
+    even, frame = np.zeros((4, 3, 1, 12, 12), np.float32), np.zeros((1, 12, 12), np.float32)
+    even[::2], frame[:, :9] = 1, 1
+    for number in range(1, 10):
+        live.see(number, frame)
+        if number == 1:
+            live.correct(even)
+        if number == 5:
+            assert live.correct(even).at.min() > 0.5  # three of four came
+            live._made.pop()
+    assert [number for number, _ in live._frames] == [3, 4, 5, 6, 7, 8, 9]
+    np.testing.assert_allclose(live.correct(even).at, 0.5)

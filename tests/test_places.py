@@ -1,5 +1,6 @@
 """Places by latitude and longitude, on any grid, and by row and column."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_what_is_no_place(at: str) -> None:
         places_at(ALPS, at)
 
 
-def test_a_map_projection_tells_latitudes_and_longitudes() -> None:
+def test_a_map_projection_tells_latitudes_and_longitudes(monkeypatch) -> None:
     """As PROJ's own table of the Swiss grid has the old observatory of Bern at 600, 200 km."""
     pyproj = pytest.importorskip("pyproj")
     x, y = 560_000 + 2000 * np.arange(40.0), 240_000 - 2000 * np.arange(30.0)
@@ -106,6 +107,10 @@ def test_a_map_projection_tells_latitudes_and_longitudes() -> None:
     assert places_at(replace(swiss, coordinates=km), "46.951,7.4386") == [bern]
     with pytest.raises(ValueError, match="no cell lies there"):
         places_at(swiss, "46.951,9")
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    assert places_at(swiss, ()) == []  # whoever asks for no place needs no package
+    with pytest.raises(ValueError, match=r"needs pyproj; pip install 'foreframe\[radar\]'"):
+        places_at(swiss, "46.951,7.4386")
 
 
 def test_a_list_of_places(tmp_path) -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,7 +86,7 @@ class Forecast:
         follow = "follows" if self.options.steps == 1 else "follow"
         return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
 
-    @property
+    @cached_property
     def points(self) -> list[PointForecast]:
         """The forecast at each of the options' places."""
         about = self.past, self.future, self.truth, self.options.probability, self.chances
@@ -134,8 +135,8 @@ class Forecast:
                 stays.
         """
         options, past, future, truth = self.options, self.past, self.future, self.truth
-        if options.probability is not None and isinstance(future, Ensemble):
-            threshold = options.probability
+        threshold = options.probability
+        if threshold is not None and isinstance(future, Ensemble) and not self.places:
             past, future, truth = exceedance(threshold, past, future, truth, self.chances)
         kind = check_output(path, of_places=bool(self.places))
         if self.places:

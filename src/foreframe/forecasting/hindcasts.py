@@ -126,7 +126,7 @@ class LiveHindcasts:
         past = []
         for seen, of in self._made:
             came = [frame for number, frame in self._frames if seen < number <= seen + self.steps]
-            if came:
+            if came and self._frames[0][0] <= seen + 1:  # its first frames are still there
                 past.append((of, np.stack(came)))
         if not self._made or self.seen - self._made[-1][0] >= apart(self.steps):
             halves = (part.astype(np.float16) for part in chances)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -22,7 +22,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.incoming import live_frames, place_of
 from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.places import places_at
+from foreframe.forecasting.places import Place, places_at
 from foreframe.forecasting.streaming import Stream
 
 SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
@@ -61,6 +61,7 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
     # Forecasts of which frames are still to come, and how many frames each has seen.
     pending = deque[tuple[int, np.ndarray]](maxlen=-(-live.steps // options.every))
     wait = None if options.wait is None else float(options.wait)
+    places: list[Place] | None = None  # those of all frames, which are on one grid
     try:
         for past in live_frames(forecaster, source, place, wait, **(options.reading or {})):
             frame, made = past.frames[:][-1], None
@@ -78,7 +79,9 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
                 members = live.options.members
                 pending.append((live.seen, forecast if members is None else forecast.mean(axis=0)))
                 chances = None if hindcasts is None else hindcasts.correct(forecast)
-                made = _with_its_past(forecast, past, live, made_by, options, chances)
+                if places is None:
+                    places = places_at(past, options.at, files=True)
+                made = _with_its_past(forecast, past, live, made_by, options, places, chances)
             yield Live(live.seen - 1, made, errors)
             if options.state is not None and time.monotonic() - saved >= SAVE_EVERY:
                 saved = time.monotonic()
@@ -163,6 +166,7 @@ def _with_its_past(
     live: Stream,
     made_by: str,
     options: StreamOptions,
+    places: Sequence[Place],
     chances: Chances | None,
 ) -> Forecast:
     """The forecast after the last frame of `past`, with times and place."""
@@ -174,7 +178,7 @@ def _with_its_past(
         live.forecaster.scaling,
         made_by,
         written,
-        places_at(past, options.at, files=True),
+        places,
         chances,
     )
     return Forecast(past, past.without_inputs()[-1:], future, None, live.seen - 1, *about)

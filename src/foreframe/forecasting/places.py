@@ -59,7 +59,8 @@ def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[
             points += _listed(Path(word))
         else:
             points.append(_point(word, word.split(","), word))
-    grid = degrees(clip)
+    # Of no point nothing is asked: a map projection takes a package, and a while.
+    grid = degrees(clip) if points else None
     if grid is None:
         return [_cell(clip, *point) for point in points]
     lat, lon = grid
