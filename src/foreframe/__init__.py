@@ -20,8 +20,8 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "bench", "check", "convert", "evaluate", "export", "fit", "open_run", "predict",
-        "stream",
+        "Run", "anomalies", "bench", "check", "convert", "evaluate", "export", "fit", "open_run",
+        "predict", "stream", "watch",
     ),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
@@ -37,6 +37,7 @@ __all__ = sorted((*_HOME, "models"))
 if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe import models as models
     from foreframe.api import Run as Run
+    from foreframe.api import anomalies as anomalies
     from foreframe.api import bench as bench
     from foreframe.api import check as check
     from foreframe.api import convert as convert
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe.api import open_run as open_run
     from foreframe.api import predict as predict
     from foreframe.api import stream as stream
+    from foreframe.api import watch as watch
     from foreframe.clips.clip import Clip as Clip
     from foreframe.clips.clip import Window as Window
     from foreframe.clips.scaling import Scaling as Scaling

@@ -14,6 +14,7 @@ from foreframe.base.signatures import takes
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
+    AnomalyOptions,
     ConvertOptions,
     ExportOptions,
     PredictOptions,
@@ -28,6 +29,8 @@ from foreframe.visuals import Card
 
 if TYPE_CHECKING:
     from foreframe.data.check import DataCheck
+    from foreframe.forecasting.anomalies import Event
+    from foreframe.forecasting.anomaly_files import Anomalies
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
@@ -216,6 +219,64 @@ def stream(
     from foreframe.forecasting.live_forecasts import forecast_live
 
     yield from forecast_live(what, source, options)
+
+
+@takes(AnomalyOptions)
+def anomalies(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    options: AnomalyOptions | None = None,
+    *,
+    weights: "Forecaster | Run | str | os.PathLike[str]" = "scenes",
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+    **changes: Any,
+) -> "Anomalies":
+    """Find what is unusual in a recording, as `foreframe anomalies` does.
+
+        print(foreframe.anomalies("street.mp4", "unusual.png", normal="yesterday.mp4"))
+
+    Args:
+        source: a film or other file of one recording.
+        output: .csv, .json, .png or .mp4 to write; by default none.
+        options, changes: the fields of `AnomalyOptions` by name, or an object that they change.
+        weights: what forecasts: a run, a forecaster, or what `Forecaster.load` takes.
+        progress: called with the number of frames seen and the total.
+
+    Raises:
+        ValueError: errors of loading, reading, forecasting and writing; too little normal footage.
+    """
+    options = with_changes(options or AnomalyOptions(), changes)
+    from foreframe.forecasting.anomaly_files import find_anomalies
+
+    return find_anomalies(weights, os.fspath(source), output, options, progress)
+
+
+@takes(AnomalyOptions)
+def watch(
+    source: str,
+    options: AnomalyOptions | None = None,
+    *,
+    weights: "Forecaster | Run | str | os.PathLike[str]" = "scenes",
+    **changes: Any,
+) -> Generator["Event", None, None]:
+    """Events of a live recording, each when it is over, as `foreframe anomalies` prints them.
+
+        for event in foreframe.watch("rtsp://camera/stream", normal="yesterday.mp4"):
+            print(event.start, event.y, event.x)
+
+    Args:
+        source: a camera (rtsp://...), a folder that grows, or "-", a film on standard input.
+        options, changes, weights: as of `anomalies`.
+
+    Raises:
+        ValueError: as `anomalies`.
+    """
+    options = with_changes(options or AnomalyOptions(), changes)
+    from foreframe.forecasting.anomalies import Event, watched
+    from foreframe.forecasting.loading import open_forecaster
+
+    forecaster, _ = open_forecaster(weights, options.device, options.compile)
+    yield from (one for one in watched(forecaster, source, options) if isinstance(one, Event))
 
 
 def check(

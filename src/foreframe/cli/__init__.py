@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "score a trained run beside the baselines",
     "bench": "compare forecasters on the same clips, and train them for that",
     "predict": "forecast the frames that follow a recording",
+    "anomalies": "find what is unusual in a recording, with a stated rate of false alarms",
     "stream": "forecast after every incoming frame",
     "serve": "answer forecasts over HTTP, with a page to try them",
     "export": "write the steps of a forecaster for ONNX, OpenVINO, torch.export or a web page",

@@ -49,9 +49,12 @@ def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) ->
     return Clip(film, film.times, name=film.path.name, notes=notes)
 
 
+CAMERAS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "tcp://", "udp://")
+
+
 def film_stream(source: Any, budget: float = BUDGET) -> Iterator[UInt8[np.ndarray, "c h w"]]:
     """Frames (C,H,W) uint8 one by one, in constant memory, from a binary file that need not be
-    seekable, such as `sys.stdin.buffer`.
+    seekable, such as `sys.stdin.buffer`, or the URL of a camera.
 
     Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one
     warning.

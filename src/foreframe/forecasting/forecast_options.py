@@ -305,3 +305,30 @@ class ExportOptions:
             raise ValueError("half is of onnx and openvino: pt2 files hold float32 weights")
         if self.steps and self.format == "page":
             raise ValueError("a page asks for any number of steps: export it without --steps")
+
+
+@dataclass(frozen=True)
+class AnomalyOptions(DeviceOptions):
+    """What is normal, and how many false alarms there may be.
+
+    Args:
+        normal: a recording of the same scene in which nothing unusual happens; may be given several
+            times; by default the first half of the input, and of a live input its beginning
+        false_alarms: alarms an hour that there may be where all is normal
+        lead: frames ahead of the forecasts that are compared with what came
+        wait: seconds without a new frame after which what grows counts as finished, inf for never
+        reading: read options that differ from training, e.g. --reading.size [96,128]
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    normal: str | Sequence[str] = ()
+    false_alarms: float = 1.0
+    lead: int = 1
+    wait: float | Literal["inf"] | None = None
+    reading: ReadingAsTrained = None
+
+    def __post_init__(self) -> None:
+        check_above_0(false_alarms=self.false_alarms)
+        check_at_least(1, lead=self.lead)

@@ -17,7 +17,7 @@ from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.units import check_units
 from foreframe.data.data_options import ReadOptions
-from foreframe.data.films import film_stream
+from foreframe.data.films import CAMERAS, film_stream
 from foreframe.data.npy import read_array
 from foreframe.data.readers import PICTURES, in_parts, read_clips, reader_of
 from foreframe.forecasting.forecaster import Forecaster
@@ -38,6 +38,11 @@ def place_of(live: Stream, source: str) -> dict[str, Any]:
     return {"path": path} | {k: v for k, v in live.source.items() if k == "grid"}
 
 
+def is_live(source: str) -> bool:
+    """Whether frames of a source may still come: standard input, a camera, or what grows."""
+    return source == "-" or source.startswith(CAMERAS) or may_grow(source)
+
+
 def live_frames(
     forecaster: Forecaster,
     source: str,
@@ -49,9 +54,9 @@ def live_frames(
     `Clip` with the two before it, which tell the pace.
 
     Args:
-        source: a film or any other file of recordings; a folder, or a URL that lists files, of
-            pictures, .npy frames or files of grids, which may grow; "-" for standard input, a film
-            or .npy frames one after the other.
+        source: a film or any other file of recordings; the URL of a camera; a folder, or a URL
+            that lists files, of pictures, .npy frames or files of grids, which may grow; "-" for
+            standard input, a film or .npy frames one after the other.
         place: the position to continue from, kept up to date: the number of `frames` read from a
             file, or the name of the `last` file of a folder; of frames with dates, what the next
             one is compared with: see `Source`.
@@ -69,6 +74,9 @@ def live_frames(
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
         clips: Iterator[Clip] = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
+    elif source.startswith(CAMERAS):
+        frames = film_stream(source, how.budget)
+        clips = islice((_read(frame, each, source) for frame in frames), 0, None, how.every)
     elif may_grow(source):
         most = forecaster.window.past
         clips = islice(_from_files(source, wait, place, each, most), 0, None, how.every)

@@ -1,0 +1,54 @@
+"""foreframe anomalies"""
+
+import json
+import signal
+
+from foreframe.base.files import check_source, check_writable
+from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
+from foreframe.forecasting.forecast_options import AnomalyOptions
+from foreframe.models.names import check_forecaster
+
+
+def find_anomalies(
+    input: str, *, weights: str = "scenes", output: str | None = None, options: AnomalyOptions
+) -> None:
+    """Find what is unusual in a recording: foreframe anomalies INPUT -o OUTPUT
+
+    A frame's score says how far its forecast is off, for what is usual at each place. A live input
+    prints a line of JSON for each event, a second after it is over.
+
+    Args:
+        input: a film or other file, or what is live: a camera (rtsp://...), a folder that grows, -
+            for standard input
+        weights: what forecasts: published weights, a run, or a baseline, such as dense_motion
+        output: .csv (a line for each frame), .json (the events), .png (scores and the highest
+            events), .mp4 (the film with alarms framed)
+    """
+    normals = [options.normal] if isinstance(options.normal, str) else [*options.normal]
+    for source in (*normals, input):
+        check_source(source)
+    check_forecaster(weights)
+    if output is not None:
+        check_writable(output)
+
+    from foreframe.api import anomalies, watch
+    from foreframe.forecasting.incoming import is_live
+
+    if is_live(input):
+        if output is not None:
+            raise ValueError(f"{input} is live: its events are printed, and go to no --output")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for event in watch(input, options, weights=weights):
+            print(json.dumps(event.config()), flush=True)
+        return
+    with progress("frames") as tell:
+        found = anomalies(input, output, options, weights=weights, progress=tell)
+    print(found)
+    if output is not None:
+        print(f"they lie in {output}")
+
+
+def parser() -> Parser:
+    common = "normal false_alarms lead wait reading device"
+    return Parser("anomalies", find_anomalies, common=common)

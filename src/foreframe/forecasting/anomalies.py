@@ -1,0 +1,442 @@
+"""What is unusual in a recording: forecasts that fail more than is usual at their place.
+
+Liu et al. 2018 take the squared error of the next frame's forecast as the score of a frame. Here it
+is compared with what frames before have shown to be usual at each place, so that a street may be
+busy where it always is, and so is the difference from the usual picture, so that what stands still
+is found too. What alarms is decided by normal footage: see `threshold_of`.
+"""
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Num
+from torch import Tensor
+
+from foreframe.base.notes import collecting, warn
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip, stamp
+from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.forecast_options import AnomalyOptions, ForecastOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.incoming import is_live, live_frames
+from foreframe.forecasting.recordings import scaling_of
+from foreframe.models.motion import gradient
+
+SIDE = 128  # pixels along the longer side of what is looked at, at most
+POOLS = (4, 8, 16)  # sides of the squares of these pixels, in which squared errors are means
+HIGHEST = 3  # squares of a frame, of whose mean its score is made
+FLOOR = 1 / 255**2  # of a squared error, in a range of 1: a step of 8-bit pictures
+MEMORY = 1000  # frames: what was usual longer ago counts ever less
+WARM_UP = 10  # frames until a mean over frames says anything
+LEFT_OUT = 0.25  # of normal footage, at its beginning, when little is known yet
+LEAST = 40  # frames of normal footage
+GAP = 1.0  # seconds: alarms that are no further apart are one event
+PACE = 25.0  # frames a second of what has no times
+
+Map = Float[Tensor, "h w"]
+
+
+class Usual:
+    """The mean and variance of a value, or of a map of values, over the frames so far."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.mean, self.variance = torch.zeros(()), torch.zeros(())
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """How many standard deviations values are above the mean: of a map of the means and
+        variances around each place, and half of the variance is that of all places.
+        """
+        if not self.seen:
+            return torch.zeros_like(values)
+        mean, variance = self.mean, self.variance
+        if values.ndim:
+            mean = _around(mean)
+            variance = _around(variance + (self.mean - mean).square())
+        return (values - mean) / (0.5 * variance + 0.5 * variance.mean() + 1e-3).sqrt()
+
+    def learn(self, values: Tensor) -> None:
+        self.seen += 1
+        rate = 1 / min(self.seen, MEMORY)
+        off = values - self.mean
+        self.mean = self.mean + rate * off
+        self.variance = (1 - rate) * (self.variance + rate * off.square())
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """How unusual a frame is.
+
+    Args:
+        frame: its number, counted from 0.
+        time: as the recording has it: seconds, or a date; None without times.
+        score: sums of standard deviations: about 0 is usual.
+        p: of normal footage so large a share of frames scores as high.
+        alarm: whether the score is beyond the threshold.
+        y, x: the most unusual place, in pixels.
+        seconds: since the recording began.
+    """
+
+    frame: int
+    time: float | str | None
+    score: float
+    y: int
+    x: int
+    seconds: float
+    p: float = math.nan
+    alarm: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """Alarms no more than a second apart.
+
+    Args:
+        first, last: numbers of its frames.
+        start, end: their times.
+        frame, score, p, y, x: of its highest score.
+    """
+
+    first: int
+    last: int
+    start: float | str | None
+    end: float | str | None
+    frame: int
+    score: float
+    p: float
+    y: int
+    x: int
+
+    def config(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Watch:
+    """Scores of frames as they come, in constant memory; each is compared with those before it.
+
+    Args:
+        forecaster: by which frames are forecast.
+        scaling: of the frames to [0,1].
+        lead: frames ahead of the forecasts.
+    """
+
+    def __init__(self, forecaster: Forecaster, scaling: Scaling, lead: int = 1) -> None:
+        self.forecaster, self.scaling, self.lead = forecaster.scaled(Scaling()), scaling, lead
+        self.picture: Tensor | None = None  # the usual one
+        self.usual: dict[Any, Usual] = {}
+        self._with_motion, self._of_motion = 0.0, 1e-3
+        self.begin()
+
+    def begin(self) -> None:
+        """Another recording of the same scene begins."""
+        self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
+        self._forecasts = deque[Tensor](maxlen=self.lead)
+        self._before = deque[Tensor](maxlen=2)
+
+    @torch.inference_mode()
+    def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
+        """The score of a frame, in the data's units, and its most unusual place, row and column; 0
+        while too little is known. Missing values are the lowest.
+        """
+        values = self.scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
+        x, side = _reduced(values.nan_to_num().clamp(0, 1), self.forecaster.model.takes)
+        errors: dict[str, Map] = {}
+        if len(self._forecasts) == self.lead:
+            errors["forecast"] = _squared_error(self._forecasts[0], x)
+        if self.picture is None:
+            self.picture = x
+        errors["picture"] = _squared_error(self.picture, x)
+        motion = None
+        if len(self._before) == 2:
+            motion = (self._before[1] - self._before[0]).square().mean(dim=0)
+        self._before.append(x)
+        self._forecasts.append(self._forecast(x))
+        parts, (y, left) = {}, (0, 0)
+        highest = -math.inf
+        for name, error in errors.items():
+            moving = motion if name == "forecast" else None
+            parts[name], place, z = self._local(name, error, moving)
+            if z > highest:
+                highest, (y, left) = z, place
+        if "forecast" in errors:
+            parts["whole"] = (errors["forecast"].mean() + FLOOR / 50).log()
+        score = self._together(parts)
+        self.picture = self.picture + (x - self.picture) / min(self._seen, MEMORY)
+        return score, min(y * side, frame.shape[1] - 1), min(left * side, frame.shape[2] - 1)
+
+    @property
+    def _seen(self) -> int:
+        return self.usual["picture", POOLS[0]].seen
+
+    def _forecast(self, x: Tensor) -> Tensor:
+        f = self.forecaster
+        ahead = self.stream.push(f.scaling.to_units(x))
+        return f.scaling.to_network(ahead[-1]).nan_to_num().clamp(0, 1)
+
+    def _local(
+        self, name: str, error: Map, motion: Map | None
+    ) -> tuple[Tensor, tuple[int, int], float]:
+        """The score of the most unusual squares of a map of errors; where they are, and by how much
+        they are unusual.
+        """
+        scores, place, highest = [], (0, 0), -math.inf
+        for pool in POOLS:
+            pool = min(pool, *error.shape)
+            step = max(1, pool // 2)
+            logs = _logs(error, pool, step)
+            if motion is not None:
+                logs = self._for_its_motion(logs, _logs(motion, pool, step), pool)
+            usual = self.usual.setdefault((name, pool), Usual())
+            z = usual(logs)
+            usual.learn(logs)
+            top = z.flatten().topk(min(HIGHEST, z.numel()))
+            scores.append(top.values.mean())
+            if float(top.values[0]) > highest:
+                highest = float(top.values[0])
+                row, column = divmod(int(top.indices[0]), z.shape[1])
+                place = row * step + pool // 2, column * step + pool // 2
+        return torch.stack(scores).max(), place, highest
+
+    def _for_its_motion(self, logs: Map, motion: Map, pool: int) -> Map:
+        """Logarithms of errors less what motion adds, before the frame: a line whose slope is that
+        of all places.
+        """
+        error, moved = (
+            self.usual.setdefault((part, pool), Usual()) for part in ("error", "motion")
+        )
+        faster = motion - moved.mean
+        if moved.seen > WARM_UP:
+            self._with_motion += float(((logs - error.mean) * faster).mean())
+            self._of_motion += float(faster.square().mean())
+        error.learn(logs)
+        moved.learn(motion)
+        return logs - self._with_motion / self._of_motion * faster
+
+    def _together(self, parts: dict[str, Tensor]) -> float:
+        """The sum of what is unusual in each part. An error of the whole frame is so where it is
+        too small as well: then the film stands still.
+        """
+        total = 0.0
+        for name, value in parts.items():
+            if self._seen <= WARM_UP:
+                continue
+            usual = self.usual.setdefault(name, Usual())
+            z = float(usual(value))
+            usual.learn(value)
+            total += abs(z) if name == "whole" else z
+        return total if self._seen > 2 * WARM_UP + self.lead else 0.0
+
+
+def _logs(squares: Map, pool: int, step: int) -> Map:
+    return (F.avg_pool2d(squares[None], pool, step)[0] + FLOOR).log()
+
+
+def _around(values: Map) -> Map:
+    """Means over each place and the eight around it."""
+    return F.avg_pool2d(F.pad(values[None, None], [1] * 4, mode="replicate"), 3, 1)[0, 0]
+
+
+def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tensor, int]:
+    """Means over squares of pixels, and over channels where a model takes any number of them; and
+    the side of the squares.
+    """
+    values = values if channels else values.mean(dim=0, keepdim=True)
+    side = min(-(-max(values.shape[1:]) // SIDE), *values.shape[1:])
+    return F.avg_pool2d(values[None], side)[0], side
+
+
+def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
+    """What is left of a forecast's squared error, over channels, when the gain and offset of all
+    values, as a camera's exposure has them, and a shift of the whole frame are taken out.
+
+    These are fitted by least squares, the shift by the gradient (Lucas & Kanade 1981), with weights
+    that leave out what differs most; twice, since a gradient is only right for small shifts.
+    """
+    for _ in range(2):
+        by_x, by_y = gradient(forecast)
+        columns = torch.stack([forecast, torch.ones_like(x), by_x, by_y], dim=-1).flatten(0, 2)
+        off = (x - forecast).flatten()
+        width = 1.5 * off.abs().median() + 0.5 / 255
+        weights = 1 / (1 + (off / width).square())
+        weighted = columns * weights[:, None]
+        # So little that only a frame without any structure feels it.
+        ridge = len(off) * torch.diag(torch.tensor([1e-5, 1e-5, 1e-7, 1e-7])).to(x)
+        fit = torch.linalg.solve(columns.T @ weighted + ridge, weighted.T @ off)
+        forecast = forecast + (columns @ fit).view_as(x)
+    return (x - forecast).square().mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """What normal footage says of scores.
+
+    Args:
+        scores: of its frames, in order of size.
+        threshold: a higher score is an alarm.
+        rate: false alarms an hour that are to be expected, at most.
+        hours: of footage.
+        gap: seconds: alarms that are no further apart are one event.
+    """
+
+    scores: np.ndarray
+    threshold: float
+    rate: float
+    hours: float
+    gap: float
+
+    def judged(self, one: FrameScore) -> FrameScore:
+        """A score with its p value and alarm."""
+        above = len(self.scores) - int(np.searchsorted(self.scores, one.score))
+        p = (1 + above) / (1 + len(self.scores))
+        return replace(one, p=p, alarm=one.score > self.threshold)
+
+
+def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
+    """The threshold that normal footage exceeds so rarely that at most `rate` false alarms an hour
+    are to be expected: the events in its T hours, and one more, are at most T times as many. For
+    where any order of stretches of footage is equally likely, the next one holds the highest score
+    no more often than the others (conformal prediction; Vovk et al. 2005). The first quarter, when
+    little was known, is left out.
+
+    Args:
+        seen: frames of normal footage, one recording after the other.
+
+    Warns:
+        Note: too little footage for this rate; then the threshold is the highest score.
+
+    Raises:
+        ValueError: hardly any footage.
+    """
+    if len(seen) < LEAST:
+        raise ValueError(
+            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least, by --normal"
+        )
+    kept = slice(int(LEFT_OUT * len(seen)), None)
+    # Where another recording begins time goes back.
+    steps = np.diff([one.seconds for one in seen], prepend=seen[0].seconds).clip(0)
+    scores, at = np.array([one.score for one in seen])[kept], np.cumsum(steps)[kept]
+    hours, gap = float(steps[kept].sum()) / 3600, max(GAP, 2 * float(np.median(steps)))
+    high = np.sort(scores)[::-1]
+
+    def expected(threshold: float) -> float:
+        alarms = at[scores > threshold]
+        return (1 + min(1, len(alarms)) + int((np.diff(alarms) > gap).sum())) / hours
+
+    # The lowest of the scores that does; all above it do.
+    k = bisect_right(high, rate, key=expected)
+    threshold = float(high[max(0, k - 1)])
+    if (promised := expected(threshold)) > rate:
+        minutes = 60 * (1 / rate - hours) / (1 - LEFT_OUT)
+        warn(
+            f"{60 * hours:.2g} minutes of normal footage, of which none is an alarm, promise "
+            f"{promised:.3g} false alarms an hour; for {rate:g} it takes {minutes:.3g} minutes more"
+        )
+    return Normal(high[::-1], threshold, promised, hours, gap)
+
+
+class Events:
+    """Alarms that follow each other as events, each when it is over."""
+
+    def __init__(self, gap: float) -> None:
+        self.gap = gap
+        self._open: list[FrameScore] = []
+
+    def take(self, one: FrameScore | None) -> Event | None:
+        """The event that is over by this frame, or by the recording's end, None."""
+        over = None
+        if self._open and (one is None or one.seconds - self._open[-1].seconds > self.gap):
+            first, peak, last = self._open
+            over = Event(
+                first.frame, last.frame, first.time, last.time,
+                peak.frame, peak.score, peak.p, peak.y, peak.x,
+            )  # fmt: skip
+            self._open = []
+        if one is not None and one.alarm:
+            first, peak = self._open[:2] or (one, one)
+            self._open = [first, max(peak, one, key=lambda each: each.score), one]
+        return over
+
+
+def watched(
+    forecaster: Forecaster, source: str, options: AnomalyOptions
+) -> Iterator[Normal | FrameScore | Event]:
+    """What normal footage says; then each frame of a source with its score, p value and alarm, and
+    each event when it is over: a second after its last frame.
+
+    Without normal footage that is the first half of a recording, and of what grows or never ends so
+    much of its beginning as the rate takes. These frames come when it is over.
+
+    Raises:
+        ValueError: errors of reading and forecasting; too little normal footage.
+    """
+    given = [options.normal] if isinstance(options.normal, str) else [*options.normal]
+    watch = Watch(forecaster, _scaling(forecaster, (*given, source)[0], options), options.lead)
+    seen = [one for normal in given for one in _scores(watch, normal, options)]
+    frames = _scores(watch, source, options)
+    waiting: list[FrameScore] = []
+    if not given:
+        half, hours = math.inf, 1 / options.false_alarms / (1 - LEFT_OUT)
+        if not is_live(source):
+            half = _length(forecaster, source, options) // 2
+            warn(f"the first half of {source}, {half} frames, is taken as normal")
+        for one in frames:
+            waiting.append(one)
+            if len(waiting) >= half or one.seconds >= 3600 * hours:
+                break
+    normal = threshold_of(seen or waiting, options.false_alarms)
+    yield normal
+    events = Events(normal.gap)
+    for one in map(normal.judged, chain(waiting, frames)):
+        yield one
+        if over := events.take(one):
+            yield over
+    if over := events.take(None):
+        yield over
+
+
+def _scores(watch: Watch, source: str, options: AnomalyOptions) -> Iterator[FrameScore]:
+    """The scores of a recording's frames, not judged yet."""
+    watch.begin()
+    began: Any = None
+    reading = options.reading or {}
+    wait = None if options.wait is None else float(options.wait)
+    for number, past in enumerate(live_frames(watch.forecaster, source, None, wait, **reading)):
+        now = None if past.times is None else past.times[-1]
+        if number == 0:
+            began = now
+            if now is None:
+                warn(f"{source} has no times: {PACE:g} frames a second are assumed")
+        dated = isinstance(now, np.datetime64)
+        second = np.timedelta64(1, "s") if dated else 1
+        seconds = number / PACE if now is None else float((now - began) / second)
+        time = stamp(now) if dated else None if now is None else round(float(now), 3)
+        score, y, x = watch.look(past.frames[len(past) - 1])
+        yield FrameScore(number, time, score, y, x, seconds)
+
+
+def _recordings(forecaster: Forecaster, source: str, options: AnomalyOptions) -> list[Clip]:
+    with collecting([]):  # what `live_frames` says, too
+        return forecaster.recordings(source, **(options.reading or {}))
+
+
+def _length(forecaster: Forecaster, source: str, options: AnomalyOptions) -> int:
+    return sum(map(len, _recordings(forecaster, source, options)))
+
+
+def _scaling(forecaster: Forecaster, source: str, options: AnomalyOptions) -> Scaling:
+    """To [0,1]: as the forecaster was trained, if on values with units; else of 8-bit pictures 0 to
+    255, and of others the range of some frames.
+    """
+    if forecaster.scaling.units or is_live(source):
+        return forecaster.scaling
+    clip = _recordings(forecaster, source, options)[0].without_inputs()
+    some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+    return scaling_of(np.concatenate([clip.frames[k : k + 1] for k in some]), None)

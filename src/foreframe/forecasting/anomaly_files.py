@@ -1,0 +1,161 @@
+"""Anomalies of a recording, with their files: .csv, .json, .png, .mp4."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreframe.base.files import atomic_write
+from foreframe.base.wording import plural
+from foreframe.clips.clip import Clip
+from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.anomalies import Event, FrameScore, Normal, watched
+from foreframe.forecasting.forecast_options import AnomalyOptions
+from foreframe.forecasting.incoming import is_live
+from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.outputs import paint_of
+from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
+from foreframe.visuals.tables import Table
+
+FILES = (".csv", ".json", ".png", ".mp4")
+COLUMNS = ("frame", "time", "score", "p", "alarm", "y", "x")
+SHOWN = 4  # events of a picture
+
+
+def find_anomalies(
+    what: Any,
+    source: str,
+    output: Any,
+    options: AnomalyOptions,
+    progress: Callable[[int, int], Any],
+) -> "Anomalies":
+    """As `foreframe.anomalies`."""
+    if output is not None:
+        check_anomaly_file(output)
+    if is_live(source):
+        raise ValueError(f"{source} is live: `foreframe.watch` has its events as they come")
+    forecaster, _ = open_forecaster(what, options.device, options.compile)
+    clip = forecaster.open(source, **(options.reading or {}))
+    frames: list[FrameScore] = []
+    events: list[Event] = []
+    normal: Any = None
+    for one in watched(forecaster, source, options):
+        if isinstance(one, Normal):
+            normal = one
+            continue
+        (events if isinstance(one, Event) else frames).append(one)
+        progress(len(frames), len(clip))
+    found = Anomalies(clip, tuple(frames), tuple(events), normal)
+    if output is not None:
+        found.write(output)
+    return found
+
+
+def check_anomaly_file(path: str | Path) -> None:
+    """Refuse endings that are not written.
+
+    Raises:
+        ValueError: lists those that are.
+    """
+    if Path(path).suffix not in FILES:
+        raise ValueError(f"output {path}: choose {', '.join(FILES)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Anomalies:
+    """What is unusual in a recording.
+
+        found = foreframe.anomalies("street.mp4")
+        print(found, found.events)
+        found.write("found.png")
+
+    Args:
+        clip: the recording.
+        frames: each frame's score, p value and alarm.
+        events: alarms no more than a second apart.
+        normal: the threshold, and by what footage.
+    """
+
+    clip: Clip
+    frames: tuple[FrameScore, ...]
+    events: tuple[Event, ...]
+    normal: Normal
+
+    def write(self, path: str | Path) -> None:
+        """Write a line for each frame (.csv), the events and the threshold (.json), the scores and
+        the highest events (.png), or the film with its alarms framed (.mp4).
+
+        Raises:
+            ValueError: another ending, or it cannot be written.
+        """
+        check_anomaly_file(path)
+        kind = Path(path).suffix
+        if kind == ".png":
+            highest = sorted(self.events, key=lambda event: -event.score)[:SHOWN]
+            shown = [(self._pixels(e.frame), e.y, e.x, _span(e)) for e in highest]
+            scores = [one.score for one in self.frames]
+            spans = [(event.first, event.last) for event in self.events]
+            write_png(path, anomaly_picture(scores, self.normal.threshold, spans, shown))
+        elif kind == ".mp4":
+            seconds = self.frames[-1].seconds - self.frames[0].seconds
+            fps = (len(self.frames) - 1) / seconds if seconds else 25.0
+            write_mp4(path, self._film(), min(fps, 60.0) if fps > 1 else 10.0)
+        else:
+            with atomic_write(path) as rough, rough.open("w", newline="") as file:
+                if kind == ".json":
+                    json.dump(self.config(), file, indent=1)
+                    return
+                lines = csv.writer(file)
+                lines.writerow(COLUMNS)
+                for one in self.frames:
+                    lines.writerow(_plain(getattr(one, name)) for name in COLUMNS)
+
+    def config(self) -> dict[str, Any]:
+        """As .json has it."""
+        told = {"false_alarms": self.normal.rate, "hours": self.normal.hours}
+        rounded = {name: float(f"{value:.6g}") for name, value in told.items()}
+        normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **rounded}
+        return {"normal": normal, "events": [asdict(event) for event in self.events]}
+
+    def _pixels(self, frame: int) -> np.ndarray:
+        return self._paint(self.clip.frames[frame : frame + 1][0])
+
+    @cached_property
+    def _paint(self) -> Paint:
+        clip = self.clip.without_inputs()
+        some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
+        scaling = Scaling(0.0, 255.0) if clip.frames.dtype == np.uint8 else Scaling()
+        return paint_of("auto", scaling, clip.units, (clip.frames[k : k + 1] for k in some))
+
+    def _film(self) -> Iterator[np.ndarray]:
+        for one in self.frames:
+            yield anomaly_frame(
+                self._pixels(one.frame), one.score / self.normal.threshold, one.alarm, one.y, one.x
+            )
+
+    def __str__(self) -> str:
+        promised = f"{self.normal.rate:.3g} false alarms an hour are to be expected"
+        what = f"{plural(len(self.events), 'event')} in {plural(len(self.frames), 'frame')}"
+        said = f"{what}; {promised}"
+        if not self.events:
+            return said
+        heads = ["peak", "p", "row, column"]
+        rows = {_span(e): [f"{e.score:.1f}", f"{e.p:.2g}", f"{e.y}, {e.x}"] for e in self.events}
+        return f"{Table(said, [(head, '') for head in heads], rows, [])}"
+
+
+def _span(event: Event) -> str:
+    start, end = (event.first, event.last) if event.start is None else (event.start, event.end)
+    unit = " s" if isinstance(start, float) else ""
+    return f"{start} to {end}{unit}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return float(f"{value:.6g}") if isinstance(value, float) else value

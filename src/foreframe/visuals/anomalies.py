@@ -1,0 +1,72 @@
+"""Pictures of what is unusual: scores over a recording, and where an event is."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from foreframe.visuals.colours import GREY, ORANGE, PAPER
+
+BOX = 0.16  # of the shorter side
+BAR = 0.04  # of the height
+
+
+def anomaly_frame(pixels: np.ndarray, share: float, alarm: bool, y: int, x: int) -> np.ndarray:
+    """A frame (H,W,3) uint8 above a bar of its score, a share of the threshold up to two, which is
+    in the middle; of an alarm the bar is orange and the place framed.
+    """
+    h, w = pixels.shape[:2]
+    bar = np.full((max(4, int(BAR * h)), w, 3), PAPER, np.uint8)
+    bar[:, : int(np.clip(share / 2, 0, 1) * w)] = ORANGE if alarm else GREY
+    bar[:, w // 2] = 255
+    return np.concatenate([_framed(pixels, y, x) if alarm else pixels, bar])
+
+
+def _framed(pixels: np.ndarray, y: int, x: int) -> np.ndarray:
+    h, w = pixels.shape[:2]
+    half, line = max(3, int(BOX * min(h, w) / 2)), max(1, min(h, w) // 150)
+    top, left = np.clip([y - half, x - half], 0, [h - 1, w - 1])
+    bottom, right = np.clip([y + half, x + half], 1, [h, w])
+    framed = pixels.copy()
+    inside = framed[top + line : bottom - line, left + line : right - line].copy()
+    framed[top:bottom, left:right] = ORANGE
+    framed[top + line : bottom - line, left + line : right - line] = inside
+    return framed
+
+
+def anomaly_picture(
+    scores: Sequence[float],
+    threshold: float,
+    events: Sequence[tuple[int, int]],
+    shown: Sequence[tuple[np.ndarray, int, int, str]],
+) -> np.ndarray:
+    """Scores by frame with the threshold and the events, (rows, columns, 3) uint8.
+
+    Args:
+        events: the first and last frame of each.
+        shown: of some events a frame (H,W,3) uint8, the row and column of its peak, and a title.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6 if shown else 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = ["events", "scores"] if shown else ["scores"]
+    parts = dict(zip(rows, np.atleast_1d(figure.subfigures(len(rows), 1)), strict=True))
+    axis = parts["scores"].subplots()
+    axis.plot(scores, linewidth=0.8)
+    axis.axhline(threshold, color="C1", linewidth=1)
+    for first, last in events:
+        axis.axvspan(first - 0.5, last + 0.5, color="C1", alpha=0.25, linewidth=0)
+    axis.set(xlabel="frame", ylabel="score", xlim=(0, max(1, len(scores) - 1)))
+    if shown:
+        for one, (pixels, y, x, title) in zip(
+            np.atleast_1d(parts["events"].subplots(1, len(shown))), shown, strict=True
+        ):
+            one.imshow(_framed(pixels, y, x))
+            one.set_title(title, fontsize=9)
+            one.set_axis_off()
+    file = io.BytesIO()
+    figure.savefig(file, dpi=100, format="png")
+    return np.asarray(Image.open(file).convert("RGB"))
