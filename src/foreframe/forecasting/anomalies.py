@@ -9,7 +9,7 @@ is found too. What alarms is decided by normal footage: see `threshold_of`.
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
@@ -146,7 +146,8 @@ class Watch:
         """The score of a frame, in the data's units, and its most unusual place, row and column; 0
         while too little is known. Missing values are the lowest.
         """
-        values = self.scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
+        scaling = self.scaling.of(frame.dtype)
+        values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
         x, side = _reduced(values.nan_to_num().clamp(0, 1), self.forecaster.model.takes)
         errors: dict[str, Map] = {}
         if len(self._forecasts) == self.lead:
@@ -365,8 +366,39 @@ class Events:
         return over
 
 
+class LiveEvents:
+    """Events of frames as they come from a client, without an end.
+
+    Args:
+        normal: frames at the beginning that are normal footage, none of which is an alarm.
+    """
+
+    def __init__(self, forecaster: Forecaster, normal: int) -> None:
+        if normal < LEAST:
+            raise ValueError(f"normal: {normal} frames; {LEAST} are the least")
+        self.watch, self.wanted = Watch(forecaster, forecaster.scaling), normal
+        self._seen: list[FrameScore] = []
+        self._judge: tuple[Normal, Events] | None = None
+
+    def take(self, number: int, frame: Num[np.ndarray, "c h w"]) -> Event | None:
+        """The event that is over by this frame, `PACE` frames being a second."""
+        one = FrameScore(number, None, *self.watch.look(frame), number / PACE)
+        if self._judge is None:
+            self._seen.append(one)
+            if len(self._seen) == self.wanted:
+                hours = self.wanted / PACE / 3600
+                normal = threshold_of(self._seen, 1 / hours / (1 - LEFT_OUT))
+                self._seen, self._judge = [], (normal, Events(normal.gap))
+            return None
+        normal, events = self._judge
+        return events.take(normal.judged(one))
+
+
 def watched(
-    forecaster: Forecaster, source: str, options: AnomalyOptions
+    forecaster: Forecaster,
+    source: str,
+    options: AnomalyOptions,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Iterator[Normal | FrameScore | Event]:
     """What normal footage says; then each frame of a source with its score, p value and alarm, and
     each event when it is over: a second after its last frame.
@@ -380,12 +412,12 @@ def watched(
     given = [options.normal] if isinstance(options.normal, str) else [*options.normal]
     watch = Watch(forecaster, _scaling(forecaster, (*given, source)[0], options), options.lead)
     seen = [one for normal in given for one in _scores(watch, normal, options)]
-    frames = _scores(watch, source, options)
+    length = 0 if is_live(source) else _length(forecaster, source, options)
+    frames = _scores(watch, source, options, lambda done: progress(done, length))
     waiting: list[FrameScore] = []
     if not given:
-        half, hours = math.inf, 1 / options.false_alarms / (1 - LEFT_OUT)
-        if not is_live(source):
-            half = _length(forecaster, source, options) // 2
+        half, hours = length // 2 or math.inf, 1 / options.false_alarms / (1 - LEFT_OUT)
+        if length:
             warn(f"the first half of {source}, {half} frames, is taken as normal")
         for one in frames:
             waiting.append(one)
@@ -402,7 +434,12 @@ def watched(
         yield over
 
 
-def _scores(watch: Watch, source: str, options: AnomalyOptions) -> Iterator[FrameScore]:
+def _scores(
+    watch: Watch,
+    source: str,
+    options: AnomalyOptions,
+    tell: Callable[[int], Any] = lambda done: None,
+) -> Iterator[FrameScore]:
     """The scores of a recording's frames, not judged yet."""
     watch.begin()
     began: Any = None
@@ -419,6 +456,7 @@ def _scores(watch: Watch, source: str, options: AnomalyOptions) -> Iterator[Fram
         seconds = number / PACE if now is None else float((now - began) / second)
         time = stamp(now) if dated else None if now is None else round(float(now), 3)
         score, y, x = watch.look(past.frames[len(past) - 1])
+        tell(number + 1)
         yield FrameScore(number, time, score, y, x, seconds)
 
 

@@ -44,12 +44,13 @@ def find_anomalies(
     frames: list[FrameScore] = []
     events: list[Event] = []
     normal: Any = None
-    for one in watched(forecaster, source, options):
-        if isinstance(one, Normal):
+    for one in watched(forecaster, source, options, progress):
+        if isinstance(one, FrameScore):
+            frames.append(one)
+        elif isinstance(one, Event):
+            events.append(one)
+        else:
             normal = one
-            continue
-        (events if isinstance(one, Event) else frames).append(one)
-        progress(len(frames), len(clip))
     found = Anomalies(clip, tuple(frames), tuple(events), normal)
     if output is not None:
         found.write(output)

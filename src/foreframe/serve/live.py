@@ -58,16 +58,18 @@ async def begin(
 @router.post("/{id}/frames", openapi_extra={"requestBody": {"content": FRAMES}})
 async def push(
     streams: Own, id: str, request: Request, time: Annotated[datetime | None, Query()] = None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Take a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
     is a missing value, and a frame of nothing else an outage. The time of the last is for places.
+    A stream with `events` tells those that are over.
     """
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
         of_json = request.headers.get("content-type", "").startswith("application/json")
         frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
-        await streams.push(live, frames, iso(time) if time else None)
-    return {"seen": streams.find(id).stream.seen}
+        events = await streams.push(live, frames, iso(time) if time else None)
+    told = {} if live.events is None else {"events": [event.config() for event in events]}
+    return {"seen": streams.find(id).stream.seen, **told}
 
 
 @router.get("/{id}/forecast", response_class=Response)
@@ -142,7 +144,7 @@ async def restore(
 @router.websocket("/{id}/live")
 async def live(socket: WebSocket, streams: Own, id: str) -> None:
     """A .npy frame comes in, and the .npy forecast after it goes out; or a problem as JSON, after
-    which the stream goes on.
+    which the stream goes on. A stream with `events` sends those that are over as JSON before.
     """
     streams.find(id)
     if streams.sockets.locked():
@@ -157,8 +159,12 @@ async def live(socket: WebSocket, streams: Own, id: str) -> None:
                     frame = await _received(socket, streams.options.idle)
                     async with streams.answering():
                         own = streams.find(id)
-                        await streams.push(own, _read_npy(frame))
+                        events = await streams.push(own, _read_npy(frame))
                         future = await streams.forecast(own)
+                    if events:
+                        await socket.send_text(
+                            json.dumps({"events": [event.config() for event in events]})
+                        )
                     await socket.send_bytes(_as_npy(future))
                 except Problem as problem:
                     status = problem.status

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
+from foreframe.forecasting.anomalies import Event, LiveEvents
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.live_places import coordinates, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
@@ -53,11 +54,14 @@ class Grid(BaseModel):
 
 
 class BeginningStream(NewStream):
-    """With the grid of its frames, so that it knows places by latitude and longitude, and an id of
-    the client's own choice, so that its addresses stay the same.
+    """With the grid of its frames, so that it knows places by latitude and longitude; with the
+    events of what is unusual, after so many frames that are normal; and an id of the client's own
+    choice, so that its addresses stay the same.
     """
 
     grid: Grid | None = None
+    events: bool = False
+    normal: int = 600
     id: Annotated[str | None, Field(pattern=ID)] = None
 
 
@@ -69,6 +73,7 @@ class LiveStream:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
+        events: what is unusual in it, where that is wanted.
         pushing: held by the push that is under way, or by what puts another state.
     """
 
@@ -76,6 +81,7 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
+    events: LiveEvents | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -127,14 +133,18 @@ class Streams:
                 f"there is no model {brief(name, quoted=False)}; choose one of {names}"
             )
         own = self.options
-        fields = wanted.model_dump(exclude={"model", "steps", "grid", "id"})
+        fields = wanted.model_dump(include={"members", "seed", "match"})
         stream = self.forecasters[name].stream(
             wanted.steps, **fields, precision=own.precision, budget=own.budget
         )
-        if isinstance(wanted, BeginningStream) and wanted.grid is not None:
-            stream.source["map"] = wanted.grid.model_dump()
-            coordinates(stream)  # refuses what is no grid
-        return LiveStream(name, stream, self.clock(), self.clock())
+        live = LiveStream(name, stream, self.clock(), self.clock())
+        if isinstance(wanted, BeginningStream):
+            if wanted.grid is not None:
+                stream.source["map"] = wanted.grid.model_dump()
+                coordinates(stream)  # refuses what is no grid
+            if wanted.events:
+                live.events = LiveEvents(self.forecasters[name], wanted.normal)
+        return live
 
     def keep(self, name: str, live: LiveStream) -> None:
         """Add a stream, or have the one of this name go on from its state.
@@ -147,7 +157,7 @@ class Streams:
             raise Problem(503, told, AGAIN)
         self._ended.pop(name, None)
         own = self._open.setdefault(name, live)
-        own.model, own.stream = live.model, live.stream
+        own.model, own.stream, own.events = live.model, live.stream, live.events
         own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
@@ -225,8 +235,9 @@ class Streams:
 
     async def push(
         self, live: LiveStream, frames: Num[np.ndarray, "t c h w"], time: str | None = None
-    ) -> None:
-        """Take frames, all or none; one push after the other. `time` is that of the last.
+    ) -> list[Event]:
+        """Take frames, all or none; one push after the other. `time` is that of the last. Returns
+        the events that are over by them.
 
         Raises:
             ValueError: the model refuses them.
@@ -241,7 +252,13 @@ class Streams:
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
+            first, events = live.stream.seen, list[Event]()
             live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
+            if live.events is not None:
+                for number, frame in enumerate(frames, first):
+                    over = await self.on_model(live.events.take, number, frame)
+                    events += [] if over is None else [over]
+            return events
 
     async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
         """Have the stream of that name, or else a new one, go on as this one from its state.

@@ -52,21 +52,18 @@ def anomaly_picture(
 
     figure = Figure(figsize=(12, 6 if shown else 3), layout="constrained")
     FigureCanvasAgg(figure)
-    rows = ["events", "scores"] if shown else ["scores"]
-    parts = dict(zip(rows, np.atleast_1d(figure.subfigures(len(rows), 1)), strict=True))
-    axis = parts["scores"].subplots()
+    cells = figure.add_gridspec(2 if shown else 1, max(1, len(shown)))
+    axis = figure.add_subplot(cells[-1, :])
     axis.plot(scores, linewidth=0.8)
     axis.axhline(threshold, color="C1", linewidth=1)
     for first, last in events:
         axis.axvspan(first - 0.5, last + 0.5, color="C1", alpha=0.25, linewidth=0)
     axis.set(xlabel="frame", ylabel="score", xlim=(0, max(1, len(scores) - 1)))
-    if shown:
-        for one, (pixels, y, x, title) in zip(
-            np.atleast_1d(parts["events"].subplots(1, len(shown))), shown, strict=True
-        ):
-            one.imshow(_framed(pixels, y, x))
-            one.set_title(title, fontsize=9)
-            one.set_axis_off()
+    for k, (pixels, y, x, title) in enumerate(shown):
+        one = figure.add_subplot(cells[0, k])
+        one.imshow(_framed(pixels, y, x))
+        one.set_title(title, fontsize=9)
+        one.set_axis_off()
     file = io.BytesIO()
     figure.savefig(file, dpi=100, format="png")
     return np.asarray(Image.open(file).convert("RGB"))
