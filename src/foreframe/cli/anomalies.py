@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import asdict
 
 from foreframe.base.files import check_source, check_writable
 from foreframe.cli.parser import Parser
@@ -40,7 +41,7 @@ def find_anomalies(
             raise ValueError(f"{input} is live: its events are printed, and go to no --output")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for event in watch(input, options, weights=weights):
-            print(json.dumps(event.config()), flush=True)
+            print(json.dumps(asdict(event)), flush=True)
         return
     with progress("frames") as tell:
         found = anomalies(input, output, options, weights=weights, progress=tell)

@@ -10,8 +10,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from foreframe.base.notes import collecting, warn
+from foreframe.base.schema import check_at_least
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.scaling import Scaling
@@ -114,9 +114,6 @@ class Event:
     p: float
     y: int
     x: int
-
-    def config(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Watch:
@@ -343,55 +340,73 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     return Normal(high[::-1], threshold, promised, hours, gap)
 
 
-class Events:
-    """Alarms that follow each other as events, each when it is over."""
+class Alarms:
+    """Scores of frames as they come, judged by normal footage; and alarms that follow each other as
+    events.
 
-    def __init__(self, gap: float) -> None:
-        self.gap = gap
-        self._open: list[FrameScore] = []
+    Args:
+        rate: false alarms an hour, at most.
+        normal: what normal footage has said; None takes the first frames as such.
+        enough: whether a frame is the last of these.
+    """
 
-    def take(self, one: FrameScore | None) -> Event | None:
-        """The event that is over by this frame, or by the recording's end, None."""
-        over = None
-        if self._open and (one is None or one.seconds - self._open[-1].seconds > self.gap):
-            first, peak, last = self._open
-            over = Event(
-                first.frame, last.frame, first.time, last.time,
-                peak.frame, peak.score, peak.p, peak.y, peak.x,
-            )  # fmt: skip
-            self._open = []
-        if one is not None and one.alarm:
-            first, peak = self._open[:2] or (one, one)
-            self._open = [first, max(peak, one, key=lambda each: each.score), one]
-        return over
+    def __init__(
+        self, rate: float, normal: Normal | None, enough: Callable[[FrameScore], bool]
+    ) -> None:
+        self.rate, self.normal, self.enough = rate, normal, enough
+        self._waiting: list[FrameScore] = []
+        self._open: tuple[FrameScore, ...] = ()  # the first, the highest and the last of an event
+
+    def take(self, one: FrameScore) -> list[FrameScore | Event]:
+        """The frames that are judged by now, and the events that are over: those of normal footage
+        come when it is over.
+        """
+        self._waiting.append(one)
+        return self._judged() if self.normal or self.enough(one) else []
+
+    def end(self) -> list[FrameScore | Event]:
+        """As `take`, when nothing more will come."""
+        return [*self._judged(), *self._over(math.inf)]
+
+    def _judged(self) -> list[FrameScore | Event]:
+        self.normal = normal = self.normal or threshold_of(self._waiting, self.rate)
+        found: list[FrameScore | Event] = []
+        for each in map(normal.judged, self._waiting):
+            found += [*self._over(each.seconds - normal.gap), each]
+            if each.alarm:
+                first, peak, _ = self._open or (each, each, each)
+                self._open = (first, max(peak, each, key=lambda one: one.score), each)
+        self._waiting = []
+        return found
+
+    def _over(self, seconds: float) -> list[Event]:
+        """The event whose last frame was before that time."""
+        if not self._open or self._open[-1].seconds >= seconds:
+            return []
+        first, peak, last = self._open
+        self._open = ()
+        spans = first.frame, last.frame, first.time, last.time
+        return [Event(*spans, peak.frame, peak.score, peak.p, peak.y, peak.x)]
 
 
-class LiveEvents:
-    """Events of frames as they come from a client, without an end.
+class LiveAlarms(Alarms):
+    """Of frames as they come from a client, of which `PACE` are a second.
 
     Args:
         normal: frames at the beginning that are normal footage, none of which is an alarm.
     """
 
     def __init__(self, forecaster: Forecaster, normal: int) -> None:
-        if normal < LEAST:
-            raise ValueError(f"normal: {normal} frames; {LEAST} are the least")
-        self.watch, self.wanted = Watch(forecaster, forecaster.scaling), normal
-        self._seen: list[FrameScore] = []
-        self._judge: tuple[Normal, Events] | None = None
+        check_at_least(LEAST, normal=normal)
+        rate = 3600 * PACE / normal / (1 - LEFT_OUT)
+        super().__init__(rate, None, lambda one: one.frame == normal - 1)
+        self.watch, self.frame = Watch(forecaster, forecaster.scaling), 0
 
-    def take(self, number: int, frame: Num[np.ndarray, "c h w"]) -> Event | None:
-        """The event that is over by this frame, `PACE` frames being a second."""
-        one = FrameScore(number, None, *self.watch.look(frame), number / PACE)
-        if self._judge is None:
-            self._seen.append(one)
-            if len(self._seen) == self.wanted:
-                hours = self.wanted / PACE / 3600
-                normal = threshold_of(self._seen, 1 / hours / (1 - LEFT_OUT))
-                self._seen, self._judge = [], (normal, Events(normal.gap))
-            return None
-        normal, events = self._judge
-        return events.take(normal.judged(one))
+    def look(self, frame: Num[np.ndarray, "c h w"]) -> list[Event]:
+        """The events that are over by this frame."""
+        found = self.take(FrameScore(self.frame, None, *self.watch.look(frame), self.frame / PACE))
+        self.frame += 1
+        return [one for one in found if isinstance(one, Event)]
 
 
 def watched(
@@ -399,9 +414,9 @@ def watched(
     source: str,
     options: AnomalyOptions,
     progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> Iterator[Normal | FrameScore | Event]:
-    """What normal footage says; then each frame of a source with its score, p value and alarm, and
-    each event when it is over: a second after its last frame.
+) -> Iterator[FrameScore | Event | Normal]:
+    """Each frame of a source with its score, p value and alarm; each event when it is over, a
+    second after its last frame; and at last what normal footage has said.
 
     Without normal footage that is the first half of a recording, and of what grows or never ends so
     much of its beginning as the rate takes. These frames come when it is over.
@@ -413,33 +428,24 @@ def watched(
     watch = Watch(forecaster, _scaling(forecaster, (*given, source)[0], options), options.lead)
     seen = [one for normal in given for one in _scores(watch, normal, options)]
     length = 0 if is_live(source) else _length(forecaster, source, options)
-    frames = _scores(watch, source, options, lambda done: progress(done, length))
-    waiting: list[FrameScore] = []
-    if not given:
-        half, hours = length // 2 or math.inf, 1 / options.false_alarms / (1 - LEFT_OUT)
-        if length:
-            warn(f"the first half of {source}, {half} frames, is taken as normal")
-        for one in frames:
-            waiting.append(one)
-            if len(waiting) >= half or one.seconds >= 3600 * hours:
-                break
-    normal = threshold_of(seen or waiting, options.false_alarms)
-    yield normal
-    events = Events(normal.gap)
-    for one in map(normal.judged, chain(waiting, frames)):
-        yield one
-        if over := events.take(one):
-            yield over
-    if over := events.take(None):
-        yield over
+    seconds = 3600 / options.false_alarms / (1 - LEFT_OUT)
+
+    def enough(one: FrameScore) -> bool:
+        return one.frame + 1 >= length // 2 if length else one.seconds >= seconds
+
+    if length and not given:
+        warn(f"the first half of {source}, {length // 2} frames, is taken as normal")
+    normal = threshold_of(seen, options.false_alarms) if given else None
+    alarms = Alarms(options.false_alarms, normal, enough)
+    for one in _scores(watch, source, options):
+        progress(one.frame + 1, length)
+        yield from alarms.take(one)
+    yield from alarms.end()
+    assert alarms.normal is not None
+    yield alarms.normal
 
 
-def _scores(
-    watch: Watch,
-    source: str,
-    options: AnomalyOptions,
-    tell: Callable[[int], Any] = lambda done: None,
-) -> Iterator[FrameScore]:
+def _scores(watch: Watch, source: str, options: AnomalyOptions) -> Iterator[FrameScore]:
     """The scores of a recording's frames, not judged yet."""
     watch.begin()
     began: Any = None
@@ -456,7 +462,6 @@ def _scores(
         seconds = number / PACE if now is None else float((now - began) / second)
         time = stamp(now) if dated else None if now is None else round(float(now), 3)
         score, y, x = watch.look(past.frames[len(past) - 1])
-        tell(number + 1)
         yield FrameScore(number, time, score, y, x, seconds)
 
 

@@ -68,7 +68,7 @@ async def push(
         of_json = request.headers.get("content-type", "").startswith("application/json")
         frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
         events = await streams.push(live, frames, iso(time) if time else None)
-    told = {} if live.events is None else {"events": [event.config() for event in events]}
+    told = {} if live.events is None else {"events": events}
     return {"seen": streams.find(id).stream.seen, **told}
 
 
@@ -162,9 +162,7 @@ async def live(socket: WebSocket, streams: Own, id: str) -> None:
                         events = await streams.push(own, _read_npy(frame))
                         future = await streams.forecast(own)
                     if events:
-                        await socket.send_text(
-                            json.dumps({"events": [event.config() for event in events]})
-                        )
+                        await socket.send_text(msgspec.json.encode({"events": events}).decode())
                     await socket.send_bytes(_as_npy(future))
                 except Problem as problem:
                     status = problem.status

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
-from foreframe.forecasting.anomalies import Event, LiveEvents
+from foreframe.forecasting.anomalies import Event, LiveAlarms
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.live_places import coordinates, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
@@ -81,7 +81,7 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
-    events: LiveEvents | None = None
+    events: LiveAlarms | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -143,7 +143,7 @@ class Streams:
                 stream.source["map"] = wanted.grid.model_dump()
                 coordinates(stream)  # refuses what is no grid
             if wanted.events:
-                live.events = LiveEvents(self.forecasters[name], wanted.normal)
+                live.events = LiveAlarms(self.forecasters[name], wanted.normal)
         return live
 
     def keep(self, name: str, live: LiveStream) -> None:
@@ -252,13 +252,9 @@ class Streams:
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
-            first, events = live.stream.seen, list[Event]()
             live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
-            if live.events is not None:
-                for number, frame in enumerate(frames, first):
-                    over = await self.on_model(live.events.take, number, frame)
-                    events += [] if over is None else [over]
-            return events
+            look = None if live.events is None else live.events.look
+            return [one for frame in frames if look for one in await self.on_model(look, frame)]
 
     async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
         """Have the stream of that name, or else a new one, go on as this one from its state.
