@@ -259,7 +259,7 @@ def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
     that leave out what differs most; twice, since a gradient is only right for small shifts.
     """
     for _ in range(2):
-        by_x, by_y = gradient(forecast)
+        by_x, by_y = (slope[0] for slope in gradient(forecast[None]))
         columns = torch.stack([forecast, torch.ones_like(x), by_x, by_y], dim=-1).flatten(0, 2)
         off = (x - forecast).flatten()
         width = 1.5 * off.abs().median() + 0.5 / 255
