@@ -337,6 +337,32 @@ def overall(of: Mapping[str, Sequence[Result]]) -> None:
         print(f"nothing was scored: 0 of {len(of)}")
 
 
+def as_pictures(of: Mapping[str, Sequence[Result]]) -> None:
+    """MS-SSIM, where frames are large enough, and the power at small scales."""
+    print("\n## As pictures, all lead times")
+    print("\nMS-SSIM times 100; power: at wavelengths of 8 pixels, over the truth's.")
+    columns = ["MS-SSIM", "highest of a baseline", "its MS-SSIM"]
+    rows = {}
+    for name, results in of.items():
+        done = [result for result in results if "card" in result]
+        forecasts, baselines = rows_of(done)
+
+        def score(row: str, score: str, done: Sequence[Result] = done) -> float:
+            scored = done[0]["card"]["scores"][row]["standard"]
+            return (
+                values(done, row, "scores", "standard", score)[-1] if score in scored else math.nan
+            )
+
+        for row in forecasts:
+            likest = max(baselines, key=lambda row: score(row, "ms_ssim"))
+            likeness = [score(row, "ms_ssim"), score(likest, "ms_ssim")]
+            own, rival = (figure(100 * value, ".2f") for value in likeness)
+            sharp = row, best_of(done, baselines)
+            power = [figure(score(each, "power_at_8"), ".2f") for each in sharp]
+            rows[f"{row} of {name}"] = [own, likest if rival else "", rival, *power]
+    table("recording", [*columns, "power", "power of the best baseline in MSE"], rows)
+
+
 def by_lead(of: Mapping[str, Sequence[Result]]) -> None:
     for name, results in of.items():
         done = [result for result in results if "card" in result]
@@ -454,6 +480,7 @@ def main(arguments: Sequence[str]) -> int:
         if not titles or what in titles:
             header(what, of)
             overall(of)
+            as_pictures(of)
             by_lead(of)
             print()
     return 0

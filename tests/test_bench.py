@@ -19,6 +19,8 @@ from foreframe.cli import main
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.metrics.sums import ratio
 from foreframe.leaderboards import equal as equal_budgets
+from foreframe.leaderboards.bench_options import BenchOptions
+from foreframe.leaderboards.contest import open_bench
 from foreframe.models import build_model
 from recorded import series
 from refusals import refused
@@ -70,6 +72,12 @@ def test_each_sees_as_many_frames_as_it_was_trained_with_and_all_forecast_the_sa
     assert board == json.loads(Path("lb/leaderboard.json").read_text())
     assert all(row["name"] in Path("lb/leaderboard.md").read_text() for row in board["rows"])
     assert "two" in Path("lb/leaderboard.html").read_text()
+
+
+def test_a_protocol_is_that_of_all() -> None:
+    options = BenchOptions(protocol="dmvfn", data="moving_mnist", data_args=DIGITS)
+    contest = open_bench({"three": "three", "two": "two", "mean": "mean"}, options)
+    assert [each.forecaster.window for each in contest] == [Window(2, 5)] * 3
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ differences that could be chance.
 
 import io
 import json
+import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import standins
-from foreframe import Forecaster, Scaling, Window
+from foreframe import Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.evaluate import print_table
 from foreframe.models import build_model
@@ -71,6 +72,25 @@ def test_the_screen() -> None:
     assert max(map(len, out.getvalue().splitlines())) <= 80
 
 
+def test_the_protocol_of_dmvfn() -> None:
+    """Two frames in, five out, and at t+k the mean of the first k frames, as its authors do."""
+    np.save("film.npy", np.random.default_rng(0).integers(0, 256, (8, 1, 161, 176), np.uint8))
+    how = {"data": "film.npy", "split": "all", "protocol": "dmvfn", "baselines": ["black"]}
+    card = evaluate("mean", **how)
+    assert (card["clips"], card["past"], card["future"]) == (2, 2, 5)
+    with redirect_stdout(io.StringIO()) as out:
+        print_table(card)
+    table = out.getvalue().split("Times 100; t+k: the mean of the first k frames")[1]
+    assert re.findall(r"t\+\d|MS-SSIM|LPIPS", table) == ["MS-SSIM", "t+1", "t+3", "t+5"]
+    for row in ("mean", "black"):
+        scores = card["scores"][row]["standard"]["ms_ssim"]
+        shown = [float(cell) for cell in re.search(rf"{row} +(.+)", table)[1].split()]
+        expected = [100 * sum(scores["per_lead"][:k]) / k for k in (1, 3, 5)]
+        assert shown == pytest.approx(expected, abs=0.006)
+    # What is given is above the protocol.
+    assert evaluate("mean", **how, future=3)["future"] == 3
+
+
 SCREEN = """
 60 clips of film.mp4 (test), 10 frames in, 10 out
 
@@ -106,7 +126,7 @@ def film_card() -> dict:
         "future": 10,
         "units": "",
         "reference": "model",
-        "scores": {name: {} for name in rows},
+        "scores": {name: {"standard": {}} for name in rows},
         "events": {},
         "relative": {
             name: dict(zip(("mse", "ssim"), of, strict=True)) for name, of in rows.items()

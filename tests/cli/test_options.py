@@ -66,6 +66,8 @@ BAD = [
     ("train --precision foo", "precision"),
     ("train --compile perhaps", "--compile is true or false or one of auto"),
     ("completion tcsh", "one of bash, zsh, fish"),
+    ("evaluate moving-mnist --protocol kth", "--protocol is one of dmvfn, not"),
+    ("evaluate moving-mnist --lpips squeeze", "--lpips is one of alex, vgg, not"),
     ("evaluate moving_mnist", "did you mean moving-mnist? Or name a run's folder"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options

@@ -71,19 +71,19 @@ def report_folder(run: str | None, ending: str) -> Path:
 
 
 def print_table(card: Mapping[str, Any]) -> None:
-    """Print the scorecard: a row for each forecaster, then events by lead time."""
-    from foreframe.visuals import ensemble_table, event_tables, score_table
+    """Print the scorecard: a row for each forecaster, then pictures and events by lead time."""
+    from foreframe.visuals import ensemble_table, further_tables, score_table
 
     print(score_table(card))
     if "ensemble" in card:
         print(f"\n{ensemble_table(card)}")
-    for table in event_tables(card):
+    for table in further_tables(card):
         print(f"\n{table}")
 
 
 def parser() -> Parser:
     common = (
-        "data data_args past future reading split clips batch_size baselines thresholds scales "
-        "match members seed calibrate forecasts output device precision budget workers"
+        "data data_args protocol past future reading split clips batch_size baselines thresholds "
+        "scales lpips match members seed calibrate forecasts output device precision budget workers"
     )
     return Parser("evaluate", score_run, common=common)

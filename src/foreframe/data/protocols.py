@@ -1,5 +1,7 @@
 """How datasets of the field are read and cut into windows where papers compare on them: values of
-`DataOptions` by the dataset's name. Their sources are in the docstrings of `data/published.py`.
+`DataOptions` by the dataset's name. Their sources are in the docstrings of `data/published.py`. And
+the windows of a paper that are asked for by its name, of any films: those of DMVFN (Hu et al. 2023,
+CVPR).
 
 Plain values, without torch: the command line looks here too.
 """
@@ -14,11 +16,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "taxibj": {"past": 4, "future": 4, "scaling": "minmax"},
     "weatherbench": {"past": 12, "future": 12, "scaling": "standard"},
     "sevir": {"past": 13, "future": 12, "stride": 12, "reading": {"missing": None}},
+    "dmvfn": {"past": 2, "future": 5, "stride": 1},
 }
 
 
 def protocol_of(data: Any) -> Mapping[str, Any]:
-    """The options of a dataset that is named; none of other data."""
+    """The options of a dataset or paper that is named; none of other data."""
     return PROTOCOLS.get(data, {}) if isinstance(data, str) else {}
 
 

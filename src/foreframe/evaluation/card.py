@@ -17,6 +17,7 @@ from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
+from foreframe.evaluation.metrics.perceptual import lpips
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
@@ -214,8 +215,16 @@ class Scorer:
             options.members or 0,
             options.budget,
         )
-        units = forecaster.scaling.units
-        self.scores = scores_of(units, options.thresholds, options.scales)
+        self.scores = self._scores(shape)
+
+    def _scores(self, clip: Sequence[int]) -> dict[str, dict[str, Any]]:
+        """The scores of clips (T,C,H,W), by convention and name."""
+        options, units = self.options, self.forecaster.scaling.units
+        side = 0 if units else min(clip[2:])  # those that need a size are of films
+        scores = scores_of(units, options.thresholds, options.scales, side)
+        if net := options.lpips:
+            scores["standard"][f"lpips_{net}"] = lpips(net, clip[1] - self.inputs, side)
+        return scores
 
     def _networks(self) -> dict[str, Model]:
         """The networks beside the forecaster: weights that it began with, and baselines."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from foreframe.base.schema import check_at_least, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
+from foreframe.data.protocols import protocol_of
 from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions, TaskOptions
 
 BUDGET = 2.0  # GiB
@@ -24,6 +25,7 @@ class ScoreOptions(MemberOptions):
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds the baseline cycle, the frame so many steps before: 24 for the same hour
             yesterday; by default that of the forecaster's guide, where it has one
+        lpips: alex or vgg adds LPIPS by that network, of films; its weights are downloaded once
         precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
             multiplies such numbers; the baselines are exact
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
@@ -46,6 +48,7 @@ class ScoreOptions(MemberOptions):
     scales: Sequence[int] = ()
     period: int | None = None
     match: Sequence[Match] | Match = ()
+    lpips: Literal["alex", "vgg"] | None = None
     budget: float = BUDGET
     seconds: float | None = None
 
@@ -77,6 +80,7 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
             whole, in --splits.tile only where that is given
         scaling: of recordings' values, without RUN, as in foreframe train
         split: by default test; all is of a file
+        protocol: dmvfn scores 2 frames in, 5 out, as papers on films do
         past: frames to look at; by default as many as the run was trained with, or 10
         future: frames to score; by default as many as the run was trained to forecast, or as
             forecasts have, or 10
@@ -95,6 +99,7 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
     """
 
     split: Literal["train", "validation", "test", "all"] | None = None
+    protocol: Literal["dmvfn"] | None = None
     forecasts: str | Sequence[str] = ()
     pasts: str | None = None
     calibrate: bool = False
@@ -110,6 +115,7 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is given of the fields of `ClipOptions`."""
+        """What is given of the fields of `ClipOptions`, and what the protocol says of others."""
         values = {name: getattr(self, name) for name in parameters(ClipOptions)}
-        return {name: value for name, value in values.items() if value is not None}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {**protocol_of(self.protocol), **given}

@@ -172,7 +172,7 @@ def open_scored(
     of_protocol = forecaster.free and protocol_of(data.data)
     window = data.window if of_protocol else forecaster.window
     window = replace(window, **{k: n for k, n in options.given.items() if k in asdict(window)})
-    if what is None and forecasts and options.future is None:
+    if what is None and forecasts and "future" not in options.given:
         window = replace(window, future=forecasts[0].steps)
     dataset, where = options.data, {}
     if not isinstance(dataset, Dataset) or options.split is not None:

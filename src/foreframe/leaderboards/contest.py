@@ -50,10 +50,9 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
     loaded = {name: open_forecaster(one, options.device, compile)[0] for name, one in named.items()}
     trained = {name: each for name, each in loaded.items() if not each.free}
     leading = next(iter(trained or loaded), None)
-    most = max((each.window.past for each in trained.values()), default=None)
-    base = open_scored(
-        named[leading] if leading else None, changed(options, {"past": options.past or most})
-    )
+    past = options.given.get("past")
+    most = past or max((each.window.past for each in trained.values()), default=None)
+    base = open_scored(named[leading] if leading else None, changed(options, {"past": most}))
     others = baselines_here() if options.baselines is None else options.baselines
     others = [name for name in others if name not in named]
     if leading is None:
@@ -62,7 +61,7 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
     units, contest = base.forecaster.scaling.units, []
     for name in sorted(named, key=lambda name: name != leading):
         each, leads = loaded[name], name == leading
-        own = window if each.free or options.past else replace(window, past=each.window.past)
+        own = window if each.free or past else replace(window, past=each.window.past)
         check_channels(each, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         scaling = base.forecaster.scaling if each.free else each.scaling
         check_units(scaling.units, units, name, "the clips are in")

@@ -12,13 +12,13 @@ from foreframe.visuals.strip import (
     strip,
     strip_of_members,
 )
-from foreframe.visuals.tables import ensemble_table, event_tables, figures, score_table
+from foreframe.visuals.tables import ensemble_table, figures, further_tables, score_table
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
     "Card", "Paint", "animation", "animation_frames", "anomaly_frame", "anomaly_picture",
-    "clip_png", "contact_sheet",
-    "curves_png", "ensemble_table", "event_tables", "figures", "gif_bytes", "image_html",
+    "clip_png", "contact_sheet", "curves_png", "ensemble_table", "figures", "further_tables",
+    "gif_bytes", "image_html",
     "members_by_name", "paint_for", "score_table", "strip", "strip_of_members",
     "table_html", "write_frames", "write_gif", "write_mp4", "write_png",
 ]  # fmt: skip

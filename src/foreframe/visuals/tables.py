@@ -142,7 +142,28 @@ def ensemble_table(card: Mapping[str, Any]) -> Table:
     return Table("Members", columns, rows, notes)
 
 
-def event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
+PERCEPTUAL = {"ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS, alex", "lpips_vgg": "LPIPS, vgg"}
+
+
+def further_tables(card: Mapping[str, Any]) -> Iterator[Table]:
+    """Tables of MS-SSIM and LPIPS, and of events, where these were scored. The first is as the
+    authors of DMVFN (Hu et al. 2023, CVPR) print theirs: times 100, and at t+k the mean of the
+    first k frames.
+    """
+    scored, leads = card["scores"][card["reference"]]["standard"], some_leads(card["future"], 3)
+    shown = [(score, lead) for score in PERCEPTUAL if score in scored for lead in leads]
+
+    def cell(of: Mapping[str, Any], score: str, lead: int) -> str:
+        return number(100 * np.array(of["standard"][score]["per_lead"][:lead], float).mean(), ".2f")
+
+    columns = [(PERCEPTUAL[score] if lead == 1 else "", f"t+{lead}") for score, lead in shown]
+    rows = {row: [cell(of, *each) for each in shown] for row, of in card["scores"].items()}
+    if shown:
+        yield Table("Times 100; t+k: the mean of the first k frames", columns, rows, [])
+    yield from _event_tables(card)
+
+
+def _event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
     """A table by lead time for each threshold's CSI, and for its FSS at each scale."""
     leads = some_leads(card["future"], 8)
     columns = [("", f"+{lead}") for lead in leads]

@@ -7,8 +7,11 @@ from foreframe.evaluation.metrics.ensemble_scorecard import EnsembleScorecard, e
 from foreframe.evaluation.metrics.events import event_scores
 from foreframe.evaluation.metrics.pair import Pair, clipped, in_units
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
+from foreframe.evaluation.metrics.spectra import spectral_scores
 from foreframe.evaluation.metrics.structural import (
+    SMALLEST,
     frames_with_windows,
+    multiscale_similarity,
     similarity,
     structural_similarity,
 )
@@ -19,7 +22,9 @@ SCORES: dict[str, dict[str, Score]] = {
         "mae": Score(sums.ratio, sums.absolute_error, sums.values),
         "psnr": Score(sums.decibels, clipped(sums.squared_error), sums.values),
         "ssim": Score(sums.ratio, similarity(1.0), frames_with_windows, perfect=1),
+        "ms_ssim": Score(sums.ratio, multiscale_similarity, sums.whole_frames, side=SMALLEST),
         "sharpness": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
+        "power_at_8": spectral_scores()["power_of_mean_at_8"],
         "correlation": Score(sums.pearson, sums.values, *sums.MOMENTS),
     },
     "openstl": {
@@ -38,8 +43,10 @@ SCORES: dict[str, dict[str, Score]] = {
 D = C*H*W values a frame:
 
 - `standard`: MSE and MAE are means a pixel; PSNR = -10 log10 of the mean of all clipped squared
-  errors; SSIM with L = 1; sharpness is the summed gradient magnitude of P over that of Y (below 1:
-  blurred; NaN where Y is flat); correlation is Pearson's, over all values of all clips at once.
+  errors; SSIM with L = 1, and MS-SSIM of frames without a missing value, for films of 161 pixels or
+  more a side alone; sharpness is the summed gradient magnitude of P over that of Y (below 1:
+  blurred; NaN where Y is flat), `power_at_8` the power of P at wavelengths of about 8 pixels over
+  that of Y (`spectral_scores`); correlation is Pearson's, over all values of all clips at once.
 - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
   frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, by
   0.07 where blurred.
@@ -48,19 +55,23 @@ D = C*H*W values a frame:
 
 Forecasters are ranked by the scores with a value for a perfect forecast.
 
-In the first two, MSE and MAE take P as it is, PSNR, SSIM and sharpness P clipped to [0,1]. Missing
-values are never scored (see `Pair`).
+In the first two, MSE, MAE and power take P as it is, PSNR, SSIM, MS-SSIM and sharpness P clipped to
+[0,1]. Missing values are never scored (see `Pair`).
 """
 
 
 def scores_of(
-    units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = ()
-) -> Scores:
+    units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = (), side: int = 0
+) -> dict[str, dict[str, Score]]:
     """The scores of data in these units: `physical` only with units, and a convention for each
-    threshold (see `event_scores`, also for errors).
+    threshold (see `event_scores`, also for errors). Those that need large frames only where their
+    shorter side is `side`, in pixels.
     """
     conventions = ("standard", "openstl", *(("physical",) if units else ()))
-    return {name: SCORES[name] for name in conventions} | event_scores(thresholds, scales, units)
+    return {
+        name: {key: score for key, score in SCORES[name].items() if score.side <= side}
+        for name in conventions
+    } | event_scores(thresholds, scales, units)
 
 
 __all__ = [

@@ -23,12 +23,13 @@ class Score:
         sums: numbers for each frame (B,T), computed from a `Pair`. Sums that scores share are
             computed once. A list has a sum for each of its numbers (`rows`).
         perfect: the score of a perfect forecast, for scores that rank forecasters.
+        side: pixels that a frame's shorter side needs for this score.
     """
 
     def __init__(
-        self, value: Callable[..., Tensor], *sums: Sum, perfect: float | None = None
+        self, value: Callable[..., Tensor], *sums: Sum, perfect: float | None = None, side: int = 0
     ) -> None:
-        self.value, self.sums, self.perfect = value, sums, perfect
+        self.value, self.sums, self.perfect, self.side = value, sums, perfect, side
 
 
 Scores = Mapping[str, Mapping[str, Score]]

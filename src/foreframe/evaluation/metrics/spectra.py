@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.evaluation.metrics.pair import Frames, Members, Pair, PerFrame
+from foreframe.evaluation.metrics.pair import Frames, Members, Pair
 from foreframe.evaluation.metrics.scorecard import Score, rows
-from foreframe.evaluation.metrics.sums import ratio, ratios
+from foreframe.evaluation.metrics.sums import ratio, ratios, whole_frames
 
 WAVELENGTHS = tuple(2 ** (half / 2) for half in range(2, 17))
 """Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum
@@ -20,7 +20,7 @@ PerBand = Float[Tensor, "b t bands"]
 def spectral_scores() -> dict[str, Score]:
     """`spectrum` (the mean power of the members), `spectrum_of_mean` and `spectrum_of_truth`, a
     number for each of `WAVELENGTHS`; `power_at_8` and `power_of_mean_at_8`, the first two over the
-    third at 8 pixels.
+    third at 8 pixels; the last also of a single forecast, a `Pair`.
 
     The power of a wave is |F|^2, scaled to sum up to the frame's variance; that of a band is the
     mean over its waves in all directions. Channels are averaged, as are frames without a missing
@@ -36,11 +36,6 @@ def spectral_scores() -> dict[str, Score]:
         f"power_at_{AT:g}": Score(ratio, X[eight], Y[eight]),
         f"power_of_mean_at_{AT:g}": Score(ratio, P[eight], Y[eight]),
     }
-
-
-def whole_frames(pair: Pair) -> PerFrame:
-    """1 for a frame without a missing value, 0 for others."""
-    return pair.valid.flatten(2).all(dim=2).float()
 
 
 def power(X: Frames) -> PerBand:
@@ -70,13 +65,13 @@ def _of_members(members: Members) -> PerBand:
     return _where_whole(members, torch.stack(one_by_one).mean(dim=0))
 
 
-def _of_mean(members: Members) -> PerBand:
-    return _where_whole(members, power(members.P))
+def _of_mean(pair: Pair) -> PerBand:
+    return _where_whole(pair, power(pair.P))
 
 
-def _of_truth(members: Members) -> PerBand:
-    return _where_whole(members, power(members.Y))
+def _of_truth(pair: Pair) -> PerBand:
+    return _where_whole(pair, power(pair.Y))
 
 
-def _where_whole(members: Members, of_frames: PerBand) -> PerBand:
-    return of_frames.where(members.of(whole_frames).unsqueeze(2) > 0, 0)
+def _where_whole(pair: Pair, of_frames: PerBand) -> PerBand:
+    return of_frames.where(pair.of(whole_frames).unsqueeze(2) > 0, 0)

@@ -21,6 +21,11 @@ def frames(pair: Pair) -> PerFrame:
     return (pair.of(values) > 0).float()
 
 
+def whole_frames(pair: Pair) -> PerFrame:
+    """1 for a frame without a missing value, 0 for others."""
+    return pair.valid.flatten(2).all(dim=2).float()
+
+
 def summed(values_of: Callable[[Pair], Tensor]) -> Sum:
     """The sum over C,H,W of values of a pair."""
     return lambda pair: values_of(pair).sum(dim=(2, 3, 4))
