@@ -35,7 +35,6 @@ POOLS = (4, 8, 16)  # sides of the squares of these pixels, in which squared err
 HIGHEST = 3  # squares of a frame, of whose mean its score is made
 FLOOR = 1 / 255**2  # of a squared error, in a range of 1: a step of 8-bit pictures
 MEMORY = 1000  # frames: what was usual longer ago counts ever less
-MOST = 3.0  # standard deviations from the mean, of what is learnt
 WARM_UP = 10  # frames until a mean over frames says anything
 LEFT_OUT = 0.25  # of normal footage, at its beginning, when little is known yet
 LEAST = 40  # frames of normal footage
@@ -68,9 +67,6 @@ class Usual:
         self.seen += 1
         rate = 1 / min(self.seen, MEMORY)
         off = values - self.mean
-        if self.seen > WARM_UP:  # what is unusual is not soon usual
-            limit = MOST * (self.variance + 0.01).sqrt()
-            off = off.clamp(-limit, limit)
         self.mean = self.mean + rate * off
         self.variance = (1 - rate) * (self.variance + rate * off.square())
 
