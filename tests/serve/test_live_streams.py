@@ -452,3 +452,32 @@ def test_an_id_of_ones_own_stays_the_same(service) -> None:
     at = service.begin(id="my-home-and-garden")
     assert service.push(at, FRAMES[:1]) == {"seen": 1}
     assert problem(service.http.post("/v1/streams", json={"id": "home"}), 422)
+
+
+def test_events_of_what_is_unusual() -> None:
+    """After normal frames, by POST and by WebSocket; a stream without them tells none."""
+    rng = np.random.default_rng(0)
+    frames = (rng.random((120, 1, 16, 20)) * 0.05 + 0.4).astype(np.float32)
+    frames[70, :, 4:10, 4:10] = 0.9
+    with Service("persistence").running() as service:
+        plain = service.begin()
+        assert service.push(plain, frames[:2]) == {"seen": 2}
+        at = service.begin(events=True, normal=50)
+        told = [service.push(at, frames[k : k + 40]) for k in range(0, 120, 40)]
+        assert [answer["seen"] for answer in told] == [40, 80, 120]
+        events = [event for answer in told for event in answer["events"]]
+        assert 70 in [event["frame"] for event in events]
+        socket_at = service.begin(events=True, normal=50)
+        service.push(socket_at, frames[:69])
+        with service.http.websocket_connect(f"{socket_at}/live") as socket:
+            texts = []
+            for frame in frames[69:]:
+                socket.send_bytes(npy(frame))
+                message = socket.receive()
+                while "text" in message and message["text"]:
+                    texts.append(json.loads(message["text"]))
+                    message = socket.receive()
+        assert [event for text in texts for event in text["events"]] == events
+        answer = service.http.post("/v1/streams", json={"events": True, "normal": 3})
+        assert answer.status_code == 422
+        assert "40" in answer.text
