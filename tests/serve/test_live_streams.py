@@ -474,7 +474,7 @@ def test_events_of_what_is_unusual() -> None:
             for frame in frames[69:]:
                 socket.send_bytes(npy(frame))
                 message = socket.receive()
-                while "text" in message and message["text"]:
+                while message.get("text"):
                     texts.append(json.loads(message["text"]))
                     message = socket.receive()
         assert [event for text in texts for event in text["events"]] == events

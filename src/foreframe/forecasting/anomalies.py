@@ -127,7 +127,12 @@ class Watch:
 
     def __init__(self, forecaster: Forecaster, scaling: Scaling, lead: int = 1) -> None:
         self.forecaster, self.scaling, self.lead = forecaster.scaled(Scaling()), scaling, lead
+        if forecaster.model.inputs:
+            raise ValueError(
+                "a model with inputs does not find anomalies; take scenes, or a baseline"
+            )
         self.picture: Tensor | None = None  # the usual one
+        self.seen = 0
         self.usual: dict[Any, Usual] = {}
         self._with_motion, self._of_motion = 0.0, 1e-3
         self.begin()
@@ -146,6 +151,7 @@ class Watch:
         scaling = self.scaling.of(frame.dtype)
         values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
         x, side = _reduced(values.nan_to_num().clamp(0, 1), self.forecaster.model.takes)
+        self.seen += 1
         errors: dict[str, Map] = {}
         if len(self._forecasts) == self.lead:
             errors["forecast"] = _squared_error(self._forecasts[0], x)
@@ -167,12 +173,8 @@ class Watch:
         if "forecast" in errors:
             parts["whole"] = (errors["forecast"].mean() + FLOOR / 50).log()
         score = self._together(parts)
-        self.picture = self.picture + (x - self.picture) / min(self._seen, MEMORY)
+        self.picture = self.picture + (x - self.picture) / min(self.seen, MEMORY)
         return score, min(y * side, frame.shape[1] - 1), min(left * side, frame.shape[2] - 1)
-
-    @property
-    def _seen(self) -> int:
-        return self.usual["picture", POOLS[0]].seen
 
     def _forecast(self, x: Tensor) -> Tensor:
         f = self.forecaster
@@ -186,8 +188,7 @@ class Watch:
         they are unusual.
         """
         scores, place, highest = [], (0, 0), -math.inf
-        for pool in POOLS:
-            pool = min(pool, *error.shape)
+        for pool in sorted({min(pool, *error.shape) for pool in POOLS}):
             step = max(1, pool // 2)
             logs = _logs(error, pool, step)
             if motion is not None:
@@ -224,13 +225,13 @@ class Watch:
         """
         total = 0.0
         for name, value in parts.items():
-            if self._seen <= WARM_UP:
+            if self.seen <= WARM_UP:
                 continue
             usual = self.usual.setdefault(name, Usual())
             z = float(usual(value))
             usual.learn(value)
             total += abs(z) if name == "whole" else z
-        return total if self._seen > 2 * WARM_UP + self.lead else 0.0
+        return total if self.seen > 2 * WARM_UP + self.lead else 0.0
 
 
 def _logs(squares: Map, pool: int, step: int) -> Tensor:
