@@ -20,7 +20,7 @@ from examples.anomalies.events import KINDS, UNSCORED, brightened, flickering, s
 from examples.anomalies.ranks import auc, average_precision
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.anomalies import (
+from foreframe.forecasting.watching import (
     LEAST,
     Alarms,
     Event,

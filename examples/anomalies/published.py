@@ -19,7 +19,7 @@ import foreframe
 from examples.anomalies.compare import PICTURES
 from examples.anomalies.ranks import auc, average_precision
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.anomalies import WARM_UP, Watch
+from foreframe.forecasting.watching import WARM_UP, Watch
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ from foreframe.visuals import Card
 
 if TYPE_CHECKING:
     from foreframe.data.check import DataCheck
-    from foreframe.forecasting.anomalies import Event
     from foreframe.forecasting.anomaly_files import Anomalies
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
     from foreframe.forecasting.live_forecasts import Live
     from foreframe.forecasting.rolling import Rolling
+    from foreframe.forecasting.watching import Event
     from foreframe.leaderboards.leaderboard import Leaderboard
 
 
@@ -272,8 +272,8 @@ def watch(
         ValueError: as `anomalies`.
     """
     options = with_changes(options or AnomalyOptions(), changes)
-    from foreframe.forecasting.anomalies import Event, watched
     from foreframe.forecasting.loading import open_forecaster
+    from foreframe.forecasting.watching import Event, watched
 
     forecaster, _ = open_forecaster(weights, options.device, options.compile)
     yield from (one for one in watched(forecaster, source, options) if isinstance(one, Event))

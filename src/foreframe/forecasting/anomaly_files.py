@@ -14,11 +14,11 @@ from foreframe.base.files import atomic_write
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.anomalies import Event, FrameScore, Normal, watched
 from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.outputs import paint_of
+from foreframe.forecasting.watching import Event, FrameScore, Normal, watched
 from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
 from foreframe.visuals.tables import Table
 

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
-from foreframe.forecasting.anomalies import Event, LiveAlarms
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.live_places import coordinates, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
 from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.watching import Event, LiveAlarms
 from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions

@@ -1,6 +1,5 @@
 """Pictures of forecasts and scores: plain functions of arrays."""
 
-from foreframe.visuals.anomalies import anomaly_frame, anomaly_picture
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
@@ -13,6 +12,7 @@ from foreframe.visuals.strip import (
     strip_of_members,
 )
 from foreframe.visuals.tables import ensemble_table, figures, further_tables, score_table
+from foreframe.visuals.unusual import anomaly_frame, anomaly_picture
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [

@@ -128,9 +128,7 @@ class Watch:
     def __init__(self, forecaster: Forecaster, scaling: Scaling, lead: int = 1) -> None:
         self.forecaster, self.scaling, self.lead = forecaster.scaled(Scaling()), scaling, lead
         if forecaster.model.inputs:
-            raise ValueError(
-                "a model with inputs does not find anomalies; take scenes, or a baseline"
-            )
+            raise ValueError("anomalies are not found by models with inputs; take scenes")
         self.picture: Tensor | None = None  # the usual one
         self.seen = 0
         self.usual: dict[Any, Usual] = {}
