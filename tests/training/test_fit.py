@@ -374,6 +374,8 @@ class Spoilt(torch.utils.data.Dataset):
         ({"loss": "cross_entropy", "model": "openstl"}, "cross_entropy needs forecasts"),
         ({"model": "black", "hidden": None}, "nothing to learn"),
         ({"batch_size": 17}, "do not fill one batch"),
+        ({"model": "unet_small", "hidden": None, "freeze_encoder": True}, "for encoder-decoders"),
+        ({"freeze_encoder": True, "sampling_steps": 9}, "freeze_encoder has no sampling_steps"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
         ({"weights": "moving-mnist"}, "describe: simvp, not encoder_decoder; choose"),
     ],
