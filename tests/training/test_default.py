@@ -346,7 +346,8 @@ def test_published_weights_are_begun_with_where_they_are_ahead(
     assert begins or "persistence" in first
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert config["weights"] == ("scenes" if begins else None)
-    assert config["learning_rate"] == (3e-4 if begins else 1e-3)
+    assert config["learning_rate"] == (4e-4 if begins else 1e-3)
+    assert config["freeze_encoder"] == begins
     past = torch.rand(1, 10, 1, 16, 24)
     if begins:
         forecast = run.forecaster().model(past, 3)

@@ -44,6 +44,7 @@ SETTINGS = {
     },
     "muon and shorter pasts": {"optimizer": "muon", "least_past": 1},
     "members": MEMBERS,
+    "frozen encoder": {"freeze_encoder": True, "train_clips": 12, "optimizer": "adamw"},
     "worker processes": {"loader_workers": 2, "schedule": "cosine", "warmup": 3},
     "moving average": {"average": 0.9, "schedule": "wsd", "decay": 0.7, "warmup": 2},
 }
@@ -76,6 +77,17 @@ def test_stop_and_resume_with_a_moving_average(tmp_path) -> None:
     best = evaluate(run, split="validation", clips=5)["scores"]["model"]
     validated = min(row["scores"]["openstl"]["mse"]["overall"] for row in rows_of(run))
     assert best["openstl"]["mse"]["overall"] == pytest.approx(validated, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.exact
+def test_stop_and_resume_with_a_frozen_encoder(tmp_path) -> None:
+    """Within the second epoch of three steps, where what was kept of the first is made anew."""
+    stopped_and_resumed(tmp_path, 4, **SETTINGS["frozen encoder"])
+    train(*groups(tmp_path / "begun", trainer={"max_steps": 1}, **SETTINGS["frozen encoder"]))
+    begun, trained = (last(tmp_path / run)["state_dict"] for run in ("begun", "parts"))
+    changed = {name for name in begun if not torch.equal(begun[name], trained[name])}
+    assert changed == {name for name in begun if "encoder" not in name and "codec" not in name}
 
 
 @pytest.mark.slow
@@ -362,6 +374,8 @@ class Spoilt(torch.utils.data.Dataset):
         ({"loss": "cross_entropy", "model": "openstl"}, "cross_entropy needs forecasts"),
         ({"model": "black", "hidden": None}, "nothing to learn"),
         ({"batch_size": 17}, "do not fill one batch"),
+        ({"model": "unet_small", "hidden": None, "freeze_encoder": True}, "for encoder-decoders"),
+        ({"freeze_encoder": True, "sampling_steps": 9}, "freeze_encoder has no sampling_steps"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
         ({"weights": "moving-mnist"}, "describe: simvp, not encoder_decoder; choose"),
     ],

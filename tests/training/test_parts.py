@@ -206,6 +206,14 @@ def test_ranks_share_an_epoch_and_epochs_differ() -> None:
     assert keys(0, 1, 1, 8) != [(1, key) for _, key in keys(0, 1, 0, 8)]
 
 
+def test_some_clips_are_the_same_in_each_epoch() -> None:
+    keys = KeyedBatches(24, 2, seed=0, by_epoch=True, among=[0, 7, 8, 23])
+    for epoch in range(2):
+        keys.set_epoch(epoch)
+        seen = sorted(key for batch in keys for key in batch)
+        assert seen == [(epoch, 0), (epoch, 7), (epoch, 8), (epoch, 23)]
+
+
 @pytest.mark.parametrize("at_once", [1, 8, 100])
 def test_each_stretch_of_a_stream_is_read_once(at_once: int) -> None:
     """40 stretches of 25 clips; with memory for 8, two processes read 4 at a time, each its own."""

@@ -210,16 +210,19 @@ class DataOptions(ClipOptions):
     Args:
         batch_size: clips a step and process
         loader_workers: processes that load clips, beside the one that trains
+        train_clips: clips of an epoch, evenly spread and always the same; 0 is all
         validation_clips: clips of the validation split to score after each epoch
     """
 
     batch_size: int = 12
     loader_workers: int = 0
+    train_clips: int = 0
     validation_clips: int = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, batch_size=self.batch_size, validation_clips=self.validation_clips)
+        check_at_least(0, train_clips=self.train_clips)
         if not 0 <= self.loader_workers <= 256:  # processes
             raise ValueError(
                 f"loader_workers must be 0 or more, and 256 at most, not {self.loader_workers}"

@@ -221,6 +221,14 @@ class Model(nn.Module):
         """What the model adds to the training's loss of that forecast, by name."""
         return {}
 
+    def freeze_encoder(self) -> None:
+        """Leave what reads the past as it is: a state that is ready to step has no gradient then.
+
+        Raises:
+            ValueError: a model in which nothing reads the past alone.
+        """
+        raise ValueError("freeze_encoder is for encoder-decoders, such as guided")
+
     def matching_part(self, trained: "Model") -> "Model":
         """The part of this model that training starts from the weights of `trained`: by default
         all of it.

@@ -386,6 +386,11 @@ class EncoderDecoder(Recurrent):
         ((kind, args),) = self.args["core"].items()
         return CORES[kind](channels, **{**args, "hidden": hidden})
 
+    def freeze_encoder(self) -> None:
+        for part in (self.codec, self.encoder, self.backwards, self.attend):
+            if part is not None:
+                part.requires_grad_(False)
+
     def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         encoded = super().encode(past, state)

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -27,9 +27,9 @@ MIN_BLOCKS = 4  # stretches, at least, that batches mix while several sequences 
 class KeyedBatches(Sampler):
     """Lists of keys for batches: a pure function of (seed, epoch, rank), from batch `skip` on.
 
-    Clips are shuffled, and those at the end that do not fill a batch on every rank are dropped. For
-    datasets with random draws by epoch, keys are (epoch, index). Clips of `stretches` stay near
-    each other (`block_shuffled`).
+    Clips, all n or `among` some, are shuffled, and those at the end that do not fill a batch on
+    every rank are dropped. For datasets with random draws by epoch, keys are (epoch, index). Clips
+    of `stretches` stay near each other (`block_shuffled`).
     """
 
     def __init__(
@@ -41,8 +41,13 @@ class KeyedBatches(Sampler):
         rank: int = 0,
         ranks: int = 1,
         stretches: Stretches | None = None,
+        among: Sequence[int] | None = None,
     ) -> None:
-        self.n, self.batch_size, self.seed, self.by_epoch = n, batch_size, seed, by_epoch
+        self.among = np.arange(n) if among is None else np.asarray(among)
+        if stretches is not None:
+            stretches = stretches._replace(numbers=stretches.numbers[self.among])
+        self.n, self.batch_size = len(self.among), batch_size
+        self.seed, self.by_epoch = seed, by_epoch
         self.rank, self.ranks, self.stretches = rank, ranks, stretches
         self.epoch = self.skip = 0
 
@@ -69,7 +74,7 @@ class KeyedBatches(Sampler):
         first, self.skip = self.skip, 0
         for batch in range(first, len(self)):
             start = (batch * self.ranks + self.rank) * self.batch_size
-            keys = order[start : start + self.batch_size].tolist()
+            keys = self.among[order[start : start + self.batch_size]].tolist()
             yield [(self.epoch, key) for key in keys] if self.by_epoch else keys
 
 
@@ -177,6 +182,7 @@ class Clips(L.LightningDataModule):
         super().__init__()
         self.train, self.validation, self.data, self.seed = train, validation, data, seed
         self.at_once = at_once  # clips to validate
+        self.trained = chosen(train, data.train_clips or None)
         self.validated = chosen(validation, data.validation_clips)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -186,9 +192,10 @@ class Clips(L.LightningDataModule):
             ValueError: fewer clips than a batch for each rank.
         """
         assert self.trainer is not None
-        n, size, ranks = len(self.train), self.data.batch_size, self.trainer.world_size
+        n, size, ranks = len(self.trained), self.data.batch_size, self.trainer.world_size
         by_epoch, rank = self.train.by_epoch, self.trainer.global_rank
-        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks, self.train.stretches())
+        stretches = self.train.stretches()
+        keys = KeyedBatches(n, size, self.seed, by_epoch, rank, ranks, stretches, self.trained)
         if len(keys) == 0:
             raise ValueError(
                 f"{n} training clips do not fill one batch of {size} on each of {ranks} processes"

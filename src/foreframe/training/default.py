@@ -35,8 +35,15 @@ from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
-# The learning rate from these on: what is trained unlearns at that of untrained ones.
-FINE_TUNING_RATE = 3e-4
+# How these are trained on: by what a film's own frames can tell, which is soon learnt.
+FINE_TUNING = {
+    "weights": SCENES,
+    "freeze_encoder": True,
+    "train_clips": 96,
+    "learning_rate": 4e-4,
+    "warmup": 10,
+    "patience": 3,
+}
 CLIPS = 100  # of validation, on which baselines are scored
 SAMPLED_FRAMES = 8  # where a recording is looked at
 MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
@@ -84,7 +91,12 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
-        made += Choice(("weights",), SCENES), Choice(("learning_rate",), FINE_TUNING_RATE)
+        made += (Choice((name,), value) for name, value in FINE_TUNING.items())
+        made.append(Choice(("batch_size",), min(2, len(train))))  # more steps of the same time
+        say(
+            f"{SCENES} read the past as they do (--freeze_encoder), and learn to forecast from "
+            f"{FINE_TUNING['train_clips']} clips, which come again (--train_clips)"
+        )
     else:
         made.append(_head([name for name in scored if name != SCENES], period))
     made += _clock(explicit)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.models import EnsembleRequest, Model, parts_of
-from foreframe.models.interface import TrainingForecast
+from foreframe.models import EnsembleRequest, Model, State, parts_of
+from foreframe.models.interface import Future, TrainingForecast
 from foreframe.training.datamodule import seed_everything
+from foreframe.training.kept_states import KeptStates
 from foreframe.training.objectives import (
     LOSSES,
     Loss,
@@ -58,6 +59,7 @@ class ForecastModule(L.LightningModule):
             self._loss = partial(LOSSES["crps"], pools=learning.pools)
         if learning.loss == "mix":
             self._loss = partial(LOSSES["mix"], share=learning.mae_share)
+        self._kept = KeptStates(network) if learning.freeze_encoder else None
         self.elapsed = 0.0  # seconds of training so far, with those before a resume
         self.validation = 0.0  # seconds reserved after the last step for a validation
         self._clock: float | None = None
@@ -80,6 +82,9 @@ class ForecastModule(L.LightningModule):
         forced = network.teacher_forced(clips, window)
         if forced is not None:
             return forced
+        if self._kept is not None:
+            made, state = self._from_kept(clips, window)
+            return TrainingForecast(made, parts_of(clips, window, network.inputs).truth, state)
         if learning.sampling_steps:
             past, future = truth_shares(
                 self.global_step, learning.sampling_steps, learning.sampling
@@ -90,10 +95,17 @@ class ForecastModule(L.LightningModule):
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
         request = EnsembleRequest(MEMBERS) if self.network.draws else None
-        drawn = forecast_clips(self.network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
         validated = {"past": parts.past_of_targets, "truth": parts.truth}
+        if self._kept is not None and request is None:
+            return validated | {"forecast": self._from_kept(clips, self.window)[0].float()}
+        drawn = forecast_clips(self.network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
         validated["forecast"] = drawn.mean(dim=1)
         return validated | ({"members": drawn} if self.network.draws else {})
+
+    def _from_kept(self, clips: Batch, window: Window) -> tuple[Future, State]:
+        """The forecast of kept states, and the state after it."""
+        assert self._kept is not None
+        return self.network.advance(self._kept(clips, window), window.future, last=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.network, self.learning)

@@ -89,6 +89,7 @@ class LearningOptions(LimitOptions):
         clip: gradients are scaled down to this norm; 0 is off
         truncate: gradients reach back through at most so many frames of the past; 0 through all
         least_past: a step sees so many frames of the past or more, by chance; 0 always all
+        freeze_encoder: what reads the past stays as it is, so that each clip is read but once
         start_at_mean: begin with the data's mean as forecast, not grey
         epochs: passes over the training clips
         patience: stop after so many validations without a better one; 0 is off
@@ -114,6 +115,7 @@ class LearningOptions(LimitOptions):
     clip: float = 1.0
     truncate: int = 0
     least_past: int = 0
+    freeze_encoder: bool = False
     start_at_mean: bool = True
     epochs: int = 300
     patience: int = 0

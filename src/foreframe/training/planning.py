@@ -95,7 +95,7 @@ def plan(
     return Plan(
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
         multiply_adds=multiply_adds(network, window.past, window.future, (h, w)),
-        clips=len(train),
+        clips=len(clips.trained),
         batch=data.batch_size,
         step=median(watch.taken[2:]),
         fetch=median(watch.fetched[1:]),

@@ -65,6 +65,8 @@ def prepared(
     check_first_clip(train, window, network.takes, data_name(data.data))
     check_types(L.Trainer, machine.trainer, "trainer")
     smoke_test(network, train[0], window)
+    if learning.freeze_encoder:
+        network.freeze_encoder()
     network.memory = machine.memory
     network.compiled = _compiles(
         machine, data.batch_size * network.step_values(*train[0].shape[-2:])
@@ -171,6 +173,8 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
             by = " or ".join(f"--loss {loss}" for loss in network.losses)
             raise ValueError(f"model {name} learns to draw members by {by}, not {learning.loss}")
     unused = [name for name in ("sampling_steps", "truncate") if getattr(learning, name)]
+    if unused and learning.freeze_encoder:
+        raise ValueError(f"freeze_encoder has no {' and no '.join(unused)}: leave that out")
     teacher_forced = type(network).teacher_forced is not Model.teacher_forced
     if unused and teacher_forced and learning.loss != "crps":
         raise ValueError(

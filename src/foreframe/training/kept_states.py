@@ -1,0 +1,49 @@
+"""What a network whose encoder is not trained makes of a clip: once, for all epochs."""
+
+from hashlib import blake2b
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreframe.base.budget import GIB
+from foreframe.clips.clip import Window
+from foreframe.models import Model, State, parts_of, with_known
+
+BUDGET = 1.0  # GiB of states, of training and validation clips
+
+
+class KeptStates:
+    """States that are ready to step, of any clips. Each clip is encoded by itself, so that its
+    numbers depend on no other: a resumed training, which has kept nothing, finds the same ones.
+
+    Args:
+        network: whose encoder, and all that `begin` needs, is frozen.
+        budget: GiB; what has no room is made anew each time.
+    """
+
+    def __init__(self, network: Model, budget: float = BUDGET) -> None:
+        self.network, self.room = network, budget * GIB
+        self._kept: dict[bytes, State] = {}
+
+    @torch.no_grad()
+    def __call__(self, clips: Float[Tensor, "b t c h w"], window: Window) -> State:
+        each = [self._of(clip, window) for clip in clips.split(1)]
+        return {name: torch.cat([state[name] for state in each]) for name in each[0]}
+
+    def _of(self, clip: Float[Tensor, "1 t c h w"], window: Window) -> State:
+        # By what is in it: a mirrored clip is another one.
+        values = clip.contiguous().view(torch.uint8).cpu().numpy()
+        key = blake2b(values.data, digest_size=16).digest()
+        if key not in self._kept:
+            past, known, _, _ = parts_of(clip, window, self.network.inputs)
+            state = self.network.encode(past)
+            state = state if known is None else with_known(state, known)
+            begun = self.network.begin(state | self.network.exogenous(state, window.future))
+            size = sum(value.nbytes for value in begun.values())
+            if size > self.room:
+                return begun
+            self.room -= size
+            # Copies, as some are views of more.
+            self._kept[key] = {name: value.clone() for name, value in begun.items()}
+        return self._kept[key]
