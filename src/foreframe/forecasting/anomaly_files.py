@@ -134,10 +134,11 @@ class Anomalies:
         return paint_of("auto", scaling, clip.units, (clip.frames[k : k + 1] for k in some))
 
     def _film(self) -> Iterator[np.ndarray]:
+        during = {k: event for event in self.events for k in range(event.first, event.last + 1)}
         for one in self.frames:
-            yield anomaly_frame(
-                self._pixels(one.frame), one.score / self.normal.threshold, one.alarm, one.y, one.x
-            )
+            where = one if one.alarm else during.get(one.frame)
+            place = None if where is None else (where.y, where.x)
+            yield anomaly_frame(self._pixels(one.frame), one.score / self.normal.threshold, place)
 
     def __str__(self) -> str:
         promised = f"{self.normal.rate:.3g} false alarms an hour are to be expected"

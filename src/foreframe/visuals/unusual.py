@@ -12,15 +12,15 @@ BOX = 0.16  # of the shorter side
 BAR = 0.04  # of the height
 
 
-def anomaly_frame(pixels: np.ndarray, share: float, alarm: bool, y: int, x: int) -> np.ndarray:
+def anomaly_frame(pixels: np.ndarray, share: float, place: tuple[int, int] | None) -> np.ndarray:
     """A frame (H,W,3) uint8 above a bar of its score, a share of the threshold up to two, which is
-    in the middle; of an alarm the bar is orange and the place framed.
+    in the middle; of an event the bar is orange and its place, row and column, framed.
     """
     h, w = pixels.shape[:2]
     bar = np.full((max(4, int(BAR * h)), w, 3), PAPER, np.uint8)
-    bar[:, : int(np.clip(share / 2, 0, 1) * w)] = ORANGE if alarm else GREY
+    bar[:, : int(np.clip(share / 2, 0, 1) * w)] = ORANGE if place else GREY
     bar[:, w // 2] = 255
-    return np.concatenate([_framed(pixels, y, x) if alarm else pixels, bar])
+    return np.concatenate([_framed(pixels, *place) if place else pixels, bar])
 
 
 def _framed(pixels: np.ndarray, y: int, x: int) -> np.ndarray:
