@@ -110,6 +110,9 @@ def test_the_command(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no file" in refused(capsys, *words, "--normal", "nothing.mp4")
     assert "above 0" in refused(capsys, *words, "--false_alarms", "0")
     encode(Path("short.mkv"), street(30), **GREY)  # type: ignore[arg-type]
+    encode(Path("small.mkv"), street(60)[:, :20], **GREY)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must have one size"):
+        foreframe.anomalies(film, weights="persistence", normal="small.mkv")
     said = refused(capsys, *words, "--normal", "short.mkv", "-o", "new.csv")
     assert "30 frames of normal footage" in said
     assert not Path("new.csv").exists()
@@ -129,6 +132,17 @@ def test_live_events_are_those_of_the_file(
     assert 125 in [one["frame"] for one in lines]
     assert [one["score"] for one in lines] == [event.score for event in found.events]
     assert "--output" in refused(capsys, "anomalies", "-", *words, "-o", "out.csv")
+
+
+def test_a_folder_of_pictures_is_a_recording(tmp_path: Path, monkeypatch) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    for k, frame in enumerate(street(90)):
+        Image.fromarray(frame).save(f"pictures/{k:03}.png")
+    assert main(["anomalies", "pictures", "--weights", "persistence", "-o", "out.csv"]) == 0
+    assert len(Path("out.csv").read_text().splitlines()) == 91
 
 
 def test_a_field_with_units_and_a_failed_scan(tmp_path: Path) -> None:

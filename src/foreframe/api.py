@@ -236,7 +236,7 @@ def anomalies(
         print(foreframe.anomalies("street.mp4", "unusual.png", normal="yesterday.mp4"))
 
     Args:
-        source: a film or other file of one recording.
+        source: a film or other file of one recording, or a folder of pictures.
         output: .csv, .json, .png or .mp4 to write; by default none.
         options, changes: the fields of `AnomalyOptions` by name, or an object that they change.
         weights: what forecasts: a run, a forecaster, or what `Forecaster.load` takes.

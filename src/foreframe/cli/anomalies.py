@@ -3,6 +3,7 @@
 import json
 import signal
 from dataclasses import asdict
+from pathlib import Path
 
 from foreframe.base.files import check_source, check_writable
 from foreframe.cli.parser import Parser
@@ -20,8 +21,8 @@ def find_anomalies(
     prints a line of JSON for each event, a second after it is over.
 
     Args:
-        input: a film or other file, or what is live: a camera (rtsp://...), a folder that grows, -
-            for standard input
+        input: a film or other file, or a folder of pictures; or what is live: a camera (rtsp://...),
+            - for standard input, and without --output a folder that grows
         weights: what forecasts: published weights, a run, or a baseline, such as dense_motion
         output: .csv (a line for each frame), .json (the events), .png (scores and the highest
             events), .mp4 (the film with alarms framed)
@@ -36,7 +37,7 @@ def find_anomalies(
     from foreframe.api import anomalies, watch
     from foreframe.forecasting.incoming import is_live
 
-    if is_live(input):
+    if is_live(input) and (output is None or not Path(input).is_dir()):
         if output is not None:
             raise ValueError(f"{input} is live: its events are printed, and go to no --output")
         signal.signal(signal.SIGTERM, signal.default_int_handler)

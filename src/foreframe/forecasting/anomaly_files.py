@@ -37,14 +37,14 @@ def find_anomalies(
     """As `foreframe.anomalies`."""
     if output is not None:
         check_anomaly_file(output)
-    if is_live(source):
+    if is_live(source) and not Path(source).is_dir():
         raise ValueError(f"{source} is live: `foreframe.watch` has its events as they come")
     forecaster, _ = open_forecaster(what, options.device, options.compile)
     clip = forecaster.open(source, **(options.reading or {}))
     frames: list[FrameScore] = []
     events: list[Event] = []
     normal: Any = None
-    for one in watched(forecaster, source, options, progress):
+    for one in watched(forecaster, clip, options, progress):
         if isinstance(one, FrameScore):
             frames.append(one)
         elif isinstance(one, Event):

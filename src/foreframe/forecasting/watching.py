@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from foreframe.base.notes import collecting, warn
+from foreframe.base.notes import warn
 from foreframe.base.schema import check_at_least
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import AnomalyOptions, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.incoming import is_live, live_frames
+from foreframe.forecasting.incoming import live_frames
 from foreframe.forecasting.recordings import scaling_of
 from foreframe.models.motion import gradient
 
@@ -145,6 +145,9 @@ class Watch:
     def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
         """The score of a frame, in the data's units, and its most unusual place, row and column; 0
         while too little is known. Missing values are the lowest.
+
+        Raises:
+            ValueError: frames of another size than before.
         """
         scaling = self.scaling.of(frame.dtype)
         values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
@@ -155,6 +158,8 @@ class Watch:
             errors["forecast"] = _squared_error(self._forecasts[0], x)
         if self.picture is None:
             self.picture = x
+        if x.shape != self.picture.shape:
+            raise ValueError("all frames, of normal footage too, must have one size and channels")
         errors["picture"] = _squared_error(self.picture, x)
         motion = None
         if len(self._before) == 2:
@@ -410,30 +415,34 @@ class LiveAlarms(Alarms):
 
 def watched(
     forecaster: Forecaster,
-    source: str,
+    source: Clip | str,
     options: AnomalyOptions,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> Iterator[FrameScore | Event | Normal]:
-    """Each frame of a source with its score, p value and alarm; each event when it is over, a
-    second after its last frame; and at last what normal footage has said.
+    """Each frame with its score, p value and alarm; each event when it is over, a second after its
+    last frame; and at last what normal footage has said.
 
-    Without normal footage that is the first half of a recording, and of what grows or never ends so
-    much of its beginning as the rate takes. These frames come when it is over.
+    Without normal footage that is the first half of a recording, and of a live source so much of
+    its beginning as the rate takes. These frames come when it is over.
+
+    Args:
+        source: a recording, or what is live as `live_frames` has it.
 
     Raises:
         ValueError: errors of reading and forecasting; too little normal footage.
     """
     given = [options.normal] if isinstance(options.normal, str) else [*options.normal]
-    watch = Watch(forecaster, _scaling(forecaster, (*given, source)[0], options), options.lead)
-    seen = [one for normal in given for one in _scores(watch, normal, options)]
-    length = 0 if is_live(source) else _length(forecaster, source, options)
+    normals = [forecaster.open(one, **(options.reading or {})) for one in given]
+    watch = Watch(forecaster, _scaling(forecaster, (*normals, source)[0]), options.lead)
+    seen = [one for clip in normals for one in _scores(watch, clip, options)]
+    length = len(source) if isinstance(source, Clip) else 0
     seconds = 3600 / options.false_alarms / (1 - LEFT_OUT)
 
     def enough(one: FrameScore) -> bool:
         return one.frame + 1 >= length // 2 if length else one.seconds >= seconds
 
-    if length and not given:
-        warn(f"the first half of {source}, {length // 2} frames, is taken as normal")
+    if isinstance(source, Clip) and not given:
+        warn(f"the first half of {source.name}, {length // 2} frames, is taken as normal")
     normal = threshold_of(seen, options.false_alarms) if given else None
     alarms = Alarms(options.false_alarms, normal, enough)
     for one in _scores(watch, source, options):
@@ -444,41 +453,41 @@ def watched(
     yield alarms.normal
 
 
-def _scores(watch: Watch, source: str, options: AnomalyOptions) -> Iterator[FrameScore]:
-    """The scores of a recording's frames, not judged yet."""
+def _scores(watch: Watch, source: Clip | str, options: AnomalyOptions) -> Iterator[FrameScore]:
+    """The scores of frames, not judged yet."""
     watch.begin()
     began: Any = None
-    reading = options.reading or {}
-    wait = None if options.wait is None else float(options.wait)
-    for number, past in enumerate(live_frames(watch.forecaster, source, None, wait, **reading)):
-        now = None if past.times is None else past.times[-1]
+    for number, (frame, now) in enumerate(_frames(watch.forecaster, source, options)):
         if number == 0:
             began = now
             if now is None:
-                warn(f"{source} has no times: {PACE:g} frames a second are assumed")
+                name = source.name if isinstance(source, Clip) else source
+                warn(f"{name} has no times: {PACE:g} frames a second are assumed")
         dated = isinstance(now, np.datetime64)
         second = np.timedelta64(1, "s") if dated else 1
         seconds = number / PACE if now is None else float((now - began) / second)
         time = stamp(now) if dated else None if now is None else round(float(now), 3)
-        score, y, x = watch.look(past.frames[len(past) - 1])
-        yield FrameScore(number, time, score, y, x, seconds)
+        yield FrameScore(number, time, *watch.look(frame), seconds)
 
 
-def _recordings(forecaster: Forecaster, source: str, options: AnomalyOptions) -> list[Clip]:
-    with collecting([]):  # what `live_frames` says, too
-        return forecaster.recordings(source, **(options.reading or {}))
+def _frames(
+    forecaster: Forecaster, source: Clip | str, options: AnomalyOptions
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Frames (C,H,W) with their times, None without."""
+    if isinstance(source, Clip):
+        for k in range(len(source)):
+            yield source.frames[k : k + 1][0], None if source.times is None else source.times[k]
+        return
+    wait = None if options.wait is None else float(options.wait)
+    for past in live_frames(forecaster, source, None, wait, **(options.reading or {})):
+        yield past.frames[len(past) - 1], None if past.times is None else past.times[-1]
 
 
-def _length(forecaster: Forecaster, source: str, options: AnomalyOptions) -> int:
-    return sum(map(len, _recordings(forecaster, source, options)))
-
-
-def _scaling(forecaster: Forecaster, source: str, options: AnomalyOptions) -> Scaling:
+def _scaling(forecaster: Forecaster, source: Clip | str) -> Scaling:
     """To [0,1]: as the forecaster was trained, if on values with units; else of 8-bit pictures 0 to
     255, and of others the range of some frames.
     """
-    if forecaster.scaling.units or is_live(source):
+    if forecaster.scaling.units or not isinstance(source, Clip):
         return forecaster.scaling
-    clip = _recordings(forecaster, source, options)[0].without_inputs()
-    some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
-    return scaling_of(np.concatenate([clip.frames[k : k + 1] for k in some]), None)
+    some = np.linspace(0, len(source) - 1, min(len(source), 32)).astype(int)
+    return scaling_of(np.concatenate([source.frames[k : k + 1] for k in some]), None)
