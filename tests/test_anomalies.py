@@ -102,7 +102,9 @@ def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
 
 def test_the_command(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["anomalies", "normal.mkv", "--weights", "persistence"]
+    Path("out.csv").write_text("what was there before")
     assert main([*words, "-o", "out.csv"]) == 0
+    assert len(Path("out.csv").read_text().splitlines()) == 121
     out, err = capsys.readouterr()
     assert "events in 120 frames; " in out
     assert "the first half of normal.mkv, 60 frames, is taken as normal" in err

@@ -5,7 +5,7 @@ import signal
 from dataclasses import asdict
 from pathlib import Path
 
-from foreframe.base.files import check_source, check_writable
+from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import AnomalyOptions
@@ -31,8 +31,6 @@ def find_anomalies(
     for source in (*normals, input):
         check_source(source)
     check_forecaster(weights)
-    if output is not None:
-        check_writable(output)
 
     from foreframe.api import anomalies, watch
     from foreframe.forecasting.incoming import is_live

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.base.files import atomic_write
+from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
@@ -58,13 +58,14 @@ def find_anomalies(
 
 
 def check_anomaly_file(path: str | Path) -> None:
-    """Refuse endings that are not written.
+    """Refuse what cannot be written, before anything is computed.
 
     Raises:
-        ValueError: lists those that are.
+        ValueError: an ending that is not of `FILES`; a folder that cannot be written to.
     """
-    if Path(path).suffix not in FILES:
+    if Path(path).suffix not in FILES or Path(path).is_dir():
         raise ValueError(f"output {path}: choose {', '.join(FILES)}")
+    check_writable(Path(path).parent)
 
 
 @dataclass(frozen=True, eq=False)
