@@ -315,7 +315,7 @@ class AnomalyOptions(DeviceOptions):
         normal: a recording of the same scene in which nothing unusual happens; may be given several
             times; by default the first half of the input, and of a live input its beginning
         false_alarms: alarms an hour that there may be where all is normal
-        lead: frames ahead of the forecasts that are compared with what came
+        lead: frames ahead of the forecasts that are compared with what came, 40 at most
         wait: seconds without a new frame after which what grows counts as finished, inf for never
         reading: read options that differ from training, e.g. --reading.size [96,128]
 
@@ -332,3 +332,5 @@ class AnomalyOptions(DeviceOptions):
     def __post_init__(self) -> None:
         check_above_0(false_alarms=self.false_alarms)
         check_at_least(1, lead=self.lead)
+        if self.lead > 40:
+            raise ValueError(f"lead must be at most 40 frames, not {self.lead}")
