@@ -233,7 +233,7 @@ def anomalies(
 ) -> "Anomalies":
     """Find what is unusual in a recording, as `foreframe anomalies` does.
 
-        print(foreframe.anomalies("street.mp4", "unusual.png", normal="yesterday.mp4"))
+        print(foreframe.anomalies("film.mp4", "unusual.png", weights="dense_motion"))
 
     Args:
         source: a film or other file of one recording, or a folder of pictures.
@@ -261,11 +261,12 @@ def watch(
 ) -> Generator["Event", None, None]:
     """Events of a live recording, each when it is over, as `foreframe anomalies` prints them.
 
-        for event in foreframe.watch("rtsp://camera/stream", normal="yesterday.mp4"):
-            print(event.start, event.y, event.x)
+        for event in foreframe.watch("film.mp4", normal="film.mp4", weights="dense_motion"):
+            print(event.first, event.y, event.x)
 
     Args:
-        source: a camera (rtsp://...), a folder that grows, or "-", a film on standard input.
+        source: a camera (rtsp://...), a folder that grows, "-", a film on standard input; or a
+            file, as if it came now.
         options, changes, weights: as of `anomalies`.
 
     Raises:
