@@ -17,6 +17,7 @@ TRAIN = (
 )
 SCORE = "--clips 2 --baselines [persistence]"
 FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": SCORE, "bench": SCORE}
+FEWER |= {"anomalies": "--weights persistence"}
 
 
 def fewer(arguments: Sequence[str]) -> list[str]:
@@ -38,6 +39,7 @@ def fewer_in_python(code: str) -> str:
     """An example of a docstring, with fewer minutes or epochs, clips and baselines."""
     code = re.sub(r"\b(?:minutes|epochs)=[\d.]+", "minutes=0.02", code)
     code = re.sub(r"\bclips=\d+", "clips=2", code)
+    code = code.replace('weights="dense_motion"', 'weights="persistence"')
     return re.sub(r"(evaluate\([^()\n]+)\)", r"\1, baselines=['persistence'])", code)
 
 
