@@ -163,7 +163,7 @@ def test_a_field_with_units_and_a_failed_scan(tmp_path: Path) -> None:
 
 
 def scores(values: np.ndarray, fps: float = 10.0) -> list[FrameScore]:
-    return [FrameScore(k, None, float(v), 0, 0, k / fps) for k, v in enumerate(values)]
+    return [FrameScore(k, k / fps, float(v), 0, 0, k / fps) for k, v in enumerate(values)]
 
 
 def test_promised_false_alarms_are_observed() -> None:
@@ -183,12 +183,22 @@ def test_promised_false_alarms_are_observed() -> None:
 
 
 def test_too_little_footage_says_how_much_is_wanted() -> None:
-    with pytest.warns(UserWarning, match=r"for 1 it takes 60(\.\d)? minutes more"):
+    with pytest.warns(
+        UserWarning, match=r"fewer than 4 false alarms an hour; for 1 give 60 minutes more"
+    ):
         normal = threshold_of(scores(np.random.default_rng(0).random(12000)), 1.0)
     assert normal.threshold == normal.scores[-1]
     assert normal.rate == pytest.approx(4, rel=0.01)
     with pytest.raises(ValueError, match=f"{LEAST} are the least"):
         threshold_of(scores(np.arange(9.0)), 1.0)
+
+
+def test_frames_an_hour_apart_are_not_all_alarms() -> None:
+    """One false alarm an hour is asked for, and a frame an hour is there."""
+    noise = np.random.default_rng(0).random(400)
+    normal = threshold_of(scores(noise, fps=1 / 3600), 1.0)
+    assert (noise[100:] > normal.threshold).mean() <= 1 / 20
+    assert normal.rate < 1
 
 
 def test_gain_offset_and_shift_are_no_error() -> None:

@@ -22,7 +22,7 @@ def scored(path: str, weights: str, most: int) -> list[FrameScore]:
     """Every frame's score; `PACE` frames are a second."""
     watch = Watch(foreframe.Forecaster.load(weights), PICTURES)
     return [
-        FrameScore(k, None, *watch.look(frame[None]), k / PACE)
+        FrameScore(k, k / PACE, *watch.look(frame[None]), k / PACE)
         for k, frame in enumerate(grey(path, most))
     ]
 

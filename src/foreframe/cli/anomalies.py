@@ -46,7 +46,7 @@ def find_anomalies(
         found = anomalies(input, output, options, weights=weights, progress=tell)
     print(found)
     if output is not None:
-        print(f"they lie in {output}")
+        print(f"what is found lies in {output}")
 
 
 def parser() -> Parser:

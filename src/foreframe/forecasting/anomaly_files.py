@@ -18,7 +18,7 @@ from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.outputs import paint_of
-from foreframe.forecasting.watching import Event, FrameScore, Normal, watched
+from foreframe.forecasting.watching import Event, FrameScore, Normal, rounded, watched
 from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
 from foreframe.visuals.tables import Table
 
@@ -99,7 +99,10 @@ class Anomalies:
         kind = Path(path).suffix
         if kind == ".png":
             highest = sorted(self.events, key=lambda event: -event.score)[:SHOWN]
-            shown = [(self._pixels(e.frame), e.y, e.x, _span(e)) for e in highest]
+            shown = [
+                (self._pixels(e.frame), e.y, e.x, f"{_short(e.start)}\nto {_short(e.end)}")
+                for e in highest
+            ]
             scores = [one.score for one in self.frames]
             spans = [(event.first, event.last) for event in self.events]
             write_png(path, anomaly_picture(scores, self.normal.threshold, spans, shown))
@@ -142,20 +145,21 @@ class Anomalies:
             yield anomaly_frame(self._pixels(one.frame), one.score / self.normal.threshold, place)
 
     def __str__(self) -> str:
-        promised = f"{self.normal.rate:.3g} false alarms an hour are to be expected"
+        promised = f"{rounded(self.normal.rate)} false alarms an hour are to be expected"
         what = f"{plural(len(self.events), 'event')} in {plural(len(self.frames), 'frame')}"
         said = f"{what}; {promised}"
         if not self.events:
             return said
-        heads = ["peak", "p", "row, column"]
-        rows = {_span(e): [f"{e.score:.1f}", f"{e.p:.2g}", f"{e.y}, {e.x}"] for e in self.events}
+        heads = ["to", "peak", "p", "row, column"]
+        rows = {
+            _short(e.start): [_short(e.end), f"{e.score:.1f}", f"{e.p:.2g}", f"{e.y}, {e.x}"]
+            for e in self.events
+        }
         return f"{Table(said, [(head, '') for head in heads], rows, [])}"
 
 
-def _span(event: Event) -> str:
-    start, end = (event.first, event.last) if event.start is None else (event.start, event.end)
-    unit = " s" if isinstance(start, float) else ""
-    return f"{start} to {end}{unit}"
+def _short(time: float | str) -> str:
+    return time[:16].replace("T", " ") if isinstance(time, str) else f"{time:g} s"
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,7 @@ class FrameScore:
 
     Args:
         frame: its number, counted from 0.
-        time: as the recording has it: seconds, or a date; None without times.
+        time: as the recording has it: seconds, or a date; without times `PACE` frames a second.
         score: sums of standard deviations: about 0 is usual.
         p: of normal footage so large a share of frames scores as high.
         alarm: whether the score is beyond the threshold.
@@ -86,7 +86,7 @@ class FrameScore:
     """
 
     frame: int
-    time: float | str | None
+    time: float | str
     score: float
     y: int
     x: int
@@ -107,8 +107,8 @@ class Event:
 
     first: int
     last: int
-    start: float | str | None
-    end: float | str | None
+    start: float | str
+    end: float | str
     frame: int
     score: float
     p: float
@@ -301,6 +301,11 @@ class Normal:
         return replace(one, p=p, alarm=one.score > self.threshold)
 
 
+def rounded(value: float) -> str:
+    """A number for a sentence."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     """The threshold that normal footage exceeds so rarely that at most `rate` false alarms an hour
     are to be expected: the events in its T hours, and one more, are at most T times as many. For
@@ -319,7 +324,8 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     """
     if len(seen) < LEAST:
         raise ValueError(
-            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least, by --normal"
+            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give --normal, or "
+            f"a film of {2 * LEAST}"
         )
     kept = slice(int(LEFT_OUT * len(seen)), None)
     # Where another recording begins time goes back.
@@ -332,14 +338,16 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
         alarms = at[scores > threshold]
         return (1 + min(1, len(alarms)) + int((np.diff(alarms) > gap).sum())) / hours
 
-    # The lowest of the scores that does; all above it do.
-    k = bisect_right(high, rate, key=expected)
+    # The lowest of the scores that does; all above it do. Of many alarms neighbours become one
+    # event, so there are fewer events again: no more than a twentieth of the frames are alarms.
+    k = bisect_right(high[: max(1, len(high) // 20)], rate, key=expected)
     threshold = float(high[max(0, k - 1)])
     if (promised := expected(threshold)) > rate:
         minutes = 60 * (1 / rate - hours) / (1 - LEFT_OUT)
         warn(
-            f"{60 * hours:.2g} minutes of normal footage, of which none is an alarm, promise "
-            f"{promised:.3g} false alarms an hour; for {rate:g} it takes {minutes:.3g} minutes more"
+            f"{60 * hours:.2g} minutes of normal footage, its first quarter left out, can promise no "
+            f"fewer than {rounded(promised)} false alarms an hour; for {rate:g} give "
+            f"{rounded(minutes)} minutes more"
         )
     return Normal(high[::-1], threshold, promised, hours, gap)
 
@@ -408,7 +416,9 @@ class LiveAlarms(Alarms):
 
     def look(self, frame: Num[np.ndarray, "c h w"]) -> list[Event]:
         """The events that are over by this frame."""
-        found = self.take(FrameScore(self.frame, None, *self.watch.look(frame), self.frame / PACE))
+        found = self.take(
+            FrameScore(self.frame, self.frame / PACE, *self.watch.look(frame), self.frame / PACE)
+        )
         self.frame += 1
         return [one for one in found if isinstance(one, Event)]
 
@@ -442,11 +452,12 @@ def watched(
         return one.frame + 1 >= length // 2 if length else one.seconds >= seconds
 
     if isinstance(source, Clip) and not given:
-        warn(f"the first half of {source.name}, {length // 2} frames, is taken as normal")
+        warn(f"the first half of {source.name}, {plural(length // 2, 'frame')}, is taken as normal")
     normal = threshold_of(seen, options.false_alarms) if given else None
     alarms = Alarms(options.false_alarms, normal, enough)
     for one in _scores(watch, source, options):
-        progress(one.frame + 1, length)
+        if one.frame % WARM_UP == WARM_UP - 1:  # the first frame says little of the others
+            progress(one.frame + 1, length)
         yield from alarms.take(one)
     yield from alarms.end()
     assert alarms.normal is not None
@@ -466,7 +477,7 @@ def _scores(watch: Watch, source: Clip | str, options: AnomalyOptions) -> Iterat
         dated = isinstance(now, np.datetime64)
         second = np.timedelta64(1, "s") if dated else 1
         seconds = number / PACE if now is None else float((now - began) / second)
-        time = stamp(now) if dated else None if now is None else round(float(now), 3)
+        time = stamp(now) if dated else round(seconds if now is None else float(now), 3)
         yield FrameScore(number, time, *watch.look(frame), seconds)
 
 
