@@ -324,8 +324,8 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     """
     if len(seen) < LEAST:
         raise ValueError(
-            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give --normal, or "
-            f"a film of {2 * LEAST}"
+            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give --normal, "
+            f"or a film of {2 * LEAST}"
         )
     kept = slice(int(LEFT_OUT * len(seen)), None)
     # Where another recording begins time goes back.
@@ -345,8 +345,8 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     if (promised := expected(threshold)) > rate:
         minutes = 60 * (1 / rate - hours) / (1 - LEFT_OUT)
         warn(
-            f"{60 * hours:.2g} minutes of normal footage, its first quarter left out, can promise no "
-            f"fewer than {rounded(promised)} false alarms an hour; for {rate:g} give "
+            f"{60 * hours:.2g} minutes of normal footage, its first quarter left out, can promise "
+            f"no fewer than {rounded(promised)} false alarms an hour; for {rate:g} give "
             f"{rounded(minutes)} minutes more"
         )
     return Normal(high[::-1], threshold, promised, hours, gap)
