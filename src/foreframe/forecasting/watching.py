@@ -324,8 +324,8 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     """
     if len(seen) < LEAST:
         raise ValueError(
-            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give --normal, "
-            f"or a film of {2 * LEAST}"
+            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give "
+            f"--normal, or a film of {2 * LEAST}"
         )
     kept = slice(int(LEFT_OUT * len(seen)), None)
     # Where another recording begins time goes back.
