@@ -139,10 +139,11 @@ class Anomalies:
 
     def _film(self) -> Iterator[np.ndarray]:
         during = {k: event for event in self.events for k in range(event.first, event.last + 1)}
+        threshold = max(self.normal.threshold, 1e-6)  # 0 of a film in which nothing changes
         for one in self.frames:
             where = one if one.alarm else during.get(one.frame)
             place = None if where is None else (where.y, where.x)
-            yield anomaly_frame(self._pixels(one.frame), one.score / self.normal.threshold, place)
+            yield anomaly_frame(self._pixels(one.frame), one.score / threshold, place)
 
     def __str__(self) -> str:
         promised = f"{rounded(self.normal.rate)} false alarms an hour are to be expected"
