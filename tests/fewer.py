@@ -16,8 +16,9 @@ TRAIN = (
     "--device cpu --devices 1 --precision auto --port 0"
 )
 SCORE = "--clips 2 --baselines [persistence]"
-FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": SCORE, "bench": SCORE}
-FEWER |= {"anomalies": "--weights persistence"}
+FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": SCORE, "bench": SCORE} | {
+    "anomalies": "--weights persistence"
+}
 
 
 def fewer(arguments: Sequence[str]) -> list[str]:

@@ -1,7 +1,5 @@
 """Events put into a film of normal footage, with their labels."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 SIZES = {"small": 1 / 24, "medium": 1 / 12, "large": 1 / 6}  # of the width
@@ -102,6 +100,3 @@ def brightened(film: np.ndarray, share: float) -> np.ndarray:
     """A film whose exposure goes up by a share in its middle, over half a second, and stays."""
     ramp = np.clip((np.arange(len(film)) - len(film) // 2) / 12, 0, 1)
     return np.clip(film * (1 + share * ramp[:, None, None]), 0, 255).astype(np.uint8)
-
-
-Spoil = Callable[[np.ndarray], np.ndarray]

@@ -123,8 +123,8 @@ class Anomalies:
     def config(self) -> dict[str, Any]:
         """As .json has it."""
         told = {"false_alarms": self.normal.rate, "hours": self.normal.hours}
-        rounded = {name: float(f"{value:.6g}") for name, value in told.items()}
-        normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **rounded}
+        told = {name: float(f"{value:.6g}") for name, value in told.items()}
+        normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **told}
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
 
     def _pixels(self, frame: int) -> np.ndarray:
