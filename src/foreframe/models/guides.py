@@ -80,13 +80,20 @@ class Guides(Model):
         """Ready to step; and `evidence` (b,e,h,w) for each guide, where there is any: that of the
         first dense motion among them, and the errors of all hindcasts.
         """
-        begun = self._each(lambda guide, own: guide.begin(own), state)
+        early = part_of(state, "early/")
+        # Hindcasts beside the forecast: half as many operations, and nodes where it is exported.
+        both = {name: torch.cat([state[name], value]) for name, value in early.items()}
+        begun = self._each(lambda guide, own: guide.begin(own), both or state)
+        if early:
+            b = state["seen"].shape[0]
+            early = {name: value[b:] for name, value in begun.items()}
+            begun = {name: value[:b] for name, value in begun.items()}
         evidence: list[Tensor] = []
         for k, guide in enumerate(self.each):
             if isinstance(guide, DenseMotion) and not evidence:
                 evidence.append(guide.evidence(part_of(state, f"{k}/"), begun[f"{k}/V"]))
-        if self.hindcast:
-            evidence.append(self.hindcast_errors(state))
+        if early:
+            evidence.append(self.hindcast_errors(state, early))
         return begun | ({"evidence": torch.cat(evidence, dim=1)} if evidence else {})
 
     def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 _ h w"], State]:
@@ -103,9 +110,9 @@ class Guides(Model):
             frames, own = guide.advance(part_of(state, f"{k}/"), steps)
             yield frames, with_prefix(f"{k}/", own)
 
-    def hindcast_errors(self, state: State) -> Float[Tensor, "b _ h w"]:
+    def hindcast_errors(self, state: State, early: State) -> Float[Tensor, "b _ h w"]:
         """The logarithms of the squared errors of each guide's hindcast, one, some and `hindcast`
-        frames ahead; 0 where a single frame was seen.
+        frames ahead, from a state `early` that is ready to step; 0 where a single frame was seen.
         """
         n, recent = self.hindcast, state["recent"].float()
         seen = (state["seen"] - 1).clamp(0, n).long()  # of a stranger's state, too
@@ -113,7 +120,6 @@ class Guides(Model):
         leads = torch.minimum(seen[:, None], torch.tensor(some, device=seen.device)).clamp(min=1)
         errors = []
         with exactly(recent):
-            early = self._each(lambda guide, own: guide.begin(own), part_of(state, "early/"))
             for k, guide in enumerate(self.each):
                 own, squares = part_of(early, f"{k}/"), []
                 for ahead in range(n):  # one by one, as large frames fill the memory

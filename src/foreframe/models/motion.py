@@ -124,22 +124,29 @@ def motion_of(frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], pairs
     real = _real(seen, pairs)
     for n, level in enumerate(reversed(levels)):
         V, scale = _resized(V, *level.shape[-2:]), SCALES[min(n, len(SCALES) - 1)]
+        slopes = gradient(level[:, -1:])
         # At first the nearest frames alone: those further back may be too far apart in place.
         for k in range(ROUNDS if n else FIRST_ROUNDS):
-            V = _corrected(level, V, real if n else real[:, : k + 1], scale)
+            V = _corrected(level, slopes, V, real if n else real[:, : k + 1], scale)
     return V
 
 
 def _corrected(
-    frames: Float[Tensor, "b k h w"], V: Field, real: Float[Tensor, "b j 1 1"], scale: float
+    frames: Float[Tensor, "b k h w"],
+    slopes: tuple[Tensor, Tensor],
+    V: Field,
+    real: Float[Tensor, "b j 1 1"],
+    scale: float,
 ) -> Field:
-    """One Gauss-Newton step of V, in windows, by a pixel at most, and smoothed."""
+    """One Gauss-Newton step of V, in windows, by a pixel at most, and smoothed; `slopes` are those
+    of the last frame.
+    """
     pairs = real.shape[1]
-    lag = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1)
-    last, carried = frames[:, -1:], _carried(frames, V, pairs)
-    r = last - carried
+    half = torch.arange(1, pairs + 1, device=V.device, dtype=V.dtype).view(1, -1, 1, 1) / 2
+    carried = _carried(frames, V, pairs)
+    r = frames[:, -1:] - carried
     # The mean of both frames' gradients: exact to the second order, where both are aligned.
-    x, y = ((a + b) * (lag / 2) for a, b in zip(gradient(last), gradient(carried), strict=True))
+    x, y = ((a + b) * half for a, b in zip(slopes, gradient(carried), strict=True))
     weight = real / (1 + (r / scale).square())
     pairs_of = (x, x), (x, y), (y, y), (x, r), (y, r)
     terms = torch.stack([(weight * (a * b)).sum(dim=1) for a, b in pairs_of], dim=1)
