@@ -14,15 +14,18 @@ import torch
 import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
+from foreframe.exporting import exported_graphs
 from foreframe.exporting.exported_folder import rounded
 from foreframe.exporting.graphs import ENTERING, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
-from foreframe.models import Model, members
+from foreframe.models import Model, exported, members
+from foreframe.models.footprint import footprint
 from foreframe.training.run import known_scores
 from small import EACH_WAY, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
 CLIP = np.random.default_rng(0).random((5, 1, 24, 32)).astype(np.float32)
+SQUARE = np.tile(CLIP, (1, 1, 2, 2))[..., :48, :48]
 
 
 def small(name: str = "quick") -> Forecaster:
@@ -116,6 +119,7 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatc
     expected = Forecaster.load("saved").predict(clip, 6)
     assert np.isnan(expected[:, 0, 7, 7]).all()
     np.testing.assert_allclose(np.load("made.npy"), expected, atol=1e-5)
+    np.testing.assert_allclose(Forecaster.load("out").predict(clip, 6), expected, atol=1e-5)
     stored = {weight.data_type for weight in onnx.load("out/step.onnx").graph.initializer}
     assert onnx.TensorProto.FLOAT16 in stored
     for part in parity.keys() - {"chain"}:
@@ -195,10 +199,11 @@ def test_a_forecast_of_fixed_steps(how: str, file: str, tmp_path, without_types)
     parity = export(saved, "-o", out, "--format", how, "--steps", "3")
     assert parity.keys() == {"encode", "begin", "step", "forecast", "chain"}
     assert (out / file).stat().st_size > 0
+    expected = Forecaster.load(saved).predict(CLIP[3:], 3)
+    np.testing.assert_allclose(Forecaster.load(out).predict(CLIP[3:], 3), expected, atol=1e-5)
     if how == "onnx":
         session = runtime.InferenceSession(str(out / file))
         made = session.run(["frames"], {"past": CLIP[None, 3:]})[0][0]
-        expected = Forecaster.load(saved).predict(CLIP[3:], 3)
         np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
@@ -236,6 +241,90 @@ def test_a_members_noise_is_given(tmp_path, without_types) -> None:
     known = {one.name for one in session.get_inputs()}
     made = session.run(["frames"], {n: v for n, v in given.items() if n in known})[0]
     np.testing.assert_allclose(made, expected.clamp(0, 1).numpy(), atol=1e-5)
+
+
+def as_exported(forecaster: Forecaster, folder: Path, monkeypatch) -> Path:
+    """An exported folder whose graphs are run by torch, so that none is written."""
+    parts = {graph.name: graph for graph in graphs(forecaster, ExportOptions(size=(24, 32)))}
+    about = exported_graphs._about(forecaster, list(parts.values()), ExportOptions())
+    folder.mkdir()
+    (folder / "about.json").write_text(json.dumps(about))
+    for name in parts:
+        (folder / f"{name}.onnx").touch()
+    by_torch = lambda path, _: parts[path.stem].by_torch  # noqa: E731
+    monkeypatch.setitem(exported.RUNTIMES, "onnx", (by_torch, ".onnx"))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["quick", "simvp_small", "guided", "nowcast", "dressed", "noise"])
+def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("cv2")
+    own = Forecaster(built(name).eval(), Window(2, 4), Scaling(0.0, 2.0, "K"))
+    other = Forecaster.load(as_exported(own, tmp_path / "out", monkeypatch))
+    assert str(other) == str(own)
+    whole = own.model.sized or name == "nowcast"  # motion, too, is that of padded frames
+    clip = SQUARE[..., : 48 if whole else 43, :].copy()
+    clip[1, 0, 3:6], clip[:, 0, 7, 7] = np.nan, np.nan
+    steps = min(own.model.horizon, 4)  # beyond it own frames are cropped, exported ones padded
+    np.testing.assert_allclose(other.predict(clip, steps), own.predict(clip, steps), atol=1e-5)
+    live, same = other.stream(steps=1), own.stream(steps=1)
+    for frame in clip:
+        np.testing.assert_allclose(live.push(frame), same.push(frame), atol=1e-5)
+    restored = other.stream(steps=1).loads(live.dumps())
+    np.testing.assert_array_equal(restored.forecast(), live.forecast())
+    assert footprint(other.model, 2, (1, 48, 48), 4) == footprint(own.model, 2, (1, 48, 48), 4)
+
+
+@pytest.mark.parametrize(
+    ("told", "use"),
+    [
+        ("this was exported for 48x48 alone", lambda of: of.predict(CLIP, 2)),
+        ("computes in float32", lambda of: of.predict(SQUARE, 2, precision="bf16-mixed")),
+        ("makes its one forecast", lambda of: of.predict(SQUARE, 2, members=2)),
+        ("has no weights", lambda of: of.save("again")),
+        ("has no weights", lambda of: foreframe.export(of, "again")),
+    ],
+)
+def test_what_an_exported_forecaster_cannot_do(told: str, use, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = Forecaster.load(as_exported(small("guided"), Path("out"), monkeypatch))
+    with pytest.raises(ValueError, match=told):
+        use(other)
+    assert not Path("again").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "changed"),
+    [
+        ("is damaged", lambda about: about.pop("forecaster")),
+        ("is damaged", lambda about: about["parts"]["step"].update(takes=3)),
+        (
+            "holds pt2, but foreframe runs onnx and openvino",
+            lambda about: about.update(format="pt2"),
+        ),
+        (
+            "take noise beside frames",
+            lambda about: about["parts"]["step"]["inputs"].append("noise"),
+        ),
+        ("encode.onnx is damaged", lambda about: None),
+    ],
+)
+def test_a_folder_that_is_no_export(told: str, changed, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("onnxruntime")
+    run = exported.RUNTIMES["onnx"]
+    folder = as_exported(small(), tmp_path / "out", monkeypatch)
+    monkeypatch.setitem(exported.RUNTIMES, "onnx", run)
+    about = json.loads((folder / "about.json").read_text())
+    changed(about)
+    (folder / "about.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=told):
+        Forecaster.load(folder)
+
+
+def test_an_export_runs_on_the_processor(tmp_path, monkeypatch) -> None:
+    folder = as_exported(small(), tmp_path / "out", monkeypatch)
+    with pytest.raises(ValueError, match="exported graphs run on the CPU, not on cuda"):
+        Forecaster.load(folder, "cuda")
 
 
 @pytest.mark.parametrize(

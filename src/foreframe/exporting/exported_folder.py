@@ -16,6 +16,7 @@ def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -
     """As `foreframe.export`, with the scores of the card as Markdown."""
     forecaster, name = open_forecaster(what)
     check_new(folder)
+    forecaster.check_weights()
     if options.half:
         forecaster = rounded(forecaster)
     with atomic_folder(folder) as rough:

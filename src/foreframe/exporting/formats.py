@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from foreframe.base.extras import needed
-from foreframe.exporting.graphs import Graph, Runner
+from foreframe.exporting.graphs import Graph
+from foreframe.models.exported import Runner, run_onnx, run_openvino
 
 OPSET = 18
 FEW = 64  # numbers, which are stored as they are
@@ -55,13 +56,7 @@ def _onnx(graph: Graph, folder: Path, half: bool) -> Runner:
         model = onnx.load(path)
         _store_as_half(model.graph)
         onnx.save(model, path)
-    session = runtime.InferenceSession(path)
-
-    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        found: Sequence[np.ndarray] = session.run(list(graph.outputs), dict(named))
-        return found
-
-    return run
+    return run_onnx(path, graph.outputs)
 
 
 def _store_as_half(graph: Any) -> None:
@@ -88,15 +83,7 @@ def _openvino(graph: Graph, folder: Path, half: bool) -> Runner:
         _onnx(graph, Path(rough), half=False)
         model = openvino.convert_model(str(Path(rough) / f"{graph.name}.onnx"))
         openvino.save_model(model, str(path), compress_to_fp16=half)
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16, where a processor has it
-    compiled = openvino.Core().compile_model(str(path), "CPU", exact)
-    known = {name for one in compiled.inputs for name in one.get_names()}
-
-    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        found = compiled({name: value for name, value in named.items() if name in known})
-        return [found[name] for name in graph.outputs]
-
-    return run
+    return run_openvino(path, graph.outputs)
 
 
 def _pt2(graph: Graph, folder: Path, half: bool) -> Runner:

@@ -52,6 +52,7 @@ from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.tiles import LONG, tile_size
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, model_name
+from foreframe.models.exported import Exported
 from foreframe.models.footprint import bound
 
 Frames = TypeVar("Frames", Clip, Tensor, np.ndarray)
@@ -252,6 +253,7 @@ class Forecaster:
         options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
         self.check_match(options.match)
         if options.members and not self.model.draws:
+            self.check_weights()
             raise ValueError(
                 "this model has one future, and draws no members: train a flow of it, by --config "
                 "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse"
@@ -487,6 +489,18 @@ class Forecaster:
             raise ValueError("known inputs hold infinite values; NaN marks what is not known")
         return fill_missing(self.scaling.inputs_to_network(values), last[:, -inputs:])[0]
 
+    def check_weights(self) -> None:
+        """Refuse a network that was exported, where more than its forecast is wanted.
+
+        Raises:
+            ValueError: it was.
+        """
+        if isinstance(self.model, Exported):
+            raise ValueError(
+                "an exported network makes its one forecast, and has no weights: for anything else "
+                "take the forecaster that was exported"
+            )
+
     def config(self) -> dict[str, Any]:
         """Plain values that describe everything but the weights."""
         return {
@@ -508,8 +522,10 @@ class Forecaster:
                 digit. They load as float32.
 
         Raises:
-            ValueError: the folder cannot be written, or the model has no name in MODELS.
+            ValueError: the folder cannot be written, the model has no name in MODELS, or it was
+                exported.
         """
+        self.check_weights()
         folder = Path(folder)
         write_forecaster(folder, self.config(), self.model.state_dict(), half)
         if self.calibration is not None:
@@ -518,8 +534,9 @@ class Forecaster:
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """Load a saved folder, a run (its best checkpoint, or with a warning the one before if that
-        is damaged), a checkpoint, published weights or a baseline. Nothing is unpickled.
+        """Load a saved folder, one that was exported as onnx or openvino, a run (its best
+        checkpoint, or with a warning the one before if that is damaged), a checkpoint, published
+        weights or a baseline. Nothing is unpickled.
 
         Args:
             what: a folder or file, or the name of published weights, such as "moving-mnist", or of

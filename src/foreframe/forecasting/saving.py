@@ -5,7 +5,7 @@ Folders are untrusted: all values are checked before use.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from foreframe.base.files import atomic_write, exists
 from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
 from foreframe.base.schema import OWN, UnknownError, check_plain, typed
-from foreframe.base.wording import described
+from foreframe.base.wording import described, in_one_line
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
 from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
+from foreframe.models.exported import GRAPHS, RUNTIMES, Exported, Part
 from foreframe.models.names import WEIGHTS, check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
+ABOUT = "about.json"  # of an exported folder
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ def write_forecaster(
 def read_forecaster(
     what: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[Model, Description | None, Path]:
-    """Read a saved folder, a run, a checkpoint, published weights, a repository of the Hub or a
-    baseline, which has no description; arguments and errors as in `Forecaster.load`. The last is
-    the folder of the forecaster.
+    """Read a saved folder, an exported one, a run, a checkpoint, published weights, a repository of
+    the Hub or a baseline, which has no description; arguments and errors as in `Forecaster.load`.
+    The last is the folder of the forecaster.
     """
     name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
     if not exists(what):
@@ -94,6 +96,8 @@ def read_forecaster(
             return FREE[name](), None, what
         check_forecaster(name)
         what = WEIGHTS / name
+    if (what / ABOUT).is_file():
+        return *_exported(what, device), what
     if (what / "model.safetensors").is_file():
         return *_built(*_of_folder(what), name, device), what
     path, note, folder = what, "", what
@@ -117,6 +121,38 @@ def read_forecaster(
         raise ValueError(f"{path} does not hold a foreframe model: it has no weights")
     weights = {str(name).removeprefix("network."): value for name, value in weights.items()}
     return *_built(checkpoint["forecaster"], weights, str(path), device), folder
+
+
+def _exported(folder: Path, device: str | torch.device) -> tuple[Model, Description]:
+    """The forecaster of an exported folder, run by the runtime that it was exported for.
+
+    Raises:
+        ValueError: a file is missing or damaged; a format that does not run here; graphs that take
+            more than frames; a device.
+    """
+    damaged = f"{folder} is damaged, or exported by another version: export it again"
+    with in_one_line(damaged):
+        with (folder / ABOUT).open(encoding="utf-8") as file:
+            about = json.loads(file.read(LONGEST))
+        description = typed(Description, about["forecaster"], "forecaster")
+        parts = {name: typed(Part, about["parts"][name], name) for name in GRAPHS}
+        runtime, multiple, size = (about[name] for name in ("format", "multiple", "size"))
+    if runtime not in RUNTIMES:
+        raise ValueError(f"{folder} holds {runtime}, but foreframe runs {' and '.join(RUNTIMES)}")
+    for name in ("known", "noise"):
+        if name in parts["step"].inputs:
+            raise ValueError(
+                f"the graphs of {folder} take {name} beside frames, which foreframe gives none: "
+                "use the forecaster that was exported"
+            )
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(f"exported graphs run on the CPU, not on {device}: leave out device")
+    with in_one_line(damaged), torch.device("meta"):
+        network = build_model(description.model, description.args)
+    if description.match != NONE:
+        warn(f"{folder} gives the plain forecast, without the match {description.match}")
+    exported = Exported(network, folder, parts, runtime, multiple, size)
+    return exported, replace(description, match=NONE)
 
 
 def _of_folder(folder: Path) -> tuple[Any, dict[str, Tensor]]:
