@@ -9,7 +9,7 @@
 
 To the environment of foreframe itself, which writes the networks as ONNX, add
 
-    pip install onnx onnxscript
+    pip install onnx onnxscript onnxruntime openvino
 
 and then
 
@@ -22,7 +22,8 @@ forecasts of a process take, `foreframe-compiled` what later ones take by themse
 peak of the whole process, with the libraries that it loads. The last column is how far a way's
 forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4, nothing is
 timed. Without --python, or without onnx, the two runtimes are left out. Leave bf16 out
-by --precisions float32 where the processor only emulates it.
+by --precisions float32 where the processor only emulates it. `foreframe-openvino` and
+`foreframe-onnx` are folders of `foreframe export --steps 10`, as `Forecaster.load` runs them.
 
 Weights are random; the tutorial's are enlarged until its forecasts vary from pixel to pixel, so
 that a network with other weights would be seen.
@@ -53,7 +54,8 @@ HERE = Path(__file__).parent
 PAST = STEPS = 10
 NEAR = 1e-4  # how far forecasts in float32 may lie apart
 RUNTIMES = ("openvino", "onnxruntime")
-WRITERS = ("onnx", "onnxscript")  # what torch needs to write ONNX
+EXPORTED = {"foreframe-openvino": "openvino", "foreframe-onnx": "onnx"}  # a way: its format
+WRITERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # to write ONNX and to export
 REST = 0.05  # seconds before a way is asked: the threads of the way before are asleep by then
 
 
@@ -70,13 +72,13 @@ NETWORKS = {
     "quick": Network(("foreframe", "foreframe-compiled")),
     "simvp_small": Network(("foreframe",)),
 }
-WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES)
+WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES, *EXPORTED)
 PRECISIONS = {"float32": "", "bf16": "-bf16"}  # and how names of ways end
 
 
 def ways_of(network: str, chosen: Sequence[str], precisions: Sequence[str]) -> list[str]:
     """The chosen ways that the network has, in one precision after the other."""
-    able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES)]
+    able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES, *EXPORTED)]
     return [way + PRECISIONS[of] for of in precisions for way in able]
 
 
@@ -127,6 +129,8 @@ def prepare(name: str, folder: Path, export: bool, given: argparse.Namespace) ->
     task = {"network": name, "steps": STEPS, "threads": given.threads}
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     if export:
+        for kind in EXPORTED.values():
+            foreframe.export(foreframe.Forecaster(network), folder / kind, format=kind, steps=STEPS)
         write_onnx(network, past, folder / "network.onnx")
         write_onnx(network.bfloat16(), past, folder / "network-bf16.onnx")
     return forecast
@@ -310,7 +314,8 @@ def main() -> None:
         parser.error("digits of 28 pixels move within the frames: give a --size above 28")
     runtimes = versions(given.python) if given.python else ""
     missing = left_out(given.python)
-    chosen = [way for way in given.ways if not (missing and way in RUNTIMES)]
+    others = (*RUNTIMES, *EXPORTED)
+    chosen = [way for way in given.ways if not (missing and way in others)]
     if not chosen:
         leave(f"{', '.join(given.ways)} cannot be run: {missing}")
     plan = {name: ways_of(name, chosen, given.precisions) for name in given.networks}
@@ -324,13 +329,13 @@ def main() -> None:
     frames = f"{PAST} frames of {given.size}x{given.size} in, {STEPS} out"
     print(f"batch {given.batch}, {frames}, {given.rounds} rounds")
     if len(chosen) < len(given.ways):
-        print(f"Left out: {', '.join(way for way in given.ways if way in RUNTIMES)} ({missing})")
+        print(f"Left out: {', '.join(way for way in given.ways if way in others)} ({missing})")
     print(f"\n| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
     notes: dict[str, str] = {}
     for name, ways in plan.items():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            forecast = prepare(name, folder, any(way in RUNTIMES for way in chosen), given)
+            forecast = prepare(name, folder, any(way in others for way in chosen), given)
             taken, apart, cannot, memory = measure(ways, folder, forecast, given)
         print("\n".join(rows(name, ways, taken, apart, cannot, memory)), flush=True)
         notes |= cannot

@@ -3,16 +3,14 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import warn
 from foreframe.exporting.formats import WRITERS
-from foreframe.exporting.graphs import ENTERING, Graph, chain_distance, graphs
+from foreframe.exporting.graphs import ENTERING, LAST, Graph, chain_distance, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.exported import LAST, Part
 from foreframe.models.noise import Noise
 
 
@@ -86,7 +84,8 @@ def _about(
         "multiple": encode.stride,
         "size": list(encode.size) if encode.fixed else None,
         "format": options.format,
-        "parts": {g.name: asdict(Part(g.inputs, g.outputs, g.names, g.results)) for g in parts},
+        "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
+        "steps": options.steps,
         "forecaster": forecaster.config(),
         "start": start,
         "entering": entering,

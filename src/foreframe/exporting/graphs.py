@@ -18,12 +18,15 @@ from foreframe.clips.frames import missing_where_unseen
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import State, members
-from foreframe.models.exported import LAST, MADE, TAKEN, Runner
+from foreframe.models.exported import Runner
 from foreframe.models.interface import fixed_size
 from foreframe.models.motion import blurred
 from foreframe.models.noise import KEYS
 
 LONGEST = 4096  # pixels of a side
+# Names that no model has in its state: the last value seen at each pixel, NaN before the first; the
+# frames that a graph takes, and those that it makes.
+LAST, TAKEN, MADE = "/last", "/taken", "/made"
 ENTERING = ("known", "noise")  # inputs of a step that are no state
 
 Size = tuple[int, int, int]  # B, H, W

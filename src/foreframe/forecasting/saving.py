@@ -24,7 +24,7 @@ from foreframe.forecasting.checkpoint_files import before, first_whole, read_che
 from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
-from foreframe.models.exported import GRAPHS, RUNTIMES, Exported, Part
+from foreframe.models.exported import RUNTIMES, Exported
 from foreframe.models.names import WEIGHTS, check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
@@ -127,31 +127,30 @@ def _exported(folder: Path, device: str | torch.device) -> tuple[Model, Descript
     """The forecaster of an exported folder, run by the runtime that it was exported for.
 
     Raises:
-        ValueError: a file is missing or damaged; a format that does not run here; graphs that take
-            more than frames; a device.
+        ValueError: a file is missing or damaged; a format that does not run here; no whole
+            forecast; a device.
     """
     damaged = f"{folder} is damaged, or exported by another version: export it again"
     with in_one_line(damaged):
         with (folder / ABOUT).open(encoding="utf-8") as file:
             about = json.loads(file.read(LONGEST))
         description = typed(Description, about["forecaster"], "forecaster")
-        parts = {name: typed(Part, about["parts"][name], name) for name in GRAPHS}
-        runtime, multiple, size = (about[name] for name in ("format", "multiple", "size"))
+        runtime, channels, steps = about["format"], about["channels"], about["steps"]
+        shape = about["multiple"], about["size"]
     if runtime not in RUNTIMES:
         raise ValueError(f"{folder} holds {runtime}, but foreframe runs {' and '.join(RUNTIMES)}")
-    for name in ("known", "noise"):
-        if name in parts["step"].inputs:
-            raise ValueError(
-                f"the graphs of {folder} take {name} beside frames, which foreframe gives none: "
-                "use the forecaster that was exported"
-            )
+    if not steps:
+        raise ValueError(f"{folder} holds single steps: export it with --steps to run it here")
     if str(device) not in ("auto", "cpu"):
         raise ValueError(f"exported graphs run on the CPU, not on {device}: leave out device")
     with in_one_line(damaged), torch.device("meta"):
         network = build_model(description.model, description.args)
     if description.match != NONE:
         warn(f"{folder} gives the plain forecast, without the match {description.match}")
-    exported = Exported(network, folder, parts, runtime, multiple, size)
+    if network.inputs:
+        raise ValueError(f"{folder} takes inputs beside frames: use the forecaster itself")
+    past = description.window.past
+    exported = Exported(network, folder, runtime, channels, past, steps, *shape)
     return exported, replace(description, match=NONE)
 
 

@@ -1,28 +1,24 @@
-"""A network whose steps are exported graphs, which another runtime runs."""
+"""A network whose whole forecast is an exported graph, which another runtime runs."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.scaling import Scaling
-from foreframe.models.interface import Future, Model, Past, State
+from foreframe.models.at_once import FromLastFrames
+from foreframe.models.interface import Future, Model, State
 
-# Names that no model has in its state: the last value seen at each pixel, NaN before the first; the
-# frames that a graph takes, and those that it makes.
-LAST, TAKEN, MADE = "/last", "/taken", "/made"
-
-GRAPHS = ("encode", "begin", "step")
+SIZES = 8  # numbers of clips and sizes of frames that OpenVINO is ready for: a third faster
 DAMAGED = "is damaged: export it again"
 
 Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
@@ -33,6 +29,8 @@ def run_onnx(path: Path, outputs: Sequence[str]) -> Runner:
     runtime = needed("onnxruntime", "export", path.name)
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
+    # Its threads shall not wait for more work at others' cost.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     with in_one_line(f"{path} {DAMAGED}"):
         session = runtime.InferenceSession(path, settings)
 
@@ -45,70 +43,68 @@ def run_onnx(path: Path, outputs: Sequence[str]) -> Runner:
 
 def run_openvino(path: Path, outputs: Sequence[str]) -> Runner:
     openvino = needed("openvino", "openvino", path.name)
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16, where a processor has it
-    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where a processor has it
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    core = openvino.Core()
     with in_one_line(f"{path} {DAMAGED}"):
-        compiled = openvino.Core().compile_model(str(path), "CPU", exact | threads)
-    known = {name for one in compiled.inputs for name in one.get_names()}
+        model = core.read_model(str(path))
+    known = {name for one in model.inputs for name in one.get_names()}
+
+    @lru_cache(maxsize=SIZES)
+    def compiled(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Any:
+        sized = model.clone()
+        sized.reshape({name: list(shape) for name, shape in shapes})
+        return core.compile_model(sized, "CPU", settings)
 
     def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        found = compiled({name: value for name, value in named.items() if name in known})
+        given = {name: value for name, value in named.items() if name in known}
+        found = compiled(tuple((name, value.shape) for name, value in given.items()))(given)
         return [found[name] for name in outputs]
 
     return run
 
 
-RUNTIMES = {"onnx": (run_onnx, ".onnx"), "openvino": (run_openvino, ".xml")}
-"""By the name of a format: what runs a file of it, and how its files end."""
+RUNTIMES = {"onnx": (run_onnx, "forecast.onnx"), "openvino": (run_openvino, "forecast.xml")}
+"""By the name of a format: what runs its files, and the one of a whole forecast."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A graph: the names of its inputs and outputs, and in the same order the network's own."""
-
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    takes: Sequence[str]
-    makes: Sequence[str]
-
-
-class Exported(Model):
-    """A network as it was exported: its state has the names that the network's own has, and frames
-    cross into the data's units, which graphs take, and back.
+class Exported(FromLastFrames):
+    """A forecast as it was exported, of so many frames from so many. Further ones go on from its
+    own. Frames cross into the data's units, which graphs take, and back.
 
     Args:
-        network: the network, without weights (on torch's meta device).
-        folder: of its graphs.
-        parts: of "encode", "begin" and "step".
-        runtime: a name of RUNTIMES.
-        multiple: of it are both sides of the graphs' frames; others are padded at the edge.
-        size: (H,W) of the graphs' frames, if they can have one alone.
+        network: what was exported, without weights (on torch's meta device).
+        folder, runtime: of the graph, and a name of RUNTIMES.
+        channels, frames, steps: of the frames, how many it takes, and how many it makes.
+        multiple: of it are both sides of the graph's frames; others are padded at the edge.
+        size: (H,W) of the graph's frames, if they can have one alone.
 
     Raises:
-        ValueError: the runtime is not installed.
+        ValueError: the runtime is not installed, or the file is damaged.
     """
 
     def __init__(
         self,
         network: Model,
         folder: Path,
-        parts: Mapping[str, Part],
         runtime: str,
+        channels: int,
+        frames: int,
+        steps: int,
         multiple: int,
         size: Sequence[int] | None,
     ) -> None:
         super().__init__()
-        self.network, self.args = network, network.args
-        self.stride, self.size = multiple, size
-        for name in ("channels", "horizon", "reduces", "bounded"):
-            setattr(self, name, getattr(network, name))
+        self.network, self.args, self.channels = network, network.args, channels
+        self.reduces, self.bounded = network.reduces, network.bounded
+        self.frames, self.horizon, self.stride, self.size = frames, steps, multiple, size
         self.scaling = Scaling()  # that of its forecaster, which sets it
-        open_file, ending = RUNTIMES[runtime]
-        files = {name: folder / f"{name}{ending}" for name in parts}
-        self._runs = {name: open_file(files[name], part.outputs) for name, part in parts.items()}
-        self._parts = parts
-        content = b"".join(path.read_bytes() for path in files.values())
-        self.digest = torch.tensor(list(hashlib.sha256(content).digest()))
+        run, name = RUNTIMES[runtime]
+        self._run = run(folder / name, ["frames"])
+        content = b"".join(path.read_bytes() for path in sorted(folder.glob("forecast.*")))
+        self._digest = torch.tensor(list(hashlib.sha256(content).digest()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         """The network without weights, by which memory is measured: graphs are loaded once."""
@@ -117,16 +113,15 @@ class Exported(Model):
         return copied
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        """A digest of the graphs, in place of weights."""
-        return {"graphs": self.digest}
+        """A digest of the graph, in place of weights."""
+        return {"graph": self._digest}
 
-    @torch.no_grad()
-    def encode(self, past: Past, state: State | None = None) -> State:
-        """Raises ValueError for frames of another size than the exported one's, and within
-        autocast.
-        """
+    def next_frames(self, state: State) -> Future:
+        """Raises ValueError for frames of another size than the graph's, and within autocast."""
+        past = self.scaling.to_units(self.seen(state).float())
         h, w = past.shape[-2:]
-        if self.size and [side + -side % self.stride for side in (h, w)] != list(self.size):
+        edges = 0, -w % self.stride, 0, -h % self.stride
+        if self.size and [h + edges[3], w + edges[1]] != list(self.size):
             rows, columns = self.size
             raise ValueError(
                 f"frames of {h}x{w} pixels, but this was exported for {rows}x{columns} alone: "
@@ -134,39 +129,6 @@ class Exported(Model):
             )
         if torch.is_autocast_enabled("cpu"):
             raise ValueError("an exported network computes in float32: leave precision as it is")
-        for frame in past.float().unbind(dim=1):
-            state = self._start(frame) if state is None else state
-            state = self._run("encode", state | {TAKEN: self.scaling.to_units(frame)})
-            state[LAST] = frame  # of the size that frames have, also where a side is padded
-        assert state is not None
-        return state
-
-    def exogenous(self, state: State, steps: int) -> State:
-        return self.network.exogenous(state, steps)
-
-    def begin(self, state: State) -> State:
-        return self._run("begin", state) | {LAST: state[LAST]}
-
-    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
-        h, w = state[LAST].shape[-2:]
-        after = self._run("step", state)
-        frames = self.scaling.to_network(after.pop(MADE)[..., :h, :w])
-        return frames, after | {LAST: state[LAST]}
-
-    def _start(self, frame: Float[Tensor, "b c h w"]) -> State:
-        """The state before the first frame."""
-        like = self.network.encode(self._padded(frame).unsqueeze(1).to("meta"))
-        return {name: torch.zeros_like(value, device="cpu") for name, value in like.items()} | {
-            LAST: torch.full_like(frame, torch.nan)
-        }
-
-    def _run(self, part: str, state: State) -> State:
-        names = self._parts[part]
-        state = state | {name: self._padded(state[name]) for name in (TAKEN, LAST) if name in state}
-        given = [state[name].contiguous().numpy() for name in names.takes]
-        found = self._runs[part](dict(zip(names.inputs, given, strict=True)))
-        return dict(zip(names.makes, map(torch.from_numpy, found), strict=True))
-
-    def _padded(self, frame: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
-        h, w = frame.shape[-2:]
-        return pad(frame, (0, -w % self.stride, 0, -h % self.stride), mode="replicate")
+        wide = pad(past.flatten(0, 1), edges, mode="replicate").unflatten(0, past.shape[:2])
+        made = torch.from_numpy(self._run({"past": wide.contiguous().numpy()})[0])
+        return self.scaling.to_network(made[..., :h, :w])
