@@ -66,7 +66,7 @@ def test_a_list_of_timesteps_chooses_frames(weights: Forecaster, precip: np.ndar
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"precip": np.full((4, 8, 8), -15.0)}, "to_rainrate gives mm/h"),
+        ({"precip": np.full((4, 8, 8), -15.0)}, "as dB is: .* gives mm/h"),
         ({"precip": np.zeros((8, 8))}, r"precip is \(t,m,n\), .* not of shape \(8, 8\)"),
         ({"timesteps": [1, 2.5]}, r"whole frames, 12 or \[3, 6, 12\], not \[1, 2.5\]"),
         ({"timesteps": 0}, "whole frames"),
@@ -162,6 +162,7 @@ def test_the_page_runs_in_pysteps(pysteps, monkeypatch: pytest.MonkeyPatch) -> N
         exec(compile(code, "integrations.md", "exec"), names)
     assert names["future"].shape == (12, 64, 64)
     assert names["members"].shape == (16, 12, 64, 64)
+    assert names["blended"].shape == (24, 64, 64)
     radar = foreframe.Forecaster.load("radar")
     past = names["precip"][-10:].astype(np.float32)
     np.testing.assert_array_equal(names["future"], radar.predict(past, 12)[:, 0])

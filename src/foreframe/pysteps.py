@@ -63,7 +63,7 @@ def forecast(
     if frames.ndim != 3:
         raise ValueError(f"precip is (t,m,n), frames of the past, not of shape {frames.shape}")
     if (frames < 0).any():
-        raise ValueError("precip is below 0: pysteps.utils.conversion.to_rainrate gives mm/h")
+        raise ValueError("precip is below 0, as dB is: pysteps' conversion.to_rainrate gives mm/h")
     t, m, _ = frames.shape
     places: dict[str, Any] = {}
     if timestep:

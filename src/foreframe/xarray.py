@@ -12,7 +12,7 @@ import xarray as xr
 from foreframe.api import evaluate
 from foreframe.data.cf import of_starts
 from foreframe.forecasting.archives.block import cached_forecaster, check_one, forecast_block
-from foreframe.forecasting.forecast import Forecast, resolved, starts_of
+from foreframe.forecasting.forecast import Forecast, starts_of
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.loading import for_tasks
 from foreframe.forecasting.recordings import number_of
@@ -77,12 +77,13 @@ def delayed_block(data: Any, what: Any, options: PredictOptions) -> Any:
     clips = forecaster.recordings(data, **(options.reading or {}))
     clip = clips[number_of(clips, clips[0].name, options.recording)]
     last = len(clip) - 1 if options.after is None else options.after
-    options = replace(resolved(forecaster, clip, options), after=last)
-    first, steps = starts_of(clip, options)[0], options.steps
+    steps = options.steps or forecaster.window.future
+    options = forecaster.options(replace(options, after=last, steps=steps))
+    first = starts_of(clip, options)[0]
     past = clip.part(0, first).without_inputs()
     members = [options.members] if options.members else []
-    shape = (*members, steps, *past.frames.shape[1:])
-    future = forecaster.as_clip(np.zeros(shape, np.float32), past, clip.times_from(first, steps))
+    nothing = np.broadcast_to(np.float32(0), (*members, steps, *past.frames.shape[1:]))
+    future = forecaster.as_clip(nothing, past, clip.times_from(first, steps))
     about = last, forecaster.scaling, made_by, options
     made = Forecast(clip, past, future, None, *about).to_dataset()
     # Within a `partial` Dask sees no arrays, of which it would compute all: the block takes what it
