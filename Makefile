@@ -62,11 +62,11 @@ test-slow: .venv/installed-dev
 	$(PYTEST) -m "slow and not full"
 	$(PYTEST_THREADS) -m "exact and not full"
 
-# pysteps is built from source, which takes minutes: without it tests of its nowcasts are skipped.
+# pysteps is built from source, which takes minutes: without it tests of it are skipped.
 test-full: .venv/installed-dev
 	$(BIN)/pip install --quiet --editable '.[pysteps]'
 	$(PYTEST) -m full
-	$(PYTEST) tests/models/test_nowcasts.py
+	$(PYTEST) tests/models/test_nowcasts.py tests/test_pysteps.py tests/test_pysteps_example.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -18,9 +18,11 @@ from pysteps.motion.lucaskanade import dense_lucaskanade
 from pysteps.utils.transformation import dB_transform
 
 import foreframe
+from foreframe.pysteps import forecast as nowcast
 
 LEAST = 0.1  # mm/h: less is no rain
 DRY = -15.0  # dB, for it
+SPACING = 1.0  # km
 
 
 def decibels(rain: np.ndarray) -> np.ndarray:
@@ -28,54 +30,49 @@ def decibels(rain: np.ndarray) -> np.ndarray:
     return dB_transform(np.nan_to_num(rain).astype(float), threshold=LEAST, zerovalue=DRY)[0]
 
 
-def blended(past: foreframe.Clip, weather: np.ndarray, future: np.ndarray, seed: int) -> np.ndarray:
+def blended(
+    rain: np.ndarray, weather: np.ndarray, times: np.ndarray, members: int, seed: int
+) -> np.ndarray:
     """Blend members with a weather model.
 
     Args:
-        past: observed rain, at least three frames.
-        weather: (S+1,H,W) from the last frame of the past on, mm/h.
-        future: (M,S,H,W), members, mm/h.
+        rain: (T,H,W), mm/h, at least three frames; ten are better.
+        weather: (S+1,H,W) from the last frame of `rain` on, mm/h.
+        times: (T,) datetime64, of `rain`.
 
     Returns:
-        (M,S,H,W), mm/h.
+        (members,S,H,W), mm/h.
     """
-    members, steps = future.shape[:2]
-    seen = decibels(np.asarray(past.frames[len(past) - 3 : len(past)])[:, 0])
-    model = decibels(weather[: steps + 1])
+    steps = len(weather) - 1
+    timestep = float((times[-1] - times[-2]) / np.timedelta64(1, "s")) / 60
+    grid = {"timestep": timestep, "kmperpixel": SPACING}
+    future = nowcast(rain, None, steps, n_ens_members=members, seed=seed, **grid)
+    seen, model = decibels(rain[-3:]), decibels(weather)
     now = np.repeat(seen[None, -1:], members, axis=0)
-    motion = dense_lucaskanade(seen)
     with tempfile.TemporaryDirectory() as folder:  # STEPS keeps there how well the model did
         made = forecast(
             seen,
             model[None],
-            motion,
+            dense_lucaskanade(seen),
             np.repeat(dense_lucaskanade(model)[None, None], steps + 1, axis=1),
             steps,
-            timestep=minutes(past),
-            issuetime=past.times[-1].astype("M8[s]").item(),
+            issuetime=times[-1].astype("M8[s]").item(),
             n_ens_members=members,
             precip_nowcast=np.concatenate([now, decibels(future)], axis=1),
             nowcasting_method="external_nowcast",
             noise_method=None,  # the members differ by themselves
             precip_thr=10 * np.log10(LEAST),
-            kmperpixel=1.0,
             seed=seed,
             outdir_path_skill=folder,
+            **grid,
         )
     return dB_transform(made, threshold=10 * np.log10(LEAST), inverse=True)[0]
 
 
-def minutes(clip: foreframe.Clip) -> float:
-    """Between two frames."""
-    return float((clip.times[-1] - clip.times[-2]) / np.timedelta64(1, "s")) / 60
-
-
 def main(rain: str, weather: str, output: str, members: int, steps: int, seed: int) -> None:
-    made = foreframe.predict("radar", rain, members=members, steps=steps, seed=seed)
-    (model,) = foreframe.clips_from(weather)
-    frames = blended(
-        made.past, np.asarray(model.frames[0 : steps + 1])[:, 0], made.frames[:, :, 0], seed
-    )
+    (seen,), (model,) = foreframe.clips_from(rain), foreframe.clips_from(weather)
+    past = seen[-10:]  # of which `radar` makes its forecast
+    frames = blended(past.frames[:, 0], model[: steps + 1].frames[:, 0], past.times, members, seed)
     np.save(output, frames.astype(np.float32))
     print(f"{output}: {frames.shape}, mm/h")
 

@@ -115,7 +115,7 @@ def create_store(path: Path, first: Any, starts: Sequence[Clip]) -> None:
         packing = _encoding(first, "chunks")
         first.to_zarr(path, mode="w", consolidated=False, encoding=packing)
         store = zarr.open_group(path, mode="r+")
-        for name in _of_starts(first):
+        for name in of_starts(first):
             store[name].resize((len(starts), *first[name].shape[1:]))
         for name in ("start", "lead", starts[0].time_dim):
             if name in store:
@@ -134,11 +134,11 @@ def fill_store(path: Path, number: int, forecast: Any) -> None:
 
     with in_one_line(f"cannot write {path}"):
         store = zarr.open_group(path, mode="r+")
-        for name in _of_starts(forecast):
+        for name in of_starts(forecast):
             store[name][number] = forecast[name].values[0]
 
 
-def _of_starts(forecast: Any) -> list[str]:
+def of_starts(forecast: Any) -> list[str]:
     return [name for name, field in forecast.data_vars.items() if "start" in field.dims]
 
 

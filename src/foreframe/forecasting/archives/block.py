@@ -3,9 +3,10 @@
 import os
 from typing import Any
 
+from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.archives.tasks import cached, modified_at
-from foreframe.forecasting.forecast import Forecast, forecast_recording, resolved
+from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.loading import open_forecaster
@@ -33,10 +34,20 @@ def forecast_block(
         [channel,] y, x), of one start, the time of the last frame seen.
 
     Raises:
-        ValueError: as `foreframe.predict`.
+        ValueError: as `foreframe.predict`; options of several forecasts, or of places.
     """
-    options = changed(options or PredictOptions(), changes)
-    return forecast_of(dataset, forecaster, options).to_dataset()
+    options = check_one(changed(options or PredictOptions(), changes))
+    made = forecast_of(dataset, forecaster, options)
+    for remark in remarks(made.clip, made.options):
+        warn(remark)
+    return made.to_dataset()
+
+
+def check_one(options: PredictOptions) -> PredictOptions:
+    """Options of a single forecast of whole frames, or else refused."""
+    if options.every or options.at or options.in_tasks:
+        raise ValueError("this is one forecast of whole frames: without every, at and workers")
+    return options
 
 
 def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:

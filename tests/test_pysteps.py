@@ -1,0 +1,168 @@
+"""A forecaster as a method of pysteps: by itself, and, where pysteps is installed, inside it."""
+
+import io
+import re
+import tomllib
+from contextlib import redirect_stdout
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+import pytest
+
+import foreframe
+import standins
+from foreframe import Forecaster, Scaling, Window
+from foreframe.base.notes import listening
+from foreframe.forecasting.trained import Trained
+from foreframe.models import build_model
+from foreframe.pysteps import forecast, register
+
+ROOT = Path(__file__).parents[1]
+RAIN = Scaling(0, 20, "mm/h", "minmax")
+
+
+@pytest.fixture
+def weights() -> Forecaster:
+    """Members of rain, scored at five minutes and 2 km."""
+    network = build_model("lagged", {"of": "dense_motion", "lags": 3})
+    return Forecaster(network, Window(4, 3), RAIN, Trained(step=300, spacing=(2000.0, 2000.0)))
+
+
+@pytest.fixture
+def precip() -> np.ndarray:
+    """(6,24,32) mm/h, with a corner that the radar does not reach."""
+    rain = (20 * standins.blobs(6, 24, 32) ** 2).astype(np.float32)
+    rain[:, :3, :3] = np.nan
+    return rain
+
+
+TOLD = {"timestep": 5, "kmperpixel": 2.0}
+
+
+def test_it_is_the_forecast_of_the_same_frames(weights: Forecaster, precip: np.ndarray) -> None:
+    made = forecast(precip, None, 3, weights=weights, **TOLD)
+    np.testing.assert_array_equal(made, weights.predict(precip[-4:], 3)[:, 0])
+    assert np.isnan(made[:, :3, :3]).all()
+    assert np.isfinite(made[:, 3:]).all()
+    drawn = forecast(precip, None, 3, weights=weights, n_ens_members=2, seed=7, **TOLD)
+    own = weights.predict(precip[-4:], 3, members=2, seed=7)
+    np.testing.assert_array_equal(drawn, own[:, :, 0])
+    zero = forecast(precip, None, 3, weights=weights, n_ens_members=2, seed=None, **TOLD)
+    np.testing.assert_array_equal(zero, weights.predict(precip[-4:], 3, members=2)[:, :, 0])
+    masked = np.ma.masked_invalid(precip.astype(np.float64))
+    np.testing.assert_array_equal(forecast(masked, None, 3, weights=weights, **TOLD), made)
+
+
+def test_a_list_of_timesteps_chooses_frames(weights: Forecaster, precip: np.ndarray) -> None:
+    whole = forecast(precip, None, np.int64(6), weights=weights, **TOLD)
+    some = forecast(precip, None, [1, 3.0, 6], weights=weights, **TOLD)
+    np.testing.assert_array_equal(some, whole[[0, 2, 5]])
+    drawn = forecast(precip, None, [2], weights=weights, n_ens_members=2, **TOLD)
+    assert drawn.shape == (2, 1, 24, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"precip": np.full((4, 8, 8), -15.0)}, "as dB is: .* gives mm/h"),
+        ({"precip": np.zeros((8, 8))}, r"precip is \(t,m,n\), .* not of shape \(8, 8\)"),
+        ({"timesteps": [1, 2.5]}, r"whole frames, 12 or \[3, 6, 12\], not \[1, 2.5\]"),
+        ({"timesteps": 0}, "whole frames"),
+        ({"timesteps": "12"}, "whole frames"),
+        ({"n_ens_member": 4}, "no argument 'n_ens_member'; did you mean members"),
+        ({"n_cascade_levels": 8}, "no argument 'n_cascade_levels'; it takes"),
+        ({"measure_time": True}, "no argument 'measure_time'"),
+        ({"weights": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_it_cannot_do_is_told_in_a_line(
+    weights: Forecaster, precip: np.ndarray, change: dict[str, Any], line: str
+) -> None:
+    given = {"precip": precip, "velocity": None, "timesteps": 3, "weights": weights} | change
+    with pytest.raises(ValueError, match=line) as told:
+        forecast(**given)
+    assert "\n" not in str(told.value)
+
+
+def test_another_grid_is_told(weights: Forecaster, precip: np.ndarray) -> None:
+    notes: list[str] = []
+    with listening(notes.append):
+        made = forecast(precip, None, 3, weights=weights)
+        other = forecast(precip, None, 3, weights=weights, timestep=10, kmperpixel=1)
+        forecast(precip[-2:], None, 3, weights=weights, **TOLD)
+    np.testing.assert_array_equal(made, other)
+    unsaid, step, spacing, few = notes
+    assert "does not say its time step, grid spacing: 5 min, 2 km is assumed" in unsaid
+    assert "a frame every 600 s; the model was scored at 5 min" in step
+    assert "rows are 1 km apart; the model was scored on grids of 2 km" in spacing
+    assert "2 frames are fewer than the 4" in few
+
+
+def test_the_entry_point_is_the_forecast() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (method,) = project["entry-points"]["pysteps.plugins.nowcasts"].items()
+    assert (method[0], resolve_name(method[1])) == ("foreframe", forecast)
+
+
+# -- where pysteps is installed --------------------------------------------------------------------
+
+
+@pytest.fixture
+def pysteps():
+    with redirect_stdout(io.StringIO()):
+        return pytest.importorskip("pysteps", reason="needs pysteps")
+
+
+def test_pysteps_gives_it_by_its_name(pysteps, monkeypatch: pytest.MonkeyPatch) -> None:
+    interface = pysteps.nowcasts.interface
+    assert isinstance(getattr(interface, "_nowcast_methods", None), dict), (
+        "pysteps' private table of methods has moved: foreframe.pysteps.register needs another way"
+    )
+    assert not hasattr(interface, "discover_nowcasts"), (
+        "pysteps now reads the entry points of methods: say in docs/integrations.md since when"
+    )
+    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
+    register()
+    assert pysteps.nowcasts.get_method("Foreframe") is forecast
+    monkeypatch.delattr(interface, "_nowcast_methods")
+    with pytest.raises(ValueError, match="no table of methods"):
+        register()
+
+
+def test_pysteps_blends_it_by_its_name(
+    pysteps, weights: Forecaster, precip: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pysteps.blending import linear_blending
+
+    interface = pysteps.nowcasts.interface
+    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
+    register()
+    about = {"unit": "mm/h", "transform": None, "accutime": 5, "threshold": 0.1, "zerovalue": 0.0}
+    given = {"precip_nwp": np.ones((6, 24, 32)), "precip_nwp_metadata": about}
+    kwargs = {"weights": weights, "n_ens_members": 2, **TOLD}
+    made = linear_blending.forecast(
+        precip, about, np.zeros((2, 24, 32)), 6, 5, "foreframe",
+        start_blending=10, end_blending=20, fill_nwp=True, nowcast_kwargs=kwargs, **given,
+    )  # fmt: skip
+    own = forecast(precip, None, 4, n_ens_members=2, weights=weights, **TOLD)
+    np.testing.assert_allclose(made[:, :2, 3:], own[:, :2, 3:], rtol=1e-6)
+    assert (made[:, 4:] == 1).all()  # the weather model's
+
+
+@pytest.mark.filterwarnings("ignore")  # of pysteps, inside itself, and notes
+def test_the_page_runs_in_pysteps(pysteps, monkeypatch: pytest.MonkeyPatch) -> None:
+    interface = pysteps.nowcasts.interface
+    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
+    page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
+    own = page.partition("## pysteps\n")[2].partition("\n## ")[0]
+    names = {"precip": 20 * standins.blobs(12, 64, 64) ** 2}
+    for code in re.findall(r"```python\n(.*?)```", own, re.DOTALL):
+        exec(compile(code, "integrations.md", "exec"), names)
+    assert names["future"].shape == (12, 64, 64)
+    assert names["members"].shape == (16, 12, 64, 64)
+    assert names["blended"].shape == (24, 64, 64)
+    radar = foreframe.Forecaster.load("radar")
+    past = names["precip"][-10:].astype(np.float32)
+    np.testing.assert_array_equal(names["future"], radar.predict(past, 12)[:, 0])
