@@ -48,7 +48,7 @@ PAGES = [
 REPORTS = sorted((ROOT / "docs" / "reports").glob("*.md"))
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 LONG = ("radar.md", "scale.md", "tutorial.md")  # a minute each: `make test-full` runs them
-SHOWN = ("text", "yaml")  # blocks that show something, and hold nothing to run
+SHOWN = ("text", "yaml", "toml")  # blocks that show something, and hold nothing to run
 
 # What the reader names, or has: words in capitals, and files.
 NAMES = {"RUN": "runs/demo", "CONFIG": "quick", "FOLDER_OF_ARCHIVES": "archives"}

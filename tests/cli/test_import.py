@@ -19,7 +19,7 @@ class Mine(ConvGRU): "A core."
 class Still(Persistence): "A model."
 CORES["mine"], MODELS["still"] = Mine, Still
 """
-HINT = "unknown here; if it is your own, name its module: --import MODULE (in Python: import it"
+HINT = "unknown here; install its package, or name its module by --import MODULE (in Python"
 HIDDEN = ("--model_args.core.mine.hidden", "[8]")
 TINY = "--config quick --past 3 --future 3 --batch_size 2 --validation_clips 2 --device cpu"
 
@@ -83,7 +83,7 @@ def test_models_within_models_and_saved_ones_say_so_too(
     Forecaster(build_model("dressed", {"of": of})).save("dressed")
     Forecaster(build_model("still")).save("still")
     forget()
-    with pytest.raises(ValueError, match=r"^dressed needs core 'mine', which is unknown here; if"):
+    with pytest.raises(ValueError, match=r"^dressed needs core 'mine', which is unknown here; i"):
         Forecaster.load("dressed")
     with pytest.raises(ValueError, match=r"^still needs model 'still', which is unknown here"):
         Forecaster.load("still")

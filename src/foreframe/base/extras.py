@@ -1,6 +1,9 @@
-"""Optional packages, and modules of the user, imported on demand."""
+"""Optional packages, modules of the user, and what installed packages register, imported on
+demand.
+"""
 
 import importlib
+from functools import cache
 from typing import Any
 
 from foreframe.base.wording import described
@@ -38,3 +41,25 @@ def import_user_module(what: str, module: str, name: str = "") -> Any:
         return getattr(found, name) if name else found
     except Exception as error:  # importing runs somebody else's code, which may raise anything
         raise ValueError(f"{what}: cannot import it ({described(error)})") from error
+
+
+@cache
+def registered(kind: str) -> dict[str, Any]:
+    """The entry points `foreframe.KIND` of installed packages, by name; none of these packages is
+    imported. Looking takes some hundredths of a second, and is done once; of kind "" are none.
+    """
+    from importlib.metadata import entry_points
+
+    return {p.name: p for p in entry_points(group=f"foreframe.{kind}")} if kind else {}
+
+
+def of_package(kind: str, name: str) -> Any:
+    """Import what an installed package has registered by this name.
+
+    Raises:
+        KeyError: none has.
+        ValueError: it cannot be imported.
+    """
+    point = registered(kind)[name]
+    what = f"{name}, which the package {point.dist.name} registers as foreframe.{kind}"
+    return import_user_module(what, point.module, point.attr)

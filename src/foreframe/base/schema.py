@@ -15,7 +15,7 @@ from foreframe.base.wording import closest
 Kind = TypeVar("Kind")
 Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
-OWN = "if it is your own, name its module: --import MODULE (in Python: import it first)"
+OWN = "install its package, or name its module by --import MODULE (in Python: import it first)"
 DEPTH = 16  # of values within values
 MOST = 2**63  # numbers stay below
 LONG = 2**31  # frames, pixels, clips and the like are fewer

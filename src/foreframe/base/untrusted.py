@@ -1,6 +1,6 @@
 """Checks of names in untrusted files.
 
-Nothing named in a file is imported, called or fetched: import paths, URLs and downloads are
+No module or address named in a file is imported or fetched: import paths, URLs and downloads are
 accepted from the command line alone, and so are larger budgets of memory. Generated clips and
 recordings on this machine are harmless and opened without confirmation.
 """

@@ -4,6 +4,7 @@ The only help that loads torch, since only the constructors list their arguments
 """
 
 import argparse
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ def _options_of_part(kind: Any, args: Mapping[str, Any], path: str) -> list[Opti
     from foreframe.models import CODECS, CORES, HEADS
     from foreframe.models.heads import Draw
 
-    parts: dict[str, Any] = {**CORES, **CODECS, **HEADS}
+    parts: ChainMap[str, Any] = ChainMap(CORES, CODECS, HEADS)  # only what is used is imported
     helps = argument_docs(kind)
     options: list[Option] = []
     inner: list[Option] = []

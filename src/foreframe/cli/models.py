@@ -2,8 +2,10 @@
 
 import json
 
+from foreframe.base.extras import registered
 from foreframe.cli.parser import Parser
 from foreframe.models.names import SIZES, published
+from foreframe.models.registry import CORES, MODELS
 
 
 def list_models() -> None:
@@ -19,6 +21,10 @@ def list_models() -> None:
     without_weights = [name for name, size in sizes.items() if not size["parameters"]]
     print(f"\nWithout training: {', '.join(without_weights)}")
     print(f"Published weights, for predict and --weights: {', '.join(published())}")
+    for kind, own in (("models", MODELS.data), ("cores", CORES.data), ("readers", {})):
+        found = [f"{name} ({p.value})" for name, p in registered(kind).items() if name not in own]
+        if found:
+            print(f"{kind.capitalize()} of installed packages: {', '.join(found)}")
     print("flow, dressed, perturbed give any trained forecaster members: docs/members.md says how.")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from foreframe.base.extras import of_package, registered
 from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
@@ -97,11 +98,16 @@ ZIPPED = ".zip"  # a Zarr store in one file; folders hold other zips too, so it 
 
 
 def reader_of(path: Path) -> Reader | None:
-    """The reader that takes a file or folder; None where none does."""
+    """The reader that takes a file or folder; None where none does. An installed package's entry
+    point is named by the ending that it reads, and takes what no other reader does.
+    """
     ending = path.suffix.lower()
     if path.is_dir():
         return READERS["grid"] if ending == ".zarr" else None
-    return next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
+    found = next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
+    if found is None and ending[1:] in registered("readers"):
+        return of_package("readers", ending[1:])
+    return found
 
 
 def clips_from(
@@ -168,7 +174,8 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
         return
     if reader is None:
         ending = path.suffix.lower() or "a file without ending"
-        raise ValueError(f"{path}: {ending} is no kind that is read; {', '.join(SUFFIXES)} are")
+        kinds = ", ".join((*SUFFIXES, *(f".{name}" for name in registered("readers"))))
+        raise ValueError(f"{path}: {ending} is no kind that is read; {kinds} are")
     if reader == PICTURES:
         raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
     yield from _read(reader, [path], str(path), options)
@@ -212,10 +219,9 @@ def _inside(
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
     readers = {path: reader_of(path) for path in entries}
-    for kind in READERS.values():
-        paths = [path for path in entries if readers[path] == kind] if kind.together else []
-        if paths:
-            yield from _read(kind, paths, str(folder), options)
+    for kind in dict.fromkeys(r for r in readers.values() if r and r.together):
+        paths = [path for path in entries if readers[path] == kind]
+        yield from _read(kind, paths, str(folder), options)
     for path, reader in readers.items():
         if reader is None and path.is_dir():
             yield from _inside(path, options, left_out)

@@ -3,10 +3,12 @@ asked for: this file loads no torch, and a forecast no network but its own.
 """
 
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from foreframe.base.extras import of_package, registered
 
 if TYPE_CHECKING:
     from foreframe.models.core import Core
@@ -17,19 +19,32 @@ Kind = TypeVar("Kind")
 
 
 class Registry(UserDict[str, Kind]):
-    """A mapping of names. Add your own by `REGISTRY["mine"] = Mine`, or `REGISTRY |= {...}`.
+    """A mapping of names. Add your own by `REGISTRY["mine"] = Mine`, or `REGISTRY |= {...}`; an
+    installed package adds its own by entry points, and replaces no name that is here.
 
     Attributes:
         data: by name what was asked for or added, and where else it is, "module:attribute" of
             foreframe.models; where the attribute is a mapping, its entry of that name is meant.
+        kind: of the entry points `foreframe.KIND`; "" for none.
     """
 
     data: dict[str, Any]
 
-    def __init__(self, homes: Mapping[str, str]) -> None:
-        self.data = dict(homes)
+    def __init__(self, homes: Mapping[str, str], kind: str = "") -> None:
+        self.data, self.kind = dict(homes), kind
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data or name in registered(self.kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.data, *registered(self.kind))))
+
+    def __len__(self) -> int:
+        return len({*self})
 
     def __getitem__(self, name: str) -> Kind:
+        if name not in self.data and name in self:
+            self.data[name] = of_package(self.kind, name)
         found = self.data[name]
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
@@ -41,7 +56,8 @@ class Registry(UserDict[str, Kind]):
     def name_of(self, kind: type) -> str | None:
         """The name of a class here, which imports nothing; None without any."""
         home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
-        return next((name for name, held in self.data.items() if held in (kind, home)), None)
+        homes = {name: point.value for name, point in registered(self.kind).items()} | self.data
+        return next((name for name, held in homes.items() if held in (kind, home)), None)
 
 
 BASELINES: "Registry[type[Model]]" = Registry(
@@ -92,7 +108,8 @@ MODELS: "Registry[type[Model]]" = Registry(
         "flow": "flow:Flow",
         "dressed": "dressed:Dressed",
         "perturbed": "perturbed:Perturbed",
-    }
+    },
+    "models",
 )
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
@@ -119,7 +136,8 @@ CORES: "Registry[Callable[..., Core]]" = Registry(
         "predrnn": "predrnn:PredRNN",
         "predrnnpp": "predrnnpp:PredRNNpp",
         "mim": "mim:MIM",
-    }
+    },
+    "cores",
 )
 """Every core by its name. Add yours by `CORES["mine"] = Mine`."""
 

@@ -1,0 +1,156 @@
+"""Models, cores and readers that an installed package registers by entry points."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foreframe import clips_from
+from foreframe.base.extras import registered
+from foreframe.cli import main
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.models import CORES, MODELS, Persistence, build_model
+from refusals import refused
+
+TIDES = """
+import numpy as np
+from foreframe.clips.clip import Clip
+from foreframe.data.readers import Reader
+from foreframe.models import Persistence
+from foreframe.models.convgru import ConvGRU
+class Ebb(ConvGRU): "A core."
+class Still(Persistence): "A model."
+def read(paths, options):
+    return [Clip(np.loadtxt(paths[0]).reshape(-1, 1, 40, 40))]
+reader = Reader((".tide",), read)
+"""
+ENTRY_POINTS = """
+[foreframe.models]
+still = tides:Still
+persistence = tides:Still
+[foreframe.cores]
+ebb = tides:Ebb
+broken = tides_that_is_nowhere:Core
+[foreframe.readers]
+tide = tides:reader
+"""
+
+
+def forget() -> None:
+    registered.cache_clear()
+    for registry, name in ((CORES, "ebb"), (MODELS, "still")):
+        registry.data.pop(name, None)
+    sys.modules.pop("tides", None)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path, as pip would leave it."""
+    site = tmp_path / "site"
+    about = site / "tides-1.0.dist-info"
+    about.mkdir(parents=True)
+    (site / "tides.py").write_text(TIDES)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tides\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.chdir(tmp_path)
+    forget()
+    with pytest.MonkeyPatch.context() as path:
+        path.syspath_prepend(str(site))
+        yield site
+    forget()
+
+
+def test_they_are_listed_and_not_imported(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert "Models of installed packages: still (tides:Still)\n" in said
+    assert "Cores of installed packages: ebb (tides:Ebb), broken (tides_that" in said
+    assert "Readers of installed packages: tide (tides:reader)\n" in said
+    assert "did you mean still? Or choose" in refused(capsys, "train", "--model", "stil")
+    core = refused(capsys, "train", "--model", "next_frame", "--model_args.core", "eb")
+    assert "choose convlstm, convgru, predrnn, predrnnpp, mim, ebb, broken" in core
+    assert main(["train", "--model", "quick", "--help"]) == 0
+    assert {"still", "ebb"} <= {*MODELS, *CORES}
+    assert len(MODELS) == len(MODELS.data) + 1
+    assert "tides" not in sys.modules
+
+
+def test_no_name_of_foreframes_is_replaced_or_looked_for(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", None)
+    assert type(build_model("persistence")) is MODELS["persistence"] is Persistence
+    assert "convlstm" in CORES
+    assert CORES["convlstm"].__module__.startswith("foreframe.")
+
+
+def test_a_broken_one_is_told_in_a_line(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, "train", "--model", "next_frame", "--model_args.core", "broken")
+    assert line.startswith(
+        "foreframe: broken, which the package tides registers as foreframe.cores: cannot"
+    )
+    assert "No module named 'tides_that_is_nowhere'" in line
+
+
+def test_a_saved_folder_loads_where_the_package_is(installed: Path) -> None:
+    of = {"next_frame": {"core": {"ebb": {"hidden": [2]}}}}
+    Forecaster(build_model("dressed", {"of": of})).save("dressed")
+    Forecaster(sys.modules["tides"].Still()).save("still")  # by its class, not by its name
+    forget()
+    assert Forecaster.load("still").model.args == {}
+    assert type(Forecaster.load("dressed").model.of.encoder) is sys.modules["tides"].Ebb
+    assert MODELS["still"] is sys.modules["tides"].Still
+    forget()
+    sys.path.remove(str(installed))
+    with pytest.raises(
+        ValueError, match=r"^still needs model 'still', which is unknown here; inst"
+    ):
+        Forecaster.load("still")
+    with pytest.raises(ValueError, match=r"^dressed needs core 'ebb', which is unknown here; inst"):
+        Forecaster.load("dressed")
+
+
+def test_a_reader_reads_its_ending_alone_and_in_folders(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("high").mkdir()
+    values = np.random.default_rng(0).random((3, 1600))
+    np.savetxt("high/one.tide", values)
+    assert "tides" not in sys.modules
+    (clip,) = clips_from("high/one.tide")
+    np.testing.assert_allclose(clip.frames, values.reshape(3, 1, 40, 40))
+    (same,) = clips_from("high")
+    assert same.name == "high/one.tide"
+    assert main(["predict", "persistence", "high/one.tide", "--steps", "2", "-o", "on.npy"]) == 0
+    Path("low.tid").touch()
+    assert ".tid is no kind that is read; .nc" in refused(
+        capsys, "predict", "mean", "low.tid", "-o", "no.npy"
+    )
+    forget()
+    sys.path.remove(str(installed))
+    assert ".tide is no kind" in refused(capsys, "predict", "mean", "high/one.tide", "-o", "a.npy")
+
+
+def test_help_looks_for_none() -> None:
+    code = (
+        "import sys; from foreframe.cli import main; main(['--help']); main(['train', '--help']); "
+        "assert not {'torch', 'importlib.metadata'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_both_train(installed: Path) -> None:
+    common = ["--past", "3", "--future", "3", "--batch_size", "2", "--validation_clips", "2"]
+    common += ["--device", "cpu", "--data_args.canvas", "40", "--trainer.max_steps", "1"]
+    core = ["--config", "quick", "--model_args.core.ebb.hidden", "[4]"]
+    assert main(["train", *core, *common, "--run", "of_ebb"]) == 0
+    forget()
+    assert main(["evaluate", "of_ebb", "--clips", "2", "--baselines", "[persistence]"]) == 0
