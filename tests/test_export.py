@@ -294,13 +294,11 @@ def test_what_an_exported_forecaster_cannot_do(told: str, use, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("told", "changed"),
     [
-        ("is damaged", lambda about: about.pop("forecaster")),
-        ("is damaged", lambda about: about["forecaster"].update(args=3)),
-        (
-            "holds pt2, but foreframe runs onnx and openvino",
-            lambda about: about.update(format="pt2"),
-        ),
-        ("export it with --steps", lambda about: about.update(steps=None)),
+        ("export it again", lambda about: about.update(forecaster=None)),
+        ("export it again", lambda about: about["forecaster"].update(args=3)),
+        ("pt2 does not run here, but onnx and openvino", lambda about: about.update(format="pt2")),
+        ("again, with --steps", lambda about: about.pop("steps")),
+        ("multiple must be at least 1", lambda about: about.update(multiple=0)),
         ("forecast.onnx is damaged", lambda about: None),
     ],
 )

@@ -85,12 +85,10 @@ def _about(
         "size": list(encode.size) if encode.fixed else None,
         "format": options.format,
         "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
-        "steps": options.steps,
-        "forecaster": forecaster.config(),
         "start": start,
         "entering": entering,
         "beyond_example": sorted(beyond & {name for graph in parts for name in graph.inputs}),
-    }
+    } | ({"steps": options.steps, "forecaster": forecaster.config()} if options.steps else {})
 
 
 def _sides(shape: Sequence[int], graph: Graph) -> list[Any]:

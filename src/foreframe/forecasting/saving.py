@@ -16,7 +16,7 @@ from torch import Tensor
 from foreframe.base.files import atomic_write, exists
 from foreframe.base.hub import HUB, downloaded
 from foreframe.base.notes import warn
-from foreframe.base.schema import OWN, UnknownError, check_plain, typed
+from foreframe.base.schema import OWN, UnknownError, check_at_least, check_plain, parameters, typed
 from foreframe.base.wording import described, in_one_line
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
@@ -52,6 +52,30 @@ class Description:
 
     def __post_init__(self) -> None:
         check_plain(self.about, "about")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Of an exported folder's about.json what it takes to run a whole forecast.
+
+    Args:
+        forecaster: as config.json describes it.
+        format: a name of `RUNTIMES`.
+        steps, channels: frames that the graph makes, and channels that it takes.
+        multiple, size: as of `Exported`.
+    """
+
+    forecaster: Description
+    format: str
+    steps: int
+    channels: int
+    multiple: int
+    size: tuple[int, int] | None
+
+    def __post_init__(self) -> None:
+        check_at_least(1, steps=self.steps, channels=self.channels, multiple=self.multiple)
+        if self.format not in RUNTIMES:
+            raise ValueError(f"{self.format} does not run here, but {' and '.join(RUNTIMES)}")
 
 
 def write_forecaster(
@@ -127,31 +151,25 @@ def _exported(folder: Path, device: str | torch.device) -> tuple[Model, Descript
     """The forecaster of an exported folder, run by the runtime that it was exported for.
 
     Raises:
-        ValueError: a file is missing or damaged; a format that does not run here; no whole
-            forecast; a device.
+        ValueError: a file is missing or damaged; a format that does not run here, or single steps
+            alone; a device; inputs beside frames.
     """
-    damaged = f"{folder} is damaged, or exported by another version: export it again"
-    with in_one_line(damaged):
+    with in_one_line(f"{folder} cannot be run here: export it again, with --steps"):
         with (folder / ABOUT).open(encoding="utf-8") as file:
             about = json.loads(file.read(LONGEST))
-        description = typed(Description, about["forecaster"], "forecaster")
-        runtime, channels, steps = about["format"], about["channels"], about["steps"]
-        shape = about["multiple"], about["size"]
-    if runtime not in RUNTIMES:
-        raise ValueError(f"{folder} holds {runtime}, but foreframe runs {' and '.join(RUNTIMES)}")
-    if not steps:
-        raise ValueError(f"{folder} holds single steps: export it with --steps to run it here")
+        given = {name: about.get(name) for name in parameters(Export)}
+        export = typed(Export, given, "about.json")
+    of, past = export.forecaster, export.forecaster.window.past
     if str(device) not in ("auto", "cpu"):
         raise ValueError(f"exported graphs run on the CPU, not on {device}: leave out device")
-    with in_one_line(damaged), torch.device("meta"):
-        network = build_model(description.model, description.args)
-    if description.match != NONE:
-        warn(f"{folder} gives the plain forecast, without the match {description.match}")
+    with torch.device("meta"):
+        network = build_model(of.model, of.args)
+    if of.match != NONE:
+        warn(f"{folder} gives the plain forecast, without the match {of.match}")
     if network.inputs:
         raise ValueError(f"{folder} takes inputs beside frames: use the forecaster itself")
-    past = description.window.past
-    exported = Exported(network, folder, runtime, channels, past, steps, *shape)
-    return exported, replace(description, match=NONE)
+    graph = export.format, export.channels, past, export.steps, export.multiple, export.size
+    return Exported(network, folder, *graph), replace(of, match=NONE)
 
 
 def _of_folder(folder: Path) -> tuple[Any, dict[str, Tensor]]:

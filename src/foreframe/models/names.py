@@ -37,8 +37,8 @@ def check_forecaster(what: str | Path) -> None:
         near = closest(str(what), names)
         raise ValueError(
             f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
-            "runs/demo), one that `save` wrote, hf://USER/NAME on the Hub, or what comes with "
-            f"foreframe: {', '.join(names)}"
+            "runs/demo), one that `save` or `export` wrote, hf://USER/NAME on the Hub, or what "
+            f"comes with foreframe: {', '.join(names)}"
         )
 
 
