@@ -147,10 +147,9 @@ def test_help_looks_for_none() -> None:
 
 
 @pytest.mark.slow
-def test_both_train(installed: Path) -> None:
+def test_a_core_trains(installed: Path) -> None:
     common = ["--past", "3", "--future", "3", "--batch_size", "2", "--validation_clips", "2"]
     common += ["--device", "cpu", "--data_args.canvas", "40", "--trainer.max_steps", "1"]
     core = ["--config", "quick", "--model_args.core.ebb.hidden", "[4]"]
     assert main(["train", *core, *common, "--run", "of_ebb"]) == 0
-    forget()
-    assert main(["evaluate", "of_ebb", "--clips", "2", "--baselines", "[persistence]"]) == 0
+    assert type(Forecaster.load("of_ebb").model.encoder) is sys.modules["tides"].Ebb
