@@ -1,5 +1,6 @@
 """The baselines that guide a network, run as one model, and the evidence of how good each is."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from foreframe.models.interface import (
     Future,
     Model,
     State,
+    deciding_size,
     gather_frames,
     part_of,
     push_ring,
@@ -20,6 +22,7 @@ from foreframe.models.interface import (
 )
 from foreframe.models.motion import EVIDENCE, DenseMotion, blurred, exactly
 
+SMALL = 2**18  # pixels of a frame; of larger ones motion fills the memory
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
 
 
@@ -81,13 +84,14 @@ class Guides(Model):
         first dense motion among them, and the errors of all hindcasts.
         """
         early = part_of(state, "early/")
-        # Hindcasts beside the forecast: half as many operations, and nodes where it is exported.
-        both = {name: torch.cat([state[name], value]) for name, value in early.items()}
-        begun = self._each(lambda guide, own: guide.begin(own), both or state)
-        if early:
-            b = state["seen"].shape[0]
+        if early and math.prod(deciding_size(state["recent"].shape[-2:])) <= SMALL:
+            # Hindcasts beside the forecast: half as many operations, and nodes of a graph.
+            both = {name: torch.cat([state[name], value]) for name, value in early.items()}
+            begun, b = self._begun(both), state["seen"].shape[0]
             early = {name: value[b:] for name, value in begun.items()}
             begun = {name: value[:b] for name, value in begun.items()}
+        else:
+            begun, early = self._begun(state), self._begun(early) if early else {}
         evidence: list[Tensor] = []
         for k, guide in enumerate(self.each):
             if isinstance(guide, DenseMotion) and not evidence:
@@ -95,6 +99,9 @@ class Guides(Model):
         if early:
             evidence.append(self.hindcast_errors(state, early))
         return begun | ({"evidence": torch.cat(evidence, dim=1)} if evidence else {})
+
+    def _begun(self, state: State) -> State:
+        return self._each(lambda guide, own: guide.begin(own), state)
 
     def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 _ h w"], State]:
         """The guides' frames, side by side."""
