@@ -66,7 +66,7 @@ def test_a_worker_measures_time_and_memory() -> None:
     assert 0 <= mib < 64  # above what the process held before, which is more than that
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_table_of_trainings(tmp_path: Path) -> None:
     """A recording that is trained on and scored, and one that is too short for that."""
     np.save(tmp_path / "short.npy", np.zeros((3, 8, 8), np.uint8))

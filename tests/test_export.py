@@ -190,8 +190,13 @@ def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
     assert "no validation yet" in known_scores(str(tmp_path))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("how", "file"), [("openvino", "forecast.xml"), ("onnx", "forecast.onnx")])
+@pytest.mark.parametrize(
+    ("how", "file"),
+    [
+        pytest.param("openvino", "forecast.xml", marks=pytest.mark.slow),
+        pytest.param("onnx", "forecast.onnx", marks=pytest.mark.full),
+    ],
+)
 def test_a_forecast_of_fixed_steps(how: str, file: str, tmp_path, without_types) -> None:
     runtime = pytest.importorskip({"onnx": "onnxruntime"}.get(how, how))
     saved, out = small("simvp_small").save(tmp_path / "saved"), tmp_path / "out"
@@ -206,8 +211,13 @@ def test_a_forecast_of_fixed_steps(how: str, file: str, tmp_path, without_types)
         np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tutorial", "dressed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("tutorial", marks=pytest.mark.full),
+        pytest.param("dressed", marks=pytest.mark.slow),
+    ],
+)
 def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
     name: str, tmp_path, without_types
 ) -> None:
@@ -218,7 +228,7 @@ def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
     assert (out / "step.pt2").stat().st_size > 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_members_noise_is_given(tmp_path, without_types) -> None:
     """The exported step with the noise that `members` draws makes that member."""
     runtime = pytest.importorskip("onnxruntime")

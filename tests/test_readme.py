@@ -47,7 +47,12 @@ PAGES = [
 # Records of what was measured: their links are checked, and their commands are not run again.
 REPORTS = sorted((ROOT / "docs" / "reports").glob("*.md"))
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
-LONG = ("radar.md", "scale.md", "tutorial.md")  # a minute each: `make test-full` runs them
+LONG = (
+    "camera.md",
+    "radar.md",
+    "scale.md",
+    "tutorial.md",
+)  # a minute each: `make test-full` runs them
 SHOWN = ("text", "yaml", "toml")  # blocks that show something, and hold nothing to run
 
 # What the reader names, or has: words in capitals, and files.

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parent / "typing" / "script.py"
 PACKAGE = Path(foreframe.__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_users_script_is_typed(tmp_path) -> None:
     """Types that it asserts, and errors that it expects: an ignored line without one is refused."""
     pytest.importorskip("mypy")
