@@ -288,9 +288,9 @@ def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) ->
     [
         ("this was exported for 48x48 alone", lambda of: of.predict(CLIP, 2)),
         ("computes in float32", lambda of: of.predict(SQUARE, 2, precision="bf16-mixed")),
-        ("makes its one forecast", lambda of: of.predict(SQUARE, 2, members=2)),
-        ("has no weights", lambda of: of.save("again")),
-        ("has no weights", lambda of: foreframe.export(of, "again")),
+        ("draws no members", lambda of: of.predict(SQUARE, 2, members=2)),
+        ("neither saved nor exported", lambda of: of.save("again")),
+        ("neither saved nor exported", lambda of: foreframe.export(of, "again")),
     ],
 )
 def test_what_an_exported_forecaster_cannot_do(told: str, use, tmp_path, monkeypatch) -> None:
@@ -309,7 +309,7 @@ def test_what_an_exported_forecaster_cannot_do(told: str, use, tmp_path, monkeyp
         ("pt2 does not run here, but onnx and openvino", lambda about: about.update(format="pt2")),
         ("again, with --steps", lambda about: about.pop("steps")),
         ("multiple must be at least 1", lambda about: about.update(multiple=0)),
-        ("forecast.onnx is damaged", lambda about: None),
+        ("forecast.onnx is missing or damaged", lambda about: None),
     ],
 )
 def test_a_folder_that_is_no_export(told: str, changed, tmp_path, monkeypatch) -> None:

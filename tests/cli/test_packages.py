@@ -118,7 +118,7 @@ def test_a_saved_folder_loads_where_the_package_is(installed: Path) -> None:
 
 
 def test_a_reader_reads_its_ending_alone_and_in_folders(
-    installed: Path, capsys: pytest.CaptureFixture[str]
+    installed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("high").mkdir()
     values = np.random.default_rng(0).random((3, 1600))
@@ -129,6 +129,9 @@ def test_a_reader_reads_its_ending_alone_and_in_folders(
     (same,) = clips_from("high")
     assert same.name == "high/one.tide"
     assert main(["predict", "persistence", "high/one.tide", "--steps", "2", "-o", "on.npy"]) == 0
+    monkeypatch.setattr("foreframe.data.readers.of_package", lambda *_: "a word")
+    with pytest.raises(ValueError, match=r"^\.tide is registered .* but is no Reader$"):
+        clips_from("high/one.tide")
     Path("low.tid").touch()
     assert ".tid is no kind that is read; .nc" in refused(
         capsys, "predict", "mean", "low.tid", "-o", "no.npy"

@@ -106,7 +106,9 @@ def reader_of(path: Path) -> Reader | None:
         return READERS["grid"] if ending == ".zarr" else None
     found = next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
     if found is None and ending[1:] in registered("readers"):
-        return of_package("readers", ending[1:])
+        found = of_package("readers", ending[1:])
+        if not isinstance(found, Reader):
+            raise ValueError(f"{ending} is registered as foreframe.readers, but is no Reader")
     return found
 
 

@@ -11,6 +11,7 @@ from foreframe.exporting.formats import WRITERS
 from foreframe.exporting.graphs import ENTERING, LAST, Graph, chain_distance, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.models.exported import RUNTIMES
 from foreframe.models.noise import Noise
 
 
@@ -141,5 +142,7 @@ def _card(about: Mapping[str, Any], scores: str) -> str:
         ]
         if about["beyond_example"]:
             lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
+    if "steps" in about and about["format"] in RUNTIMES:
+        lines += ["", f"`foreframe predict` takes this folder, and makes {about['steps']} at once."]
     lines += ["", "## Scores", "", scores or "None are known: `foreframe evaluate` finds them."]
     return "\n".join(lines) + "\n"

@@ -497,8 +497,8 @@ class Forecaster:
         """
         if isinstance(self.model, Exported):
             raise ValueError(
-                "an exported network makes its one forecast, and has no weights: for anything else "
-                "take the forecaster that was exported"
+                "an exported forecaster draws no members, and is neither saved nor exported again: "
+                "for these take the one that was exported"
             )
 
     def config(self) -> dict[str, Any]:

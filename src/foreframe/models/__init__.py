@@ -140,16 +140,16 @@ def build_model(
 def multiply_adds(network: "Model", past: int, future: int, frame: tuple[int, int]) -> int:
     """Multiply-adds of convolutions and matrix products, for a forecast of one clip of H x W.
 
-    Counted on torch's meta device, by a network without values: nothing is computed.
+    Counted on torch's meta device, by a network with the same arguments: nothing is computed.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from foreframe.models.footprint import without_values
+    from foreframe.models.exported import before_export
 
-    network = without_values(network)
+    network = before_export(network)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, past, network.takes or 1, *frame), future)
+        type(network)(**network.args)(torch.empty(1, past, network.takes or 1, *frame), future)
     return int(counter.get_total_flops()) // 2
 
 
@@ -159,9 +159,9 @@ def model_name(model: "Model") -> str:
     Raises:
         ValueError: when it is not there.
     """
-    from foreframe.models.exported import Exported  # with torch
+    from foreframe.models.exported import before_export  # with torch
 
-    model = model.network if isinstance(model, Exported) else model
+    model = before_export(model)
     for kind in type(model).__mro__:
         if nowcast := NOWCASTS.name_of(kind):
             return nowcast

@@ -19,7 +19,7 @@ from foreframe.models.at_once import FromLastFrames
 from foreframe.models.interface import Future, Model, State
 
 SIZES = 8  # numbers of clips and sizes of frames that OpenVINO is ready for: a third faster
-DAMAGED = "is damaged: export it again"
+DAMAGED = "is missing or damaged: export it again"
 
 Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 """Runs an exported file: inputs by name -> its outputs in their order."""
@@ -132,3 +132,8 @@ class Exported(FromLastFrames):
         wide = pad(past.flatten(0, 1), edges, mode="replicate").unflatten(0, past.shape[:2])
         made = torch.from_numpy(self._run({"past": wide.contiguous().numpy()})[0])
         return self.scaling.to_network(made[..., :h, :w])
+
+
+def before_export(model: Model) -> Model:
+    """The network that was exported, without weights; another model as it is."""
+    return model.network if isinstance(model, Exported) else model

@@ -111,7 +111,7 @@ def at_once(
 def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bool) -> float:
     """The most bytes of tensors at once in such a forecast."""
     try:
-        own = without_values(model)
+        own = _without_values(model)
         with torch.device("meta"), torch.no_grad(), _Held() as held:
             frames = torch.empty(1, past, *frame)  # whoever asks for a forecast has them, too
             state = own.encode(frames)
@@ -124,7 +124,7 @@ def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bo
     return held.most
 
 
-def without_values(model: Model) -> Model:
+def _without_values(model: Model) -> Model:
     """A copy of the model on the meta device, made without a copy of its weights."""
     tensors = chain(model.parameters(), model.buffers())
     return deepcopy(model, {id(tensor): tensor.detach().to("meta") for tensor in tensors})

@@ -46,7 +46,7 @@ def forecast_block(
 def check_one(options: PredictOptions) -> PredictOptions:
     """Options of a single forecast of whole frames, or else refused."""
     if options.every or options.at or options.in_tasks:
-        raise ValueError("this is one forecast of whole frames: without every, at and workers")
+        raise ValueError("every, at and workers are for foreframe.predict: this is one forecast")
     return options
 
 
