@@ -239,7 +239,7 @@ def test_workers_and_one_that_is_killed_change_no_bit() -> None:
     assert made.errors == whole.errors
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_scores_of_workers_are_those_of_one_process() -> None:
     given: dict[str, Any] = {"data": "rain.nc", "split": "all", "clips": "all", "members": 2}
     given |= {"reading": {"variable": "rain"}, "batch_size": 5}

@@ -101,7 +101,7 @@ def export(saved: str | Path, *words: str | Path) -> dict[str, float]:
     return parity
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatch, capsys) -> None:
     runtime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)

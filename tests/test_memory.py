@@ -69,12 +69,18 @@ print(peak() - before)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_films_of_the_usual_sizes_are_scored_within_the_budget() -> None:
     command = [sys.executable, "-c", SCORE, "3", "1080", "1920"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 2.5 * 2**30  # the budget, and the clip as the Dataset has it
+
+
+@pytest.mark.slow
+def test_a_clip_of_a_film_fits_in_the_budget_of_scores() -> None:
+    window, network = Window(10, 10), Forecaster.load("scenes").model
+    assert clips_at_once([network], window, (20, 3, 1080, 1920), 16) >= 1
 
 
 @pytest.mark.slow

@@ -504,7 +504,7 @@ def test_compilers_are_given_plain_code() -> None:
         assert engine.pass_for(past) is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_whole_network_may_be_compiled() -> None:
     """By those who want to: no break in the graph, the same forecast. In a process of its own,
     without checks of types, which cannot be traced.

@@ -222,7 +222,7 @@ def test_what_is_displaced_is_read_so_many_columns_and_rows_away(mode: str) -> N
     np.testing.assert_allclose(ours[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_exports_as_a_guide() -> None:
     """And what was exported leaves nothing behind in plain runs."""
     model = build_model("guided").eval()

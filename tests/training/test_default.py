@@ -261,7 +261,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_said(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_is_learnt_is_said_beside_the_baseline(tmp_path, capsys) -> None:
     run = foreframe.fit(
         data=sliding(), run=tmp_path / "run", epochs=6, learning_rate=1e-2, **SHORT | {"hidden": 8}

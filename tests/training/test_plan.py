@@ -35,7 +35,7 @@ def test_counts_are_right_and_measures_are_there(machine) -> None:
     assert found.epoch == pytest.approx(10 * (found.step + found.fetch))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="peaks of memory are read from Linux"
 )

@@ -237,7 +237,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
     return {key: n for k, part in inner for key, n in flat(part, f"{name}/{k}").items()}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_processes_of_torchrun_score_what_one_does(tmp_path) -> None:
     """Sums, and each clip in its order, which the comparisons need; members, too."""
