@@ -18,7 +18,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.interface import Future, Model, State
 
-SIZES = 8  # numbers of clips and sizes of frames that OpenVINO is ready for: a third faster
+SIZES = 8  # numbers of clips and sizes of frames that OpenVINO stays compiled for
 DAMAGED = "is missing or damaged: export it again"
 
 Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
