@@ -80,6 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tau_small": SIMVP,
     "unet": {"frames": 3, "widths": [4], "blocks": [2]},
     "unet_small": {"frames": 2, "widths": [4, 6], "blocks": [1, 2]},
+    "sprites": {"frames": 3, "side": 24, "size": 8, "width": 4, "blocks": 1, "hidden": 6},
     "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
     "swinlstm_d": {"width": 4, "depths": [1, 2, 3, 1], "heads": [1, 2, 4, 2], "window": 3},
     "swinlstm_b": {"width": 6, "depths": [3], "heads": [2], "window": 3},

@@ -138,10 +138,10 @@ class _Level(nn.Module):
 
 
 def _blocks(width: int, count: int) -> nn.Module:
-    return nn.Sequential(*(_Block(width) for _ in range(count)))
+    return nn.Sequential(*(Block(width) for _ in range(count)))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """x + V * SiLU(W * norm x)."""
 
     def __init__(self, width: int) -> None:

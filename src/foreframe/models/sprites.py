@@ -1,0 +1,372 @@
+"""Sprites: a few things that keep their looks and move as wholes, before a dark background.
+
+Layers of sprites that are found, followed and drawn as wholes are of Jojic & Frey 2001 ("Learning
+flexible sprites in video layers"); to forecast by what each thing is and where it goes is of Hsieh
+et al. 2018 (DDPAE, arXiv 1806.04166). Read top to bottom: the model, how sprites are cut out and
+drawn, its three networks. Shapes: frames B T C H W, of sprites b k c t h w; a sprite's picture
+b k c s s; probabilities of its row and of its column b k 2 t p.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreframe.clips.keyed import further, uniforms
+from foreframe.models.at_once import FromLastFrames
+from foreframe.models.checks import at_least
+from foreframe.models.engine import PackedConv2d
+from foreframe.models.interface import (
+    Future,
+    Past,
+    State,
+    TrainingForecast,
+    deciding_size,
+    peek,
+)
+from foreframe.models.motion import exactly
+from foreframe.models.unet import Block
+
+SIDE = 4  # of a patch, in pixels
+ROUNDS = 2  # for each sprite, before one of all together
+EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
+ABSENCE = 0.6  # of that, against each that is where a frame is black, at first
+TINY = 0.1  # of a frame
+SLOW = 10  # times slower than other weights learn these two numbers
+
+Frames = Float[Tensor, "b _ c t h w"]  # of each sprite, or the same for all
+Pictures = Float[Tensor, "b k c s s"]
+Places = Float[Tensor, "b k 2 t p"]  # a probability, or the logarithm of one
+Windows = Float[Tensor, "b k 2 1 t h s"]
+
+
+class Sprites(FromLastFrames):
+    """A frame is black where none of K sprites is. Sprite k is a picture S_k of s x s pixels; its
+    top row is p with probability A_kt(p), and its left column with B_kt(p). So frames are
+
+        Y_t = 1 - Π_k (1 - y_kt),    y_kt = a_kt S_k b_ktᵀ,    a_kt[i,j] = A_kt(i - j),
+
+    each pixel the chance that some sprite covers it: the mean over what may be, for which a squared
+    error asks. A sprite of which A and B are sure is moved by whole pixels, and as sharp after ten
+    frames as in the first.
+
+    Sprites are found one after the other, each in what those before it have not explained, and then
+    all together. O = Π (1 - y), over the others, is what they leave of a frame. A convolutional
+    network begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in
+    rounds, as in expectation maximisation,
+
+        S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3),
+        ln A(p) = what it began with + β Σ_ij S[i,j] (E b)[p + i, j],    E = X O - γ (1 - X),
+
+    and B alike: a pixel of S speaks for a place where the frame has an unexplained one, against it
+    where the frame is black, and not at all where another sprite covers it. A last S is a small
+    network's of all aᵀ X b and aᵀ O b. Gradients go through all of it. A perceptron, of rows as of
+    columns, makes the future A and B of the past ones: it learns speeds and walls.
+
+    Training also asks for the past, drawn from what was found (`terms`); nobody tells where things
+    are. A member has one place for each sprite and frame: the quantile of A and of B that is drawn
+    once for all lead times, since who is too fast stays so. It is as sharp as the truth.
+
+    Frames are padded to `side` x `side`; larger ones are reduced by a whole number, and forecasts
+    enlarged again.
+
+    Where it differs from the papers: places are probabilities of whole rows and columns, not
+    latents or a latent vector's pose; nothing is behind sprites, and none is in front of another.
+
+    Args:
+        channels: C of the frames.
+        frames: number of past frames that it sees, and of frames that it forecasts at once.
+        side: of the frames in pixels; where walls are is learnt for it.
+        sprites: their number K.
+        size: side s of a sprite in pixels, of which an eighth may lie outside of the frame.
+        width: channels of the convolutional network.
+        blocks: of it.
+        hidden: width of the perceptron.
+
+    Raises:
+        ValueError: a number below 1; a side that 4 and a size that 8 does not divide, or a size
+            above the side.
+    """
+
+    draws, reduces, sized = True, True, True
+    channels: int
+    stride = SIDE
+
+    def __init__(
+        self,
+        channels: int = 1,
+        frames: int = 10,
+        side: int = 64,
+        sprites: int = 2,
+        size: int = 32,
+        width: int = 64,
+        blocks: int = 4,
+        hidden: int = 320,
+    ) -> None:
+        super().__init__()
+        at_least(1, channels=channels, frames=frames, side=side, sprites=sprites, size=size)
+        at_least(1, width=width, blocks=blocks, hidden=hidden)
+        if side % SIDE or size % (2 * SIDE) or size > side:
+            raise ValueError(
+                f"a side is a multiple of {SIDE}, and a sprite's size one of {2 * SIDE}, at most "
+                f"the side: not {side} and {size}"
+            )
+        self.channels, self.frames, self.horizon = channels, frames, frames
+        self.side, self.sprites = side, sprites
+        self.places = _Places(channels, frames, side, size, width, blocks)
+        self.appearance = _Appearance(channels, frames)
+        self.motion = _Motion(frames, side + size // 4 - size + 1, hidden)
+        self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
+
+    def precompute(self, state: State, steps: int) -> State:
+        """What members have in common, which is all but their places."""
+        return state | self._found(state)
+
+    def exogenous(self, state: State, steps: int) -> State:
+        """Of members the quantiles of their places, for each `frames` frames."""
+        if "key" not in state:
+            return {}
+        repeats = -(-steps // self.frames)
+        number = torch.arange(repeats * self.sprites * 2, device=state["key"].device)
+        quantiles = uniforms(further(state["key"][:, None], number))
+        return {"noise": quantiles.view(-1, repeats, self.sprites, 2)}
+
+    def begin(self, state: State) -> State:
+        begun = super().begin(state)
+        return begun if "pictures" in begun else begun | self._found(begun)
+
+    def read_on(self, frames: Past, state: State) -> State:
+        encoded = self.encode(frames, state)
+        return encoded | self._found(encoded)
+
+    def next_frames(self, state: State) -> Future:
+        """The next `frames` frames; see `AtOnce`."""
+        where = state["future"]
+        if "noise" in state:
+            quantile = peek(state["noise"], 1)[:, 0, :, :, None, None]
+            index = (where.cumsum(dim=-1) < quantile).sum(dim=-1)
+            last = where.shape[-1] - 1  # the sum may be a little less than 1
+            chosen = F.one_hot(index.clamp(max=last), last + 1).to(where)
+            # Gradients as of the probabilities (straight-through, Bengio et al. 2013).
+            where = chosen + (where - where.detach())
+        return self._frames(where, state)
+
+    def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
+        """The squared error of the past, drawn again."""
+        again = self._frames(made.state["past"], made.state)
+        return {"past": F.mse_loss(again, self.seen(made.state).to(again))}
+
+    def _reduction(self, state: State) -> int:
+        """How many times smaller large frames are made."""
+        return -(-max(deciding_size(state["frames"].shape[-2:])) // self.side)
+
+    def _frames(self, where: Places, state: State) -> Future:
+        """Frames of the size of those seen, with sprites at these places."""
+        seen, k = state["frames"], self._reduction(state)
+        with exactly(seen):
+            y = drawn(windows(where, self.side), state["pictures"])
+            frames = (1 - (1 - y).prod(dim=1)).transpose(1, 2)
+            if k > 1:
+                large = F.interpolate(frames.flatten(0, 1), scale_factor=k, mode="bilinear")
+                frames = large.unflatten(0, frames.shape[:2])
+            return frames[..., : seen.shape[-2], : seen.shape[-1]].to(seen.dtype)
+
+    def _found(self, state: State) -> State:
+        """Names of a state that has frames: the sprites' `pictures`, and the probabilities of their
+        places in the `past` and in the `future`.
+        """
+        frames, k = self.seen(state), self._reduction(state)
+        if k > 1:
+            frames = F.avg_pool3d(frames, (1, k, k), ceil_mode=True)
+        below, beside = (self.side - n for n in frames.shape[-2:])
+        X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
+        with exactly(X):
+            X = X.to(torch.promote_types(X.dtype, torch.float32))
+            O, found = torch.ones_like(X), []
+            for _ in range(self.sprites):
+                first = where = self.places((X * O)[:, 0])
+                for _ in range(ROUNDS):
+                    where = self._round(first, where, X, O)[0]
+                at = windows(where.softmax(dim=-1), self.side)
+                y = drawn(at, pictures(cut(at, X), cut(at, O)))
+                found.append((first, where, y))
+                O = O * (1 - y)
+            first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+            where, S = self._round(first, where, X, of_others(y))
+            at = windows(where.softmax(dim=-1), self.side)
+            O = of_others(drawn(at, S))
+            return {
+                "pictures": self.appearance(cut(at, X), cut(at, O)),
+                "past": where.softmax(dim=-1),
+                "future": self.motion(where).softmax(dim=-1),
+            }
+
+    def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
+        """Pictures of what is at these places, and the places of these pictures."""
+        at = windows(where.softmax(dim=-1), self.side)
+        S = pictures(cut(at, X), cut(at, O))
+        beta, gamma = (self.log_evidence / SLOW).exp()
+        return first + beta * scores(X * O - gamma * (1 - X), at, S), S
+
+
+# How sprites are cut out and drawn. Both are products with a, b, which are skewed by reshaping: of
+# rows of n + 1 numbers, one after the other, the j-th number of row j comes n numbers after the one
+# before, and so below it where they are read as rows of n.
+
+
+def windows(where: Places, side: int) -> Windows:
+    """a[i,j] = A(i - j) for each row i of a frame and j of a sprite; columns alike."""
+    p = where.shape[-1]
+    s = 4 * (side - p + 1) // 3  # p = side - s + 1, and s/4 for the margins
+    n, margin = p + s - 1, s // 8
+    rows = F.pad(where, (0, n + 1 - p)).unsqueeze(-2).expand(*where.shape[:-1], s, -1)
+    skewed = rows.flatten(-2)[..., : s * n].unflatten(-1, (s, n))
+    return skewed[..., margin : margin + side].transpose(-1, -2).unsqueeze(3)
+
+
+def cut(at: Windows, frames: Frames) -> Float[Tensor, "b k c t s s"]:
+    """aᵀ X b: what is in the sprites' windows."""
+    a, b = at.unbind(dim=2)
+    return a.transpose(-1, -2) @ frames @ b
+
+
+def drawn(at: Windows, S: Pictures) -> Frames:
+    """y = a S bᵀ."""
+    a, b = at.unbind(dim=2)
+    return a @ S.unsqueeze(3) @ b.transpose(-1, -2)
+
+
+def scores(E: Frames, at: Windows, S: Pictures) -> Places:
+    """Σ_ij S[i,j] (E b)[p + i, j] of each row p, over channels; columns alike."""
+    a, b = at.unbind(dim=2)
+    margin, of = S.shape[-1] // 8, S.unsqueeze(3)
+    by_axis = []
+    for seen, picture in ((E @ b, of), (E.transpose(-1, -2) @ a, of.transpose(-1, -2))):
+        of_rows = F.pad((picture @ seen.transpose(-1, -2)).sum(dim=2), (margin, margin))
+        s, n = of_rows.shape[-2:]
+        skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
+        by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
+    return torch.stack(by_axis, dim=2)
+
+
+def pictures(x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Pictures:
+    """S: the mean of what windows hold of each frame, weighted by what others leave of it, with
+    more contrast.
+    """
+    return torch.sigmoid(6 * mean(x, o).squeeze(3) - 3)
+
+
+def mean(x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Tensor:
+    """Σ_t x o / Σ_t o (b,k,c,1,s,s): dark where others hide it in all frames."""
+    return (x * o).sum(dim=3, keepdim=True) / (o.sum(dim=3, keepdim=True) + TINY)
+
+
+def of_others(y: Frames) -> Frames:
+    """Π (1 - y) over the other sprites."""
+    left = (1 - y).unbind(dim=1)
+    each = []
+    for k in range(len(left)):
+        product = torch.ones_like(left[k])
+        for of in (*left[:k], *left[k + 1 :]):
+            product = product * of
+        each.append(product)
+    return torch.stack(each, dim=1)
+
+
+class _Places(nn.Module):
+    """From all frames what one sprite's places begin with, ln A and ln B."""
+
+    def __init__(
+        self, channels: int, frames: int, side: int, size: int, width: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.centre, self.count = size // 2 - size // 8, side - size + size // 4 + 1
+        self.first = PackedConv2d(channels * frames * SIDE**2 + 2, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.norm = nn.GroupNorm(1, width)
+        self.last = PackedConv2d(width, frames * SIDE**2, 3, padding=1)
+        nn.init.normal_(self.last.weight, std=0.02)
+        line = torch.linspace(-1, 1, side // SIDE)
+        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
+        self.register_buffer("grid", grid, persistent=False)
+
+    grid: Tensor
+
+    def forward(self, frames: Float[Tensor, "b c t h w"]) -> Places:
+        folded = F.pixel_unshuffle(frames.flatten(1, 2), SIDE)
+        grid = self.grid.expand(folded.shape[0], -1, -1, -1)
+        x = self.blocks(self.first(torch.cat([folded, grid], dim=1)))
+        maps = F.pixel_shuffle(self.last(F.silu(self.norm(x))), SIDE)
+        # Of the window's centre.
+        there = slice(self.centre, self.centre + self.count)
+        maps = maps[..., there, there].unsqueeze(1)
+        rows_and_columns = torch.stack([maps.logsumexp(dim=-1), maps.logsumexp(dim=-2)], dim=2)
+        return rows_and_columns.log_softmax(dim=-1)
+
+
+class _Appearance(nn.Module):
+    """S of what a sprite's windows hold of each frame, and of what others leave of it: what two
+    hidden layers say is added to what `pictures` takes the sigmoid of.
+    """
+
+    def __init__(self, channels: int, frames: int, width: int = 24) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            PackedConv2d(2 * channels * (frames + 1), width, 3, padding=1),
+            nn.SiLU(),
+            PackedConv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            PackedConv2d(width, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Pictures:
+        m = mean(x, o)
+        seen = torch.cat([x, o.expand_as(x), m, x.amin(dim=3, keepdim=True)], dim=3)
+        odds = self.layers(seen.flatten(2, 3).flatten(0, 1)).unflatten(0, seen.shape[:2])
+        return torch.sigmoid(odds + 6 * m.squeeze(3) - 3)
+
+
+class _Motion(nn.Module):
+    """The future places of the past ones, of each sprite and axis on its own: residual blocks on
+    all probabilities, their means, and how far these are from the last.
+    """
+
+    def __init__(self, frames: int, places: int, hidden: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.first = nn.Linear(frames * (places + 2), hidden)
+        self.blocks = nn.ModuleList(_Perceptron(hidden) for _ in range(2))
+        self.norm, self.last = nn.LayerNorm(hidden), nn.Linear(hidden, frames * places)
+        nn.init.normal_(self.last.weight, std=0.01)
+        self.register_buffer("line", torch.linspace(-1, 1, places), persistent=False)
+
+    line: Tensor
+
+    def forward(self, where: Places) -> Places:
+        """Logarithms of probabilities, which need not add up to 1 in what it returns."""
+        p = where.softmax(dim=-1)
+        mean = (p * self.line).sum(dim=-1, keepdim=True)
+        # Each of about the same size: a sure place is one of many numbers.
+        seen = [p * p.shape[-1] ** 0.5 / 2, 2 * mean, 2 * (mean - mean[..., -1:, :])]
+        z = self.first(torch.cat(seen, dim=-1).flatten(-2))
+        for block in self.blocks:
+            z = block(z)
+        return self.last(self.norm(z)).unflatten(-1, (self.frames, -1))
+
+
+class _Perceptron(nn.Module):
+    """z + V SiLU(W norm z)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.W, self.V = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        y: Tensor = z + self.V(F.silu(self.W(self.norm(z))))
+        return y
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {"sprites": ("sprites", {})}
