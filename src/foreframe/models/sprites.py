@@ -57,13 +57,13 @@ class Sprites(FromLastFrames):
     network begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in
     rounds, as in expectation maximisation,
 
-        S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3),
+        S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3 + a network of all aᵀ X b and aᵀ O b),
         ln A(p) = what it began with + β Σ_ij S[i,j] (E b)[p + i, j],    E = X O - γ (1 - X),
 
     and B alike: a pixel of S speaks for a place where the frame has an unexplained one, against it
-    where the frame is black, and not at all where another sprite covers it. A last S is a small
-    network's of all aᵀ X b and aᵀ O b. Gradients go through all of it. A perceptron, of rows as of
-    columns, makes the future A and B of the past ones: it learns speeds and walls.
+    where the frame is black, and not at all where another sprite covers it. Gradients go through
+    all of it. A perceptron, of rows as of columns, makes the future A and B of the past ones: it
+    learns speeds and walls.
 
     Training also asks for the past, drawn from what was found (`terms`); nobody tells where things
     are. A member has one place for each sprite and frame: the quantile of A and of B that is drawn
@@ -190,7 +190,7 @@ class Sprites(FromLastFrames):
                 for _ in range(ROUNDS):
                     where = self._round(first, where, X, O)[0]
                 at = windows(where.softmax(dim=-1), self.side)
-                y = drawn(at, pictures(cut(at, X), cut(at, O)))
+                y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
                 found.append((first, where, y))
                 O = O * (1 - y)
             first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
@@ -206,7 +206,7 @@ class Sprites(FromLastFrames):
     def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
         """Pictures of what is at these places, and the places of these pictures."""
         at = windows(where.softmax(dim=-1), self.side)
-        S = pictures(cut(at, X), cut(at, O))
+        S = self.appearance(cut(at, X), cut(at, O))
         beta, gamma = (self.log_evidence / SLOW).exp()
         return first + beta * scores(X * O - gamma * (1 - X), at, S), S
 
@@ -249,18 +249,6 @@ def scores(E: Frames, at: Windows, S: Pictures) -> Places:
         skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
         by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
     return torch.stack(by_axis, dim=2)
-
-
-def pictures(x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Pictures:
-    """S: the mean of what windows hold of each frame, weighted by what others leave of it, with
-    more contrast.
-    """
-    return torch.sigmoid(6 * mean(x, o).squeeze(3) - 3)
-
-
-def mean(x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Tensor:
-    """Σ_t x o / Σ_t o (b,k,c,1,s,s): dark where others hide it in all frames."""
-    return (x * o).sum(dim=3, keepdim=True) / (o.sum(dim=3, keepdim=True) + TINY)
 
 
 def of_others(y: Frames) -> Frames:
@@ -307,11 +295,9 @@ class _Places(nn.Module):
 
 
 class _Appearance(nn.Module):
-    """S of what a sprite's windows hold of each frame, and of what others leave of it: what two
-    hidden layers say is added to what `pictures` takes the sigmoid of.
-    """
+    """S of what a sprite's windows hold of each frame x, and of what others leave of it o."""
 
-    def __init__(self, channels: int, frames: int, width: int = 24) -> None:
+    def __init__(self, channels: int, frames: int, width: int = 16) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             PackedConv2d(2 * channels * (frames + 1), width, 3, padding=1),
@@ -322,7 +308,7 @@ class _Appearance(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b _ c t s s"]) -> Pictures:
-        m = mean(x, o)
+        m = (x * o).sum(dim=3, keepdim=True) / (o.sum(dim=3, keepdim=True) + TINY)
         seen = torch.cat([x, o.expand_as(x), m, x.amin(dim=3, keepdim=True)], dim=3)
         odds = self.layers(seen.flatten(2, 3).flatten(0, 1)).unflatten(0, seen.shape[:2])
         return torch.sigmoid(odds + 6 * m.squeeze(3) - 3)

@@ -1,0 +1,140 @@
+"""Sprites: how they are cut out and drawn, what a state without training finds, and members."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from foreframe.models import build_model, members
+from foreframe.models.sprites import Sprites, cut, drawn, of_others, scores, windows
+
+SIDE, SIZE, PLACES, MARGIN = 16, 8, 11, 1
+
+
+@pytest.fixture
+def where() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.rand(2, 3, 2, 4, PLACES).softmax(dim=-1)  # b k 2 t p
+
+
+def sure(row: int, column: int) -> torch.Tensor:
+    """At this row and column of the frame, of all that may be."""
+    index = torch.tensor([row + MARGIN, column + MARGIN])
+    return F.one_hot(index, PLACES).float().view(1, 1, 2, 1, PLACES)
+
+
+def small(**args: int) -> Sprites:
+    torch.manual_seed(0)
+    sizes = {"frames": 3, "side": SIDE, "size": SIZE, "width": 4, "blocks": 1, "hidden": 8}
+    model = build_model("sprites", sizes | args)
+    assert isinstance(model, Sprites)
+    return model.eval()
+
+
+def test_windows_hold_the_probability_of_each_offset(where: torch.Tensor) -> None:
+    a = windows(where, SIDE)[:, :, :, 0]
+    assert a.shape == (2, 3, 2, 4, SIDE, SIZE)
+    for i in range(SIDE):
+        for j in range(SIZE):
+            p = i - j + MARGIN
+            there = where[..., p] if 0 <= p < PLACES else torch.zeros(2, 3, 2, 4)
+            torch.testing.assert_close(a[..., i, j], there)
+
+
+def test_a_sprite_is_drawn_where_it_is_and_cut_out_again() -> None:
+    picture = torch.rand(1, 1, 1, SIZE, SIZE)
+    frame = drawn(windows(sure(5, 2), SIDE), picture)[0, 0, 0, 0]
+    expected = torch.zeros(SIDE, SIDE)
+    expected[5:13, 2:10] = picture[0, 0, 0]
+    torch.testing.assert_close(frame, expected)
+    again = cut(windows(sure(5, 2), SIDE), frame.expand(1, 1, 1, 1, -1, -1))
+    torch.testing.assert_close(again[0, 0, 0, 0], picture[0, 0, 0])
+
+
+def test_of_a_sprite_that_hangs_out_the_rest_is_drawn() -> None:
+    picture = torch.rand(1, 1, 1, SIZE, SIZE)
+    frame = drawn(windows(sure(-1, 9), SIDE), picture)[0, 0, 0, 0]
+    expected = torch.zeros(SIDE, SIDE)
+    expected[:7, 9:] = picture[0, 0, 0, 1:, :7]
+    torch.testing.assert_close(frame, expected)
+
+
+def test_scores_are_sums_over_the_pixels_of_a_sprite(where: torch.Tensor) -> None:
+    torch.manual_seed(1)
+    E, S = torch.randn(2, 3, 2, 4, SIDE, SIDE), torch.rand(2, 3, 2, SIZE, SIZE)
+    a, b = windows(where, SIDE)[:, :, :, 0].unbind(dim=2)
+    found = scores(E, windows(where, SIDE), S)
+    by_row = F.pad(torch.einsum("bkctij,bktjs->bkctis", E, b), (0, 0, MARGIN, MARGIN))
+    by_column = F.pad(torch.einsum("bkctij,bktis->bkctsj", E, a), (MARGIN, MARGIN))
+    for p in range(PLACES):
+        row = (by_row[..., p : p + SIZE, :] * S.unsqueeze(3)).sum(dim=(2, -2, -1))
+        column = (by_column[..., p : p + SIZE] * S.unsqueeze(3)).sum(dim=(2, -2, -1))
+        torch.testing.assert_close(found[:, :, 0, :, p], row, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found[:, :, 1, :, p], column, atol=1e-4, rtol=1e-4)
+
+
+def test_what_others_leave() -> None:
+    y = torch.rand(1, 3, 1, 1, 2, 2)
+    left = of_others(y)
+    torch.testing.assert_close(left[:, 1], (1 - y[:, 0]) * (1 - y[:, 2]))
+    assert torch.equal(of_others(y[:, :1]), torch.ones_like(y[:, :1]))
+
+
+@torch.no_grad()
+def test_rounds_follow_a_sprite_from_a_rough_guess() -> None:
+    """Without training it is followed to the pixel where one knows about where it is."""
+    model, picture = small(sprites=1, frames=4), torch.zeros(1, 1, 1, SIZE, SIZE)
+    picture[..., 1:7, 2:5] = 1
+    model.log_evidence.zero_()  # of so few pixels each has to say more
+    truth = torch.cat([sure(row, 2 * row) for row in range(4)], dim=3)
+    X = drawn(windows(truth, SIDE), picture)
+    rough = F.avg_pool1d(truth.flatten(0, -2), 5, 1, 2).view(truth.shape).log().clamp(min=-20)
+    where, O = rough, torch.ones_like(X)
+    for _ in range(5):
+        where, S = model._round(rough, where, X, O)
+    found = windows(where.softmax(dim=-1), SIDE)
+    torch.testing.assert_close(drawn(found, S), X, atol=0.1, rtol=0)
+    apart = where.argmax(dim=-1) - truth.argmax(dim=-1)
+    assert (apart == apart[..., :1]).all()  # where in its window it lies is free
+
+
+@torch.no_grad()
+def test_members_have_one_place_for_each_sprite_and_are_as_likely_as_it() -> None:
+    model = small()
+    past = torch.rand(1, 3, 1, SIDE, SIDE)
+    state = model.precompute(model.encode(past), 3)
+    many = members(state, 4000, seed=1)
+    made = model.decode(many, 3)
+    mean = torch.stack([made.mean(dim=0), model.decode(state, 3)[0]])
+    # Of two sprites, whose places are drawn on their own, the mean is that of the forecast.
+    torch.testing.assert_close(mean[0], mean[1], atol=0.03, rtol=0)
+    S = state["pictures"]
+    assert made.amax() <= 1 - (1 - S.amax()) ** 2 + 1e-6
+    alone = model.decode(members(state, 2, seed=1, first=5), 3)
+    torch.testing.assert_close(alone, made[5:7])
+
+
+@torch.no_grad()
+def test_larger_frames_are_made_smaller_and_forecasts_larger_again() -> None:
+    model = small()
+    frames = torch.rand(1, 3, 1, SIDE, SIDE)
+    doubled = frames.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    forecast = F.interpolate(model(frames, 3)[0], scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(model(doubled, 3)[0], forecast)
+    assert model(doubled[..., :19], 3).shape[-2:] == (32, 19)
+    torch.testing.assert_close(
+        model(frames[..., :9], 3), model(F.pad(frames[..., :9], (0, 7)), 3)[..., :9]
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"side": 30}, "a side is a multiple of 4"),
+        ({"size": 12}, "one of 8, at most the side: not 16 and 12"),
+        ({"size": 24}, "not 16 and 24"),
+        ({"sprites": 0}, "sprites must be at least 1, not 0"),
+    ],
+)
+def test_refused(args: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**args)
