@@ -114,6 +114,15 @@ def test_members_have_one_place_for_each_sprite_and_are_as_likely_as_it() -> Non
 
 
 @torch.no_grad()
+def test_weights_fit_any_number_of_sprites() -> None:
+    model, more = small(), small(sprites=3)
+    more.load_state_dict(model.state_dict())
+    past = torch.rand(1, 3, 1, SIDE, SIDE)
+    assert more.begin(more.encode(past))["pictures"].shape == (1, 3, 1, SIZE, SIZE)
+    assert not torch.equal(more(past, 3), model(past, 3))
+
+
+@torch.no_grad()
 def test_larger_frames_are_made_smaller_and_forecasts_larger_again() -> None:
     model = small()
     frames = torch.rand(1, 3, 1, SIDE, SIDE)

@@ -7,6 +7,7 @@ drawn, its three networks. Shapes: frames B T C H W, of sprites b k c t h w; a s
 b k c s s; probabilities of its row and of its column b k 2 t p.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.clips.keyed import further, uniforms
+from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.checks import at_least
 from foreframe.models.engine import PackedConv2d
@@ -90,6 +91,7 @@ class Sprites(FromLastFrames):
             above the side.
     """
 
+    free = ("sprites",)
     draws, reduces, sized = True, True, True
     channels: int
     stride = SIDE
@@ -125,13 +127,13 @@ class Sprites(FromLastFrames):
         return state | self._found(state)
 
     def exogenous(self, state: State, steps: int) -> State:
-        """Of members the quantiles of their places, for each `frames` frames."""
+        """Of members a normal number for each sprite's row and column, for each `frames` frames."""
         if "key" not in state:
             return {}
         repeats = -(-steps // self.frames)
         number = torch.arange(repeats * self.sprites * 2, device=state["key"].device)
-        quantiles = uniforms(further(state["key"][:, None], number))
-        return {"noise": quantiles.view(-1, repeats, self.sprites, 2)}
+        noise = normals(further(state["key"][:, None], number))
+        return {"noise": noise.view(-1, repeats, self.sprites, 2)}
 
     def begin(self, state: State) -> State:
         begun = super().begin(state)
@@ -145,7 +147,8 @@ class Sprites(FromLastFrames):
         """The next `frames` frames; see `AtOnce`."""
         where = state["future"]
         if "noise" in state:
-            quantile = peek(state["noise"], 1)[:, 0, :, :, None, None]
+            normal = peek(state["noise"], 1)[:, 0, :, :, None, None]
+            quantile = (1 + torch.erf(normal / math.sqrt(2))) / 2
             index = (where.cumsum(dim=-1) < quantile).sum(dim=-1)
             last = where.shape[-1] - 1  # the sum may be a little less than 1
             chosen = F.one_hot(index.clamp(max=last), last + 1).to(where)
@@ -182,18 +185,19 @@ class Sprites(FromLastFrames):
             frames = F.avg_pool3d(frames, (1, k, k), ceil_mode=True)
         below, beside = (self.side - n for n in frames.shape[-2:])
         X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
-        with exactly(X):
-            X = X.to(torch.promote_types(X.dtype, torch.float32))
-            O, found = torch.ones_like(X), []
-            for _ in range(self.sprites):
-                first = where = self.places((X * O)[:, 0])
+        X = X.to(torch.promote_types(X.dtype, torch.float32))
+        O, found = torch.ones_like(X), []
+        for _ in range(self.sprites):
+            first = where = self.places((X * O)[:, 0])
+            with exactly(X):
                 for _ in range(ROUNDS):
                     where = self._round(first, where, X, O)[0]
                 at = windows(where.softmax(dim=-1), self.side)
                 y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
                 found.append((first, where, y))
                 O = O * (1 - y)
-            first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+        first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+        with exactly(X):
             where, S = self._round(first, where, X, of_others(y))
             at = windows(where.softmax(dim=-1), self.side)
             O = of_others(drawn(at, S))
@@ -289,7 +293,7 @@ class _Places(nn.Module):
         maps = F.pixel_shuffle(self.last(F.silu(self.norm(x))), SIDE)
         # Of the window's centre.
         there = slice(self.centre, self.centre + self.count)
-        maps = maps[..., there, there].unsqueeze(1)
+        maps = maps[..., there, there].unsqueeze(1).to(frames.dtype)
         rows_and_columns = torch.stack([maps.logsumexp(dim=-1), maps.logsumexp(dim=-2)], dim=2)
         return rows_and_columns.log_softmax(dim=-1)
 
