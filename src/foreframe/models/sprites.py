@@ -200,12 +200,11 @@ class Sprites(FromLastFrames):
         with exactly(X):
             where, S = self._round(first, where, X, of_others(y))
             at = windows(where.softmax(dim=-1), self.side)
-            O = of_others(drawn(at, S))
-            return {
-                "pictures": self.appearance(cut(at, X), cut(at, O)),
-                "past": where.softmax(dim=-1),
-                "future": self.motion(where).softmax(dim=-1),
-            }
+            S = self.appearance(cut(at, X), cut(at, of_others(drawn(at, S))))
+            off = off_centre(S)
+            future = moved(self.motion(moved(where, off).softmax(dim=-1)), -off)
+            past, future = where.softmax(dim=-1), future.softmax(dim=-1)
+            return {"pictures": S, "past": past, "future": future}
 
     def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
         """Pictures of what is at these places, and the places of these pictures."""
@@ -253,6 +252,26 @@ def scores(E: Frames, at: Windows, S: Pictures) -> Places:
         skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
         by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
     return torch.stack(by_axis, dim=2)
+
+
+def off_centre(S: Pictures) -> Float[Tensor, "b k 2"]:
+    """By how many whole pixels a sprite's centre of mass lies below and right of its window's, at
+    most an eighth of the window.
+    """
+    line = torch.arange(S.shape[-1], device=S.device) - S.shape[-1] / 2
+    mass = S.sum(dim=2)
+    by_axis = torch.stack([mass.sum(dim=-1), mass.sum(dim=-2)], dim=2)
+    centre = (by_axis * line).sum(dim=-1) / by_axis.sum(dim=-1)
+    return centre.round().clamp(-(S.shape[-1] // 8), S.shape[-1] // 8)
+
+
+def moved(where: Places, by: Float[Tensor, "b k 2"]) -> Places:
+    """Logarithms of probabilities, of places so many pixels further on."""
+    p = where.shape[-1]
+    index = torch.arange(p, device=where.device) - by.long().unsqueeze(-1)
+    there = (index >= 0) & (index < p)
+    index = index.clamp(0, p - 1).unsqueeze(-2).expand_as(where)
+    return where.gather(-1, index).where(there.unsqueeze(-2), where.amin(dim=-1, keepdim=True))
 
 
 def of_others(y: Frames) -> Frames:
@@ -334,9 +353,8 @@ class _Motion(nn.Module):
 
     line: Tensor
 
-    def forward(self, where: Places) -> Places:
-        """Logarithms of probabilities, which need not add up to 1 in what it returns."""
-        p = where.softmax(dim=-1)
+    def forward(self, p: Places) -> Places:
+        """From probabilities to logarithms of such."""
         mean = (p * self.line).sum(dim=-1, keepdim=True)
         # Each of about the same size: a sure place is one of many numbers.
         seen = [p * p.shape[-1] ** 0.5 / 2, 2 * mean, 2 * (mean - mean[..., -1:, :])]
