@@ -149,7 +149,8 @@ def multiply_adds(network: "Model", past: int, future: int, frame: tuple[int, in
 
     network = before_export(network)
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        type(network)(**network.args)(torch.empty(1, past, network.takes or 1, *frame), future)
+        counted = type(network)(**network.args).eval()
+        counted(torch.empty(1, past, network.takes or 1, *frame), future)
     return int(counter.get_total_flops()) // 2
 
 
