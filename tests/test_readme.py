@@ -49,10 +49,12 @@ REPORTS = sorted((ROOT / "docs" / "reports").glob("*.md"))
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 LONG = (
     "camera.md",
+    "datasets.md",
+    "keras.md",
     "radar.md",
     "scale.md",
     "tutorial.md",
-)  # a minute each: `make test-full` runs them
+)  # long ones: `make test-full` runs them
 SHOWN = ("text", "yaml", "toml")  # blocks that show something, and hold nothing to run
 
 # What the reader names, or has: words in capitals, and files.
