@@ -19,7 +19,7 @@ from foreframe.models.names import WEIGHTS, published
 
 def test_they_are_small_enough() -> None:
     assert published() == ["moving-mnist", "radar", "scenes"]
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 15e6
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 6e6
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,8 @@ PRINTED = {"mse": 0.1, "ssim": 0.001, "psnr": 0.01}
 @pytest.mark.slow
 def test_scores_keep_their_printed_digits(scored: dict) -> None:
     for (convention, score), rows in FIRST_CLIPS.items():
+        digit = PRINTED[score]
         for name, expected in rows.items():
-            # What a processor rounds can grow, in rounds, where digits cannot be told apart.
-            digit = PRINTED[score] * (10 if name == "model" else 1)
             of = scored["scores"][name][convention][score]
             made = [of["overall"], *(of["per_lead"][lead - 1] for lead in (1, 5, 10))]
             assert made == pytest.approx(expected, abs=digit / 2, rel=0), (name, convention, score)
@@ -150,7 +149,8 @@ def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> 
     single = scored["scores"]["model"]
     ours, free = own["fair_crps"]["per_lead"], lagged["fair_crps"]["per_lead"]
     assert (np.array(ours) < 0.9 * np.minimum(free, single["standard"]["mae"]["per_lead"])).all()
-    assert 0.8 < own["spread_skill"]["overall"] < 1.2
+    assert 0.8 < own["spread_skill"]["overall"] < 1.1
     assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in scored["scores"].items()}
-    assert mse["model, mean of 6"] < (1 + 1.2**2 / 6) * mse["model"]
+    # So far apart as they are allowed to be.
+    assert mse["model, mean of 6"] < (1 + 1.1**2 / 6) * mse["model"]

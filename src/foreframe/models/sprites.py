@@ -65,7 +65,8 @@ class Sprites(FromLastFrames):
     and B alike: a pixel of S speaks for a place where the frame has an unexplained one, against it
     where the frame is black, and not at all where another sprite covers it. Gradients go through
     all of it. A perceptron, of rows as of columns, makes the future A and B of the past ones: it
-    learns speeds and walls.
+    learns speeds and walls. It is told places of the centre of mass of S, since where in its window
+    a sprite lies is free.
 
     Training also asks for the past, drawn from what was found (`terms`); nobody tells where things
     are. A member has one place for each sprite and frame: the quantile of A and of B that is drawn
@@ -120,7 +121,7 @@ class Sprites(FromLastFrames):
         self.side, self.sprites = side, sprites
         self.places = _Places(channels, frames, side, size, width, blocks)
         self.appearance = _Appearance(channels, frames)
-        self.motion = _Motion(frames, side + size // 4 - size + 1, hidden)
+        self.motion = _Motion(frames, self.places.count, hidden)
         self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
 
     def precompute(self, state: State, steps: int) -> State:
