@@ -4,14 +4,15 @@
 
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
 recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES
-in candidates.py, with each of the learning rates. A run's folder is taken as it is. OMP_NUM_THREADS
-says on how many cores; `--parallel 2` trains two at a time; `--processor_time` counts minutes of
-the processor, not of the clock.
+in candidates.py, with each of the learning rates. A run's folder is taken as it is, and
+FIRST+SECOND as one training, of which SECOND began with the weights of FIRST. OMP_NUM_THREADS says
+on how many cores; `--parallel 2` trains two at a time; `--processor_time` counts minutes of the
+processor, not of the clock.
 
-Prints the validation MSE (`openstl`) after some minutes, and at the end with SSIM (`standard`),
-steps, clips and operations (six for each multiply-add of a clip's forecast), and draws it against
-minutes and against operations. Before its end a schedule shows less than a shorter one would have
-reached.
+Prints the validation MSE (`openstl`) after some minutes, times the processes of a training, and at
+the end with SSIM (`standard`), steps, clips and operations (six for each multiply-add of a clip's
+forecast), and draws it against minutes and against operations. Before its end a schedule shows less
+than a shorter one would have reached.
 """
 
 import argparse
@@ -48,41 +49,49 @@ def command(source: str, rate: float | None) -> tuple[str, list[str]]:
     return name, ["--config", "unet_small", "--model", model, *words, *learning]
 
 
-def trained(source: str, rate: float | None, minutes: float, digits: str, more: str) -> Path:
-    """The folder of a training, which is begun or gone on with where it has not had its minutes."""
-    if Path(source).is_dir():
-        return Path(source)
+def trained(source: str, rate: float | None, minutes: float, digits: str, more: str) -> list[Path]:
+    """The folder of a training, which is begun or gone on with where it has not had its minutes; or
+    those of its parts.
+    """
+    parts = [Path(part) for part in source.split("+")]
+    if all(part.is_dir() for part in parts):
+        return parts
     name, words = command(source, rate)
     run = Path("runs/quality") / f"{name}-{minutes:g}min-{Path(digits).stem}"
     begun = (run / "validation.jsonl").is_file()
-    if not begun or row_of(run)["minutes"][-1] < 0.98 * minutes:
+    if not begun or row_of([run])["minutes"][-1] < 0.98 * minutes:
         train = [sys.executable, "-m", "foreframe", "train", "--import", "candidates"]
         # The same clips for all, the tutorial's too.
         data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 200"
-        how_long = f"--minutes {minutes:g} --epochs 1000000 --precision bf16-mixed"
+        how_long = f"--minutes {minutes:g} --epochs 1000000 --precision auto"
         reports = "--trainer.val_check_interval 00:00:00:30 --picture_every 0 --verbose false"
         begin = [*words, *f"{data} {how_long} {reports} --run {run.resolve()}".split()]
         given = ["--resume", str(run.resolve())] if begun else begin
         subprocess.run([*train, *more.split(), *given], check=True, cwd=HERE)
-    return run
+    return [run]
 
 
-def row_of(run: Path) -> dict[str, Any]:
-    """What a training came to."""
-    written = (run / "validation.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in written.splitlines()]
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    network = build_model(config["model"], {"channels": 1} | config["model_args"])
-    clip = 6e-15 * multiply_adds(network, 10, 10, (64, 64))
-    end = rows[-1]
-    return {
-        "minutes": [row["seconds"] / 60 for row in rows],
-        "mse": [row["scores"]["openstl"]["mse"]["overall"] for row in rows],
-        "pflop": [clip * row["step"] * config["batch_size"] for row in rows],
-        "ssim": end["scores"]["standard"]["ssim"]["overall"],
-        "steps": end["step"],
-        "clips": end["step"] * config["batch_size"],
-    }
+def row_of(parts: Sequence[Path]) -> dict[str, Any]:
+    """What a training came to, in all its parts."""
+    lists: dict[str, list[float]] = {"minutes": [], "mse": [], "pflop": []}
+    minutes, steps, clips = 0.0, 0, 0
+    for run in parts:
+        written = (run / "validation.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in written.splitlines()]
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        network = build_model(config["model"], {"channels": 1} | config["model_args"])
+        clip = 6e-15 * multiply_adds(network, 10, 10, (64, 64))
+        processes = config["devices"] if isinstance(config["devices"], int) else 1
+        batch = config["batch_size"] * processes
+        for row in rows:
+            lists["minutes"].append(minutes + processes * row["seconds"] / 60)
+            lists["mse"].append(row["scores"]["openstl"]["mse"]["overall"])
+            lists["pflop"].append(clip * (clips + batch * row["step"]))
+        end = rows[-1]
+        minutes, steps = lists["minutes"][-1], steps + end["step"]
+        clips += batch * end["step"]
+    ssim = end["scores"]["standard"]["ssim"]["overall"]
+    return {**lists, "ssim": ssim, "steps": steps, "clips": clips}
 
 
 def line_of(name: str, row: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ def small(**args: int) -> Sprites:
 
 
 def test_windows_hold_the_probability_of_each_offset(where: torch.Tensor) -> None:
-    a = windows(where, SIDE)[:, :, :, 0]
+    a = windows(where, SIDE, SIZE)[:, :, :, 0]
     assert a.shape == (2, 3, 2, 4, SIDE, SIZE)
     for i in range(SIDE):
         for j in range(SIZE):
@@ -42,17 +42,17 @@ def test_windows_hold_the_probability_of_each_offset(where: torch.Tensor) -> Non
 
 def test_a_sprite_is_drawn_where_it_is_and_cut_out_again() -> None:
     picture = torch.rand(1, 1, 1, SIZE, SIZE)
-    frame = drawn(windows(sure(5, 2), SIDE), picture)[0, 0, 0, 0]
+    frame = drawn(windows(sure(5, 2), SIDE, SIZE), picture)[0, 0, 0, 0]
     expected = torch.zeros(SIDE, SIDE)
     expected[5:13, 2:10] = picture[0, 0, 0]
     torch.testing.assert_close(frame, expected)
-    again = cut(windows(sure(5, 2), SIDE), frame.expand(1, 1, 1, 1, -1, -1))
+    again = cut(windows(sure(5, 2), SIDE, SIZE), frame.expand(1, 1, 1, 1, -1, -1))
     torch.testing.assert_close(again[0, 0, 0, 0], picture[0, 0, 0])
 
 
 def test_of_a_sprite_that_hangs_out_the_rest_is_drawn() -> None:
     picture = torch.rand(1, 1, 1, SIZE, SIZE)
-    frame = drawn(windows(sure(-1, 9), SIDE), picture)[0, 0, 0, 0]
+    frame = drawn(windows(sure(-1, 9), SIDE, SIZE), picture)[0, 0, 0, 0]
     expected = torch.zeros(SIDE, SIDE)
     expected[:7, 9:] = picture[0, 0, 0, 1:, :7]
     torch.testing.assert_close(frame, expected)
@@ -61,8 +61,8 @@ def test_of_a_sprite_that_hangs_out_the_rest_is_drawn() -> None:
 def test_scores_are_sums_over_the_pixels_of_a_sprite(where: torch.Tensor) -> None:
     torch.manual_seed(1)
     E, S = torch.randn(2, 3, 2, 4, SIDE, SIDE), torch.rand(2, 3, 2, SIZE, SIZE)
-    a, b = windows(where, SIDE)[:, :, :, 0].unbind(dim=2)
-    found = scores(E, windows(where, SIDE), S)
+    a, b = windows(where, SIDE, SIZE)[:, :, :, 0].unbind(dim=2)
+    found = scores(E, windows(where, SIDE, SIZE), S)
     by_row = F.pad(torch.einsum("bkctij,bktjs->bkctis", E, b), (0, 0, MARGIN, MARGIN))
     by_column = F.pad(torch.einsum("bkctij,bktis->bkctsj", E, a), (MARGIN, MARGIN))
     for p in range(PLACES):
@@ -86,12 +86,12 @@ def test_rounds_follow_a_sprite_from_a_rough_guess() -> None:
     picture[..., 1:7, 2:5] = 1
     model.log_evidence.zero_()  # of so few pixels each has to say more
     truth = torch.cat([sure(row, 2 * row) for row in range(4)], dim=3)
-    X = drawn(windows(truth, SIDE), picture)
+    X = drawn(windows(truth, SIDE, SIZE), picture)
     rough = F.avg_pool1d(truth.flatten(0, -2), 5, 1, 2).view(truth.shape).log().clamp(min=-20)
     where, O = rough, torch.ones_like(X)
     for _ in range(5):
         where, S = model._round(rough, where, X, O)
-    found = windows(where.softmax(dim=-1), SIDE)
+    found = windows(where.softmax(dim=-1), SIDE, SIZE)
     torch.testing.assert_close(drawn(found, S), X, atol=0.1, rtol=0)
     apart = where.argmax(dim=-1) - truth.argmax(dim=-1)
     assert (apart == apart[..., :1]).all()  # where in its window it lies is free
@@ -118,8 +118,22 @@ def test_weights_fit_any_number_of_sprites() -> None:
     model, more = small(), small(sprites=3)
     more.load_state_dict(model.state_dict())
     past = torch.rand(1, 3, 1, SIDE, SIDE)
-    assert more.begin(more.encode(past))["pictures"].shape == (1, 3, 1, SIZE, SIZE)
+    assert more.precompute(more.encode(past), 3)["pictures"].shape == (1, 3, 1, SIZE, SIZE)
     assert not torch.equal(more(past, 3), model(past, 3))
+
+
+def test_with_a_frozen_encoder_it_learns_where_sprites_go_and_finds_them_as_a_forecast_does() -> (
+    None
+):
+    model, past = small(), torch.rand(2, 3, 1, SIDE, SIDE)
+    expected = model(past, 3)
+    model.train()
+    assert not torch.equal(model(past, 3), expected)  # fewer rounds than a forecast has
+    model.freeze_encoder()
+    torch.testing.assert_close(model(past, 3), expected)
+    model(past, 3).sum().backward()
+    learnt = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert learnt == {"motion"}
 
 
 @torch.no_grad()

@@ -31,8 +31,10 @@ FORECAST = """async ([values, shape, options]) => {
     const backend = await import("./backend.js");
     const [model] = await backend.models();
     const frames = { data: Float32Array.from(values), shape };
+    const began = performance.now();
     const { future, shape: made } = await backend.forecast(frames, options);
-    return { values: [...future], shape: made, about: backend.about(), model: model.name };
+    const seconds = (performance.now() - began) / 1000;
+    return { values: [...future], shape: made, about: backend.about(), model: model.name, seconds };
 }"""
 FILE = """async ([bytes, name, options]) => {
     const backend = await import("./backend.js");

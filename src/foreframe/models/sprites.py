@@ -21,7 +21,6 @@ from foreframe.models.checks import at_least
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import (
     Future,
-    Past,
     State,
     TrainingForecast,
     deciding_size,
@@ -118,7 +117,7 @@ class Sprites(FromLastFrames):
                 f"the side: not {side} and {size}"
             )
         self.channels, self.frames, self.horizon = channels, frames, frames
-        self.side, self.sprites = side, sprites
+        self.side, self.size, self.sprites = side, size, sprites
         self.places = _Places(channels, frames, side, size, width, blocks)
         self.appearance = _Appearance(channels, frames)
         self.motion = _Motion(frames, self.places.count, hidden)
@@ -137,13 +136,13 @@ class Sprites(FromLastFrames):
         noise = normals(further(state["key"][:, None], number))
         return {"noise": noise.view(-1, repeats, self.sprites, 2)}
 
-    def begin(self, state: State) -> State:
-        begun = super().begin(state)
-        return begun if "pictures" in begun else begun | self._found(begun)
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        return super().step(state if "pictures" in state else state | self._found(state), last)
 
-    def read_on(self, frames: Past, state: State) -> State:
-        encoded = self.encode(frames, state)
-        return encoded | self._found(encoded)
+    def freeze_encoder(self) -> None:
+        """Leave how sprites are found as it is; where they go is learnt on."""
+        self.requires_grad_(False)
+        self.motion.requires_grad_(True)
 
     def next_frames(self, state: State) -> Future:
         """The next `frames` frames; see `AtOnce`."""
@@ -171,7 +170,7 @@ class Sprites(FromLastFrames):
         """Frames of the size of those seen, with sprites at these places."""
         seen, k = state["frames"], self._reduction(state)
         with exactly(seen):
-            y = drawn(windows(where, self.side), state["pictures"])
+            y = drawn(windows(where, self.side, self.size), state["pictures"])
             frames = (1 - (1 - y).prod(dim=1)).transpose(1, 2)
             if k > 1:
                 large = F.interpolate(frames.flatten(0, 1), scale_factor=k, mode="bilinear")
@@ -194,15 +193,16 @@ class Sprites(FromLastFrames):
             with exactly(X):
                 for _ in range(ROUNDS):
                     where = self._round(first, where, X, O)[0]
-                at = windows(where.softmax(dim=-1), self.side)
+                at = windows(where.softmax(dim=-1), self.side, self.size)
                 y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
                 found.append((first, where, y))
                 O = O * (1 - y)
         first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+        learns = self.training and self.log_evidence.requires_grad
         with exactly(X):
-            for _ in range(LEARNING if self.training else FORECASTING):
+            for _ in range(LEARNING if learns else FORECASTING):
                 where, S = self._round(first, where, X, of_others(y))
-                at = windows(where.softmax(dim=-1), self.side)
+                at = windows(where.softmax(dim=-1), self.side, self.size)
                 y = drawn(at, S)
             S = self.appearance(cut(at, X), cut(at, of_others(y)))
             off = off_centre(S)
@@ -212,7 +212,7 @@ class Sprites(FromLastFrames):
 
     def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
         """Pictures of what is at these places, and the places of these pictures."""
-        at = windows(where.softmax(dim=-1), self.side)
+        at = windows(where.softmax(dim=-1), self.side, self.size)
         S = self.appearance(cut(at, X), cut(at, O))
         beta, gamma = (self.log_evidence / SLOW).exp()
         return first + beta * scores(X * O - gamma * (1 - X), at, S), S
@@ -223,11 +223,10 @@ class Sprites(FromLastFrames):
 # before, and so below it where they are read as rows of n.
 
 
-def windows(where: Places, side: int) -> Windows:
+def windows(where: Places, side: int, s: int) -> Windows:
     """a[i,j] = A(i - j) for each row i of a frame and j of a sprite; columns alike."""
-    p = where.shape[-1]
-    s = 4 * (side - p + 1) // 3  # p = side - s + 1, and s/4 for the margins
-    n, margin = p + s - 1, s // 8
+    p, margin = where.shape[-1], s // 8
+    n = p + s - 1
     rows = F.pad(where, (0, n + 1 - p)).unsqueeze(-2).expand(*where.shape[:-1], s, -1)
     skewed = rows.flatten(-2)[..., : s * n].unflatten(-1, (s, n))
     return skewed[..., margin : margin + side].transpose(-1, -2).unsqueeze(3)
