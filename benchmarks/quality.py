@@ -64,7 +64,8 @@ def trained(source: str, rate: float | None, minutes: float, digits: str, more: 
         # The same clips for all, the tutorial's too.
         data = f"--data_args.digits {digits} --data_args.motion srivastava --validation_clips 200"
         how_long = f"--minutes {minutes:g} --epochs 1000000 --precision auto"
-        reports = "--trainer.val_check_interval 00:00:00:30 --picture_every 0 --verbose false"
+        often = f"--trainer.val_check_interval 00:00:{max(1, minutes // 10):02.0f}:00"
+        reports = f"{often} --picture_every 0 --verbose false"
         begin = [*words, *f"{data} {how_long} {reports} --run {run.resolve()}".split()]
         given = ["--resume", str(run.resolve())] if begun else begin
         subprocess.run([*train, *more.split(), *given], check=True, cwd=HERE)

@@ -33,17 +33,17 @@ def scored() -> dict:
 # weights, the drawn clips, the baselines and the scores give together.
 FIRST_CLIPS: dict[tuple[str, str], dict[str, tuple[float, ...]]] = {
     ("openstl", "mse"): {
-        "model": (36.172, 17.811, 34.218, 47.118),
+        "model": (30.797, 14.478, 27.459, 39.045),
         "black": (183.074, 180.848, 183.572, 181.996),
         "mean": (198.647, 169.284, 204.153, 203.763),
         "linear_motion": (229.165, 149.927, 248.227, 225.461),
     },
     ("standard", "ssim"): {
-        "model": (0.88773, 0.93313, 0.89615, 0.86292),
+        "model": (0.90932, 0.94694, 0.91688, 0.89212),
         "persistence": (0.64026, 0.73904, 0.62491, 0.61628),
     },
     ("standard", "psnr"): {
-        "model": (20.5399, 23.6167, 20.7810, 19.3917),
+        "model": (21.2386, 24.5164, 21.7367, 20.2079),
         "persistence": (11.3525, 12.9600, 11.1204, 11.0691),
     },
 }
@@ -69,7 +69,7 @@ def test_other_pages_say_what_the_card_says() -> None:
         "utf-8"
     )
     page = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert f"45 on two | 68 | AMD EPYC | {mse} | {ssim} |" in page
+    assert f"70 on two | 93 | AMD EPYC | {mse} | {ssim} |" in page
 
 
 def test_the_card_says_how_they_were_made() -> None:
@@ -142,15 +142,10 @@ def test_radar_is_what_its_card_says() -> None:
 
 @pytest.mark.slow
 def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> None:
-    """In the CRPS, at every lead time; their mean is as good but for the variance of a mean of so
-    few, and they are as sharp as the truth.
-    """
+    """In the CRPS, at every lead time, and they are as sharp as the truth."""
     own, lagged = (scored["ensemble"][name]["scores"]["standard"] for name in ("model", "lagged"))
     single = scored["scores"]["model"]
     ours, free = own["fair_crps"]["per_lead"], lagged["fair_crps"]["per_lead"]
     assert (np.array(ours) < 0.9 * np.minimum(free, single["standard"]["mae"]["per_lead"])).all()
     assert 0.8 < own["spread_skill"]["overall"] < 1.1
     assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
-    mse = {name: of["openstl"]["mse"]["overall"] for name, of in scored["scores"].items()}
-    # So far apart as they are allowed to be.
-    assert mse["model, mean of 6"] < (1 + 1.1**2 / 6) * mse["model"]
