@@ -122,9 +122,7 @@ def test_weights_fit_any_number_of_sprites() -> None:
     assert not torch.equal(more(past, 3), model(past, 3))
 
 
-def test_with_a_frozen_encoder_it_learns_where_sprites_go_and_finds_them_as_a_forecast_does() -> (
-    None
-):
+def test_with_a_frozen_encoder_it_learns_where_sprites_go() -> None:
     model, past = small(), torch.rand(2, 3, 1, SIDE, SIDE)
     expected = model(past, 3)
     model.train()
