@@ -149,3 +149,6 @@ def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> 
     assert (np.array(ours) < 0.9 * np.minimum(free, single["standard"]["mae"]["per_lead"])).all()
     assert 0.8 < own["spread_skill"]["overall"] < 1.1
     assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
+    # All clips share a member's four numbers: by ten seeds the ratio is 1.09 to 1.65, by this 1.23.
+    mse = {name: of["openstl"]["mse"]["overall"] for name, of in scored["scores"].items()}
+    assert mse["model, mean of 6"] < 1.25 * mse["model"]
