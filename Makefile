@@ -50,6 +50,9 @@ demo: .venv/installed
 	@echo "          runs/demo/future.gif               10 frames that follow 10, by yours"
 	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
 
+# What checks types rewrites our modules, and pytest the tests: twenty seconds of each process where
+# Python may not keep them.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
 # Three on two cores: a test that waits for a process, a kill or a file leaves its core to another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 # What is equal to the bit is so with the threads that a user has, too.

@@ -49,11 +49,12 @@ def main() -> None:
         for threads in (False, True):
             with (
                 hosted(page) as address,
-                # Where the page's own digits ask for nothing.
-                opened(f"{address}#tab=recording", threads) as tab,
+                # The page's own digits stand still, and ask once.
+                opened(f"{address}#paused=1&members=0", threads) as tab,
             ):
                 if threads:
                     tab.wait_for_function("crossOriginIsolated")
+                tab.locator("#answered", has_text="answered in").wait_for()
                 print(f"  {measured(tab, clip, expected, what.model.draws)}", flush=True)
 
 
