@@ -96,6 +96,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "5x5, 256": ("chains", {"widths": [256], "blocks": [6]}),
     "3x3 and 1x1, 256": ("chains", {"widths": [256], "kernels": [3, 1], "multiples": [2, 1]}),
     "gates, 128": ("gates", {"widths": [128], "blocks": [6]}),
+    "ConvLSTM, quick": ("quick", {}),  # by the recipe of the others, not its own
     "ConvLSTM, 4x4": (
         "at_once",
         {"core": {"convlstm": {"hidden": [128, 128]}}, "codec": {"patches": {"size": 4}}},
