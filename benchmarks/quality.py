@@ -105,7 +105,7 @@ def line_of(name: str, row: dict[str, Any]) -> str:
 
 
 def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, by, label in zip(axes, ("minutes", "pflop"), ("minutes", "PFLOP"), strict=True):
@@ -118,7 +118,8 @@ def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
         axis.yaxis.set_minor_formatter("{x:.0f}")
         axis.xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("validation MSE (openstl)")
-    axes[1].legend(fontsize="small")
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside right upper", fontsize="small")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
 
