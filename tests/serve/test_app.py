@@ -17,7 +17,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
 from served import npy, problem
-from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.base.notes import Note
@@ -286,12 +285,6 @@ def test_pages_of_other_sites_are_refused(http: TestClient, headers: dict[str, s
         assert "\n" not in told
     posted = http.post("/v1/forecast", files=sent(), headers=headers)
     assert problem(posted, 403)
-    with (
-        pytest.raises(WebSocketDenialResponse) as refused,
-        http.websocket_connect("/v1/streams/any/live", headers=headers),
-    ):
-        pass
-    assert problem(refused.value, 403)
 
 
 @pytest.mark.parametrize(

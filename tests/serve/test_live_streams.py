@@ -2,19 +2,17 @@
 
 import asyncio
 import io
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from served import npy, problem
-from starlette.testclient import WebSocketDenialResponse
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.forecasting.streaming import Stream
@@ -305,73 +303,13 @@ def test_too_slow_a_model_is_given_up() -> None:
         assert service.streams.find(at.split("/")[-1]).stream.seen == 0
 
 
-def test_a_websocket_forecasts_after_every_frame(service) -> None:
-    at, live = service.begin(), forecaster("tutorial").stream()
-    with service.http.websocket_connect(f"{at}/live") as socket:
-        for frame in FRAMES[:3]:
-            socket.send_bytes(npy(frame))
-            forecast = np.load(io.BytesIO(socket.receive_bytes()))
-            np.testing.assert_array_equal(forecast, live.push(frame))
-        for bad in (socket.send_text("hello"), socket.send_bytes(b"hello")):
-            assert bad is None
-            assert json.loads(socket.receive_text())["status"] == 422
-        socket.send_bytes(npy(FRAMES[3]))
-        forecast = np.load(io.BytesIO(socket.receive_bytes()))
-        np.testing.assert_array_equal(forecast, live.push(FRAMES[3]))
-        service.now = 11.0
-        socket.send_bytes(npy(FRAMES[4]))
-        assert json.loads(socket.receive_text())["status"] == 410
-        assert socket.receive()["type"] == "websocket.close"
-    with (
-        pytest.raises(WebSocketDenialResponse) as refused,
-        service.http.websocket_connect("/v1/streams/unknown/live"),
-    ):
-        pass
-    assert "no such stream" in problem(refused.value, 404)
-
-
-def test_a_websocket_that_is_silent_is_closed() -> None:
-    with Service("persistence", idle=0.2).running() as service:
-        at = service.begin()
-        with service.http.websocket_connect(f"{at}/live") as socket:
-            told = json.loads(socket.receive_text())
-            assert (told["status"], told["detail"]) == (408, "no frame came for 0.2 s")
-            assert socket.receive()["type"] == "websocket.close"
-
-
-def test_websockets_are_counted(service) -> None:
-    at = service.begin()
-    with ExitStack() as several:
-        for _ in range(3):
-            several.enter_context(service.http.websocket_connect(f"{at}/live"))
-        with (
-            pytest.raises(WebSocketDenialResponse) as refused,
-            service.http.websocket_connect(f"{at}/live"),
-        ):
-            pass
-        assert "3 sockets are open here" in problem(refused.value, 503)
-        assert refused.value.headers["retry-after"]
-    with service.http.websocket_connect(f"{at}/live") as socket:
-        socket.send_bytes(npy(FRAMES[0]))
-        assert socket.receive_bytes()
-
-
 def test_the_service_has_streams_behind_its_token() -> None:
     app = create_app({"persistence": forecaster("persistence")}, ServeOptions(token="sesame"))
     http = TestClient(app)  # not started: no model runs
     bearer = {"Authorization": "Bearer sesame"}
-    at = http.post("/v1/streams", headers=bearer).headers["location"]
+    assert http.post("/v1/streams", headers=bearer).status_code == 201
     assert "foreframe_streams 1.0" in http.get("/metrics", headers=bearer).text
     assert "token" in problem(http.post("/v1/streams"), 401)
-    with (
-        pytest.raises(WebSocketDenialResponse) as refused,
-        http.websocket_connect(f"{at}/live?token=open"),
-    ):
-        pass
-    assert refused.value.status_code == 401
-    with http.websocket_connect(f"{at}/live?token=sesame") as socket:
-        socket.send_text("hello")
-        assert "does not begin" in json.loads(socket.receive_text())["detail"]
 
 
 def test_places_of_a_stream_on_a_grid(service) -> None:
@@ -452,32 +390,3 @@ def test_an_id_of_ones_own_stays_the_same(service) -> None:
     at = service.begin(id="my-home-and-garden")
     assert service.push(at, FRAMES[:1]) == {"seen": 1}
     assert problem(service.http.post("/v1/streams", json={"id": "home"}), 422)
-
-
-def test_events_of_what_is_unusual() -> None:
-    """After normal frames, by POST and by WebSocket; a stream without them tells none."""
-    rng = np.random.default_rng(0)
-    frames = (rng.random((120, 1, 16, 20)) * 0.05 + 0.4).astype(np.float32)
-    frames[70, :, 4:10, 4:10] = 0.9
-    with Service("persistence").running() as service:
-        plain = service.begin()
-        assert service.push(plain, frames[:2]) == {"seen": 2}
-        at = service.begin(events=True, normal=50)
-        told = [service.push(at, frames[k : k + 40]) for k in range(0, 120, 40)]
-        assert [answer["seen"] for answer in told] == [40, 80, 120]
-        events = [event for answer in told for event in answer["events"]]
-        assert 70 in [event["frame"] for event in events]
-        socket_at = service.begin(events=True, normal=50)
-        service.push(socket_at, frames[:69])
-        with service.http.websocket_connect(f"{socket_at}/live") as socket:
-            texts = []
-            for frame in frames[69:]:
-                socket.send_bytes(npy(frame))
-                message = socket.receive()
-                while message.get("text"):
-                    texts.append(json.loads(message["text"]))
-                    message = socket.receive()
-        assert [event for text in texts for event in text["events"]] == events
-        answer = service.http.post("/v1/streams", json={"events": True, "normal": 3})
-        assert answer.status_code == 422
-        assert "40" in answer.text

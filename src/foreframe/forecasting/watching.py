@@ -20,7 +20,6 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from foreframe.base.notes import warn
-from foreframe.base.schema import check_at_least
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.scaling import Scaling
@@ -399,28 +398,6 @@ class Alarms:
         self._open = ()
         spans = first.frame, last.frame, first.time, last.time
         return [Event(*spans, peak.frame, peak.score, peak.p, peak.y, peak.x)]
-
-
-class LiveAlarms(Alarms):
-    """Of frames as they come from a client, of which `PACE` are a second.
-
-    Args:
-        normal: frames at the beginning that are normal footage, none of which is an alarm.
-    """
-
-    def __init__(self, forecaster: Forecaster, normal: int) -> None:
-        check_at_least(LEAST, normal=normal)
-        rate = 3600 * PACE / normal / (1 - LEFT_OUT)
-        super().__init__(rate, None, lambda one: one.frame == normal - 1)
-        self.watch, self.frame = Watch(forecaster, forecaster.scaling), 0
-
-    def look(self, frame: Num[np.ndarray, "c h w"]) -> list[Event]:
-        """The events that are over by this frame."""
-        found = self.take(
-            FrameScore(self.frame, self.frame / PACE, *self.watch.look(frame), self.frame / PACE)
-        )
-        self.frame += 1
-        return [one for one in found if isinstance(one, Event)]
 
 
 def watched(

@@ -26,7 +26,7 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
             missing.
     """
     uvicorn = needed("uvicorn", "serve", "the service")
-    for module in ("fastapi", "python_multipart", "prometheus_client", "websockets"):
+    for module in ("fastapi", "python_multipart", "prometheus_client"):
         needed(module, "serve", "the service")
     from foreframe.forecasting.forecaster import Forecaster
     from foreframe.serve.app import create_app
@@ -48,6 +48,7 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
         config = uvicorn.Config(
             create_app(forecasters, options),
             log_level="warning",
+            ws="none",
             timeout_graceful_shutdown=int(options.seconds) + 1,
         )
         # The server stops by it in good order, and then sends it once more.

@@ -127,8 +127,6 @@ class Token(HTTPBase):
 
     async def __call__(self, connection: HTTPConnection) -> None:
         given = connection.headers.get("authorization", "").removeprefix("Bearer ")
-        if not given and connection.scope["type"] == "websocket":  # a browser can set no header
-            given = connection.query_params.get("token", "")
         if not hmac.compare_digest(given.encode(), self.token):
             told = "this server wants its token: send Authorization: Bearer TOKEN"
             raise Problem(401, told, {"WWW-Authenticate": "Bearer"})
@@ -143,13 +141,13 @@ class OwnPages:
         self.hosts = {name.lower() for name in options.hosts}
         self.here = self.hosts | {"localhost", gethostname().lower(), options.host.lower()}
 
-    async def __call__(self, connection: HTTPConnection) -> None:
-        host = connection.headers.get("host", "")
+    async def __call__(self, request: Request) -> None:
+        host = request.headers.get("host", "")
         # Another site's name can be made to lead to this machine, but no address can.
         if not (_name(host) in self.here or _is_address(_name(host))):
             told = f"this server is not known as {host!r}; start it with --hosts of that name"
             raise Problem(403, told)
-        site = connection.headers.get("origin", f"http://{host}").partition("://")[2]
+        site = request.headers.get("origin", f"http://{host}").partition("://")[2]
         if site.lower() != host.lower() and _name(site) not in self.hosts:
             told = "a page of another site asks; start the server with --hosts of its name"
             raise Problem(403, told)

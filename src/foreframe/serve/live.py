@@ -1,24 +1,20 @@
-"""Live streams over HTTP and WebSocket. A stream's state can leave as bytes and go on in another
-process, so any replica behind a proxy can take over.
+"""Live streams over HTTP. Another process can continue a stream from the bytes of its state, so any
+replica behind a proxy can take over.
 """
 
 import asyncio
 import io
-import json
 import secrets
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response, WebSocket
-from fastapi.websockets import WebSocketDisconnect
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from jaxtyping import Num
-from starlette.requests import HTTPConnection
 
 from foreframe.data.npy import read_array
-from foreframe.serve.problems import AGAIN, Problem, about
+from foreframe.serve.problems import Problem
 from foreframe.serve.streams import ID, BeginningStream, NewStream, Streams
 
 Frames = Num[np.ndarray, "t c h w"]
@@ -33,9 +29,9 @@ FRAMES = {BINARY: {}, "application/json": {"example": {"frames": [[[0.0, 0.5], [
 router = APIRouter(prefix="/v1/streams", tags=["live streams"])
 
 
-def streams_of(connection: HTTPConnection) -> Streams:
+def streams_of(request: Request) -> Streams:
     """The streams of the application that is asked."""
-    return connection.app.state.streams
+    return request.app.state.streams
 
 
 Own = Annotated[Streams, Depends(streams_of)]
@@ -61,15 +57,13 @@ async def push(
 ) -> dict[str, Any]:
     """Take a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
     is a missing value, and a frame of nothing else an outage. The time of the last is for places.
-    A stream with `events` tells those that are over.
     """
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
         of_json = request.headers.get("content-type", "").startswith("application/json")
         frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
-        events = await streams.push(live, frames, iso(time) if time else None)
-    told = {} if live.events is None else {"events": events}
-    return {"seen": streams.find(id).stream.seen, **told}
+        await streams.push(live, frames, iso(time) if time else None)
+    return {"seen": streams.find(id).stream.seen}
 
 
 @router.get("/{id}/forecast", response_class=Response)
@@ -139,46 +133,6 @@ async def restore(
     async with streams.answering(), streams.body(request) as content:
         await streams.restore(id, streams.make(wanted), content)
     return streams.described(id)
-
-
-@router.websocket("/{id}/live")
-async def live(socket: WebSocket, streams: Own, id: str) -> None:
-    """A .npy frame comes in, and the .npy forecast after it goes out; or a problem as JSON, after
-    which the stream goes on. A stream with `events` sends those that are over as JSON before.
-    """
-    streams.find(id)
-    if streams.sockets.locked():
-        told = f"{streams.options.streams} sockets are open here, and no more may be"
-        raise Problem(503, told, AGAIN)
-    status = 200
-    async with streams.sockets:
-        await socket.accept()
-        with suppress(WebSocketDisconnect):
-            while status not in (404, 408, 410):
-                try:
-                    frame = await _received(socket, streams.options.idle)
-                    async with streams.answering():
-                        own = streams.find(id)
-                        events = await streams.push(own, _read_npy(frame))
-                        future = await streams.forecast(own)
-                    if events:
-                        await socket.send_text(msgspec.json.encode({"events": events}).decode())
-                    await socket.send_bytes(_as_npy(future))
-                except Problem as problem:
-                    status = problem.status
-                    await socket.send_text(json.dumps(about(problem)))
-            await socket.close()
-
-
-async def _received(socket: WebSocket, seconds: float) -> bytes:
-    """The next bytes of a client, who may be silent as long as its stream may (Problem)."""
-    try:
-        message = await asyncio.wait_for(socket.receive(), seconds)
-    except TimeoutError:
-        raise Problem(408, f"no frame came for {seconds:g} s") from None
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect
-    return message.get("bytes") or b""
 
 
 def iso(time: datetime) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import ClientDisconnect
 
 KIND = "application/problem+json"
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -33,13 +33,6 @@ class Problem(Exception):  # noqa: N818 (the standard's word)
         self.status, self.detail, self.headers = status, detail, dict(headers or {})
 
 
-def about(problem: Problem) -> dict[str, Any]:
-    """What a client is told, as plain values."""
-    title = HTTPStatus(problem.status).phrase
-    told = {"title": title, "status": problem.status, "detail": problem.detail}
-    return {"type": "about:blank", **told}
-
-
 def install(app: FastAPI) -> None:
     """Every error of a FastAPI application becomes a problem."""
     kinds = (Problem, HTTPException, RequestValidationError, ClientDisconnect, Exception)
@@ -47,12 +40,11 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
-async def _answer(connection: HTTPConnection, error: Exception) -> JSONResponse:
-    problem = _problem_of(error, connection.url.path)
-    response = JSONResponse(about(problem), problem.status, problem.headers, KIND)
-    if isinstance(connection, WebSocket):  # before it is accepted
-        await connection.send_denial_response(response)
-    return response
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    problem = _problem_of(error, request.url.path)
+    title = HTTPStatus(problem.status).phrase
+    body = {"type": "about:blank", "title": title, "status": problem.status}
+    return JSONResponse({**body, "detail": problem.detail}, problem.status, problem.headers, KIND)
 
 
 def _problem_of(error: Exception, path: str) -> Problem:

@@ -19,7 +19,6 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.live_places import coordinates, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
 from foreframe.forecasting.streaming import Stream
-from foreframe.forecasting.watching import Event, LiveAlarms
 from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
@@ -54,14 +53,11 @@ class Grid(BaseModel):
 
 
 class BeginningStream(NewStream):
-    """With the grid of its frames, so that it knows places by latitude and longitude; with the
-    events of what is unusual, after so many frames that are normal; and an id of the client's own
-    choice, so that its addresses stay the same.
+    """With the grid of its frames, so that it knows places by latitude and longitude; and an id
+    of the client's own choice, so that its addresses stay the same.
     """
 
     grid: Grid | None = None
-    events: bool = False
-    normal: int = 600
     id: Annotated[str | None, Field(pattern=ID)] = None
 
 
@@ -73,7 +69,6 @@ class LiveStream:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
-        events: what is unusual in it, where that is wanted.
         pushing: held by the push that is under way, or by what puts another state.
     """
 
@@ -81,7 +76,6 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
-    events: LiveAlarms | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -105,7 +99,6 @@ class Streams:
         self.clock, self.arriving = clock, 0
         self._open: dict[str, LiveStream] = {}
         self._ended: dict[str, None] = {}
-        self.sockets = asyncio.Semaphore(options.streams)
         # They wait for each other, and leave half of the queue to other requests.
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
@@ -138,12 +131,9 @@ class Streams:
             wanted.steps, **fields, precision=own.precision, budget=own.budget
         )
         live = LiveStream(name, stream, self.clock(), self.clock())
-        if isinstance(wanted, BeginningStream):
-            if wanted.grid is not None:
-                stream.source["map"] = wanted.grid.model_dump()
-                coordinates(stream)  # refuses what is no grid
-            if wanted.events:
-                live.events = LiveAlarms(self.forecasters[name], wanted.normal)
+        if isinstance(wanted, BeginningStream) and wanted.grid is not None:
+            stream.source["map"] = wanted.grid.model_dump()
+            coordinates(stream)  # refuses what is no grid
         return live
 
     def keep(self, name: str, live: LiveStream) -> None:
@@ -157,7 +147,7 @@ class Streams:
             raise Problem(503, told, AGAIN)
         self._ended.pop(name, None)
         own = self._open.setdefault(name, live)
-        own.model, own.stream, own.events = live.model, live.stream, live.events
+        own.model, own.stream = live.model, live.stream
         own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
@@ -235,9 +225,8 @@ class Streams:
 
     async def push(
         self, live: LiveStream, frames: Num[np.ndarray, "t c h w"], time: str | None = None
-    ) -> list[Event]:
-        """Take frames, all or none; one push after the other. `time` is that of the last. Returns
-        the events that are over by them.
+    ) -> None:
+        """Take frames, all or none; one push after the other. `time` is that of the last.
 
         Raises:
             ValueError: the model refuses them.
@@ -253,8 +242,6 @@ class Streams:
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
             live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
-            look = None if live.events is None else live.events.look
-            return [one for frame in frames if look for one in await self.on_model(look, frame)]
 
     async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
         """Have the stream of that name, or else a new one, go on as this one from its state.
