@@ -247,8 +247,9 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
     chunks = (bytes(2**18) for _ in range(5))
     answer = http.post("/v1/forecast", content=chunks, headers=kind)
     assert "at most 1 MiB" in problem(answer, 413)
-    long = b'{"model": "' + b"a" * 2**20 + b'"}'
-    assert "at most 1 MiB" in problem(http.post("/v1/streams", content=long, headers=kind), 413)
+    long = b'{"model": "' + b"a" * 2**18 + b'"}'
+    answer = http.post("/v1/streams", content=long, headers=kind)
+    assert "at most 0.25 MiB" in problem(answer, 413)
 
 
 def test_a_token_is_wanted_where_there_is_one() -> None:

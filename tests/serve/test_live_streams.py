@@ -2,19 +2,23 @@
 
 import asyncio
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+import xarray as xr
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from served import npy, problem
 
-from foreframe import Forecaster, Scaling, Window
+from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.base.notes import listening
 from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.trained import Trained
 from foreframe.serve import problems
@@ -137,6 +141,31 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
     assert "nothing to save" in problem(service.http.get(f"{service.begin()}/state"), 422)
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"map": {}}, "no saved stream"),
+        ({"map": {"x": [1.0] * 10**6, "y": [1.0], "crs": "EPSG:4326"}}, "no saved stream"),
+        ({"time": "2026-07-01T12:00:00", "steps": [float("inf")]}, "infinity"),
+        ({"time": "yesterday", "steps": [300.0]}, "yesterday"),
+    ],
+)
+def test_a_state_that_a_stranger_has_made(service, source, told) -> None:
+    at = service.begin()
+    service.push(at, FRAMES[:1])
+    state = service.http.get(f"{at}/state").content
+    end = 8 + int.from_bytes(state[:8], "little")
+    header = json.loads(state[8:end])
+    about = json.loads(header["__metadata__"]["stream"])
+    header["__metadata__"]["stream"] = json.dumps(about | {"source": source})
+    header = json.dumps(header).encode()
+    state = len(header).to_bytes(8, "little") + header + state[end:]
+    answer = service.http.put(f"{at}/state", content=state)
+    if answer.status_code == 200:
+        answer = service.http.get(f"{at}/places", params={"at": "4,5", "probability": 0.5})
+    assert told in problem(answer, 422)
+
+
 def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:
     at, other = service.begin(), service.begin()
     service.push(other, FRAMES[:3])
@@ -154,6 +183,23 @@ def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> N
         assert pushed.result() == {"seen": 4}
     service.push(other, FRAMES[3])
     np.testing.assert_array_equal(service.forecast(at), service.forecast(other))
+
+
+def test_a_stream_begins_anew_after_the_push_that_is_under_way(service) -> None:
+    at = service.begin(id="my-home-and-garden")
+    begun, free = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        service.worker.run(lambda: (begun.set(), free.wait(10)))
+        assert begun.wait(10)
+        pushed = pool.submit(service.push, at, FRAMES[:3])
+        wait_for(lambda: service.worker.waiting == 1)
+        again = pool.submit(service.begin, id="my-home-and-garden", model="persistence", steps=1)
+        time.sleep(0.1)
+        free.set()
+        assert (again.result(), pushed.result()["seen"]) == (at, 3)
+    assert "no frame yet" in problem(service.http.get(f"{at}/forecast"), 422)
+    assert service.push(at, FRAMES[0]) == {"seen": 1}
+    assert service.http.get(f"{at}/forecast").json()["model"] == "persistence"
 
 
 def test_frames_of_a_stream_that_ends_meanwhile_are_refused(service) -> None:
@@ -203,6 +249,10 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
     for _ in range(2):  # half of the budget each
         service.push(second, FRAMES[0])
     full = "as much memory as they may"
+    grid = {"x": [0] * 20_000, "y": [0]}
+    monkeypatch.setattr(service.streams, "options", ServeOptions(budget=1 + 1e-4))
+    again = {"id": third.split("/")[-1], "grid": grid}
+    assert full in problem(service.http.post("/v1/streams", json=again), 503)
     assert full in problem(service.http.post(f"{third}/frames", content=npy(FRAMES[0])), 503)
     assert full in problem(service.http.put(f"{third}/state", content=state), 503)
     assert service.streams.find(third.split("/")[-1]).stream.seen == 0
@@ -215,7 +265,11 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
         ({"steps": 0}, "steps"),
         ({"members": 2}, "one future"),
         ({"match": "best"}, "match"),
-        ({"seeds": 1}, "seeds"),
+        ({"seeds": 1}, "there is no field seeds; did you mean seed?"),
+        ({"grid": {"x": [1], "y": [1], "z": [1]}}, "grid: there is no field z"),
+        ({"grid": {"x": [0] * 20_001, "y": [1]}}, "grid.x: List should have at most 20000"),
+        ({"grid": {"x": [1], "y": [1], "crs": "EPSG:4978"}}, "no axes to the east and north"),
+        ({"grid": {"x": [1], "y": [1], "crs": "EPSG:5773"}}, "no axes to the east and north"),
         ({"steps": "many"}, "steps"),
     ],
 )
@@ -297,8 +351,9 @@ def test_a_client_that_leaves_is_no_error(service) -> None:
 
 
 def test_too_slow_a_model_is_given_up() -> None:
-    with Service("tutorial", seconds=1e-4).running() as service:
+    with Service("tutorial").running() as service:
         at = service.begin()
+        service.streams.options = ServeOptions(seconds=1e-4)
         problem(service.http.post(f"{at}/frames", content=npy(FRAMES)), 504)
         assert service.streams.find(at.split("/")[-1]).stream.seen == 0
 
@@ -359,6 +414,9 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     assert service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when).status_code == 200
     twice = service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when)
     assert "not later than 2026-07-01T14:30:00" in problem(twice, 422)
+    early = {"time": "0001-01-01T00:00:00+14:00"}
+    refused = service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=early)
+    assert "out of range" in problem(refused, 422)
     metres = {"x": [600000, 601000], "y": [200000, 199000]}
     refused = service.http.post("/v1/streams", json={"grid": metres})
     assert "give its crs" in problem(refused, 422)
@@ -369,6 +427,28 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     service.push(small, FRAMES[:1])
     said = problem(service.http.get(f"{small}/places", params={"at": "47,8"}), 422)
     assert "coordinate latitude has shape (2,)" in said
+
+
+@pytest.mark.parametrize("trained", [300, None])
+def test_places_of_a_stream_are_those_of_predict(service, trained) -> None:
+    """In the time step of its frames, which those without a time keep, and with the same notes."""
+    f, times = service.streams.forecasters["tutorial"], datetime(2026, 7, 1, 12)
+    f.trained = Trained(step=trained)
+    at = service.begin()
+    for k, frame in enumerate(FRAMES):
+        when = {"time": f"{times + k * timedelta(minutes=10)}"} if k in (0, 1, 3) else {}
+        service.http.post(f"{at}/frames", content=npy(frame), params=when)
+    answer = service.http.get(f"{at}/places", params={"at": "4,5", "probability": 0.5}).json()
+    dates = np.datetime64(times, "us") + np.arange(5) * np.timedelta64(10, "m")
+    dims, coords = ("time", "y", "x"), {"time": dates}
+    rain = xr.DataArray(FRAMES[:, 0], coords, dims, attrs={"units": "mm/h"})
+    with listening(lambda note: None):
+        made = predict(f, rain, at="4,5", probability=0.5)
+    (there,), (here,) = answer["places"], made.points
+    assert (there["sentence"], there["time"]) == (here.sentence(), "2026-07-01T12:40:00")
+    assert [each["time"] for each in there["times"]] == here.times[-3:]
+    assert [f"in memory, DataArray: {note}" for note in answer["notes"]] == [*made.notes]
+    assert len(made.notes) == bool(trained)
 
 
 def test_how_long_no_frame_came(service) -> None:

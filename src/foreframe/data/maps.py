@@ -23,9 +23,14 @@ def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         crs: a pyproj.CRS.
         x: (W,) pixel centres from left to right, in the units of the map.
         y: (H,) pixel centres from top to bottom.
+
+    Raises:
+        ValueError: the CRS has no axes to the east and north, such as a geocentric one.
     """
     names = ("longitude", "latitude") if crs.is_geographic else ("x", "y")
     axes = {axis["axis"]: axis for axis in crs.cs_to_cf()}
+    if not {"X", "Y"} <= set(axes):
+        raise ValueError(f"crs {crs.name} has no axes to the east and north; use another")
     for axis in axes.values():
         axis["units"] = "m" if axis["units"] == "metre" else axis["units"]
     coordinates = {

@@ -1,4 +1,4 @@
-"""What comes at places after the last frame of a stream, whose frames tell no coordinates."""
+"""Forecasts at places from a stream, whose frames have no coordinates or times of their own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +17,15 @@ from foreframe.forecasting.forecast_options import StreamOptions
 from foreframe.forecasting.hindcasts import corrected
 from foreframe.forecasting.places import places_at
 from foreframe.forecasting.point_forecasts import PointForecast, point_forecasts
+from foreframe.forecasting.recordings import doubts
 from foreframe.forecasting.streaming import Stream
 
 
 def coordinates(live: Stream) -> Mapping[str, Any]:
-    """The place of a stream's frames, as `on_map` gives it; empty where nobody told.
+    """The place of a stream's frames, as `on_map` returns it; empty for a stream without a grid.
 
     Raises:
-        ValueError: a map projection that PROJ does not know; pyproj is not installed.
+        ValueError: PROJ does not know the map projection; pyproj is not installed.
     """
     grid = live.source.get("map")
     if grid is None:
@@ -38,10 +39,44 @@ def coordinates(live: Stream) -> Mapping[str, Any]:
     return on_map(crs, x, y)
 
 
+def date(live: Stream, frames: int, time: str | None) -> None:
+    """Note the time of the last of the next frames of a stream. Frames without a time keep the pace
+    of the stream.
+
+    Raises:
+        ValueError: the time is not later than the one before.
+    """
+    source = live.source
+    since = source.get("undated", 0) + frames
+    if time is None:
+        source["undated"] = since
+        return
+    if "time" in source:
+        passed = np.datetime64(time) - np.datetime64(source["time"])
+        if passed <= np.timedelta64(0):
+            raise ValueError(f"a frame of {time}, not later than {source['time']}")
+        step = float(passed / np.timedelta64(1, "s")) / since
+        source["steps"] = [*source.get("steps", ()), step][-5:]
+    source |= {"time": time, "undated": 0}
+
+
+def _last_two_times(live: Stream) -> np.ndarray | None:
+    """The times of the last two frames, at the pace of the stream, or at that of training before
+    two frames had a time; None without a time or a pace.
+    """
+    paces = live.source.get("steps") or [live.forecaster.trained.step]
+    if "time" not in live.source or paces == [None]:
+        return None
+    pace = np.timedelta64(round(1e6 * np.median(paces)), "us")
+    now = np.datetime64(live.source["time"], "us") + pace * live.source.get("undated", 0)
+    return np.array([now - pace, now])
+
+
 def points_after(
     live: Stream, at: Sequence[str], probability: float | None = None
-) -> list[PointForecast]:
-    """The forecast at places from the frames so far, with members where the model draws some.
+) -> tuple[list[PointForecast], list[str]]:
+    """The forecast at places from the frames so far, with members if the model draws some, and
+    notes on what it assumes of the frames.
 
     Args:
         at: as of `places_at`.
@@ -55,16 +90,13 @@ def points_after(
     other = live.fork()
     other.options = replace(live.options, members=options.members)
     last = live.last
-    step, time = f.trained.step, live.source.get("time")
-    times = np.array([time], "datetime64[ns]") if time and step else None
-    past = Clip(last[None], times, f.scaling.units, **coordinates(live))
-    ahead = None
-    if times is not None:
-        ahead = times[-1] + np.timedelta64(step, "s") * np.arange(1, live.steps + 1)
+    # Two frames, since they tell the time step.
+    past = Clip(np.stack([last, last]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
-    future = f.as_clip(other.forecast(like=last), past, ahead)
+    future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
     threshold, known, chances = options.probability, f.calibration, None
     if known is not None and threshold is not None and isinstance(future, Ensemble):
         shares = chances_of(future.frames, threshold, known.blur)
         chances = corrected(known, shares, threshold, [])
-    return point_forecasts(places, past, future, None, threshold, chances)
+    notes = doubts(f, past if live.source.get("steps") else past[-1:])
+    return point_forecasts(places, past, future, None, threshold, chances), notes

@@ -29,12 +29,21 @@ if TYPE_CHECKING:
     from foreframe.forecasting.forecaster import Forecaster
 
 Array = TypeVar("Array", Tensor, np.ndarray)
+HEADER = 2**22  # bytes of a saved state that are not tensors: read by one thread, in one go
+
+
+class Map(TypedDict):
+    """Centres of columns and rows, in the units of a map projection."""
+
+    x: list[float]
+    y: list[float]
+    crs: str
 
 
 class Source(TypedDict, total=False):
     """Where a stream's frames come from: the path, and the number of frames read from a file or the
     name of the last file of a folder; of frames with dates the last one's, the seconds between the
-    last few, and a digest of the grid; and the map that a client has told.
+    last few, how many came later without a date, and a digest of the grid; and the map of a client.
     """
 
     path: str
@@ -42,8 +51,9 @@ class Source(TypedDict, total=False):
     last: str
     time: str
     steps: list[float]
+    undated: int
     grid: str
-    map: dict[str, Any]
+    map: Map
 
 
 class Stream:
@@ -247,7 +257,10 @@ class Stream:
         try:
             tensors = load(content)
             # The header is JSON after eight bytes of its length; `load` has checked both.
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            length = int.from_bytes(content[:8], "little")
+            if length > HEADER:
+                raise ValueError(f"{length} bytes of JSON")
+            header = json.loads(content[8 : 8 + length])
             about = typed(_About, json.loads(header["__metadata__"]["stream"]), "")
             f = self.forecaster.scaled(about.scaling)  # a baseline's is that of its first frame
             if about.model != _fingerprint(f) or about.seen < 1:

@@ -35,6 +35,7 @@ POLICY = (
     "img-src 'self' blob: data:; media-src 'self' blob: data:; connect-src 'self' blob: data:; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
+BEGINNING = 2**18  # bytes of a request that begins a stream, which the event loop parses
 HEADERS = [
     (b"content-security-policy", POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
@@ -202,14 +203,15 @@ class Middleware:
             return
         begun, status, seen = perf_counter(), 500, 0
         declared = int(dict(scope["headers"]).get(b"content-length", 0))
-        told = f"a request is at most {self.limit / 2**20:g} MiB here; send fewer or smaller frames"
+        limit = min(self.limit, BEGINNING) if scope["path"] == "/v1/streams" else self.limit
+        told = f"this request is at most {limit / 2**20:g} MiB here; send less"
 
         async def limited() -> Any:
             nonlocal seen
             # What says that it is too large is refused before it is sent.
-            message = await receive() if declared <= self.limit else {}
+            message = await receive() if declared <= limit else {}
             seen += len(message.get("body", b""))
-            if max(seen, declared) > self.limit:
+            if max(seen, declared) > limit:
                 raise Problem(413, told, {"Connection": "close"})
             return message
 

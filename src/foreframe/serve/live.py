@@ -46,7 +46,7 @@ async def begin(
     """Begin a stream, which is then found under its id; one of that id begins anew."""
     name = wanted.id or secrets.token_urlsafe(16)
     async with streams.answering():
-        streams.keep(name, streams.make(wanted))
+        await streams.begin(name, wanted)
     response.headers["Location"] = f"/v1/streams/{name}"
     return streams.described(name)
 
@@ -103,8 +103,8 @@ async def places(
     """
     live = streams.find(id)
     async with streams.answering():
-        found = await streams.places(live, at, probability)
-    return {"model": live.model, "places": [one.config() for one in found]}
+        found, notes = await streams.places(live, at, probability)
+    return {"model": live.model, "places": [one.config() for one in found], "notes": notes}
 
 
 @router.delete("/{id}", status_code=204)

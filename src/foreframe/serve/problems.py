@@ -58,7 +58,8 @@ def _problem_of(error: Exception, path: str) -> Problem:
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][1:])
-        return Problem(422, f"{name}: {first['msg']}".removeprefix(": "))
+        words = first["msg"].removeprefix("Value error, ")
+        return Problem(422, f"{name}: {words}".removeprefix(": "))
     if isinstance(error, ClientDisconnect):
         return Problem(400, "the client left before all of its request had come")
     return Problem(500, UNEXPECTED)

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import Request
 from jaxtyping import Num
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, FailFast, Field, model_validator
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
+from foreframe.base.wording import closest
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.live_places import coordinates, points_after
+from foreframe.forecasting.live_places import coordinates, date, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
 from foreframe.forecasting.streaming import Stream
 from foreframe.models.footprint import UnmeasuredError
@@ -28,10 +29,20 @@ ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
 REMEMBERED = 10_000  # streams that have ended
 
 
-class NewStream(BaseModel):
-    """Which model forecasts, and how; by default the first, as far as it was trained for."""
+class Fields(BaseModel):
+    """The fields of a request; the first unknown one is refused, which is cheap for any number."""
 
-    model_config = ConfigDict(extra="forbid")
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, fields: Any) -> Any:
+        for name in set(fields) - set(cls.model_fields) if isinstance(fields, Mapping) else ():
+            near = closest(name, cls.model_fields) or f"there are {', '.join(cls.model_fields)}"
+            raise ValueError(f"there is no field {brief(name, quoted=False)}; {near}")
+        return fields
+
+
+class NewStream(Fields):
+    """Which model forecasts, and how; by default the first, as far as it was trained for."""
 
     model: str | None = None
     steps: int | None = None
@@ -40,16 +51,17 @@ class NewStream(BaseModel):
     match: str | None = None
 
 
-class Grid(BaseModel):
+Axis = Annotated[list[float], FailFast(), Field(max_length=20_000)]
+
+
+class Grid(Fields):
     """Where pixels lie on a map: centres of columns (W) from left to right, and of rows (H) from
     top to bottom, in the units of a map projection; by default in degrees.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    x: list[float]
-    y: list[float]
-    crs: str = "EPSG:4326"
+    x: Axis
+    y: Axis
+    crs: Annotated[str, Field(max_length=20_000)] = "EPSG:4326"
 
 
 class BeginningStream(NewStream):
@@ -193,7 +205,7 @@ class Streams:
             raise Problem(504, told) from None
         except FullError as error:
             raise Problem(503, str(error), AGAIN) from None
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # the latter of times, beyond years 1 to 9999
             raise Problem(422, str(error)) from None
 
     @asynccontextmanager
@@ -234,14 +246,23 @@ class Streams:
         """
         async with live.pushing:
             stream = live.stream.fork()
-            if time is not None:
-                if time <= stream.source.get("time", ""):
-                    raise ValueError(f"a frame of {time}, not later than {stream.source['time']}")
-                stream.source["time"] = time
+            date(stream, len(frames), time)
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
             live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
+
+    async def begin(self, name: str, wanted: NewStream) -> None:
+        """Begin a stream. One of that name begins anew, after the push that is under way.
+
+        Raises:
+            ValueError: as `make`.
+            Problem: there is no room, or no memory, for a further one.
+        """
+        live = await asyncio.to_thread(self.make, wanted)  # a grid may be long
+        async with self._open.get(name, live).pushing:
+            self._check_memory(live, live.stream)
+            self.keep(name, live)
 
     async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
         """Have the stream of that name, or else a new one, go on as this one from its state.
@@ -264,13 +285,19 @@ class Streams:
 
     async def places(
         self, live: LiveStream, at: Sequence[str], probability: float | None
-    ) -> list[PointForecast]:
-        """What comes at places; raises ValueError where these are none, or before a frame."""
+    ) -> tuple[list[PointForecast], list[str]]:
+        """As `points_after`."""
         return await self.on_model(points_after, live.stream, at, probability)
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
         """Refuse a state by which all of them would take more memory than the budget (Problem)."""
         others = [each.stream for each in self._open.values() if each is not live]
-        if sum(each.nbytes for each in (*others, stream)) > self.options.budget * GIB:
+        if sum(map(_bytes_of, (*others, stream))) > self.options.budget * GIB:
             told = "the streams here hold as much memory as they may; end one"
             raise Problem(503, told, AGAIN)
+
+
+def _bytes_of(stream: Stream) -> int:
+    """Bytes of a stream's state, and of its grid as lists of numbers."""
+    grid = stream.source.get("map", {"x": (), "y": ()})
+    return stream.nbytes + 32 * (len(grid["x"]) + len(grid["y"]))
