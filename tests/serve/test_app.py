@@ -252,6 +252,17 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
     assert "at most 0.25 MiB" in problem(answer, 413)
 
 
+def test_words_are_for_a_client(http: TestClient) -> None:
+    """Which cannot change the server's budget, and whose file has a name."""
+    for steps, told in ((10**6, "; forecast less, or in tiles"), (-3, "at least 0, not -3")):
+        answer = http.post("/v1/forecast", files=sent(), data={"steps": steps, "model": "flow"})
+        assert problem(answer, 422).endswith(told)
+    for members in ({}, {"members": 2}):
+        asked = {"output": "nc", "model": "flow", **members}
+        answer = http.post("/v1/forecast", files=sent("rain over Bern.npy"), data=asked)
+        assert xr.load_dataset(io.BytesIO(answer.content)).title == "rain over Bern.npy"
+
+
 def test_a_token_is_wanted_where_there_is_one() -> None:
     http = TestClient(create_app(models(), ServeOptions(token="secret")))
     for path in ("/v1/models", "/metrics"):

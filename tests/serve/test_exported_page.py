@@ -49,11 +49,15 @@ FILE = """async ([bytes, name, options]) => {
         return error.message;
     }
 }"""
-READ = """async ([bytes, name]) => {
+READ = """async ([bytes, name, about]) => {
     const { framesOf } = await import("./files.js");
     const file = new File([Uint8Array.from(bytes)], name);
-    const { data, shape } = await framesOf(file, { channels: 1, model: { low: 0, high: 255 } });
-    return { values: [...data], shape };
+    try {
+        const { data, shape } = await framesOf(file, about);
+        return { values: [...data], shape };
+    } catch (error) {
+        return error.message;
+    }
 }"""
 BUSY = """() => {
     const spin = "const end = Date.now() + 3e4; while (Date.now() < end);";
@@ -174,7 +178,8 @@ def check_films(page: Any) -> None:
 
     def check(name: str, greys: Sequence[int], rate: int = 25) -> None:
         frames = np.full((48, 64, len(greys)), greys, np.uint8).transpose(2, 0, 1)
-        found = page.evaluate(READ, [list(recorded(frames, name, rate)), name])
+        any_film = {"channels": 1, "model": {"low": 0, "high": 255}}
+        found = page.evaluate(READ, [list(recorded(frames, name, rate)), name, any_film])
         values = np.array(found["values"]).reshape(found["shape"])
         np.testing.assert_allclose(values, frames[:, None], atol=2)
 
@@ -192,6 +197,9 @@ def check_films(page: Any) -> None:
     for _ in range(8):
         check("clip.mp4", few)
     page.evaluate("busy.forEach((worker) => worker.terminate())")
+    digits = {"channels": 1, "model": {"low": 0, "high": 1, "digits": True, "size": [64, 64]}}
+    told = page.evaluate(READ, [list(film), "clip.mp4", digits])
+    assert told == "clip.mp4 has frames of 64x48, but this model knows only digits that move."
     large = recorded(np.zeros((1, 60, 512), np.uint8), "large.gif")
     assert sent(page, large, "large.gif", steps=1)["shapes"][0] == [1, 1, 30, 256]
 

@@ -241,7 +241,8 @@ def check_at_least(least: float, **options: float | None) -> None:
     """
     for name, value in options.items():
         if value is not None and not least <= value < LONG:
-            raise ValueError(f"{name} must be at least {least}, not {value}, and below 2**31")
+            limits = f"below {LONG:,}" if value >= LONG else f"at least {least}"
+            raise ValueError(f"{name} must be {limits}, not {value}")
 
 
 def check_above_0(**options: float | None) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.recordings import DIGITS
 from foreframe.models import model_name
 
 
@@ -18,6 +19,7 @@ def metadata(name: str, forecaster: Forecaster) -> dict[str, Any]:
         "channels": model.channels,
         "inputs": model.inputs,
         "size": list(size) if size else None,
+        "digits": forecaster.trained.data == DIGITS,
         "members": model.draws,
         "units": scaling.units,
         "low": scaling.low,

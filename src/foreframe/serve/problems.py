@@ -1,5 +1,6 @@
 """Errors as answers: a sentence of what was wrong and what to do, by RFC 9457."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     for status in ("4XX", "5XX")
 }
 AGAIN = {"Retry-After": "1"}
+OWNERS_CURE = r"(;|, or) raise budget( to \d+)? if that is meant"
 UNEXPECTED = "an unexpected error, which the server's log describes"
 
 
@@ -42,9 +44,10 @@ def install(app: FastAPI) -> None:
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
     problem = _problem_of(error, request.url.path)
+    detail = re.sub(OWNERS_CURE, lambda found: "; send less" * (found[1] == ";"), problem.detail)
     title = HTTPStatus(problem.status).phrase
     body = {"type": "about:blank", "title": title, "status": problem.status}
-    return JSONResponse({**body, "detail": problem.detail}, problem.status, problem.headers, KIND)
+    return JSONResponse({**body, "detail": detail}, problem.status, problem.headers, KIND)
 
 
 def _problem_of(error: Exception, path: str) -> Problem:

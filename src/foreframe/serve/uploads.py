@@ -91,7 +91,7 @@ def answer(
         with listening(lambda note: None):  # the forecast has them, too
             made, output = _forecast(connection, models, given, path, options)
         notes = tuple(_for_client(note, names) for note in made.notes)
-        content = _written(replace(made, notes=notes), output)
+        content = _written(replace(made, future=_named(made.future, names), notes=notes), output)
         told = Answer(200, output=output)
     except EOFError:  # the server has given it up
         return
@@ -169,6 +169,13 @@ def _for_client(text: str, names: Mapping[str, str]) -> str:
     """A message in a client's words: with its names in place of paths, and of flags."""
     text = " ".join(re.sub(r"--(reading\.)?(?=\w)", "", text).split())
     return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
+
+
+def _named(future: Clip | Ensemble, names: Mapping[str, str]) -> Clip | Ensemble:
+    """A forecast with the client's name of the recording, which becomes a file's title."""
+    if isinstance(future, Clip):
+        return replace(future, name=_for_client(future.name, names))
+    return Ensemble.like(replace(future[0], name=_for_client(future[0].name, names)), future.frames)
 
 
 def _read_json(body: Path, content_type: str, names: dict[str, str]) -> tuple[dict[str, Any], Path]:

@@ -64,6 +64,11 @@ async function ofPictures(file, pictures, about) {
   let rows, columns, context;
   for await (const { picture, width, height } of pictures) {
     if (!context) {
+      const { digits, size } = about.model;
+      demand(
+        !digits || (height === size[0] && width === size[1]),
+        `${file.name} has frames of ${width}x${height}, but this model knows only digits that move.`,
+      );
       const share = Math.min(1, LONGEST / Math.max(width, height));
       [rows, columns] = about.size ?? [height, width].map((side) => Math.round(side * share));
       context = new OffscreenCanvas(columns, rows).getContext("2d", { willReadFrequently: true });

@@ -150,7 +150,7 @@ export function startView(say) {
     shown.expected = filled(forecast.frames.slice(present - forecast.origin));
     const differences = shown.expected.map((frame, t) => minus(frame, shown.truth[t]));
     const worst = file ? Math.max(...extremes(differences).map(Math.abs)) : scale.high - scale.low;
-    shown.error = scaleOf(COLOURS.amiss, -worst, worst);
+    shown.error = scaleOf(COLOURS.amiss, -worst || -1, worst || 1);
     shown.rmse = shown.expected.map((frame, t) => rmse(frame, shown.truth[t]));
     shown.persistence = shown.truth.map((frame) => rmse(past.at(-1), frame));
     const known = (_, t) => Number.isFinite(shown.rmse[t] + shown.persistence[t]);
@@ -159,7 +159,9 @@ export function startView(say) {
     const words = ratio < 1 ? `${Math.round(100 - 100 * ratio)} % below` : `${figure(ratio)} times`;
     $("chart-words").textContent = Number.isFinite(ratio)
       ? `RMSE ${words} that of the last frame`
-      : "Nothing is known of what came. Move “Forecast after frame” back to compare.";
+      : "";
+    shown.compared = shown.rmse.some(Number.isFinite);
+    for (const each of document.querySelectorAll(".of-truth")) each.hidden = !shown.compared;
     draw();
   }
 
@@ -177,7 +179,8 @@ export function startView(say) {
     const came = truth[time - 1] ?? seen;
     const futures = membersAt(time);
     const view = futures.length > 1 ? $("view").value : "mean";
-    const legends = [legend("values", scale, units), legend("error", error, units)];
+    const legends = [legend("values", scale, units)];
+    if (shown.compared) legends.push(legend("error", error, units));
     if (view === "spread") {
       const latest = members.map(({ frames }) => frames.at(-1)); // when they differ most
       const doubt = scaleOf(COLOURS.doubt, 0, extremes([spreadOf(latest)])[1]);
