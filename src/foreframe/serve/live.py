@@ -46,7 +46,8 @@ async def begin(
     """Begin a stream, which is then found under its id; one of that id begins anew."""
     name = wanted.id or secrets.token_urlsafe(16)
     async with streams.answering():
-        await streams.begin(name, wanted)
+        live = await asyncio.to_thread(streams.make, wanted)  # its grid may be long
+        await streams.keep(name, live)
     response.headers["Location"] = f"/v1/streams/{name}"
     return streams.described(name)
 
@@ -131,7 +132,7 @@ async def restore(
 ) -> dict[str, Any]:
     """Go on from a state: of a stream of another server, with the fields it began with."""
     async with streams.answering(), streams.body(request) as content:
-        await streams.restore(id, streams.make(wanted), content)
+        await streams.keep(id, streams.make(wanted), content)
     return streams.described(id)
 
 

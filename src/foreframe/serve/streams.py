@@ -26,7 +26,6 @@ from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
 
 ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
-REMEMBERED = 10_000  # streams that have ended
 
 
 class Fields(BaseModel):
@@ -110,7 +109,6 @@ class Streams:
         self.forecasters, self.worker, self.options = forecasters, worker, options
         self.clock, self.arriving = clock, 0
         self._open: dict[str, LiveStream] = {}
-        self._ended: dict[str, None] = {}
         # They wait for each other, and leave half of the queue to other requests.
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
@@ -148,19 +146,25 @@ class Streams:
             coordinates(stream)  # refuses what is no grid
         return live
 
-    def keep(self, name: str, live: LiveStream) -> None:
-        """Add a stream, or have the one of this name go on from its state.
+    async def keep(self, name: str, live: LiveStream, state: bytes | None = None) -> None:
+        """Add a stream, from its state if there is one. A stream of this name goes on as this one,
+        after the push that is under way.
 
         Raises:
-            Problem: there are as many as there may be.
+            ValueError: the state is damaged, or another model's.
+            Problem: there is no room, or no memory, for a further one.
         """
-        if self.expire() - (name in self._open) >= self.options.streams:
-            told = f"{self.options.streams} streams are open here, and no more may be; end one"
-            raise Problem(503, told, AGAIN)
-        self._ended.pop(name, None)
-        own = self._open.setdefault(name, live)
-        own.model, own.stream = live.model, live.stream
-        own.used, own.pushed = live.used, live.pushed
+        own = self._open.get(name, live)
+        async with own.pushing:
+            if state is not None:
+                await self.on_model(live.stream.loads, state)
+            self._check_memory(own, live.stream)
+            if self.expire() - (name in self._open) >= self.options.streams:
+                told = f"{self.options.streams} streams are open here, and no more may be; end one"
+                raise Problem(503, told, AGAIN)
+            own = self._open.setdefault(name, live)
+            own.model, own.stream = live.model, live.stream
+            own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
         """The stream of that name, which is in use from now on.
@@ -169,19 +173,14 @@ class Streams:
             Problem: it has ended, or never was.
         """
         if not self.expire() or name not in self._open:
-            if name in self._ended:
-                told = f"this stream has ended, or nobody used it for {self.options.idle:g} s"
-                raise Problem(410, f"{told}; begin another, or put its state to go on")
-            raise Problem(404, "there is no such stream here; begin one by POST /v1/streams")
+            told = f"it never began, has ended, or was unused for {self.options.idle:g} s"
+            raise Problem(404, f"there is no such stream: {told}; begin one, or put its state")
         self._open[name].used = self.clock()
         return self._open[name]
 
     def end(self, name: str) -> None:
-        """Forget a stream, all but its name."""
+        """Forget a stream."""
         self._open.pop(name, None)
-        self._ended[name] = None
-        if len(self._ended) > REMEMBERED:
-            del self._ended[next(iter(self._ended))]
 
     def described(self, name: str) -> dict[str, Any]:
         """What a client is told of a stream; it `expires` when unused for so many seconds."""
@@ -251,30 +250,6 @@ class Streams:
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
             live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
-
-    async def begin(self, name: str, wanted: NewStream) -> None:
-        """Begin a stream. One of that name begins anew, after the push that is under way.
-
-        Raises:
-            ValueError: as `make`.
-            Problem: there is no room, or no memory, for a further one.
-        """
-        live = await asyncio.to_thread(self.make, wanted)  # a grid may be long
-        async with self._open.get(name, live).pushing:
-            self._check_memory(live, live.stream)
-            self.keep(name, live)
-
-    async def restore(self, name: str, live: LiveStream, state: bytes) -> None:
-        """Have the stream of that name, or else a new one, go on as this one from its state.
-
-        Raises:
-            ValueError: the state is damaged, or another model's.
-            Problem: there is no room, or no memory, for a further one.
-        """
-        async with self._open.get(name, live).pushing:
-            await self.on_model(live.stream.loads, state)
-            self._check_memory(live, live.stream)
-            self.keep(name, live)
 
     async def forecast(self, live: LiveStream, steps: int | None = None) -> np.ndarray:
         """Forecast from the frames so far, (steps,C,H,W) or (members,steps,C,H,W); on 0 to 255 if
