@@ -57,24 +57,38 @@ def test_when_it_begins_and_how_sure_that_is() -> None:
     assert said["within"] == pytest.approx(0.8)
     assert said["begins"] == {"median": 30, "from": 15, "to": 50}
     assert said["until"] == 55
-    assert said["up_to"] == 9  # the ninth of ten of the peaks 3 to 10
+    assert said["up_to"] == 9.3  # 9 of 10 of the peaks 3 to 10
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) within the hour: 80 %. Begins in 30 min (15 to 50 in 8 of 10), "
-        "most likely until 55 min; up to 9 mm/h."
+        "Rain (0.2 mm/h or more) within the hour: 80 %. Begins in about 30 min (15 to 50 in 8 of "
+        "10), most likely until 55 min; up to 9.3 mm/h."
     )
+
+
+@pytest.mark.parametrize(
+    ("peak", "units", "up_to"),
+    [(14.9, "mm/h", 15), (0.871, "mm/h", 0.88), (123.0, "mm/h", 130), (289.62, "K", 289.7)],
+)
+def test_up_to_is_rounded_up(peak: float, units: str, up_to: float) -> None:
+    past = replace(PAST, units=units)
+    future = Ensemble.like(replace(AHEAD, units=units), members(*[shower(1, 3, peak)] * 5).frames)
+    assert point(future, past).outlook()["up_to"] == up_to
 
 
 def test_what_is_unlikely_and_what_goes_on() -> None:
     few = members(shower(4, 12), shower(6, 12), *[DRY] * 8)
     assert point(few).sentence() == (
-        "Rain (0.2 mm/h or more) within the hour: 20 %. If so, it begins in 20 min "
+        "Rain (0.2 mm/h or more) within the hour: 20 %. If so, it begins in about 20 min "
         "(20 to 30 in 8 of 10); up to 2 mm/h."
     )
     assert point(members(*[DRY] * 10)).sentence() == "Rain (0.2 mm/h or more) within the hour: 0 %."
 
 
+WET = replace(PAST, frames=np.ones((4, 1, 3, 3), np.float32))
+
+
 def test_rain_that_is_here_already() -> None:
-    wet = replace(PAST, frames=np.ones((4, 1, 3, 3), np.float32))
+    """It ends when the current rain ends, and not a later shower."""
+    wet = WET
     made = point(members(shower(1, 3), shower(1, 6), shower(1, 12), shower(1, 12)), wet)
     assert made.now
     assert made.outlook()["begins"] is None
@@ -82,33 +96,81 @@ def test_rain_that_is_here_already() -> None:
         "Rain (0.2 mm/h or more) now, most likely for another 45 min. In 15 min: 100 %, in 30 min: "
         "75 %, in 60 min: 50 %; up to 2 mm/h."
     )
+    made = point(members(*[shower(5, 10)] * 4), wet)
+    assert made.outlook()["until"] == 0
+    assert made.sentence() == (
+        "Rain (0.2 mm/h or more) now, most likely over in 5 min. In 15 min: 0 %, in 30 min: 100 %, "
+        "in 60 min: 0 %; up to 2 mm/h."
+    )
+    assert point(members(*[DRY] * 4), wet).outlook()["until"] == 0
+    brief = point(members(*[shower(1, 1)] * 4)).sentence()
+    assert brief.endswith(": 100 %. Begins in about 5 min, brief; up to 2 mm/h.")
 
 
 def test_calibrated_chances_stand_for_shares() -> None:
     at, within = (np.full((12, 1, 3, 3), p, np.float32) for p in (0.3, 0.6))
     made = point(COMING, chances=Chances(at, within))
     assert made.outlook()["within"] == pytest.approx(0.6)
-    assert "Begins in 5 min (5 to 5 in 8 of 10)" in made.sentence()
+    assert "Begins in about 5 min, most likely" in made.sentence()
 
 
-def test_one_forecast_says_yes_or_no() -> None:
+def test_one_forecast_has_no_percentage(tmp_path: Path) -> None:
     once = replace(AHEAD, frames=COMING[2].frames)
-    assert point(once).sentence() == (
-        "Rain (0.2 mm/h or more) within the hour: 100 %. Begins in 25 min, most likely until "
-        "55 min; up to 5 mm/h."
+    made = point(once)
+    assert made.sentence() == (
+        "Rain (0.2 mm/h or more) within the hour. Begins in 25 min, until 55 min; up to 5 mm/h."
     )
-    assert point(once).table().splitlines()[:2] == [
-        " time    ahead   forecast",
-        "14:20   +5 min  0.00 mm/h",
+    assert made.table().splitlines()[:2] == [
+        "                time    ahead  forecast",
+        "2026-07-01 14:20 UTC   +5 min  0.0 mm/h",
     ]
+    assert point(once, WET).sentence() == (
+        "Rain (0.2 mm/h or more) now, over in 5 min; up to 5 mm/h."
+    )
+    assert point(AHEAD).sentence() == "No rain (0.2 mm/h or more) within the hour."
+    always = replace(AHEAD, frames=np.ones((12, 1, 3, 3), np.float32))
+    assert point(always, WET).sentence() == (
+        "Rain (0.2 mm/h or more) now, and all the time within the hour; up to 1 mm/h."
+    )
+    assert made.outlook()["within"] is None
+    assert "probability" not in made.config()["times"][0]
+    write_point_forecasts(tmp_path / "one.csv", [made])
+    assert "probability" not in (tmp_path / "one.csv").read_text()
 
 
 def test_where_nothing_is_measured() -> None:
-    frames = COMING.frames
+    frames = COMING.frames.copy()
     frames[:, :, 0, 1, 1] = np.nan
     made = point(Ensemble.like(AHEAD, frames))
-    assert made.sentence() == "Rain (0.2 mm/h or more): nothing was measured here."
+    assert made.sentence() == "Rain (0.2 mm/h or more): no radar coverage here."
     assert json.loads(json.dumps(made.config()))["times"][0]["probability"] is None
+    gap = PAST.frames[:].copy()
+    gap[-1] = np.nan
+    made = point(COMING, replace(PAST, frames=gap))
+    assert made.now is None
+    assert made.outlook()["now"] is None
+    assert made.sentence().endswith("; up to 9.3 mm/h. No value here in the last frame.")
+
+
+@pytest.mark.parametrize(
+    ("times", "ahead", "line"),
+    [
+        (np.arange("2026-07-01", "2026-07-17", dtype="M8[D]"), "+1 d", "2026-07-05 00:00 UTC"),
+        (np.arange("2026-01", "2027-05", dtype="M8[M]"), "+1 month", "2026-05-01 00:00 UTC"),
+    ],
+)
+def test_days_and_months(times: np.ndarray, ahead: str, line: str) -> None:
+    """And temperatures with decimals, as many at each place."""
+    times = times.astype("M8[ns]")
+    past = replace(PAST, times=times[:4], units="K")
+    field = np.full((12, 1, 3, 3), 295, np.float32)
+    field[..., 0] = 285
+    future = replace(AHEAD, times=times[4:], units="K", frames=field)
+    for place in point_forecasts(places_at(past, ["47.5,8.5", "48,8"]), past, future):
+        assert place.table().splitlines()[1].split("  ", 1)[0] == line
+        assert f" {ahead} " in place.table()
+        assert ".0 K" in place.table()
+        assert place.outlook()["values"]["rain"] == [place.values[0, 0, 0]] * 12
 
 
 def test_without_dates_leads_are_frames_and_other_units_are_no_rain() -> None:
@@ -117,7 +179,7 @@ def test_without_dates_leads_are_frames_and_other_units_are_no_rain() -> None:
     assert (
         point(future, past)
         .sentence()
-        .startswith("0.2 K or more within 12 frames: 80 %. Begins in 6 frames (3 to 10 in 8 of 10)")
+        .startswith("0.2 K or more within 12 frames: 80 %. Begins in about 6 frames (3 to 10 in")
     )
 
 
@@ -130,7 +192,7 @@ def test_files_hold_places_by_name(tmp_path: Path) -> None:
     assert (first["name"], first["latitude"], first["longitude"]) == ("47.5,8.5", 47.5, 8.5)
     assert first["sentence"] == points[0].sentence()
     assert first["times"][2] == {
-        "time": "2026-07-01T14:30:00", "lead": 15.0, "values": {"rain": [3.0] + 9 * [0.0]},
+        "time": "2026-07-01T14:30:00Z", "lead": 15.0, "values": {"rain": [3.0] + 9 * [0.0]},
         "probability": pytest.approx(0.1), "within": pytest.approx(0.1),
     }  # fmt: skip
     assert second["within"] == 0

@@ -2,6 +2,7 @@
 unlike.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -119,20 +120,32 @@ def test_an_array_says_nothing_of_itself(radar, capsys) -> None:
     assert said in capsys.readouterr().err
 
 
-def test_a_fill_value_that_the_file_does_not_name_is_said(radar, capsys) -> None:
+@pytest.mark.parametrize("fill", [-9999, -3, 655.35])
+def test_an_undeclared_fill_value_is_missing(radar, capsys, fill: float) -> None:
+    """Negative rain, as where MRMS has no coverage; and equal heavy rain in every frame."""
     field = rain("rain.nc")
-    field[:, :4] = -9999
+    field[:, :4] = fill
     field.to_netcdf("rain.nc")
+    said = f"50% of its values are {fill:g}, taken as"
     assert main(["predict", radar, "rain.nc", "-o", "future.nc"]) == 0
-    said = (
-        "50% of its last frame is -9999, which is taken as a value; --reading.missing -9999 reads"
-    )
-    assert said in capsys.readouterr().err
-    words = ["--reading.missing", "-9999"]
-    assert main(["predict", radar, "rain.nc", "-o", "future.nc", *words]) == 0
-    assert not capsys.readouterr().err
+    assert f"{said} no data" in capsys.readouterr().err
     with xr.open_dataset("future.nc") as made:
         assert made.rain[0].isnull().mean() == 0.5
+    assert main(["predict", radar, "rain.nc", "--at", "1,3", "-o", "place.json"]) == 0
+    (place,) = json.loads(Path("place.json").read_text())
+    assert "no radar coverage" in place["sentence"]
+    assert place["within"] is place["now"] is None
+    words = ["--data", "rain.nc", "--baselines", "[]", "--clips", "1", "--split", "all"]
+    assert main(["evaluate", radar, *words]) == 0
+    assert f"{said} values; --reading.missing" in capsys.readouterr().err
+    if fill < 0:
+        assert main(["stream", radar, "rain.nc", "--every", "6", "-o", "live"]) == 0
+        assert f"{said} no data" in capsys.readouterr().err
+        with xr.open_dataset("live/latest.nc") as made:
+            assert made.rain[0].isnull().mean() == 0.5
+    words = ["--reading.missing", f"{fill}"]
+    assert main(["predict", radar, "rain.nc", "-o", "future.nc", *words]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_frames_without_any_value_at_the_end_are_no_past(radar, capsys) -> None:

@@ -297,11 +297,11 @@ def test_one_place_of_a_stream(showers, capsys) -> None:
     assert all(line["places"][0]["name"] == "47.5,7.0" for line in told)
     assert told[-1]["places"][0]["sentence"].startswith("Rain (0.2 mm/h or more) ")
     rows = Path("out/frame-000008.csv").read_text().splitlines()
-    assert rows[0] == "place,time,ahead,variable,units,measured,forecast,probability,within"
-    assert rows[1].startswith('"47.5,7.0",2026-07-01T00:40:00,0,rain,mm/h,')
-    assert rows[3].startswith('"47.5,7.0",2026-07-01T00:50:00,2,rain,mm/h,,')
+    assert rows[0] == "place,time,ahead,variable,units,measured,forecast"
+    assert rows[1].startswith('"47.5,7.0",2026-07-01T00:40:00Z,0,rain,mm/h,')
+    assert rows[3].startswith('"47.5,7.0",2026-07-01T00:50:00Z,2,rain,mm/h,,')
     mean = with_outage(showers)[:, 0, 2, 0].mean()
-    assert float(rows[3].split(",")[-3]) == pytest.approx(mean, rel=1e-5)
+    assert float(rows[3].split(",")[-1]) == pytest.approx(mean, rel=1e-5)
     assert "no cell lies there" in refused(capsys, "stream", "run", "rain", *words[:-1], "0,0")
 
 

@@ -93,6 +93,13 @@ def test_real_recordings(name: str, words: list[str]) -> None:
         assert part in said
 
 
+def test_a_single_frame_has_its_time(tmp_path: Path) -> None:
+    frame = RANDOM.random((1, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "one.npz", frames=frame, times=["2019-06-10T00:00"])
+    (line, *_) = summarise(check_recordings(tmp_path / "one.npz", ReadOptions()))
+    assert line.endswith("; 2019-06-10T00:00")
+
+
 def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = real_data("radar/radar_clips64_dev.npz")
     assert main(["data", "check", str(data), "--output", str(tmp_path / "a.png")]) == 0

@@ -216,8 +216,10 @@ def _kind(clip: Clip) -> str:
 
 def _times(clip: Clip) -> str:
     times, step = clip.times, clip.step
-    if times is None or step is None:
+    if times is None:
         return "no times"
+    if step is None:
+        return "no times" if times.dtype.kind == "f" else f"{_stamp(times[0])}"
     every = f"every {format_step(step)}"
     if times.dtype.kind != "f":
         return f"{_stamp(times[0])} to {_stamp(times[-1])}, {every}"

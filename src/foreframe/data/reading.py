@@ -3,6 +3,7 @@ time when they are needed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,15 +43,31 @@ def _fill_value(clip: Clip) -> int | None:
     return most if always.mean() >= 0.01 else None
 
 
+def with_missing(clip: Clip, missing: Sequence[float], below: float = -math.inf) -> Clip:
+    """The clip with `missing` values, and those up to `below`, as NaN. They are replaced before
+    blocks of pixels are averaged.
+    """
+    frames, options = clip.frames, ReadOptions()
+    if isinstance(frames, View) and frames.missing is None:
+        frames, options = frames.source, frames.options
+    return replace(clip, frames=View(frames, options, missing, len(clip.inputs), below))
+
+
 class View(Frames):
-    """Frames cropped, in the colours, at the size and as often as `options` say; `missing` becomes
-    NaN.
+    """Frames cropped, in the colours, at the size and as often as `options` say; `missing` values,
+    and those up to `below`, become NaN.
     """
 
     def __init__(
-        self, source: Frames, options: ReadOptions, missing: float | None, inputs: int = 0
+        self,
+        source: Frames,
+        options: ReadOptions,
+        missing: float | Sequence[float] | None,
+        inputs: int = 0,
+        below: float = -math.inf,
     ) -> None:
         self.source, self.options, self.missing, self.inputs = source, options, missing, inputs
+        self.below = below
         t, c, *sides = source.shape
         top, left, h, w = options.crop or (0, 0, *sides)
         block = options.coarsen
@@ -98,7 +115,9 @@ class View(Frames):
     def _apply(self, frames: np.ndarray) -> np.ndarray:
         frames = frames[:, :, self.rows, self.columns]
         if self.missing is not None:
-            absent = frames == self.missing
+            absent = frames <= self.below
+            for value in np.atleast_1d(self.missing).tolist():
+                absent |= frames == value
             absent[:, absent.shape[1] - self.inputs :] = False  # of what is forecast alone
             frames = np.where(absent, np.float32(np.nan), frames.astype(np.float32))
         frames = _recoloured(frames, self.options.colour)

@@ -40,11 +40,13 @@ from foreframe.forecasting.forecast_options import (
 )
 from foreframe.forecasting.matching import match_members, match_to
 from foreframe.forecasting.recordings import (
+    NO_RAIN,
     check_channels,
     doubts,
     number_of,
     reading_as_trained,
     scaling_of,
+    without_fills,
 )
 from foreframe.forecasting.rollout import frames_ahead
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
@@ -409,7 +411,7 @@ class Forecaster:
         """
         sources = source if isinstance(source, list) else [source]
         name = data_name(sources[0]) + (f" and {len(sources) - 1} more" if sources[1:] else "")
-        clip = clips[number_of(clips, name, recording)]
+        clip = without_fills(self, clips[number_of(clips, name, recording)])
         check_channels(self, clip.frames.shape[1], name, clip.frames.dtype)
         for note in (*clip.notes, *doubts(self, clip)):
             warn(f"{name}: {note}")
@@ -461,6 +463,8 @@ class Forecaster:
         past = check_frames(frames, channels=c, low=least, high=most, missing=True)
         if self.model.inputs:
             check_frames(past[..., : self.model.channels, :, :], low=low, high=high, missing=True)
+        if self.scaling.kind == "log":  # of rain
+            past = past.masked_fill(past <= NO_RAIN, torch.nan)
         return self.scaling.to_network(past).to(self.device)
 
     def known_inputs(

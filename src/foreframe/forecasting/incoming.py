@@ -22,7 +22,12 @@ from foreframe.data.npy import read_array
 from foreframe.data.readers import PICTURES, in_parts, read_clips, reader_of
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.growing import arrivals, may_grow
-from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
+from foreframe.forecasting.recordings import (
+    check_channels,
+    doubts,
+    reading_as_trained,
+    without_fills,
+)
 from foreframe.forecasting.streaming import Stream
 
 Frame = Num[np.ndarray, "c h w"]
@@ -86,7 +91,7 @@ def live_frames(
             warn(f"{source} holds {len(found)} recordings, which are taken as if they were one")
         clips = _from_clips(found, place)
     recent: deque[Clip] = deque(maxlen=3)
-    for number, clip in enumerate(clips):
+    for number, clip in enumerate(without_fills(forecaster, clip) for clip in clips):
         check_channels(forecaster, clip.frames.shape[1], source, clip.frames.dtype)
         check_units(clip.units, forecaster.scaling.units, clip.name)
         _note_time_and_grid(clip, place)

@@ -27,9 +27,10 @@ class PointForecast:
 
     Args:
         place: which.
-        times: of the past and the future, in ISO format or seconds; "" where unknown.
-        leads: of each forecast frame, in minutes after the last one seen, or in frames.
-        unit: of these: "min" or "frames".
+        times: of the past and the future, in ISO format (UTC) or seconds; "" where unknown.
+        leads: of each forecast frame, after the last one seen.
+        unit: of these: "min", "d" or "months", without dates "frames".
+        digits: decimals of each channel in tables.
         variables: name and units of each channel.
         measured: (T,C), the past and what came after it, NaN where unknown.
         values: (M,S,C), members of the forecast, or one alone.
@@ -44,6 +45,7 @@ class PointForecast:
     leads: Sequence[float]
     unit: str
     variables: Sequence[tuple[str, str]]
+    digits: Sequence[int]
     measured: Float[np.ndarray, "t c"]
     values: Float[np.ndarray, "m s c"]
     drawn: bool
@@ -56,9 +58,10 @@ class PointForecast:
         return len(self.times) - len(self.leads)
 
     @property
-    def now(self) -> bool:
-        """Whether the last frame seen reaches the threshold."""
-        return bool(self.measured[self._past - 1, 0] >= self.threshold)
+    def now(self) -> bool | None:
+        """Whether the last frame seen reaches the threshold; None where it has no value."""
+        last = self.measured[self._past - 1, 0]
+        return None if np.isnan(last) else bool(last >= self.threshold)
 
     def begins(self, share: float) -> float:
         """The lead time until which it has begun in this share of the cases in which it comes."""
@@ -67,61 +70,89 @@ class PointForecast:
 
     def outlook(self) -> dict[str, Any]:
         """What is likely, as plain values, None where that cannot be said: whether the threshold is
-        reached `now`; the probability that it is reached `within` the forecast; when it `begins`,
-        in the middle of those cases and in 8 of 10; of members that reach it, `until` when half of
-        them do, and `up_to` which value 9 of 10 stay. Times are in `unit`.
+        reached `now`; the probability that it is reached `within` the forecast, of members; when it
+        `begins`, in the middle of those cases and in 8 of 10; of members that reach it, `until`
+        when half of them do, and `up_to` which value 9 of 10 stay, rounded up. Times are in `unit`.
+        Without a threshold the values at each lead time, of members their median.
         """
-        said: dict[str, Any] = {"threshold": self.threshold, "units": self.variables[0][1]}
-        said |= {"time": self.times[self._past - 1] or None, "unit": self.unit}
-        said |= {**dict.fromkeys(("now", "within", "begins", "until", "up_to"))}
-        if self.threshold is None or np.isnan(self.within[-1]):
-            return said
-        said |= {"now": self.now, "within": round(float(self.within[-1]), 3)}
+        about: dict[str, Any] = {"units": self.variables[0][1], "unit": self.unit}
+        about |= {"time": self.times[self._past - 1] or None}
+        if self.threshold is None:
+            median = _plain(np.quantile(self.values, 0.5, axis=0).T)
+            names = [name for name, _ in self.variables]
+            return about | {"leads": self.leads, "values": dict(zip(names, median, strict=True))}
+        found = about | {"threshold": self.threshold}
+        found |= dict.fromkeys(("now", "within", "begins", "until", "up_to"))
+        if np.isnan(self.within[-1]):
+            return found
+        found |= {"now": self.now}
+        found |= {"within": round(float(self.within[-1]), 3)} if self.drawn else {}
         if self.within[-1] > 0 and not self.now:
             middle, early, late = map(self.begins, (0.5, 0.1, 0.9))
-            said["begins"] = {"median": middle, "from": early, "to": late}
-        members = self.values[..., 0]
-        wet = members[(members >= self.threshold).any(axis=1)]
-        if len(wet):
-            reached = wet >= self.threshold
-            first = reached.argmax(axis=1)
-            over = np.logical_or.accumulate(reached, axis=1) & ~reached
-            last = np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))
-            end = int(np.median(np.maximum(last, first + 1)))
-            said["until"] = self.leads[end - 1] if end < len(self.leads) else None
-            said["up_to"] = float(f"{np.quantile(wet.max(axis=1), 0.9):.1g}")
-        return said
+            found["begins"] = {"median": middle, "from": early, "to": late}
+        reached = self.values[..., 0] >= self.threshold
+        wet = reached.any(axis=1)
+        if not wet.any():
+            return found | ({"until": 0} if self.now else {})
+        # What there is now ends for all members; what comes, for those that have any.
+        spells = reached if self.now else reached[wet]
+        begun = spells | bool(self.now)
+        over = np.logical_or.accumulate(begun, axis=1) & ~spells
+        end = int(np.median(np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))))
+        if end < len(self.leads):
+            found["until"] = self.leads[end - 1] if end else 0
+        found["up_to"] = _up(float(np.quantile(self.values[wet, :, 0].max(axis=1), 0.9)), about)
+        return found
 
     def sentence(self) -> str:
         """`outlook` in words."""
-        said, units = self.outlook(), self.variables[0][1]
         if self.threshold is None:
             return ""
+        found, units = self.outlook(), self.variables[0][1]
         event = f"{self.threshold:g} {units} or more".replace("  ", " ")
         what = f"Rain ({event})" if units == RAIN else event
-        if said["within"] is None:
-            return f"{what}: nothing was measured here."
-        up_to = f"; up to {said['up_to']:g} {units}" if said["up_to"] else ""
-        until = f"{said['until']:g} {self.unit}" if said["until"] else ""
-        if said["now"]:
-            until = until and f", most likely for another {until}"
-            n = len(self.leads)
+        if np.isnan(self.within[-1]):
+            return f"{what}: no {'radar coverage' if units == RAIN else 'values'} here."
+        up_to = f"; up to {found['up_to']:g} {units}" if found["up_to"] else ""
+        until, n = found["until"], len(self.leads)
+        end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
+        end = f"within {'the ' if end == 'hour' else ''}{end}"
+        if found["now"]:
+            if until == 0:
+                until = f", {self._likely}over in {self._lead(0)}"
+            else:
+                until = "" if until is None else f", {self._likely}for another {self._named(until)}"
+            if not self.drawn:
+                return f"{what} now{until or f', and all the time {end}'}{up_to}."
             some = sorted({max(1, n // 4), max(1, n // 2), n})
             then = ", in ".join(f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
             return f"{what} now{until}. In {then}{up_to}."
-        end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
-        text = f"{what} within {'the ' if end == 'hour' else ''}{end}: {_percent(said['within'])}."
-        if said["within"] < 0.1:
-            return text
-        begins = said["begins"]
-        begun = "Begins" if said["within"] >= 0.5 else "If so, it begins"
-        text += f" {begun} in {begins['median']:g} {self.unit}"
-        if self.drawn:
-            text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
-        return f"{text}{until and f', most likely until {until}'}{up_to}."
+        begins = found["begins"] or {}
+        if not self.drawn and not begins:
+            return f"{'No rain' if units == RAIN else 'No value'} ({event}) {end}."
+        text = f"{what} {end}{f': {_percent(self.within[-1])}' if self.drawn else ''}."
+        if self.within[-1] >= 0.1:
+            begun = "Begins in" if self.within[-1] >= 0.5 else "If so, it begins in"
+            text += f" {begun} {'about ' if self.drawn else ''}{self._named(begins['median'])}"
+            if begins["from"] < begins["to"]:
+                text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
+            if until is not None and until <= begins["median"]:
+                text += ", brief"
+            elif until is not None:
+                text += f", {self._likely}until {self._named(until)}"
+            text += f"{up_to}."
+        return text if found["now"] is False else f"{text} No value here in the last frame."
+
+    @property
+    def _likely(self) -> str:
+        return "most likely " if self.drawn else ""
 
     def _lead(self, k: int) -> str:
-        return f"{self.leads[k]:g} {self.unit}"
+        return self._named(self.leads[k])
+
+    def _named(self, lead: float) -> str:
+        unit = self.unit.removesuffix("s") if lead == 1 else self.unit
+        return f"{lead:g} {unit}"
 
     def table(self) -> str:
         """A line for each lead time (and variable): when, the forecast or the median of members
@@ -130,12 +161,12 @@ class PointForecast:
         rows = [["time", "ahead", *(["variable"] if self.values.shape[2] > 1 else []), "forecast"]]
         rows[0] += ["8 of 10"] if self.drawn else []
         rows[0] += ["likely", "by then"] if self.threshold is not None and self.drawn else []
-        largest = np.nanmax(np.abs(self.values), initial=1e-3)
-        digits = max(0, 2 - math.floor(math.log10(largest)))
         low, middle, high = np.quantile(self.values, (0.1, 0.5, 0.9), axis=0)
         for s, time in enumerate(self.times[self._past :]):
             for c, (name, units) in enumerate(self.variables):
-                row = [time[11:16] if "T" in time else time, f"+{self._lead(s)}"]
+                digits = self.digits[c]
+                when = f"{time[:10]} {time[11:16]} UTC" if time.endswith("Z") else time
+                row = [when, f"+{self._lead(s)}"]
                 row += [name] if len(self.variables) > 1 else []
                 row.append(f"{middle[s, c]:.{digits}f} {units}".rstrip())
                 row += [f"{low[s, c]:.{digits}f} to {high[s, c]:.{digits}f}"] if self.drawn else []
@@ -159,7 +190,7 @@ class PointForecast:
             names = (name for name, _ in self.variables)
             values = dict(zip(names, map(_plain, self.values[:, s].T), strict=True))
             own = {"time": time or None, "lead": self.leads[s], "values": values}
-            if self.threshold is not None:
+            if self.threshold is not None and self.drawn:
                 own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
             times.append(own)
         return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
@@ -171,7 +202,7 @@ class PointForecast:
             for c, about in enumerate(self.variables):
                 own = [self.measured[t, c]]
                 own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
-                if self.threshold is not None:
+                if self.threshold is not None and self.drawn:
                     own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
                 written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
                 yield [self.place.name, time, str(s + 1), *about, *written]
@@ -206,24 +237,49 @@ def point_forecasts(
     measured[: len(seen)] = seen
     times = [""] * (n + steps)
     if past.times is not None and some.times is not None:
-        times = [*map(stamp, past.times), *map(stamp, some.times)]
+        zone = "Z" if past.times.dtype.kind == "M" else ""
+        times = [f"{stamp(time)}{zone}" for time in (*past.times, *some.times)]
     nothing = 2 * [np.full((steps, *values.shape[2:]), np.nan)]
     leads, unit = _leads(past, some)
+    channels = _channels(some)
+    digits = [_digits(values[:, :, c], units) for c, (_, units) in enumerate(channels)]
     made = []
     for place in places:
         cell = np.s_[..., place.row, place.column]
         at, within = (of[:, 0][cell] for of in chances or nothing)
         own = measured[cell], values[cell], drawn, threshold, at, within
-        made.append(PointForecast(place, times, leads, unit, _channels(some), *own))
+        made.append(PointForecast(place, times, leads, unit, channels, digits, *own))
     return made
 
 
 def _leads(past: Clip, future: Clip) -> tuple[list[float], str]:
-    """Lead times and their unit: minutes of dates, else frames."""
+    """Lead times and their unit: calendar months, days or minutes of dates, else frames."""
     if past.times is None or future.times is None or past.times.dtype.kind not in "MO":
         return [float(k + 1) for k in range(len(future))], "frames"
     ahead = np.array([time - past.times[-1] for time in future.times]).astype("timedelta64[s]")
-    return [float(f"{of / np.timedelta64(60, 's'):.5g}") for of in ahead], "min"
+    days, frames = ahead / np.timedelta64(1, "D"), np.arange(1, len(ahead) + 1)
+    months = np.round(days[0] / 30.4) * frames
+    if months[0] and (np.abs(days - 30.44 * months) < 4).all():
+        return months.tolist(), "months"
+    if (days % 1 == 0).all():
+        return days.tolist(), "d"
+    return [float(f"{1440 * day:.5g}") for day in days], "min"
+
+
+def _digits(values: Float[np.ndarray, "m s h w"], units: str) -> int:
+    """Decimals of tables, the same at all places: one of rain, else by the range of values."""
+    if units == RAIN:
+        return 1
+    spread = np.nanmax(values, initial=-np.inf) - np.nanmin(values, initial=np.inf)
+    return max(0, 2 - math.floor(math.log10(spread))) if 0 < spread < np.inf else 1
+
+
+def _up(value: float, about: dict[str, Any]) -> float:
+    """A value rounded up to two significant digits; in kelvin to one decimal."""
+    if not value:
+        return 0.0
+    decimals = 1 if about["units"] == "K" else 1 - math.floor(math.log10(abs(value)))
+    return math.ceil(float(f"{value * 10.0**decimals:.6g}")) / 10.0**decimals
 
 
 def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> None:
@@ -241,7 +297,8 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
         if path.suffix == ".csv":
             members = [f"member_{k + 1}" for k in range(len(first.values))]
             names = members if first.drawn else ["forecast"]
-            names += [] if first.threshold is None else ["probability", "within"]
+            if first.threshold is not None and first.drawn:
+                names += ["probability", "within"]
             header = ["place", "time", "ahead", "variable", "units", "measured", *names]
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([header, *(row for one in forecasts for row in one.rows())])

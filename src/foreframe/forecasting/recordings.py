@@ -15,6 +15,7 @@ from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
+from foreframe.data.reading import with_missing
 
 DIGITS = "moving_mnist"  # the generated data of that name
 
@@ -114,7 +115,49 @@ def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) ->
     raise ValueError(f"{source}: {plural(c, 'channel')}, but the model takes {takes}{cure}")
 
 
-FILLS = (-99, -999, -9999, -99999, -32768)  # which mark no data in files that do not say so
+RAIN = "mm/h"
+# Values that mark no data in files that do not declare them. Radars also have negative rain, such
+# as -3, or the largest number that they can write.
+FILLS = (-99, -999, -9999, -99999, -32768)
+NO_RAIN, TOO_MUCH = -1.0, 50.0  # mm/h
+
+
+def without_fills(forecaster: "Forecaster", clip: Clip) -> Clip:
+    """The clip with undeclared fill values as missing values, and a note that names them."""
+    fills, below, words = _fills(forecaster, clip)
+    if not words:
+        return clip
+    notes = (*clip.notes, f"{words}, taken as no data")
+    return replace(with_missing(clip, fills, below), notes=notes)
+
+
+def _fills(forecaster: "Forecaster", clip: Clip) -> tuple[list[float], float, str]:
+    """Undeclared fill values, the bound up to which values mark no data, and what a note says of
+    them, "" without any. They are negative rain; heavy rain that is the same in the first, middle
+    and last frame on 1 % of the pixels; one of FILLS, far below all other values.
+    """
+    n = len(clip)
+    if clip.frames.dtype.kind not in "fi" or not n:
+        return [], -np.inf, ""
+    rain = forecaster.scaling.kind == "log" or RAIN in (clip.units, forecaster.scaling.units)
+    numbers = sorted({0, n // 2, n - 1}) if rain else [n - 1]
+    some = np.concatenate([clip.frames[k : k + 1, : clip.channels] for k in numbers])
+    known = some[np.isfinite(some)]
+    low, high = known.min(initial=np.inf), known.max(initial=-np.inf)
+    others = known[known > low]
+    fills = set()
+    if low in FILLS and (not others.size or low < 2 * others.min() - high):
+        fills.add(float(low))
+    if rain and len(some) == 3:
+        same = some[0][(some == some[0]).all(axis=0) & (some[0] > TOO_MUCH)]
+        values, counts = np.unique(same, return_counts=True)
+        fills.update(map(float, values[counts >= 0.01 * some[0].size]))
+    below = NO_RAIN if rain else -np.inf
+    absent = np.isin(known, list(fills)) | (known <= below)
+    if not absent.any():
+        return [], -np.inf, ""
+    names = " and ".join(f"{value:g}" for value in np.unique(known[absent])[:3])
+    return sorted(fills), below, f"{absent.sum() / some.size:.0%} of its values are {names}"
 
 
 def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
@@ -162,12 +205,9 @@ def _odd_values(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     if not known.size:
         return
     low, high = known.min(), known.max()
-    others = known[known > low]
-    if int(low) in FILLS and (not others.size or low < 2 * others.min() - high):
-        yield (
-            f"{(known == low).mean():.0%} of its last frame is {low:g}, which is taken as a value; "
-            f"--reading.missing {low:g} reads it as no data"
-        )
+    *_, fills = _fills(forecaster, clip)
+    if fills:
+        yield f"{fills}, taken as values; --reading.missing reads a number as no data"
     elif bounded and (low > scaling.high or high < scaling.low):
         yield (
             f"its last frame has values from {low:.4g} to {high:.4g}, all outside "

@@ -24,6 +24,7 @@ from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecast import Forecast, remarks, resolved, starts_of, summary
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.outputs import VALUES
+from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.rolling import Rolling
 
 
@@ -165,7 +166,7 @@ def _opened(job: Job, recording: Recording) -> Clip:
     forecaster, _ = cached_forecaster(job.what, job.options.device)
     reading = job.options.reading or {}
     clips = tasks.cached(job.digest, lambda: forecaster.recordings(job.sources, **reading))
-    return clips[recording]
+    return without_fills(forecaster, clips[recording])
 
 
 def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recording, int]) -> None:
