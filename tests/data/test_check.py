@@ -44,7 +44,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     said = "\n".join(summarise([found]))
     for words in (
         "40 frames of 6x8", "every 1 h", "gap       1 frame first after a gap in time: 25",
-        "frozen    3 frames equal to the one before: 10-12", "empty     1 frame without any", "flat      1",
+        "frozen    3 frames equal to the one before: 10-12", "empty     1", "flat      1",
         "mm/h", "lat 5 to 0", "north-up", f"missing   {np.isnan(frames).mean():.1%}",
     ):  # fmt: skip
         assert words in said
