@@ -81,6 +81,16 @@ def test_notes_are_those_of_their_own_thread(forecaster: Forecaster) -> None:
     assert forecast.notes == ("5 frames are fewer than the 9 to look at",)
 
 
+def test_a_note_points_at_the_line_of_the_user() -> None:
+    """Not at one of ours, however deep; here jaxtyping's decorators lie between the two."""
+    ours = "def inner():\n    warn('deep')\ndef outer():\n    inner()"
+    names = {"warn": warn}
+    exec(compile(ours, str(Path(foreframe.__file__).with_name("made.py")), "exec"), names)
+    with pytest.warns(Note, match="deep") as caught:
+        names["outer"]()
+    assert caught[0].filename == __file__
+
+
 def test_a_check_prints_what_was_found() -> None:
     checked = foreframe.check("rain.nc", "sheet.png", past=2, future=1)
     assert len(checked.recordings) == 1

@@ -16,6 +16,7 @@ from foreframe import Forecaster, Scaling, Window, evaluate
 from foreframe.cli import main
 from foreframe.cli.evaluate import print_table
 from foreframe.models import build_model
+from foreframe.visuals import score_table
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,11 @@ def test_the_screen() -> None:
     with redirect_stdout(io.StringIO()) as out:
         print_table(cards)
     assert [line.rstrip() for line in out.getvalue().splitlines()] == SCREEN.strip("\n").split("\n")
+    nan = {name: {"mse": {"overall": np.nan}} for name in cards["relative"]}
+    still = str(score_table(cards | {"relative": nan, "scores": absolute(cards)}))
+    assert "The frames hardly change, so errors are absolute." in still
+    assert re.search(r"persistence +1.00 ", still)
+    assert "1-SSIM" not in still
     for part in ("scores", "relative", "comparison"):  # no number loses a digit to a long name
         cards[part]["model, mean of 16"] = cards[part].get("black")
     with redirect_stdout(io.StringIO()) as out:
@@ -80,7 +86,7 @@ def test_the_protocol_of_dmvfn() -> None:
     assert (card["clips"], card["past"], card["future"]) == (2, 2, 5)
     with redirect_stdout(io.StringIO()) as out:
         print_table(card)
-    table = out.getvalue().split("Times 100; t+k: the mean of the first k frames")[1]
+    table = out.getvalue().split("Times 100; t+k: averaged over frames 1 to k")[1]
     assert re.findall(r"t\+\d|MS-SSIM|LPIPS", table) == ["MS-SSIM", "t+1", "t+3", "t+5"]
     for row in ("mean", "black"):
         scores = card["scores"][row]["standard"]["ms_ssim"]
@@ -103,9 +109,14 @@ persistence     1.00  1.20-2.40  1.00  1.00  1.00    1.00  1.00  1.00  1.00
 linear_motion  *0.50  0.85-1.70     -  0.50  0.50   *0.50     -  0.50  0.50
 
 1.00: the error of the last frame repeated (persistence). *: the best baseline.
-x 1st row: the error over the first row's, by a paired bootstrap of 60 clips;
-where it holds 1 the difference could be chance.
+x 1st row: the error divided by that of the first row, 95 % interval from a
+paired bootstrap of 60 clips. If it contains 1, the difference may be chance.
 """
+
+
+def absolute(card: dict) -> dict:
+    """Absolute scores for a card that has relative ones alone."""
+    return {name: {"standard": of} for name, of in card["relative"].items()}
 
 
 def film_card() -> dict:

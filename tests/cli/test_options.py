@@ -68,7 +68,7 @@ BAD = [
     ("completion tcsh", "one of bash, zsh, fish"),
     ("evaluate moving-mnist --protocol kth", "--protocol is one of dmvfn, not"),
     ("evaluate moving-mnist --lpips squeeze", "--lpips is one of alex, vgg, not"),
-    ("evaluate moving_mnist", "did you mean moving-mnist? Or name a run's folder"),
+    ("evaluate moving_mnist", "there is no folder moving_mnist; did you mean moving-mnist?"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
     ("train --model_args.core.convlstm.hiden [4]", "did you mean hidden?"),

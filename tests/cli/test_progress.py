@@ -48,17 +48,20 @@ def test_where_no_terminal_is_nothing_is_shown(run: str, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_a_log_has_a_line_after_the_first_clip_and_then_every_minute(capsys, monkeypatch) -> None:
+def test_a_log_has_a_line_every_ten_seconds(capsys, monkeypatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with progress("clips") as tell:
+        now += 5  # of loading
         for done in range(1, 9):
-            now += 40
+            now += 6 if done < 5 else 40
             tell(done, 8)
     out, err = capsys.readouterr()
     assert not out
     assert err.splitlines() == [
-        "1 of 8 clips: about 5 more minutes",
-        "3 of 8 clips: about 3 more minutes",
-        "5 of 8 clips: about 2 more minutes",
+        "1 of 8 clips",
+        "3 of 8 clips: about 30 seconds left",
+        "5 of 8 clips: about 40 seconds left",
+        "6 of 8 clips: about 40 seconds left",
+        "7 of 8 clips: about 20 seconds left",
     ]

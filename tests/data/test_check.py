@@ -13,7 +13,8 @@ from foreframe.cli import main
 from foreframe.clips.clip import Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions
 from foreframe.data.check import LINES, check_recordings, describe_splits, summarise
-from recorded import pictures
+from foreframe.training.default import look_at
+from recorded import GREY, encode, pictures
 from refusals import refused
 
 RANDOM = np.random.default_rng(7)
@@ -42,8 +43,8 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert [len(part) for part in found.parts] == [25, 15]
     said = "\n".join(summarise([found]))
     for words in (
-        "40 frames of 6x8", "every 1 h", "gap       1 (in time, before the frame): 25",
-        "frozen    3 (the same as the frame before): 10-12", "empty     1", "flat      1",
+        "40 frames of 6x8", "every 1 h", "gap       1 frame first after a gap in time: 25",
+        "frozen    3 frames equal to the one before: 10-12", "empty     1", "flat      1",
         "mm/h", "lat 5 to 0", "north-up", f"missing   {np.isnan(frames).mean():.1%}",
     ):  # fmt: skip
         assert words in said
@@ -74,7 +75,7 @@ def test_flat_is_said_and_black_of_black_alone(tmp_path: Path, kind: str, black:
     np.save(tmp_path / "a.npy", frames)
     (found,) = check_recordings(tmp_path / ("a" if kind == "pictures" else "a.npy"), ReadOptions())
     assert found.flags() == {2: "black", 5: "flat", 6: "flat", 9: "black"}
-    assert "black     2 (nothing to see): 2, 9" in summarise([found])
+    assert "black     2 frames all black: 2, 9" in summarise([found])
 
 
 REAL = {
@@ -107,7 +108,7 @@ def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str], tmp_p
     assert len(said.splitlines()) < LINES + 15
     assert "#9: 20 frames of 64x64 (rows x columns), grey, uint8; no times" in said
     assert "and 75 more\n85 recordings, 1700 frames" in said
-    assert "frozen    5 (the same as the frame before):\n" in said
+    assert "frozen    5 frames equal to the one before:\n" in said
     assert f"{data}#17: 1-5\n" in said
     clips = np.load(data)["clips"]
     assert f"values    {clips.min()} to {clips.max()}, mean {clips.mean():.4g}, " in said
@@ -144,6 +145,27 @@ def test_what_cannot_be_checked_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["missing.npy"]
 
 
+def test_corrupt_frames_that_hardly_change_are_left_out(tmp_path: Path) -> None:
+    """The last 15 % of a film are garbage: nobody is scored on them, or trained."""
+    wide = RANDOM.integers(0, 255, (48, 264), dtype=np.uint8)
+    frames = np.stack([wide[:, k : k + 64] for k in range(200)])
+    frames[170:] = RANDOM.integers(0, 255, (48, 64), dtype=np.uint8)
+    frames[170::3, 5, 6] ^= 1  # nearly frozen
+    film = encode(tmp_path / "film.mkv", frames, **GREY)
+    found = check_recordings(film, ReadOptions())
+    note = f"{film}: frames 170-199 hardly change (frozen or corrupt) and are left out"
+    assert f"note: {note}" in summarise(found)
+    test = Recordings(film, "test", Window(5, 5), splits=SplitOptions(gap=0))
+    assert [len(clip) for clip in test.clips] == [17]
+    assert note in "\n".join(test.report())
+    lines = describe_splits(found, SplitOptions(gap=0), Window(5, 5))[1:]
+    assert [line.strip() for line in lines] == test.report()[:3]
+    assert look_at(film, ReadOptions()).parts == [[170]]
+    moving = tmp_path / "moving.npy"  # values of a grid may stand still
+    np.save(moving, frames)
+    assert len(Recordings(moving, "all", Window(5, 5)).clips[0]) == 200
+
+
 def test_too_short_for_a_window_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,4 +174,4 @@ def test_too_short_for_a_window_is_said(
     assert main(["data", "check", "short.npy"]) == 0
     said = capsys.readouterr().out
     for split in ("train", "validation"):
-        assert f"too short to train on with a recipe: none in {split}: no recording is" in said
+        assert f"too short for a recipe: no window in {split}: no recording is" in said

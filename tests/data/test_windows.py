@@ -337,7 +337,7 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", numbered(92, 8, 8))
     lacks = (
-        r"in validation: no recording is in it, and a window takes 20: use a smaller "
+        r"in validation: no recording is in it, 20 needed: use a smaller "
         r"past and future, a larger share \(splits.shares\)"
     )
     with pytest.raises(ValueError, match=lacks):

@@ -53,6 +53,9 @@ def test_what_never_moves_has_no_unit() -> None:
     assert math.isnan(got["ssim"]["per_lead"][0])
     assert got["mse"]["per_lead"][1] == pytest.approx(1)
     assert relative({"mean": still["mean"]}, ["mse"]) == {}
+    # Frames that differ by less than half a grey level: every ratio would be huge.
+    frozen = {"persistence": table([8e-7, 8e-7], [1, 1]), "mean": table([1e-4, 1e-4], [0.9, 0.9])}
+    assert math.isnan(relative(frozen, ["mse", "ssim"])["mean"]["mse"]["overall"])
 
 
 def test_the_best_is_the_lowest_error() -> None:
@@ -71,10 +74,16 @@ def lead(
     row: str = "model",
     **more: Any,
 ) -> str:
-    """What is said of a row whose error is `ratio` times that of linear_motion, 0.02."""
-    compared = {"difference": 0.02 * (ratio - 1), "low": ends[0], "ratio": ratio, "tie": tie}
+    """What is said of a row whose error is `ratio` times that of linear_motion, 0.025."""
+    compared = {"difference": 0.025 * (ratio - 1), "low": ends[0], "ratio": ratio, "tie": tie}
     compared |= {"ratio_low": ends[0], "ratio_high": ends[1], "n": 24, "over": "clips"} | more
-    return in_words({"best_baseline": {score: "linear_motion"}, "lead": {row: {score: compared}}})
+    scores = TABLES | {row: table([0.025 * ratio], [0.7])}
+    scores = {
+        name: of | {"physical": {"rmse": of["standard"]["mse"]}} for name, of in scores.items()
+    }
+    scores["linear_motion"] = scores["persistence"]
+    best, leads = {score: "linear_motion"}, {row: {score: compared}}
+    return in_words({"best_baseline": best, "lead": leads, "gain": {}, "scores": scores})
 
 
 BEST = "the best baseline (linear_motion)"
@@ -83,18 +92,22 @@ BEST = "the best baseline (linear_motion)"
 @pytest.mark.parametrize(
     ("said", "given"),
     [
-        (f"The model is ahead of {BEST} by 12 % (8 to 15 %) in MSE.", (0.88, (0.85, 0.92))),
-        (f"The model is behind {BEST} by 5 % (0.4 to 7 %) in MSE.", (1.05, (1.004, 1.07))),
-        (f"The model is behind {BEST} by 150 % (100 to 300 %) in MSE.", (2.5, (2.0, 4.0))),
-        (f"The model is no different from {BEST} in MSE.", (0.98, (0.9, 1.1), True)),
-        (f"The model is no different from {BEST} in MSE.", (1.0, (1.0, 1.0), True)),
-        (f"The model is not comparable with {BEST} in MSE.", (math.nan,)),
+        (f"The model is better than {BEST}: 12 % (8 to 15 %) lower MSE.", (0.88, (0.85, 0.92))),
+        (f"The model is worse than {BEST}: 5 % (0.4 to 7 %) higher MSE.", (1.05, (1.004, 1.07))),
+        (f"The model is worse than {BEST}: 150 % (100 to 300 %) higher MSE.", (2.5, (2.0, 4.0))),
+        (f"The model is worse than {BEST}: MSE 3.62, not 0.025.", (144.9, (130.0, 150.0))),
         (
-            f"The model is ahead of {BEST} by 3 % (2 to 4 %) in 1-SSIM.",
+            f"The model is not significantly better than {BEST}: 2 % lower MSE (24 clips).",
+            (0.98, (0.9, 1.1), True),
+        ),
+        (f"The model is as good as {BEST}: equal MSE.", (1.0, (1.0, 1.0), True)),
+        (f"The model cannot be compared with {BEST} in MSE.", (math.nan,)),
+        (
+            f"The model is better than {BEST}: 3 % (2 to 4 %) lower 1-SSIM.",
             (0.97, (0.96, 0.98), False, "ssim"),
         ),
         (
-            f"other is behind {BEST} by 10 % (5 to 20 %) in RMSE.",
+            f"other is worse than {BEST}: 10 % (5 to 20 %) higher RMSE.",
             (1.1, (1.05, 1.2), False, "rmse", "other"),
         ),
     ],
@@ -105,11 +118,24 @@ def test_who_is_ahead(said: str, given: tuple) -> None:
 
 def test_too_few_to_tell_and_a_perfect_baseline() -> None:
     assert lead(0.38, tie=True, over="blocks", n=2) == (
-        f"The model is ahead of {BEST} by 62 % in MSE, which could be chance (2 blocks: too few to "
-        "tell)."
+        f"The model is not significantly better than {BEST}: 62 % lower MSE (2 blocks)."
     )
-    assert lead(math.inf, (math.inf, None)) == f"The model is behind {BEST} in MSE."
-    assert in_words({"best_baseline": {}, "lead": {"model": {}}}) == ""
+    assert lead(math.inf, (math.inf, None)) == f"The model is worse than {BEST}: MSE -, not 0.025."
+    assert in_words({"best_baseline": {}, "lead": {"model": {}}, "gain": {}}) == ""
+
+
+def test_a_training_that_gained_nothing_is_reported() -> None:
+    compared = {"difference": -0.001, "ratio": 0.98, "ratio_low": 0.9, "ratio_high": 1.1}
+    compared |= {"tie": True, "n": 7, "over": "blocks"}
+    card = {"lead": {}, "weights": "persistence", "scores": TABLES}
+    line = (
+        "The model is not significantly better than its starting weights (persistence): 2 % lower "
+    )
+    assert in_words(card | {"gain": {"model": {"mse": compared}}}) == (
+        f"{line}MSE (7 blocks). The training gained nothing."
+    )
+    compared["tie"] = False
+    assert in_words(card | {"gain": {"model": {"mse": compared}}}).endswith("lower MSE.")
 
 
 def test_what_ranks_is_what_says_of_itself_what_is_perfect() -> None:

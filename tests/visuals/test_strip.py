@@ -59,12 +59,12 @@ def test_strip_rows_are_truth_forecast_and_error() -> None:
 @pytest.mark.parametrize(
     ("most", "paint", "white"),
     [
-        (0.048, Paint(), "0.05"),  # a film's errors are some hundredths
-        (1.6, Paint(), "1"),  # no more than pictures can differ by
-        (140.0, Paint(low=0.0, high=255.0), "200"),
+        (0.048, Paint(), "0.05 of 1"),  # a film's errors are some hundredths
+        (1.6, Paint(), "1 of 1"),  # no more than pictures can differ by
+        (140.0, Paint(low=0.0, high=255.0), "200 of 255"),
         (30.0, Paint("radar", units="mm/h"), "50 mm/h"),
-        (0.0, Paint(low=0.0, high=10.0), "1"),
-        (np.nan, Paint(low=0.0, high=10.0), "1"),
+        (0.0, Paint(low=0.0, high=10.0), "1 of 10"),
+        (np.nan, Paint(low=0.0, high=10.0), "1 of 10"),
     ],
 )
 def test_the_white_of_errors_is_round_and_said(most, paint, white, said) -> None:
@@ -74,7 +74,9 @@ def test_the_white_of_errors_is_round_and_said(most, paint, white, said) -> None
     assert f"|forecast - truth|\nwhite: {white}\nand more" in said
     if paint == Paint():
         shown = picture[16 + 2 * 71 + 34, -69:-5, 0]
-        np.testing.assert_allclose(shown, np.clip(off / float(white), 0, 1) * 255, atol=1)
+        np.testing.assert_allclose(
+            shown, np.clip(off / float(white.split()[0]), 0, 1) * 255, atol=1
+        )
 
 
 def test_a_long_strip_goes_on_in_further_rows_that_say_what_they_hold(said) -> None:
@@ -103,6 +105,16 @@ def test_a_strip_of_many_large_frames_shows_some_spread_over_the_horizon(said) -
     leads = [text for text in said if not text.strip("+-0123456789")]
     assert leads == ["0", "+1", "+4", "+7", "+10"]
     assert "past,\ntruth\n4 of 10 shown" in said
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"), [(10, range(1, 11)), (12, (3, 6, 9, 12)), (20, range(2, 21, 2))]
+)
+def test_lead_times_of_a_strip_are_evenly_spaced_and_fill_their_rows(steps, shown, said) -> None:
+    film = np.random.default_rng(0).random((steps, 3, 180, 320)).astype(np.float32)
+    strip(film[:10], film, film)
+    captions = [text for text in said if not text.strip("+-0123456789")]
+    assert captions == ["-4", "-3", "-2", "-1", "0", *(f"+{lead}" for lead in shown)]
 
 
 @pytest.mark.parametrize("with_truth", [False, True])

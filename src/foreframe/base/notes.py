@@ -1,12 +1,17 @@
 """What users are told: notes, to a listener of the context or as warnings, and printed lines."""
 
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from foreframe.base.processes import is_first_process
+
+PACKAGE = str(Path(__file__).parents[1])
 
 
 class Note(UserWarning):
@@ -42,7 +47,10 @@ def warn(message: str) -> None:
     if note := listener().note:
         note(message)
     else:
-        warnings.warn(Note(message), stacklevel=3)
+        # It points at the line that called foreframe, in the user's file.
+        frames = enumerate(traceback.walk_stack(sys._getframe(1)))
+        ours = (k for k, (frame, _) in frames if frame.f_code.co_filename.startswith(PACKAGE))
+        warnings.warn(Note(message), stacklevel=max(ours, default=-1) + 3)
 
 
 def say(line: str) -> None:

@@ -51,9 +51,9 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     if scored.forecaster.model.reduces and (size := scored.where["reading"].get("size")):
         print(f"Scored at {size[0]}x{size[1]}; foreframe predict gives frames as large as INPUT's.")
     if options.clips is None and card["clips"] < len(scored.dataset):
-        some = "as many as a minute allows: --clips all scores each"
-        some = "those that all forecasts are of" if options.forecasts else some
-        print(f"{card['clips']} of {len(scored.dataset):,} clips: {some}.")
+        why = "to save time; --clips all scores all"
+        why = "that all forecasts cover" if options.forecasts else why
+        print(f"Scored {card['clips']} of {len(scored.dataset):,} clips {why}.")
     width = max(80, shutil.get_terminal_size().columns)
     for line in f"{card['in_words']}\n{figures(card)}".splitlines():
         print(textwrap.fill(line, width))

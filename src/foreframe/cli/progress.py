@@ -1,5 +1,5 @@
 """Progress of long commands, on standard error, since standard output is for results: a bar on a
-terminal; elsewhere, as in a log, a line now and then of what takes minutes.
+terminal; elsewhere, as in a log, a line every ten seconds.
 """
 
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 Tell = Callable[[int, int], None]
 
-LONG, EVERY = 60, 60  # seconds that are left, so that it is said; from line to line
+EVERY = 10  # seconds from line to line
 
 
 @contextmanager
@@ -22,22 +22,28 @@ def progress(what: str) -> Iterator[Tell]:
     if not console.is_interactive:
         yield _lines(what)
         return
-    with rich.Progress(console=console, transient=True) as bar:
+    columns = *rich.Progress.get_default_columns(), rich.TimeElapsedColumn()
+    with rich.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _lines(what: str) -> Tell:
-    """The first line says after the first clip how long all will take."""
-    began, said = time.monotonic(), -float(EVERY)
+    """Print lines, with the time that is left by the pace since the first call: what comes before,
+    such as loading, is no measure of it.
+    """
+    printed, first = time.monotonic(), None
 
     def tell(done: int, total: int) -> None:
-        nonlocal said
-        spent = time.monotonic() - began
-        left = spent / max(1, done) * (total - done)
-        if done and left >= LONG and spent - said >= EVERY:
-            said = spent
-            line = f"{done} of {total} {what}: about {left / 60:.0f} more minutes"
-            print(line, file=sys.stderr, flush=True)
+        nonlocal printed, first
+        now = time.monotonic()
+        began, before = first = first or (now, done)
+        left = (now - began) / max(1, done - before) * (total - done)
+        if now - printed < EVERY or done == total or (done > before and left < EVERY):
+            return
+        printed = now
+        duration = f"{left / 60:.0f} minutes" if left >= 90 else f"{round(left, -1):.0f} seconds"
+        more = f": about {duration} left" if done > before else ""
+        print(f"{done} of {total} {what}{more}", file=sys.stderr, flush=True)
 
     return tell

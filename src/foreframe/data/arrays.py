@@ -142,9 +142,10 @@ def _with_channels(shape: tuple[int, ...], axes: int, name: str) -> tuple[int, .
     """
     last = len(shape) > 3 and shape[-1] <= 4 < shape[-3]
     if len(shape) not in (axes - 1, axes) or 0 in shape or last:
+        cure = "; transpose(0, 3, 1, 2) puts channels second" if last else ""
         raise ValueError(
             f"{name}: shape {shape} is no recording (T,H,W) or (T,C,H,W) with up to 4 channels, "
-            "nor clips (N,T,H,W) or (N,T,C,H,W); transpose(0, 3, 1, 2) puts channels second"
+            f"nor clips (N,T,H,W) or (N,T,C,H,W){cure}"
         )
     return shape if len(shape) == axes else (*shape[:-2], 1, *shape[-2:])
 

@@ -14,7 +14,7 @@ from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.cuts import find_cuts
 from foreframe.data.data_options import BUDGET, ReadOptions, SplitOptions
 from foreframe.data.decoding import stretches_of
-from foreframe.data.readers import gaps_in, in_parts
+from foreframe.data.readers import gaps_in, in_parts, moving_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 from foreframe.data.windows import fit_scaling, windows_in
 
@@ -24,13 +24,13 @@ RUNS = 12  # of frames that stand out, as "17, 202-204"
 
 # What may stand out of frames, and what it means.
 MARKS = {
-    "frozen": "the same as the frame before",
-    "black": "nothing to see",
-    "flat": "one value alone",
-    "empty": "every value is missing",
-    "cut": "a new scene begins; reading.cuts true splits there",
-    "gap": "in time, before the frame",
-    "broken": "cannot be decoded",
+    "frozen": "equal to the one before",
+    "black": "all black",
+    "flat": "of one value",
+    "empty": "without any value",
+    "cut": "first of a new scene (reading.cuts true splits there)",
+    "gap": "first after a gap in time",
+    "broken": "that cannot be decoded",
 }
 
 
@@ -110,7 +110,8 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     (whole,) = in_parts(raw, options, [])
     clip = whole.without_inputs()
     found = {"gap": gaps_in(raw), "cut": find_cuts(raw.frames) if raw.pictures else []}
-    parts = in_parts(raw, options, sorted({*found["gap"], *found["cut"] * options.cuts}))
+    starts = sorted({*found["gap"], *found["cut"] * options.cuts})
+    parts = [p for part in in_parts(raw, options, starts) for p in moving_parts(part)]
     n, marked = len(clip), dict[str, list[int]]((name, []) for name in MARKS)
     for name, firsts in found.items():  # the first frame that is taken from there on
         marked[name] = sorted({-(-k // options.every) for k in firsts} & {*range(n)})
@@ -168,7 +169,7 @@ def describe_splits(
     for split in SPLITS[:2]:
         if not windows[split]:
             why = lacking(clips[split], window)
-            lines.append(f"          too short to train on with a recipe: none in {split}: {why}")
+            lines.append(f"          too short for a recipe: no window in {split}: {why}")
     return lines
 
 
@@ -193,12 +194,13 @@ def summarise(recordings: Sequence[Checked]) -> list[str]:
         lines.append(f"missing   {missing:.1%} of all values")
     for name, meaning in MARKS.items():
         marked = [(c.clip.name, c.marked[name]) for c in recordings if c.marked[name]]
-        head = f"{name:<10}{sum(len(frames) for _, frames in marked)} ({meaning}):"
+        frames = plural(sum(len(frames) for _, frames in marked), "frame")
+        head = f"{name:<10}{frames} {meaning}:"
         if len(recordings) == 1:
             lines += [f"{head} {_runs(frames)}" for _, frames in marked]
         elif marked:
             lines += [head, *_few([f"          {who}: {_runs(frames)}" for who, frames in marked])]
-    return [*lines, *noted(clips)]
+    return [*lines, *noted([part for checked in recordings for part in checked.parts])]
 
 
 def _few(lines: list[str]) -> list[str]:

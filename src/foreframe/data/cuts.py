@@ -1,6 +1,7 @@
 """Scene changes: where one recording is in truth several, so that no window looks across."""
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ _UNLIKE = 0.45
 # share of values that lie in another bin: motion moves things about, a new scene has other things
 _SHIFTED = 0.15
 _JUMP = 3.0  # times as much as the film changes anyway
+_FROZEN = 20  # frames: shorter pauses belong to a film
+_STILL = 0.02  # of the usual change from frame to frame
 
 
 def find_cuts(frames: FramesLike) -> list[int]:
@@ -64,6 +67,25 @@ def find_cuts(frames: FramesLike) -> list[int]:
         for i, least in candidates
         if least >= _JUMP * _usual(steps, i) and steps[i] >= steps[max(1, i - 2) : i + 3].max()
     ]
+
+
+def find_frozen(frames: FramesLike) -> list[tuple[int, int]]:
+    """Find stretches, from a first frame to before an end, of at least 20 frames that hardly differ
+    from each other, such as corrupt frames at the end of a film or a picture that is held.
+
+    A change from frame to frame counts if it is above 2 % of the film's usual change, the 75th
+    percentile of all: noise, a slow film and a small object that moves all the time do.
+
+    Args:
+        frames: as of `find_cuts`.
+    """
+    frames, changes = as_frames(frames), [0.0]
+    few = frames_at_once(frames.shape, AT_ONCE, BUDGET)
+    for begin in range(0, len(frames) - 1, few):
+        small = np.stack([_small(frame) for frame in frames[begin : begin + few + 1]])
+        changes += np.abs(np.diff(small, axis=0)).mean(axis=(1, 2, 3)).tolist()
+    moved = np.flatnonzero(np.array(changes) > _STILL * np.quantile(changes, 0.75)).tolist()
+    return [(a, b) for a, b in pairwise([0, *moved, len(frames)]) if b - a >= _FROZEN]
 
 
 def since_cut(frames: FramesLike, end: int, n: int) -> int:

@@ -25,7 +25,7 @@ from foreframe.data.chunks import ChunkCache, ChunkedFrames
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.inputs import with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
-from foreframe.data.readers import in_parts
+from foreframe.data.readers import in_parts, moving_parts
 from foreframe.data.splits import Published, raw_by_folder
 
 IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
@@ -71,11 +71,12 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
             return clip.frames
         return _in_file(clip, slow, options, _identity(clip, source, options, stamp_of))
 
+    def ready(part: Clip) -> list[Clip]:
+        clip = with_clocks(replace(part, frames=quick(part)), options.inputs)
+        return [clip] if isinstance(source, Published) else moving_parts(clip)
+
     decoded = {
-        folder: [
-            [with_clocks(replace(part, frames=quick(part)), options.inputs) for part in parts]
-            for parts in inside
-        ]
+        folder: [[clip for part in parts for clip in ready(part)] for parts in inside]
         for folder, inside in recordings.items()
     }
     if not fits:

@@ -18,7 +18,7 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Coordinate, format_step, shared_attributes
 from foreframe.clips.frames import Concatenated
 from foreframe.data.arrays import ARRAYS, read_arrays
-from foreframe.data.cuts import find_cuts
+from foreframe.data.cuts import find_cuts, find_frozen
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import read_film
 from foreframe.data.grib import SUFFIXES as GRIBS
@@ -346,6 +346,21 @@ def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = No
             for k, (first, last) in enumerate(pairwise([0, *starts, len(clip)]), 1)
         ]
     return [apply_options(part, options, missing) for part in parts]
+
+
+def moving_parts(clip: Clip) -> list[Clip]:
+    """The parts of a film or of pictures without stretches that hardly change, which teach nothing
+    and make errors relative to the last frame meaningless; a note names these. A recording without
+    any change, or one that holds no pictures, stays whole.
+    """
+    frozen = find_frozen(clip.frames) if clip.pictures else []
+    ends = [0, *(end for stretch in frozen for end in stretch), len(clip)]
+    parts = [clip.part(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
+    if not frozen or not parts:
+        return [clip]
+    runs = ", ".join(f"{first}-{end - 1}" for first, end in frozen)
+    note = f"{clip.name}: frames {runs} hardly change (frozen or corrupt) and are left out"
+    return [replace(part, notes=(*clip.notes, note)) for part in parts]
 
 
 def gaps_in(clip: Clip) -> list[int]:

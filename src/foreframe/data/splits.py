@@ -169,12 +169,12 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
     longest = max(map(len, clips), default=0)
     if longest >= window.length:
         return (
-            "each holds damaged frames, or too little to forecast from: use a smaller past and "
-            "future, or a smaller active (splits.active)"
+            "each window holds damaged frames, or too little to forecast from: use a smaller past "
+            "and future, or a smaller active (splits.active)"
         )
-    has = f"its longest stretch has {longest} frames" if clips else "no recording is in it"
+    has = plural(longest, "frame") if clips else "no recording is in it"
     return (
-        f"{has}, and a window takes {window.length}: use a smaller past and future, a larger share "
+        f"{has}, {window.length} needed: use a smaller past and future, a larger share "
         "(splits.shares), or longer or more recordings"
     )
 

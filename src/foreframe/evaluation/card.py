@@ -78,8 +78,9 @@ def score_clips(
         `Scoring.comparison` with the reference; for 1 - SSIM under "ssim", for the RMSE of data
         with units under "rmse"}, "baselines": the scored ones, without the reference,
         "best_baseline": {"mse" and "ssim", or "rmse": name}, "lead": {name of the reference or of
-        its matched forecasts: {the same scores: comparison with that baseline}}, "in_words": these
-        leads}; with members also "ensemble": {"seed", and by name:
+        its matched forecasts: {the same scores: comparison with that baseline}}, "weights": those
+        that the training began with, if published, "gain": as "lead", compared with these,
+        "in_words": lead and gain}; with members also "ensemble": {"seed", and by name:
         `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. A name is that of a row: "model",
         a baseline, or another forecast. Plain values, ready for JSON. Data with units have a third
         convention, `physical`.
@@ -113,6 +114,14 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
     ranking = ranked_by(units)
     free = [row for row in tables if row in FREE and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
+    name, weights = scorer.name, scorer.weights
+
+    def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            score: scoring.comparison(score, rival, groups, over, [row])[row]
+            for score, rival in rivals.items()
+        }
+
     return {
         "clips": scoring.clips,
         "past": window.past,
@@ -131,13 +140,9 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "comparison": _comparison(scoring, reference, ranking, groups, over),
         "baselines": free,
         "best_baseline": best,
-        "lead": {
-            row: {
-                score: scoring.comparison(score, rival, groups, over, [row])[row]
-                for score, rival in best.items()
-            }
-            for row in [reference, *scorer.matches]
-        },
+        "lead": {row: against(row, best) for row in [reference, *scorer.matches]},
+        "weights": weights,
+        "gain": {name: against(name, dict.fromkeys(ranking, weights))} if weights else {},
     }
 
 
@@ -175,6 +180,7 @@ class Scorer:
         clips: numbers of the clips that can be scored.
         at_once: clips at a time.
         scores: the scores of each row.
+        weights: the published weights that the forecaster's training began with, or None.
         precision: the forecaster's.
     """
 
@@ -193,6 +199,8 @@ class Scorer:
         self.matches = {f"{name} matched to {match}": match for match in matches if match != NONE}
         forecaster.check_match(*self.matches.values())
         forecaster.options(ForecastOptions(members=options.members))
+        began = forecaster.trained.weights
+        self.weights = began if began in published() and began != name else None
         self.networks = self._networks()
         self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
@@ -229,9 +237,8 @@ class Scorer:
     def _networks(self) -> dict[str, Model]:
         """The networks beside the forecaster: weights that it began with, and baselines."""
         networks: dict[str, Model] = {}
-        began = self.forecaster.trained.weights
-        if began in published() and began != self.name:
-            networks[began] = Forecaster.load(began, self.forecaster.device).model
+        if self.weights:
+            networks[self.weights] = Forecaster.load(self.weights, self.forecaster.device).model
         names = self.options.baselines
         scaling = self.forecaster.scaling
         names = baselines_here(scaling.units) if names is None else names

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foreframe.visuals.curves import Series
-from foreframe.visuals.tables import heading
+from foreframe.visuals.tables import has_ratios, heading
 
 RIGHT = "as it should be"
 
@@ -21,7 +21,7 @@ def panels_of(card: Mapping[str, Any]) -> dict[str, Series]:
         title = f"RMSE in {card['units']}"
         panels[title] = {name: of["physical"]["rmse"] for name, of in scores.items()}
     else:
-        for score in card["relative"].get(card["reference"], ()):
+        for score in card["relative"].get(card["reference"], ()) if has_ratios(card) else ():
             title = f"{heading(score)}, in units of the last frame's"
             panels[title] = {name: of[score] for name, of in card["relative"].items()}
         title = "MSE (openstl: summed over a frame)"

@@ -61,7 +61,7 @@ def write_report(
     limit = card["clips"] if forecasts else None
     scored, others = open_external(forecasts, dataset, limit, forecaster)
     clips = _Clips(forecaster, dataset, card["precision"])
-    shown = chosen(dataset, examples, scored)
+    shown = chosen(dataset, min(examples, card["clips"]), scored)
     scaling, films, strips, members = forecaster.scaling, [], [], []
     truths = (clips.parts(clip)[1] for clip in shown)
     paint = paint_of("auto", scaling, scaling.units, truths) if scaling.units else None

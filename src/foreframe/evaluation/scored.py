@@ -191,8 +191,11 @@ def open_scored(
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
             warn(f"{name}: {note}")
-    row = model_name(model) if forecaster.free else "model"
     own = what is not None and (options.data is None or name == trained.data)
+    if isinstance(dataset, Recordings) and not own:  # a training has printed those of its data
+        for note in dict.fromkeys(note for clip in dataset.clips for note in clip.notes):
+            warn(note)
+    row = model_name(model) if forecaster.free else "model"
     # A new one: the caller's forecaster keeps its window.
     forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
     return Scored(what, forecaster, row, dataset, where, own, forecasts, options)

@@ -34,12 +34,11 @@ def check_forecaster(what: str | Path) -> None:
     if str(what).startswith(HUB):
         client(str(what))
     elif not exists(what) and str(what) not in names:
-        near = closest(str(what), names)
-        raise ValueError(
-            f"there is no folder {what}; {near and f'{near} Or '}name a run's folder (such as "
-            "runs/demo), one that `save` or `export` wrote, hf://USER/NAME on the Hub, or what "
-            f"comes with foreframe: {', '.join(names)}"
+        near = closest(str(what), names) or (
+            f"name a run's folder, hf://USER/NAME on the Hub, {', '.join(published())}, or a "
+            "baseline that `foreframe models` lists"
         )
+        raise ValueError(f"there is no folder {what}; {near}")
 
 
 def name_of(what: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say
 from foreframe.base.processes import is_first_process
+from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
 from foreframe.data.arrays import data_name
@@ -24,7 +26,7 @@ from foreframe.models.names import published
 from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
-from foreframe.training.default import choose_defaults, verdict
+from foreframe.training.default import choose_defaults, verdict, verdict_on_test
 from foreframe.training.faults import DeadProcessError, heartbeat, is_dead_worker
 from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
@@ -54,6 +56,7 @@ from foreframe.training.trainer import build_trainer, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
 FEWEST = 8  # clips of a validation, if there are as many
+FEW_STEPS = 300  # of a training: more of them usually lower the error
 LONG = 0.2  # of the time: waiting for data that more processes may shorten
 
 
@@ -310,7 +313,15 @@ def report(training: Training, seconds: float) -> None:
     network, start = training.module.network, training.checkpoints.start
     best = training.checkpoints.best
     if best is not None and start is not None and not network.draws:  # members have no baseline
-        say(verdict(network, training.options.model.weights, start, best))
+        weights, train = training.options.model.weights, training.clips.train
+        lines = [verdict(network, weights, start, best)]
+        if best < start and weights in published() and isinstance(train, Recordings):
+            with suppress(ValueError):  # no window to test on
+                lines.append(verdict_on_test(training.folder, weights, train))
+        say("; ".join(lines))
+    steps, minutes = training.trainer.global_step, training.options.learning.minutes
+    if minutes is not None and training.stops.out_of_time and steps < FEW_STEPS:
+        say(f"only {plural(steps, 'step')} in {minutes:g} minutes: more --minutes lower the error")
 
 
 __all__ = ["DeadProcessError", "Stopped", "train"]

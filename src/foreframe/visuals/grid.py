@@ -2,7 +2,7 @@
 sheets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,24 @@ def letters_of(width: int) -> int:
     return max(10, min(16, width // 14), width // 48)
 
 
+def edge_of(width: int) -> int:
+    """The pixels of the edge around pictures of that width."""
+    return min(1 + width // 64, 12)
+
+
+def columns_for(
+    width: int, words: Collection[str], captions: Sequence[tuple[str, Colour]], paint: Paint
+) -> tuple[int, int, int]:
+    """Pixels of the labels on the left and from column to column, and the columns that fit into
+    `WIDEST`, for pictures of a width with these labels and captions.
+    """
+    size = letters_of(width)
+    left = max(text_width(word, size) for word in words) + 10 if any(words) else 0
+    widest = max(text_width(text, size) for text, _ in captions)
+    pitch = max(width + 2 * edge_of(width), widest) + GAP
+    return left, pitch, max(1, (WIDEST - left - SCALE * paint.has_scale) // pitch)
+
+
 def grid(
     rows: Sequence[Sequence[Cell | None]],
     captions: Sequence[tuple[str, Colour]],
@@ -49,12 +67,10 @@ def grid(
     """
     pixels = next(cell.pixels for row in rows for cell in row if cell)
     h, w = pixels.shape[:2]
-    size, edge, n = letters_of(w), min(1 + w // 64, 12), len(captions)
+    size, edge, n = letters_of(w), edge_of(w), len(captions)
     words = {cell.word for row in rows for cell in row if cell}
-    left = max(text_width(word, size) for word in words) + 10 if any(words) else 0
-    widest = max(text_width(text, size) for text, _ in captions)
-    pitch = pitch or max(w + 2 * edge, widest) + GAP
-    columns = columns or max(1, (WIDEST - left - SCALE * paint.has_scale) // pitch)
+    left, wide, most = columns_for(w, words, captions, paint)
+    pitch, columns = pitch or wide, columns or most
     spans = [(0, ahead), (ahead, n)] if n > columns else [(0, n)]
     parts = [
         slice(t, min(t + columns, end)) for start, end in spans for t in range(start, end, columns)

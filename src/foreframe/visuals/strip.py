@@ -9,7 +9,7 @@ import numpy as np
 from foreframe.base.wording import plural
 from foreframe.clips.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, ORANGE, Colour, Paint, round_up, text_width
-from foreframe.visuals.grid import SCALE, WIDEST, Cell, fit, grid, letters_of
+from foreframe.visuals.grid import WIDEST, Cell, columns_for, fit, grid, letters_of
 
 # The longer side of frames: small ones are enlarged to about the first number of pixels, large
 # ones shrunk to the second.
@@ -95,29 +95,36 @@ def _below_each_other(
     if truth is not None:
         rows.insert(0, [*seen, *_cells(truth, paint, GREY, "truth")])
     height, width, _ = seen[0].pixels.shape
-    room = (WIDEST - 2 * SCALE) // (width + 8) * max(1, WIDEST // (len(rows) * height))
-    places = _spread(p, len(ahead[0]), room)
-    size, captions = letters_of(width), []
-    for t, text in enumerate(times or _leads(p, len(ahead[0]))):
+    size, steps, captions = letters_of(width), len(ahead[0]), list[tuple[str, Colour]]()
+    for t, text in enumerate(times or _leads(p, steps)):
         if text_width(text, size) > width:  # a word a line; a unit or a month stays with its number
             text = re.sub(r" +(?![^\W\d])", "\n", text)
         captions.append((text, ORANGE if t >= p else INK))
-    if (leads := sum(k >= p for k in places)) < len(ahead[0]):
-        said = f"\n{leads} of {len(ahead[0])} shown"
+    words = {cell.word for row in rows for cell in row if cell}
+    *_, columns = columns_for(width, words, captions, paint)
+    places = _spread(p, steps, columns, max(1, WIDEST // (len(rows) * height)))
+    if (leads := sum(k >= p for k in places)) < steps:
+        said = f"\n{leads} of {steps} shown"
         rows[0][p:] = [cell and cell._replace(word=cell.word + said) for cell in rows[0][p:]]
     shown = [[row[place] for place in places] for row in rows]
     return grid(shown, [captions[k] for k in places], paint, ahead=sum(k < p for k in places))
 
 
-def _spread(past: int, steps: int, room: int) -> list[int]:
-    """The frames to show where not all have room: the last seen, and lead times evenly spread to
-    the last.
+def _spread(past: int, steps: int, columns: int, blocks: int) -> list[int]:
+    """The frames to show where not all have room: the last ones of the past, and evenly spaced lead
+    times that end with the last and fill their rows.
+
+    Args:
+        columns, blocks: pictures beside each other, and rows of them below each other.
     """
-    if past + steps <= room:
+    if past + steps <= columns * blocks:
         return list(range(past + steps))
-    seen = min(past, max(1, room // 4))
-    leads = np.linspace(past, past + steps - 1, min(steps, max(2, room - seen)))
-    return [*range(past - seen, past), *leads.round().astype(int).tolist()]
+    seen = min(past, columns if blocks > 1 else max(1, columns // 4))
+    most = columns * (blocks - 1) if blocks > 1 else max(1, columns - seen)
+    counts = [(step, -(-steps // step)) for step in range(1, steps + 1)]
+    fits = (step for step, n in counts if n <= most and (n <= columns or n % columns == 0))
+    leads = range(past + steps - 1, past - 1, -next(fits))
+    return [*range(past - seen, past), *reversed(leads)]
 
 
 def _leads(past: int, steps: int) -> list[str]:
@@ -140,6 +147,8 @@ def _in_grey(values: np.ndarray, paint: Paint, word: str) -> list[Cell]:
     white = round_up(most if most > 0 else span / 10)
     white = min(white, span) if paint.name == "grey" else white
     units = "" if paint.shown_units == "1" else paint.shown_units
+    if paint.name == "grey" and not units:
+        units = f"of {span:g}"
     label = f"{word}\n" + f"white: {white:g} {units}".rstrip() + "\nand more"
     return _cells(values, Paint("grey", 0.0, white), ORANGE, label)
 

@@ -53,14 +53,14 @@ def score_table(card: Mapping[str, Any]) -> Table:
     """The errors of all forecasters, over all lead times and at some of them; of the first score
     that ranks also the 95 % interval of a row's error over the reference's, where there is one.
 
-    Of films in units of the last frame's error, or the MSE where persistence was not scored; of
-    data with units the RMSE in these.
+    Of films in units of the last frame's error, or the MSE without that (see `has_ratios`); of data
+    with units the RMSE in these.
 
     Args:
         card: as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
     """
-    units, scores = card["units"], card["relative"]
-    if units or not scores:
+    units, scores, ratios = card["units"], card["relative"], has_ratios(card)
+    if units or not ratios:
         convention, score = ("physical", "rmse") if units else ("standard", "mse")
         scores = {name: {score: of[convention][score]} for name, of in card["scores"].items()}
     some = [of for of in card["comparison"].values() if of["low"] is not None]
@@ -77,16 +77,29 @@ def score_table(card: Mapping[str, Any]) -> Table:
             rows[name].append(("*" if name == best else "") + figure(of[score]["overall"]))
             rows[name] += [_interval(card, name, score)] if with_interval else []
             rows[name] += [figure(of[score]["per_lead"][lead - 1]) for lead in leads]
-    notes = ["1.00: the error of the last frame repeated (persistence)."]
-    notes = notes if card["relative"] and not units else []
+    notes = ["1.00: the error of the last frame repeated (persistence)."] if ratios else []
+    if card["relative"] and not ratios and not units:
+        notes = ["The frames hardly change, so errors are absolute."]
     notes += ["*: the best baseline."] if card["best_baseline"] else []
     lines = [" ".join(notes)] if notes else []
     if some:
         lines.append(
-            f"x 1st row: the error over the first row's, by a paired bootstrap of {some[0]['n']} "
-            f"{some[0]['over']}; where it holds 1 the difference could be chance."
+            "x 1st row: the error divided by that of the first row, 95 % interval from a paired "
+            f"bootstrap of {some[0]['n']} {some[0]['over']}. If it contains 1, the difference may "
+            "be chance."
         )
     return Table(title_of(card), columns, rows, lines)
+
+
+def has_ratios(card: Mapping[str, Any]) -> bool:
+    """Whether a film's errors are in units of the last frame's: persistence was scored, and is not
+    so good that ratios mean nothing.
+    """
+    own = card["relative"].get("persistence", {}).values()
+    overall = [of["overall"] for of in own]
+    return (
+        not card["units"] and bool(overall) and not (overall[0] is None or math.isnan(overall[0]))
+    )
 
 
 def _interval(card: Mapping[str, Any], name: str, score: str) -> str:
@@ -159,7 +172,7 @@ def further_tables(card: Mapping[str, Any]) -> Iterator[Table]:
     columns = [(PERCEPTUAL[score] if lead == 1 else "", f"t+{lead}") for score, lead in shown]
     rows = {row: [cell(of, *each) for each in shown] for row, of in card["scores"].items()}
     if shown:
-        yield Table("Times 100; t+k: the mean of the first k frames", columns, rows, [])
+        yield Table("Times 100; t+k: averaged over frames 1 to k", columns, rows, [])
     yield from _event_tables(card)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from foreframe.base.wording import plural
 from foreframe.evaluation.metrics import SCORES
-from foreframe.visuals.tables import heading
+from foreframe.visuals.tables import figure, heading
 
 RANKING: dict[str, tuple[str, float]] = {
     name: (convention, score.perfect)
@@ -15,6 +15,10 @@ RANKING: dict[str, tuple[str, float]] = {
     if score.perfect is not None
 }
 """The scores by which forecasters are ranked: their convention, and the perfect value."""
+
+
+STILL = (0.5 / 255) ** 2  # an MSE on [0,1] of half a grey level: frames hardly change
+MOST = 10  # times another error: beyond, errors are stated rather than percentages
 
 
 def ranked_by(units: str) -> tuple[str, ...]:
@@ -47,23 +51,25 @@ def relative(tables: Mapping[str, Any], scores: Iterable[str]) -> dict[str, dict
 
     Returns:
         {forecaster: {score (of SSIM 1 - SSIM): {"overall", "per_lead"}}}, NaN if the error of
-        persistence is 0; empty without scores of persistence.
+        persistence is 0 or, for data without units, its MSE is below `STILL`; empty without scores
+        of persistence.
     """
     if "persistence" not in tables:
         return {}
+    with_units = "physical" in tables["persistence"]
+    still = not with_units and errors(tables["persistence"], "mse")["overall"] < STILL
+
+    def ratio(error: float, unit: float) -> float:
+        return error / unit if unit and not still else math.nan
 
     def ratios(table: Mapping[str, Any], score: str) -> dict[str, Any]:
         own, last = errors(table, score), errors(tables["persistence"], score)
-        per_lead = list(map(_ratio, own["per_lead"], last["per_lead"]))
-        return {"overall": _ratio(own["overall"], last["overall"]), "per_lead": per_lead}
+        per_lead = list(map(ratio, own["per_lead"], last["per_lead"]))
+        return {"overall": ratio(own["overall"], last["overall"]), "per_lead": per_lead}
 
     return {
         name: {score: ratios(table, score) for score in scores} for name, table in tables.items()
     }
-
-
-def _ratio(error: float, unit: float) -> float:
-    return error / unit if unit else math.nan
 
 
 def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str | None:
@@ -74,39 +80,57 @@ def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str 
 
 
 def in_words(card: Mapping[str, Any]) -> str:
-    """Who is ahead, a line for each row of `card["lead"]` and each ranking score: "The model is
-    ahead of the best baseline (linear_motion) by 12 % (8 to 15 %) in MSE."
+    """Compare rows with the best baseline, and a model with its starting weights, a line for each
+    ranking score: "The model is better than the best baseline (linear_motion): 12 % (8 to 15 %)
+    lower MSE."
     """
-    return "\n".join(
-        f"{f'The {row}' if row.startswith('model') else row} is {_lead(compared, best, score)}."
+
+    def verdict(row: str, score: str, compared: Mapping[str, Any], what: str, other: str) -> str:
+        who = f"The {row}" if row.startswith("model") else row
+        both = [errors(card["scores"][name], score)["overall"] for name in (row, other)]
+        return f"{who} {_verdict(compared, f'{what} ({other})', heading(score), *both)}."
+
+    lines = [
+        verdict(row, score, compared, "the best baseline", best)
         for row, by_score in card["lead"].items()
         for score, compared in by_score.items()
         if (best := card["best_baseline"][score])
-    )
+    ]
+    for row, by_score in card["gain"].items():
+        for score, compared in by_score.items():
+            line = verdict(row, score, compared, "its starting weights", card["weights"])
+            gained = compared["difference"] < 0 and not compared["tie"]
+            lines.append(line if gained else f"{line} The training gained nothing.")
+    return "\n".join(lines)
 
 
-def _lead(compared: Mapping[str, Any], best: str, score: str) -> str:
-    """Ahead, behind or no different, with the difference of the errors and its interval.
+def _verdict(compared: Mapping[str, Any], what: str, name: str, error: float, other: float) -> str:
+    """Better, worse or not significantly better, with the difference of two errors in percent, or
+    both errors where one is more than `MOST` times the other.
 
     Args:
-        compared: a forecaster's error with the best baseline's: see `Comparison`.
+        compared: their comparison, see `Comparison`.
+        what: the forecaster of the other error.
+        name: of the score.
     """
-    difference, chance = compared["difference"], compared["tie"] and compared["low"] is not None
-    what = f"the best baseline ({best})"
-    name = heading(score)
+    difference, ratio = compared["difference"], compared["ratio"]
     if math.isnan(difference):
-        return f"not comparable with {what} in {name}"
-    if difference == 0 or chance:
-        return f"no different from {what} in {name}"
-    by = f"by {_percent(compared['ratio'])} "
+        return f"cannot be compared with {what} in {name}"
+    if difference == 0:
+        return f"is as good as {what}: equal {name}"
+    how = "better" if difference < 0 else "worse"
+    groups = plural(compared["n"], compared["over"].removesuffix("s"))
     ends = [compared["ratio_low"], compared["ratio_high"]]
-    if None not in ends:
-        near, far = sorted(ends, key=lambda ratio: abs(ratio - 1))
-        by += f"({_percent(near).removesuffix(' %')} to {_percent(far)}) "
-    few = plural(compared["n"], compared["over"].removesuffix("s"))
-    doubt = f", which could be chance ({few}: too few to tell)" if compared["low"] is None else ""
-    by = by if math.isfinite(compared["ratio"]) else ""
-    return f"{'ahead of' if difference < 0 else 'behind'} {what} {by}in {name}{doubt}"
+    interval = few = ""
+    if compared["tie"]:
+        how, few = "not significantly better", f" ({groups})"
+    elif None not in ends:
+        near, far = sorted(ends, key=lambda end: abs(end - 1))
+        interval = f" ({_percent(near).removesuffix(' %')} to {_percent(far)})"
+    if not ratio <= MOST:
+        return f"is {how} than {what}: {name} {figure(error)}, not {figure(other)}{few}"
+    more = "lower" if difference < 0 else "higher"
+    return f"is {how} than {what}: {_percent(ratio)}{interval} {more} {name}{few}"
 
 
 def _percent(ratio: float) -> str:
