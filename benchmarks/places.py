@@ -101,7 +101,7 @@ def tried(
     firsts = np.linspace(min(22, len(clip) - SOON), len(clip) - SOON, starts).astype(int)
     for first in map(int, firsts):
         past, future = forecaster.forecast_from(clip, first, 12, options.past, options)
-        earlier = list(hindcasts(forecaster, clip, first, options))
+        earlier = [hindcast[1:] for hindcast in hindcasts(forecaster, clip, first, options)]
         truth = observed[first : first + 12]
         for threshold in THRESHOLDS:
             after = calibrated(known, threshold, future, earlier)

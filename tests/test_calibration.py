@@ -1,16 +1,21 @@
 """Probabilities by members, blurred and calibrated, and hindcasts that correct them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 
+from foreframe import Forecaster
+from foreframe.base.notes import listening
 from foreframe.forecasting import calibration as of
 from foreframe.forecasting.calibration import Calibration, Diagrams
 from foreframe.forecasting.hindcasts import LiveHindcasts, corrected
+from foreframe.models import build_model
 
 UNCHANGED = np.broadcast_to([0.0, 1.0], (2, 3, 2))
 
@@ -115,16 +120,42 @@ def test_hindcasts_make_wrong_probabilities_reliable() -> None:
 def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
     lines = (((0.1, 0.9), (0.2, 0.8)), ((0.5, 1.0), (0.6, 1.1)))
     known = Calibration(0.25, (1.0, 5.0), lines, lines[::-1])
-    of.write_calibration(tmp_path, known)
-    assert of.read_calibration(tmp_path) == known
+    mine = build_model("persistence")
+    of.write_calibration(tmp_path, known, mine)
+    assert replace(of.read_calibration(tmp_path, mine), weights="") == known
     assert known.prior(4.0, 3)[0].tolist() == [[0.5, 1.0], [0.6, 1.1], [0.6, 1.1]]
     assert known.prior(0.2, 1)[1].tolist() == [[0.5, 1.0]]
-    assert of.read_calibration(tmp_path / "none") is None
+    assert of.read_calibration(tmp_path / "none", mine) is None
     whole = json.loads((tmp_path / of.FILE).read_text())
     for damage in ({"blur": "much"}, {"blur": 1e9}, {"thresholds": []}, {"at": [[], []]}):
         (tmp_path / of.FILE).write_text(json.dumps(whole | damage))
         with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
-            of.read_calibration(tmp_path)
+            of.read_calibration(tmp_path, mine)
+
+
+def test_other_weights_drop_a_calibration(tmp_path: Path) -> None:
+    """A copy and half precision keep it; a training that goes on, and other weights, do not."""
+    lines = (((0.1, 0.9),),)
+    known = Calibration(0.25, (1.0,), lines, lines)
+    mine = Forecaster(build_model("unet_small"), calibration=known)
+    for half in (False, True):
+        mine.save(tmp_path, half)
+        found = Forecaster.load(tmp_path)
+        assert found.calibration.blur == 0.25
+    with torch.no_grad():
+        next(mine.model.parameters()).add_(1)
+    content = (tmp_path / of.FILE).read_bytes()
+    mine.save(tmp_path)
+    assert Forecaster.load(tmp_path).calibration.blur == 0.25
+    (tmp_path / of.FILE).write_bytes(content)
+    notes: list[str] = []
+    with listening(notes.append):
+        assert Forecaster.load(tmp_path).calibration is None
+    assert "belongs to other weights and is ignored" in notes[0]
+    mine.calibration = None
+    mine.save(tmp_path)
+    assert not (tmp_path / of.FILE).exists()
+    assert Forecaster.load("radar").calibration.blur == 0.25
 
 
 def test_a_stream_keeps_its_own_hindcasts() -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -65,7 +66,7 @@ def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
     assert not hub.asked  # the network is for names of the Hub
     again = Forecaster.from_pretrained("me/rain")
     np.testing.assert_array_equal(again.predict(PAST, 2), expected)
-    assert again.calibration == forecaster.calibration
+    assert replace(again.calibration, weights="") == forecaster.calibration
     with torch.no_grad():
         next(forecaster.model.parameters()).add_(1)
     forecaster.push_to_hub("me/rain", revision="v2", half=True)

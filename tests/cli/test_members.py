@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_an_ensemble_of_clips(folder: Path) -> None:
 
 
 def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
-    folder: Path, tmp_path: Path, capsys
+    folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
     """What is learnt lies beside the weights, and changes probabilities unless it is left out."""
     rng = np.random.default_rng(0)
@@ -152,6 +153,19 @@ def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     made = Forecaster.load(run).predict(rain[-4:], 3, members=4)
     np.testing.assert_allclose(shares("--calibrated", "false"), (made >= 2).mean(axis=0), atol=1e-6)
     assert np.square(shares() - 0.5).mean() < np.square((made >= 2).mean(axis=0) - 0.5).mean()
+    counts = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal counts
+        counts += 1
+        return computed(*arguments)
+
+    computed = Forecaster.forecast_from
+    monkeypatch.setattr(Forecaster, "forecast_from", counted)
+    rolled = shares("--every", "1")
+    # One each: rolling forecasts are the hindcasts of later ones.
+    assert counts == len(rolled) == 157
+    np.testing.assert_allclose(rolled[-1], shares(), atol=1e-5)
     early = shares("--after", "3")  # before which nothing can be tried
     chances = chances_of(Forecaster.load(run).predict(rain[:4], 3, members=4), 2, known.blur)
     np.testing.assert_allclose(early, calibrated(chances, known.prior(2, 3)).at, atol=1e-5)

@@ -52,7 +52,7 @@ def calibrate(what: Any, options: EvaluateOptions, scored: Scored) -> str:
     learning = open_scored(what, replace(options, split="validation"))
     seen = reliability(learning)
     calibration = learnt(seen)
-    write_calibration(folder, calibration)
+    write_calibration(folder, calibration, learning.forecaster.model)
     lines = [
         f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, lies in {folder}. On "
         f"{plural(_clips(scored), 'clip')} of {scored.where.get('split', 'the data')}:"

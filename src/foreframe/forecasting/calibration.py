@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,11 @@ import torch
 from jaxtyping import Bool, Float
 
 from foreframe.base.files import atomic_write
+from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import described
+from foreframe.forecasting.fingerprint import fingerprint
+from foreframe.models import Model
 from foreframe.models.motion import blurred
 
 FILE = "calibration.json"  # beside the weights
@@ -73,6 +76,7 @@ class Calibration:
         thresholds: in the data's units.
         at, within: a and b, by threshold and lead time, of `Chances`; later lead times take those
             of the last.
+        weights: fingerprint of the weights that it was learnt with; other weights ignore it.
 
     Raises:
         ValueError: no lines for a threshold or lead time; a blur out of its range.
@@ -82,6 +86,7 @@ class Calibration:
     thresholds: tuple[float, ...]
     at: tuple[Lines, ...]
     within: tuple[Lines, ...]
+    weights: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.thresholds)
@@ -96,24 +101,30 @@ class Calibration:
         return np.array([[own[min(s, len(own) - 1)] for s in range(steps)] for own in both])
 
 
-def read_calibration(folder: Path) -> Calibration | None:
-    """What `foreframe evaluate --calibrate` has left beside weights, if it has.
+def read_calibration(folder: Path, model: Model) -> Calibration | None:
+    """The calibration of a model's weights that `foreframe evaluate --calibrate` wrote beside them;
+    None without one, and with a note for one of other weights.
 
     Raises:
         ValueError: it is damaged.
     """
+    cure = "learn it again by foreframe evaluate --calibrate, or remove it"
     try:
         with (folder / FILE).open("rb") as file:
-            return typed(Calibration, msgspec.json.decode(file.read(LONGEST)), "")
+            found = typed(Calibration, msgspec.json.decode(file.read(LONGEST)), "")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        cure = "learn it again by foreframe evaluate --calibrate, or remove it"
         raise ValueError(f"{folder / FILE} is damaged ({described(error)}); {cure}") from None
+    if found.weights == fingerprint(model):
+        return found
+    warn(f"{folder / FILE} belongs to other weights and is ignored: {cure}")
+    return None
 
 
-def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Leave it beside the weights (ValueError: it cannot be written)."""
+def write_calibration(folder: Path, calibration: Calibration, model: Model) -> None:
+    """Write it beside the weights of a model (ValueError: it cannot be written)."""
+    calibration = replace(calibration, weights=fingerprint(model))
     with atomic_write(folder / FILE) as rough:
         rough.write_text(json.dumps(asdict(calibration)) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,12 @@ from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import read_clips
-from foreframe.forecasting.calibration import Calibration, read_calibration, write_calibration
+from foreframe.forecasting.calibration import (
+    FILE,
+    Calibration,
+    read_calibration,
+    write_calibration,
+)
 from foreframe.forecasting.compute import Compute, Local
 from foreframe.forecasting.forecast_options import (
     GUIDE,
@@ -532,8 +537,10 @@ class Forecaster:
         self.check_weights()
         folder = Path(folder)
         write_forecaster(folder, self.config(), self.model.state_dict(), half)
+        (folder / FILE).unlink(missing_ok=True)  # of the weights that lay here
         if self.calibration is not None:
-            write_calibration(folder, self.calibration)
+            saved = deepcopy(self.model).half().float() if half else self.model
+            write_calibration(folder, self.calibration, saved)
         return folder
 
     @classmethod
@@ -555,7 +562,7 @@ class Forecaster:
         if of is None:
             return cls(model, free=True)
         about = of.window, of.scaling, of.trained, of.about, of.match
-        return cls(model, *about, calibration=read_calibration(where))
+        return cls(model, *about, calibration=read_calibration(where, model))
 
     @classmethod
     def from_pretrained(

@@ -3,7 +3,7 @@ probabilities are today.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def calibrated_chances(
     first: int,
     future: Clip | Ensemble,
     options: PredictOptions,
+    shared: dict[int, Chances] | None = None,
 ) -> Chances | None:
     """Probabilities that frames from `first` on reach the options' threshold; None where there are
     no members, no threshold or no calibration, and the share of members stands for them.
@@ -43,6 +44,8 @@ def calibrated_chances(
     Args:
         future: the forecast from `first` on.
         options: all resolved.
+        shared: by first frame, not yet calibrated, the chances of this forecast and its hindcasts:
+            rolling forecasts serve as hindcasts of later ones.
 
     Raises:
         ValueError: as `Forecaster.predict`.
@@ -51,21 +54,32 @@ def calibrated_chances(
     threshold = options.probability
     if threshold is None or known is None or not isinstance(future, Ensemble):
         return None
-    past = [
-        (chances_of(members.frames, threshold, known.blur), truth)
-        for members, truth in hindcasts(forecaster, clip, first, options)
-    ]
-    return corrected(known, chances_of(future.frames, threshold, known.blur), threshold, past)
+    shared = {} if shared is None else shared
+    shared[first] = chances_of(future.frames, threshold, known.blur)
+    past = []
+    for start, members, truth in hindcasts(forecaster, clip, first, options, shared):
+        if members is not None:
+            shared[start] = chances_of(members.frames, threshold, known.blur)
+        past.append((shared[start], truth))
+    for start in [*shared]:
+        if start < first - HINDCASTS * apart(options.steps):
+            del shared[start]
+    return corrected(known, shared[first], threshold, past)
 
 
 def hindcasts(
-    forecaster: Forecaster, clip: Clip, first: int, options: PredictOptions
-) -> Iterator[tuple[Any, Truth]]:
-    """Forecasts of frames just before `first`, as far as these are recorded, each with the frames
-    that came. Each takes as long as the forecast itself.
+    forecaster: Forecaster,
+    clip: Clip,
+    first: int,
+    options: PredictOptions,
+    known: Container[int] = (),
+) -> Iterator[tuple[int, Any, Truth]]:
+    """Forecasts of frames just before `first`, as far as these are recorded, each with its first
+    frame and the observed frames. Each takes as long as the forecast itself.
 
     Args:
         options: all resolved, with members.
+        known: first frames of those that are not computed again, but None.
 
     Raises:
         ValueError: as `Forecaster.predict`.
@@ -73,9 +87,12 @@ def hindcasts(
     for k in range(1, HINDCASTS + 1):
         start = first - k * apart(options.steps)
         if start >= options.past:
-            ahead = min(options.steps, first - start)
-            _, members = forecaster.forecast_from(clip, start, ahead, options.past, options)
-            yield members, np.asarray(clip.without_inputs().frames[start : start + ahead])
+            members, ahead = None, min(options.steps, first - start)
+            if start not in known:
+                # A later forecast compares more frames with those that followed.
+                steps = options.steps if options.every else ahead
+                _, members = forecaster.forecast_from(clip, start, steps, options.past, options)
+            yield start, members, np.asarray(clip.without_inputs().frames[start : start + ahead])
 
 
 def apart(steps: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
+from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.errors import LeadErrors, table_of_errors
 from foreframe.forecasting.forecast import (
     exceedance,
@@ -100,7 +101,7 @@ class Rolling:
         Raises:
             ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
-        options = self.options
+        options, shared = self.options, dict[int, Chances]()
 
         def forecasts() -> Iterator[tuple[Clip, Any, Clip | None]]:
             for number, (first, clips) in enumerate(zip(self.firsts, self, strict=True), 1):
@@ -108,7 +109,7 @@ class Rolling:
                     yield clips
                 else:
                     chances = calibrated_chances(
-                        self.forecaster, self.clip, first, clips[1], options
+                        self.forecaster, self.clip, first, clips[1], options, shared
                     )
                     yield exceedance(options.probability, *clips, chances)
                 progress(number, len(self))
