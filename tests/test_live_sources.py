@@ -1,20 +1,13 @@
-"""`foreframe stream` follows what grows, in weather of all kinds: a folder, and a bucket and a
-listing of servers on this machine.
-"""
+"""`foreframe stream` follows a folder that grows, whatever happens to its files."""
 
 import errno
 import json
 import os
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, unquote
 
-import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -24,7 +17,7 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.base import files
 from foreframe.base.notes import listening
 from foreframe.cli import main
-from foreframe.forecasting import growing, live_files, live_forecasts
+from foreframe.forecasting import live_files, live_forecasts
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from recorded import series
@@ -38,7 +31,6 @@ RAIN = np.random.default_rng(0).uniform(0, 9, (40, 1, 5, 6)).astype(np.float32)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(growing, "REMOTE", 0.02)
     forecaster(300).save("run")
     return tmp_path
 
@@ -49,9 +41,10 @@ def forecaster(step: int | None) -> Forecaster:
     return Forecaster(build_model("mean"), Window(3, 2), scaling, Trained(step=step))
 
 
-def content(k: int, since: np.datetime64 = START, **places: np.ndarray) -> bytes:
-    """The file of the frame that is five minutes times k after a date."""
-    path = series(Path("one.nc"), RAIN[k : k + 1], since=str(since + k * STEP), **(GRID | places))
+def content(k: int, frames: int = 1, **places: np.ndarray) -> bytes:
+    """The file of some frames, the first of which is five minutes times k after the start."""
+    values, since = RAIN[k : k + frames], str(START + k * STEP)
+    path = series(Path("one.nc"), values, since=since, **(GRID | places))
     return Path(path).read_bytes()
 
 
@@ -59,10 +52,10 @@ def name(k: int) -> str:
     return f"rain@{k:02d}.nc"
 
 
-def put(*ks: int, since: np.datetime64 = START) -> None:
+def put(*ks: int) -> None:
     Path("rain").mkdir(exist_ok=True)
     for k in ks:
-        Path("rain", name(k)).write_bytes(content(k, since))
+        Path("rain", name(k)).write_bytes(content(k))
 
 
 def streamed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[dict], str]:
@@ -73,69 +66,6 @@ def streamed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[dict
     assert code == 0, err
     assert "Traceback" not in err
     return [json.loads(line) for line in out.splitlines()], err
-
-
-class Server:
-    """A listing that grows. `ill` answers with a number in place of a file, or of the listing, as
-    many times as it says.
-    """
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.ill: dict[str, list[int]] = {}
-        self.asked: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                path = unquote(self.path.rsplit("/", 1)[-1])
-                server.asked.append(path)
-                path = "" if path == "radar" else path
-                links = "".join(f'<a href="{quote(n)}">{n}</a>\n' for n in server.files)
-                body = server.files.get(path, b"") if path else links.encode()
-                ill = server.ill.get(path)
-                code = ill.pop(0) if ill else 200 if body or not path else 404
-                self.send_response(code)
-                self.send_header("Content-Type", "text/html" if not path else "binary/octet")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *words: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}/radar/"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    s3 = ThreadedMotoServer("127.0.0.1", port)
-    s3.start()
-    for key, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(key, value)
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("radar")
-    yield "s3://radar"
-    s3.stop()
 
 
 def later(*what: tuple[float, Callable[[], object]]) -> threading.Thread:
@@ -161,118 +91,6 @@ def until(condition: Callable[[], object]) -> tuple[float, Callable[[], None]]:
     return 0, wait
 
 
-# -- servers ---------------------------------------------------------------------------------------
-
-
-def test_a_listing_that_grows_is_followed_as_a_folder_is(server, capsys) -> None:
-    """A file that is half there is taken once it is whole, and errors of the server are waited
-    for, which is said once each time.
-    """
-    server.files = {name(0): content(0), "about.txt": b"no frame", name(1): content(1)}
-    whole, third = content(2), content(3)
-    server.ill = {"": [500, 503], name(1): [500]}
-    growth = later(
-        until(lambda: server.asked.count(name(1)) > 1),
-        (0.1, lambda: server.files.update({name(2): whole[:900]})),
-        (0.2, lambda: server.ill.update({"": [500, 429]})),
-        (0.2, lambda: server.files.update({name(2): whole})),
-        (0.2, lambda: server.files.update({name(3): third})),
-    )
-    told, err = streamed(capsys, server.url, "--wait", "3", "--output", "out", "--steps", "1")
-    growth.join()
-    assert [line["frame"] for line in told] == [0, 1, 2, 3]
-    for k in range(4):
-        with xr.open_dataset(f"out/frame-{k:06d}.nc") as made:
-            np.testing.assert_allclose(made.rain[0], RAIN[: k + 1, 0].mean(0), rtol=1e-5)
-            assert made.time.values[0] == START + (k + 1) * STEP  # of the first frame, too
-    assert "500" in err
-    assert "503" not in err  # the second of an outage
-    assert "429" not in err
-    assert "left out" not in err
-
-
-@pytest.mark.slow
-def test_a_prefix_of_a_bucket_is_followed(bucket, capsys, monkeypatch) -> None:
-    """With folders of days, and a pattern that says which of the files there are meant."""
-    monkeypatch.setattr(live_forecasts, "SAVE_EVERY", 0)
-    s3 = fsspec.filesystem("s3", skip_instance_cache=True)
-    today = np.datetime64("now")
-    days = [str(today - np.timedelta64(ago, "D"))[:10].replace("-", "/") for ago in (1, 0)]
-
-    contents = [content(k) for k in range(4)]  # here: HDF5 is not for several threads
-
-    def put_there(k: int, day: str) -> None:
-        s3.pipe(f"radar/{day}/comp/{name(k)}", contents[k])
-
-    s3.pipe(f"radar/{days[0]}/comp/other_01.nc", b"another product")
-    put_there(0, days[0])
-    put_there(1, days[0])
-    growth = later(until(lambda: Path("state").exists()), (0, lambda: put_there(2, days[1])))
-    source = f"{bucket}/%Y/%m/%d/comp/rain@*.nc"
-    told, err = streamed(capsys, source, "--wait", "3", "--state", "state")
-    growth.join()
-    assert [line["frame"] for line in told] == [0, 1, 2]
-    assert "left out" not in err
-    put_there(3, days[1])
-    told, err = streamed(capsys, source, "--wait", "0", "--state", "state")
-    assert [line["frame"] for line in told] == [3]
-    assert "cannot be read: FileNotFoundError" in refused(
-        capsys, "stream", "run", "s3://nowhere/rain", "--wait", "0"
-    )
-
-
-def test_what_is_wrong_at_the_beginning_is_said_in_a_line(server, capsys) -> None:
-    stream = ["stream", "run", server.url, "--wait", "0.1"]
-    assert "no frame came" in refused(capsys, *stream)
-    for code in (403, 404):
-        server.ill = {"": [code, code]}
-        assert f"{server.url} cannot be read" in refused(capsys, *stream)
-    server.ill = {"": [500] * 1000}
-    assert "500" in (said := refused(capsys, "stream", "run", server.url, "--wait", "0"))
-    assert "cannot be read" in said
-    closed = f"http://127.0.0.1:{free_port()}/"
-    assert "cannot be read" in refused(capsys, "stream", "run", closed, "--wait", "0")
-    assert "foreframe[remote]" in refused(capsys, "stream", "run", "nothing://bucket/rain")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def test_a_missing_package_is_named(monkeypatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # type: ignore[attr-defined]
-    said = refused(capsys, "stream", "run", "s3://bucket/rain")
-    assert "pip install 'foreframe[remote]'" in said
-
-
-def test_what_a_server_lists_and_does_not_give_is_left_out_once_others_follow(
-    server, capsys
-) -> None:
-    server.files = {name(k): content(k) for k in range(3)}
-    server.ill = {name(1): [404]}
-    told, err = streamed(capsys, server.url, "--wait", "0.3")
-    assert [line["frame"] for line in told] == [0, 2]  # the one between is an outage
-    assert f"{name(1)} is left out" in err
-
-
-def test_of_a_server_that_is_met_first_no_more_is_taken_than_is_looked_at(server, capsys) -> None:
-    server.files = {name(k): content(k) for k in range(8)}
-    server.files["rain@LATEST.nc"] = content(7)
-    told, err = streamed(capsys, server.url, "--wait", "0.1")
-    assert [line["frame"] for line in told] == [0, 1, 2]
-    assert "the last 3 of 8 files are taken" in err
-    assert name(4) not in server.asked
-
-
-def test_odim_is_known_by_its_ending_or_that_of_dwd() -> None:
-    for path in ("a/OPERA@20260310T1205@0@RATE.h5", "a/composite_hx_20260310_1205-hd5"):
-        assert growing._is_frame(growing._local_name(path))
-    assert not growing._is_frame(growing._local_name("a/composite_hx_LATEST-hd5"))
-
-
 # -- order, damage, gaps ---------------------------------------------------------------------------
 
 
@@ -289,7 +107,7 @@ def test_late_damaged_and_doubled_files_are_left_out_and_said_once(capsys) -> No
     growth.join()
     assert [line["frame"] for line in told] == [0, 1, 2, 4]
     said = [line.split()[2] for line in err.splitlines() if "left out" in line]
-    assert said == [name(3), f"{name(5)}:", "rain@01b.nc"]
+    assert said == [name(3), f"{name(5)}:", "rain@01b.nc:"]
 
 
 def test_a_gap_is_filled_as_an_outage(capsys) -> None:
@@ -338,55 +156,125 @@ def test_the_pace_is_that_of_training_until_the_series_shows_its_own() -> None:
         assert numbers(300, 0, 3, 6, 9, 12) == [0, 3, 6, 7, 8]  # a quarter of an hour apart
 
 
-def test_frames_of_another_grid_are_refused_and_the_state_is_kept(capsys) -> None:
-    put(0, 1)
+def test_frames_of_another_grid_are_left_out(capsys) -> None:
+    """Another folder with the state of a stream is refused."""
+    put(0, 1, 3)
     Path("rain", name(2)).write_bytes(content(2, latitude=np.linspace(49.0, 48.0, 5)))
-    assert main(["stream", "run", "rain", "--wait", "0", "--state", "state"]) == 2
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2
-    assert "on another grid than the frames before it" in err.splitlines()[-1]
+    told, err = streamed(capsys, "rain", "--wait", "0", "--state", "state")
+    assert [line["frame"] for line in told] == [0, 1, 3]
+    assert f"{name(2)} is left out: 5x6 values on another grid than the frames before it" in err
     Path("elsewhere").mkdir()
     Path("rain", name(2)).rename(Path("elsewhere") / name(2))
-    assert "another grid" in refused_after_notes(capsys, "elsewhere", "--state", "state")
-    put(2)
-    told, _ = streamed(capsys, "rain", "--wait", "0", "--state", "state")
+    assert main(["stream", "run", "elsewhere", "--wait", "0", "--state", "state"]) == 2
+    assert "another grid" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (np.zeros((2, 1, 5, 6), np.float32), "an array of shape (2, 1, 5, 6) is no frame"),
+        (
+            np.zeros((3, 5, 6), np.float32),
+            "a frame of (3, 5, 6), but the stream began with (1, 5, 6)",
+        ),
+        (np.zeros((5, 7), np.float32), "a frame of (1, 5, 7), but the stream began with (1, 5, 6)"),
+        (np.full((5, 6), np.inf, np.float32), "infinite"),
+        (np.zeros(0), "no frame"),
+    ],
+)
+def test_an_invalid_file_is_left_out_also_after_a_restart(wrong, reason, capsys) -> None:
+    Path("rain").mkdir()
+    for k, frame in enumerate([RAIN[0], wrong, RAIN[2], wrong]):
+        np.save(f"rain/{k}.npy", frame)
+    words = ("rain", "--wait", "0", "--state", "state")
+    told, err = streamed(capsys, *words)
+    assert len(told) == 2
+    assert [reason in line for line in err.splitlines()].count(True) == 2
+    assert "1.npy is left out" in err
+    np.save("rain/4.npy", RAIN[4])
+    told, err = streamed(capsys, *words)
     assert [line["frame"] for line in told] == [2]
 
 
-def refused_after_notes(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert main(["stream", "run", *words, "--wait", "0"]) == 2
-    return capsys.readouterr().err.splitlines()[-1]
+# -- files that are written again ------------------------------------------------------------------
 
 
-def test_a_series_that_falls_behind_is_told_of_once(capsys, monkeypatch) -> None:
-    """Until it is up to date again. A clock that jumps ends no series that was live."""
-    clock = [12]
-    monkeypatch.setattr(growing, "_now", lambda: START + np.timedelta64(clock[0], "m"))
-    put(0, 1, 2)
-    after = [(k, minutes, content(k)) for k, minutes in ((3, 60), (4, 60), (5, 26), (6, 99999))]
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *calls: Callable[[], object]) -> None:
+    """Calls, one between two looks into the folder."""
+    left, sleep = list(calls), time.sleep
+    monkeypatch.setattr(time, "sleep", lambda s: left.pop(0)() if left else sleep(s))
 
-    def come(k: int, minutes: int, frame: bytes) -> None:
-        clock[0] = minutes
-        Path("rain", name(k)).write_bytes(frame)
 
-    came = [
-        step
-        for each in after
-        for step in (
-            until(lambda k=each[0]: Path(f"out/frame-{k - 1:06d}.nc").exists()),
-            (0.1, lambda each=each: come(*each)),
-        )
-    ]
-    live = []
-    monkeypatch.setattr(growing, "patience", lambda times, now=False: live.append(now) or 2.0)
-    growth = later(*came)
-    told, err = streamed(capsys, "rain", "--output", "out")
-    growth.join()
-    assert len(told) == 7
-    said = [line for line in err.splitlines() if line.endswith(" old")]
-    assert [line.split()[2] for line in said] == [f"{name(3)}:", f"{name(6)}:"]
-    assert said[0].endswith("is 45 min old")
-    assert live[-1]
+def replaced(path: str, data: bytes) -> None:
+    Path(".next").write_bytes(data)
+    Path(".next").replace(path)
+
+
+def test_a_file_that_grows_or_is_replaced_is_read_again(capsys, monkeypatch) -> None:
+    """Each frame counts once, also after a restart."""
+    Path("rain").mkdir()
+    Path("rain/day.nc").write_bytes(content(0, 3))
+    meanwhile(
+        monkeypatch,
+        lambda: replaced("rain/day.nc", content(0, 6)),
+        lambda: Path("rain/day.nc").write_bytes(content(0, 8)),
+    )
+    words = ["rain", "--state", "state", "--output", "out", "--wait"]
+    told, err = streamed(capsys, *words, "2")
+    assert [line["frame"] for line in told] == [*range(8)]
+    replaced("rain/day.nc", content(8))
+    told, more_err = streamed(capsys, *words, "0")
+    assert [line["frame"] for line in told] == [8]
+    assert "left out" not in err + more_err
+
+
+def zarr_of(frames: int, path: str, version: int) -> xr.Dataset:
+    """Make a Zarr store of rain without its chunks, which are to be written from the result."""
+    times = START.astype("datetime64[ns]") + STEP * np.arange(frames)
+    rain = xr.DataArray(RAIN[:frames, 0], dims=("time", "latitude", "longitude"), name="rain")
+    whole = rain.assign_coords(time=times, **GRID).assign_attrs(units="mm/h").to_dataset()
+    whole.chunk(time=1, latitude=3).to_zarr(
+        path, compute=False, consolidated=False, zarr_format=version
+    )
+    return whole.drop_vars(["latitude", "longitude"])
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_missing_chunks_of_a_zarr_store_are_waited_for(version, capsys, monkeypatch) -> None:
+    """A frame has two; one that lacks one of them at the end is taken as it is."""
+    Path("rain").mkdir()
+    whole = zarr_of(4, "rain/day.zarr", version)
+
+    def write(k: int, first: int, last: int) -> None:
+        part = whole.isel(time=slice(k, k + 1), latitude=slice(first, last))
+        region = {"time": slice(k, k + 1), "latitude": slice(first, last)}
+        part.to_zarr("rain/day.zarr", region=region, consolidated=False)
+
+    write(0, 0, 5)
+    later_chunks = [(1, 0, 3), (1, 3, 5), (2, 3, 5)]
+    meanwhile(monkeypatch, *(lambda chunk=chunk: write(*chunk) for chunk in later_chunks))
+    words = ["rain", "--steps", "1", "--output", "out", "--wait", "2"]
+    told, err = streamed(capsys, *words)
+    assert [line["frame"] for line in told] == [0, 1, 2]
+    with xr.open_dataset("out/frame-000001.nc") as made:
+        np.testing.assert_allclose(made.rain[0], RAIN[:2, 0].mean(0), rtol=1e-5)
+    assert "day.zarr: 1 frame without values: left out" in err
+
+
+def test_every_keeps_its_pace_after_a_restart(capsys) -> None:
+    """Forecasts follow the step of the frames taken; one at another step changes nothing."""
+    forecaster(1500).save("run")
+    words = ["rain", "--wait", "0", "--state", "state", "--output", "out"]
+    words += ["--reading.every", "5"]
+    put(*range(7))
+    streamed(capsys, *words)
+    put(*range(7, 22))
+    told, err = streamed(capsys, *words)
+    assert [line["frame"] for line in told] == [2, 3, 4]
+    assert "missing" not in err
+    for k in (2, 4):
+        with xr.open_dataset(f"out/frame-{k:06d}.nc") as made:
+            assert list(made.time.values) == [START + 5 * STEP * (k + n) for n in (1, 2)]
 
 
 # -- a month ---------------------------------------------------------------------------------------
@@ -405,6 +293,12 @@ def test_the_last_forecast_has_one_name_too_and_old_ones_go(capsys) -> None:
     assert len(list(Path("out").iterdir())) == 7 + 1 + 3
     streamed(capsys, "rain", "--wait", "0", "--output", "csv", "--at", "47.5,7.5")
     assert Path("csv/latest.csv").read_text() == Path("csv/frame-000011.csv").read_text()
+    words = ["stream", "run", "rain", "--output"]
+    assert "is the folder that is followed" in refused(capsys, *words, "rain")
+    said = refused(capsys, "stream", "run", "rain/*.nc", "--output", "rain")
+    assert "is the folder that is followed" in said
+    assert "out has forecasts of another stream" in refused(capsys, *words, "out")
+    assert "resume that stream with its --state" in refused(capsys, *words, "out", "--state", "no")
     said = refused(capsys, "stream", "run", "rain", "--keep", "1")
     assert "give --output" in said
     assert "keep must be above 0" in refused(capsys, "stream", "run", "rain", "--keep", "0")

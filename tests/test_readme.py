@@ -18,6 +18,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import foreframe
 import standins
 from fewer import fewer, fewer_in_python, write_shims
 from foreframe.base.notes import Note
+from foreframe.base.schema import check_types, converted, parameters, type_hints
 from foreframe.cli import VERBS, main
 from foreframe.cli.train import parse
 from foreframe.models import build_model
@@ -80,6 +82,7 @@ PART = re.compile(
     r"|(?<!`)`(?P<inline>foreframe [^`]+)`(?!`)",
     re.DOTALL,
 )
+COMMAND = re.compile(rf"\bforeframe (({'|'.join(VERBS)}) [^|&;`\n]*)")
 VERB_ALONE = {*VERBS, "data check"}  # named in running text, not called
 
 
@@ -274,6 +277,33 @@ def test_every_verb_and_every_example_is_run_by_a_page() -> None:
     assert scripts
     assert scripts <= {line[0] for line in lines}
     assert set(VERBS) <= {line[1] for line in lines if line[0] == "foreframe"}
+
+
+def commands_not_run() -> list[str]:
+    """The commands in blocks that are not run, and those of units of systemd."""
+    blocks = [
+        part["block"]
+        for page in PAGES
+        for part in PART.finditer(page.read_text(encoding="utf-8"))
+        if part["why"] is not None
+    ]
+    units = (ROOT / "examples" / "deploy").glob("*.service")
+    texts = [*blocks, *(unit.read_text(encoding="utf-8") for unit in units)]
+    return [found[1] for text in texts for found in COMMAND.finditer(text.replace("\\\n", " "))]
+
+
+@pytest.mark.parametrize("command", commands_not_run())
+def test_a_command_that_is_not_run_parses(command: str) -> None:
+    words = [word for word in shlex.split(command, comments=True) if word[0] != "$"]
+    verb, *rest = words
+    module = import_module(f"foreframe.cli.{verb}")
+    parser = module.check_parser() if words[:2] == ["data", "check"] else module.parser()
+    values = parser.values(rest[words[:2] == ["data", "check"] :])
+    if verb in ("train", "plan"):  # whose groups of options are read with their config
+        return
+    own = {name: values.pop(name) for name in parameters(parser.function) if name in values}
+    check_types(parser.function, own, "")
+    converted(values, type_hints(parser.function).get("options", dict), "")
 
 
 def test_user_pages_are_short() -> None:

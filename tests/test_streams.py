@@ -65,6 +65,22 @@ def test_a_stream_is_the_forecast_from_all_frames_so_far(
         np.testing.assert_array_equal(live.forecast().numpy(), made)
 
 
+def test_a_sector_that_fails_for_the_whole_window_is_missing(tmp_path) -> None:
+    """As in `predict` of that window, also after a restart; the rest goes on."""
+    forecaster = Forecaster(built("persistence"), Window(3, 2), Scaling(0, 1, "", "minmax"))
+    frames = np.random.default_rng(0).random((7, 1, 8, 8)).astype(np.float32)
+    frames[2:6, :, 2:5] = np.nan
+    frames[4] = np.nan  # an outage
+    live = forecaster.stream(2)
+    for t, frame in enumerate(frames):
+        made = live.push(frame)
+        window = frames[max(0, t - 2) : t + 1]
+        np.testing.assert_array_equal(made, forecaster.predict(window, 2))
+        live.save(tmp_path / "state")
+        live = forecaster.stream(2).restore(tmp_path / "state").fork()
+    assert live.seen == 7
+
+
 def test_a_stream_says_what_it_is(forecaster) -> None:
     live = forecaster.stream(2)
     live.take(torch.rand(1, 16, 16))
@@ -183,6 +199,8 @@ def remade(content: bytes, **tensors: torch.Tensor) -> bytes:
         {"last": torch.zeros(2, 1, 16, 20)},
         {"last": torch.full((1, 1, 16, 20), torch.inf)},
         {"last": torch.zeros(1, 1, 0, 20)},
+        {"age": torch.zeros(1, 1, 16, 24, dtype=torch.short)},
+        {"age": torch.zeros(1, 1, 16, 20)},
         {"state.seen": torch.zeros(1, 1)},
         {"state.seen": torch.full((1,), torch.inf)},
         {"state.more": torch.zeros(1)},

@@ -204,8 +204,8 @@ def stream(
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a film or other file; a folder that grows, of pictures, .npy or files of grids, here
-            or behind s3:// or https://; "-" is standard input, a film or .npy frames.
+        source: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
+            pattern of its files; "-" is standard input, a film or .npy frames.
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
     Yields:

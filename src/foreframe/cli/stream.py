@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,15 @@ def forecast_live(
 ) -> None:
     """Forecast after every incoming frame: foreframe stream RUN INPUT
 
-    Each forecast is a line of JSON: the last frame it has seen, the root mean squared errors, in
-    the data's units, of earlier forecasts of this frame, and what comes at places, --at.
+    Each frame gives a line of JSON: its number, the root mean squared errors, in the data's units,
+    of earlier forecasts of this frame, and the forecast at places, --at. A terminal shows the
+    forecast at places as sentences instead.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
             scenes), or a baseline, such as optical_flow
-        input: a film or other file; a folder that grows, of pictures, .npy or files of grids, here
-            or behind s3:// or https://, or a pattern of its files; - for standard input, a film or
-            .npy frames
+        input: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
+            pattern of its files; - for standard input, a film or .npy frames
         output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
             frame-N.npy, with --at frame-N.csv, and the last one as latest.nc, .npy or .csv too; by
             default only scores are printed
@@ -48,10 +49,13 @@ def forecast_live(
     check_source(input)
 
     from foreframe.api import stream
-    from foreframe.forecasting.live_files import write_live
+    from foreframe.forecasting.live_files import check_output, write_live
 
-    # Services are stopped by SIGTERM: handle it as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if output is not None:
+        check_output(Path(output), input, options.state)
+    # Service managers stop a program by SIGTERM: it ends well, and its state is saved.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    sentences = options.at and sys.stdout.isatty()
     with closing(stream(run, input, options)) as lives:
         for live in lives:
             line: dict[str, Any] = {"frame": live.frame}
@@ -59,14 +63,19 @@ def forecast_live(
                 path = write_live(live.made, live.frame, Path(output), keep)
                 if path is not None:
                     line["forecast"] = str(path)
-            if live.made is not None and live.made.places:
+            points = live.made.points if live.made is not None and live.made.places else []
+            if points:
                 line["places"] = [
                     {"name": one.place.name, **one.outlook(), "sentence": one.sentence()}
-                    for one in live.made.points
+                    for one in points
                 ]
             if live.errors:
                 line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
-            print(json.dumps(line), flush=True)
+            if not sentences:
+                print(json.dumps(line), flush=True)
+            for one in points if sentences else []:
+                when = one.outlook()["time"] or f"frame {live.frame}"
+                print(f"{when}, {one.place.name}: {one.sentence() or one.table()}", flush=True)
 
 
 def parser() -> Parser:

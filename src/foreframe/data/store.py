@@ -10,6 +10,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -233,6 +234,31 @@ def stored_together(variable: Any, dim: Any) -> int:
     """
     chunks = variable.encoding.get("preferred_chunks", {})
     return int(chunks.get(dim, 0)) if variable.encoding.get("chunks") else 0
+
+
+def chunk_counts(
+    store: Path, names: Sequence[str], time: str, first: int, end: int
+) -> tuple[list[int], int]:
+    """The number of chunks that a Zarr store has of variables at each time up to `end`, counted
+    from the one before `first` on, and how many a time can have. Reading gives the fill value where
+    a chunk is not written yet.
+    """
+    import zarr
+
+    group, counts, whole = zarr.open_group(store, mode="r"), [0] * end, 0
+    for name in (name for name in names if name in group):
+        array: Any = group[name]
+        dims: Any = getattr(array.metadata, "dimension_names", None)
+        dims = dims or array.attrs["_ARRAY_DIMENSIONS"]
+        axis, sides = list(dims).index(time), array.shards or array.chunks
+        places = [range(-(-n // side)) for n, side in zip(array.shape, sides, strict=True)]
+        places[axis] = range(1)
+        whole += math.prod(map(len, places))
+        for k in range(max(0, first - 1), end):
+            places[axis] = range(k // sides[axis], k // sides[axis] + 1)
+            keys = map(array.metadata.encode_chunk_key, product(*places))
+            counts[k] += sum((store / name / key).exists() for key in keys)
+    return counts, whole
 
 
 def stored_bytes(path: Path, enough: int) -> int:

@@ -2,10 +2,9 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,14 +13,16 @@ import numpy as np
 from jaxtyping import Num
 
 from foreframe.base.notes import warn
+from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.units import check_units
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import CAMERAS, film_stream
 from foreframe.data.npy import read_array
 from foreframe.data.readers import PICTURES, in_parts, read_clips, reader_of
+from foreframe.data.store import chunk_counts
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.growing import arrivals, may_grow
+from foreframe.forecasting.growing import follow, may_grow, order
 from foreframe.forecasting.recordings import (
     check_channels,
     doubts,
@@ -59,48 +60,69 @@ def live_frames(
     `Clip` with the two before it, which tell the pace.
 
     Args:
-        source: a film or any other file of recordings; the URL of a camera; a folder, or a URL
-            that lists files, of pictures, .npy frames or files of grids, which may grow; "-" for
+        source: a film or any other file of recordings; the URL of a camera; a folder of pictures,
+            .npy frames or files of grids, which may grow, or a pattern of its files; "-" for
             standard input, a film or .npy frames one after the other.
-        place: the position to continue from, kept up to date: the number of `frames` read from a
-            file, or the name of the `last` file of a folder; of frames with dates, what the next
-            one is compared with: see `Source`.
+        place: the position to continue from, kept up to date: see `Source`.
         wait: seconds without a new file after which a growing folder counts as finished; None
             takes `patience`.
         reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
 
     Raises:
         ValueError: errors of reading; other channels or units than the model's; another grid than
-            that of the frames before.
+            that of the frames before. In a folder that has given a frame, a file with such an
+            error is left out, with a note.
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
     each = replace(how, every=1, cuts=False, strict=True)
+    followed, begun, every = may_grow(source), "last" in place, how.every
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips: Iterator[Clip] = islice((_read(frame, each) for frame in pipe), 0, None, how.every)
+        clips: Iterator[Clip] = (_read(frame, each) for frame in pipe)
     elif source.startswith(CAMERAS):
         frames = film_stream(source, how.budget)
-        clips = islice((_read(frame, each, source) for frame in frames), 0, None, how.every)
-    elif may_grow(source):
-        most = forecaster.window.past
-        clips = islice(_from_files(source, wait, place, each, most), 0, None, how.every)
+        clips = (_read(frame, each, source) for frame in frames)
+    elif followed:
+        clips = _from_folder(source, wait, place, each)
     else:
         found = read_clips(source, how)
         if len(found) > 1:
             warn(f"{source} holds {len(found)} recordings, which are taken as if they were one")
-        clips = _from_clips(found, place)
+        clips, every = _from_clips(found, place), 1  # thinned by its reader
     recent: deque[Clip] = deque(maxlen=3)
-    for number, clip in enumerate(without_fills(forecaster, clip) for clip in clips):
-        check_channels(forecaster, clip.frames.shape[1], source, clip.frames.dtype)
-        check_units(clip.units, forecaster.scaling.units, clip.name)
-        _note_time_and_grid(clip, place)
+    for raw in _thinned(clips, every, place):
+        try:
+            clip = without_fills(forecaster, raw)
+            check_channels(forecaster, clip.frames.shape[1], clip.name, clip.frames.dtype)
+            check_units(clip.units, forecaster.scaling.units, clip.name)
+            _note_time_and_grid(clip, place)
+        except ValueError as error:
+            if not (followed and begun):
+                raise
+            note_left_out(raw.name, error)
+            continue
+        begun = True
         recent.append(clip)
         past = _together(recent)
-        if number == 1:  # the first tells no pace
+        if len(recent) == 2:  # once: the first frame has no step
             for note in (*past.notes, *doubts(forecaster, past)):
                 warn(f"{source}: {note}")
         yield past
+
+
+def note_left_out(name: str, error: Exception) -> None:
+    """Say that a file of a folder that is followed is left out, and why."""
+    warn(f"{name} is left out: {str(error).removeprefix(f'{name}: ')}")
+
+
+def _thinned(clips: Iterable[Clip], every: int, place: dict[str, Any]) -> Iterator[Clip]:
+    """Every so many frames; `number` in `place` counts them, so that a restart keeps the pace."""
+    for clip in clips:
+        number = place.get("number", 0)
+        place["number"] = number + 1
+        if number % every == 0:
+            yield clip
 
 
 def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
@@ -156,34 +178,59 @@ def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
         start += len(clip)
 
 
-def _from_files(
-    source: str, wait: float | None, place: dict[str, Any], how: ReadOptions, most: int
+def _from_folder(
+    source: str, wait: float | None, place: dict[str, Any], how: ReadOptions
 ) -> Iterator[Clip]:
-    """The frames in the files of a source that grows, as they arrive.
+    """The frames in the files of a folder that grows, as they arrive; of a file that was written
+    again, those later than the last one taken.
 
     A file that cannot be read may still be in writing: while it is the newest, it is tried again
-    for `wait` seconds; then, or if others follow, it is skipped with a note. Frames that are not
-    later than the last one taken are left out.
+    for `wait` seconds; then, or if others follow, it is left out, with a note. Frames without
+    values in a Zarr store are treated alike.
     """
     times = deque([np.datetime64(place["time"])] if "time" in place else [], maxlen=3)
-    for name, path, newest in arrivals(source, wait, place, times, most):
+    usual = 0  # chunks of a frame in a Zarr store
+
+    def read(path: Path, again: bool, growing: bool) -> Generator[Clip, None, bool]:
+        nonlocal usual
+        name, last, frames = path.name, place.get("last"), list[tuple[Clip, int]]()
+        first, ready, early = place["frames"] if name == last else 0, 0, False
         try:
-            found = _whole(path, how)
+            clips = [_read(one, how, name) for one in _whole(path, how)]
+            frames = [(clip, k) for clip in clips for k in range(len(clip))]
+            ready = len(frames)
+            if path.suffix == ".zarr":  # up to the last frame that is written
+                names = how.variable or clips[0].variable
+                names = [names] if isinstance(names, str) else names
+                counts, whole = chunk_counts(path, names, clips[0].time_dim, first, ready)
+                least = (usual or whole) if growing else min(1, whole)
+                ready = max([first, *(k for k, n in enumerate(counts, 1) if n >= least)])
+                usual = counts[ready - 1] if ready else 0
         except (OSError, EOFError, ValueError) as error:
-            if not newest:
-                words = str(error).replace(f"{path.parent}", source.rstrip("/"))
-                warn(f"{name} is left out: {words}")
-                place |= {"last": name, "frames": 0}
-            continue
-        clips = [_read(one, how, name) for one in found]
-        for clip in _from_clips(clips, place):
-            if place["frames"] == sum(map(len, clips)):
-                place |= {"last": name, "frames": 0}
-            if clip.times is not None and times and not clip.times[0] > times[-1]:
-                warn(f"{name}: what is not later than {times[-1]} is left out")
-                continue
-            times.extend(() if clip.times is None else clip.times)
-            yield clip
+            if growing:
+                return False
+            note_left_out(name, error)
+        for number, (clip, k) in enumerate(frames[:ready]):
+            time = None if clip.times is None else clip.times[k]
+            if times and type(time) is type(times[-1]):
+                taken = not time > times[-1]
+            else:
+                taken = number < first or (last is not None and order(name) < order(last))
+            early = early or taken
+            if not taken:
+                if last is None or order(name) >= order(last):
+                    place.update(last=name, frames=number + 1)
+                times.extend(() if time is None else (time,))
+                yield clip[k : k + 1]
+        if early and not again and name != last:
+            warn(f"{name}: what is not later than {times[-1] if times else last} is left out")
+        if not growing and ready < len(frames):
+            warn(f"{name}: {plural(len(frames) - ready, 'frame')} without values: left out")
+        if place.get("last") != name and (last is None or order(name) > order(last)):
+            place.update(last=name, frames=0)
+        return not growing or ready == len(frames)
+
+    yield from follow(source, wait, place.get("last"), times, read)
 
 
 def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:

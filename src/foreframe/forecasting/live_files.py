@@ -7,11 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from foreframe.base.files import also_named
+from foreframe.base.files import also_named, exists
 from foreframe.base.notes import warn
 from foreframe.forecasting.forecast import Forecast
+from foreframe.forecasting.growing import folder_of
 
 _NAME = re.compile(r"frame-\d{6,}\.(nc|npy|csv)")
+
+
+def check_output(folder: Path, source: str, state: str | None) -> None:
+    """Refuse a folder for forecasts that is followed itself, or has forecasts of another stream.
+
+    Args:
+        source: of the frames.
+        state: file of the stream's state, which may not exist yet.
+    """
+    if source != "-" and folder.resolve() == folder_of(source)[0].resolve():
+        raise ValueError(f"--output {folder} is the folder that is followed; name another")
+    names = [path.name for path in folder.glob("frame-*")]
+    if (state is None or not exists(state)) and any(map(_NAME.fullmatch, names)):
+        raise ValueError(
+            f"--output {folder} has forecasts of another stream; name a new folder, or resume that "
+            "stream with its --state"
+        )
 
 
 def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None) -> Path | None:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from foreframe.forecasting.errors import LeadErrors
 from foreframe.forecasting.forecast import Forecast, for_places
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.growing import may_grow
 from foreframe.forecasting.hindcasts import LiveHindcasts
-from foreframe.forecasting.incoming import live_frames, place_of
+from foreframe.forecasting.incoming import live_frames, note_left_out, place_of
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.places import Place, places_at
 from foreframe.forecasting.streaming import Stream
@@ -57,7 +58,7 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
         warn(f"going on after {live.seen} frames, from {options.state}")
-    place, before, saved = place_of(live, source), live.seen, time.monotonic()
+    place, before, saved = place_of(live, source), live.seen, -inf
     # Forecasts of which frames are still to come, and how many frames each has seen.
     pending = deque[tuple[int, np.ndarray]](maxlen=-(-live.steps // options.every))
     wait = None if options.wait is None else float(options.wait)
@@ -65,7 +66,13 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
     try:
         for past in live_frames(forecaster, source, place, wait, **(options.reading or {})):
             frame, made = past.frames[:][-1], None
-            if not _taken(live, frame, past, pending):
+            try:
+                if not _taken(live, frame, past, pending):
+                    continue
+            except ValueError as error:
+                if not (live.seen and may_grow(source)):
+                    raise
+                note_left_out(past.name, error)
                 continue
             live.source = place.copy()
             came = frame[: live.forecaster.model.channels]
@@ -93,9 +100,9 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
         if options.state is not None and live.seen:
             live.save(options.state)
             warn(f"what {live.seen} frames have shown is kept in {options.state}")
+    if not live.seen:
+        raise ValueError(f"{source}: no frame came")
     if live.seen == before:
-        if not (place.get("frames") or place.get("last")):
-            raise ValueError(f"{source}: no frame came")
         warn(f"{source}: no new frame came")
 
 
@@ -185,10 +192,10 @@ def _with_its_past(
 
 
 def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
-    """The times of a forecast. A single frame tells no pace, and one after a gap a wrong one."""
+    """The times of a forecast. One frame has no step; steps beside the usual one do not count."""
     pace, times = _pace(live), past.times
     if pace is None or times is None or times.dtype.kind != "M":
         return past.times_after(live.steps)
-    if past.step is None or past.step > 1.5 * pace:
+    if past.step is None or not pace / 1.5 <= past.step <= 1.5 * pace:
         return times[-1] + pace * np.arange(1, live.steps + 1)
     return past.times_after(live.steps)

@@ -41,14 +41,24 @@ class Map(TypedDict):
 
 
 class Source(TypedDict, total=False):
-    """Where a stream's frames come from: the path, and the number of frames read from a file or the
-    name of the last file of a folder; of frames with dates the last one's, the seconds between the
-    last few, how many came later without a date, and a digest of the grid; and the map of a client.
+    """Where a stream's frames come from.
+
+    Args:
+        path: of the source.
+        frames: number of frames read from the file, or from the last file of a folder.
+        last: name of the last file of a folder.
+        number: number of frames in the source so far, for `every`.
+        time: of the last frame.
+        steps: seconds between the last few frames.
+        undated: number of frames without a date since the last one with a date.
+        grid: a digest of the grid.
+        map: the grid that a client has sent.
     """
 
     path: str
     frames: int
     last: str
+    number: int
     time: str
     steps: list[float]
     undated: int
@@ -59,7 +69,8 @@ class Source(TypedDict, total=False):
 class Stream:
     """A live forecast that updates its state with each frame, in constant memory.
 
-    Forecasts equal those of `predict` on all frames so far, in the same precision.
+    Forecasts equal those of `predict` on all frames so far, in the same precision. A pixel that was
+    missing for as many frames as the model looks at is missing in the forecast.
 
     Attributes:
         options: options of each forecast.
@@ -72,8 +83,10 @@ class Stream:
         self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
         self.pictures, self.source = False, dict[str, Any]()
         self.state: dict[str, Tensor] | None = None
-        # The last value seen at each pixel, which stands in for missing ones.
+        # The last value seen at each pixel, which stands in for missing ones, and how many frames
+        # ago it was seen: None if nothing is missing in the last frame.
         self._last: Tensor | None = None
+        self._age: Tensor | None = None
 
     def __repr__(self) -> str:
         members = self.options.members
@@ -104,7 +117,7 @@ class Stream:
         Args:
             anew: forget what the frames before it have shown, as after a long gap.
         """
-        last, state = (None, None) if anew else (self._last, self.state)
+        last, age, state = (None, None, None) if anew else (self._last, self._age, self.state)
         if not isinstance(frame, Tensor | np.ndarray) or frame.ndim != 3:
             kind = getattr(frame, "shape", type(frame).__name__)
             raise ValueError(f"a frame is an array or a tensor (C,H,W), one at a time, not {kind}")
@@ -124,12 +137,27 @@ class Stream:
         if last is None:
             f.check_size(past.shape, self.steps, self.options)
         f.model.eval()
+        last, age = self._within_window(past, last, age)
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
             state = f.model.encode(past, state)
         # In a single statement: Ctrl-C may come at any time.
-        now = (f, state, last, pictures, self.seen + 1)
-        self.forecaster, self.state, self._last, self.pictures, self.seen = now
+        now = (f, state, last, age, pictures, self.seen + 1)
+        self.forecaster, self.state, self._last, self._age, self.pictures, self.seen = now
+
+    def _within_window(
+        self, frame: Tensor, last: Tensor | None, age: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The last values before a frame (1,C,H,W) that may stand in for its missing ones, and the
+        ages of values after it.
+        """
+        missing = frame.isnan()
+        if not missing.any():
+            return last, None
+        age = missing.short() if age is None else torch.where(missing, age + 1, 0)
+        if last is not None:
+            last = last.where(age < self.forecaster.window.past, torch.nan)
+        return last, age
 
     @torch.inference_mode()
     def forecast(self, steps: int | None = None, like: Any = None, known: Any = None) -> Any:
@@ -163,7 +191,7 @@ class Stream:
     @property
     def last(self) -> np.ndarray:
         """The last value seen at each pixel, (C,H,W), in the data's units, on 0 to 255 if it had 8
-        bits; NaN where there never was one.
+        bits; NaN where there was none in as many frames as the model looks at.
 
         Raises:
             ValueError: before the first frame.
@@ -187,7 +215,8 @@ class Stream:
         """A copy of this stream, independent from here on."""
         other = Stream(self.forecaster, self.steps, self.options)
         # States are never changed, only replaced.
-        other.state, other._last, other.seen = self.state, self._last, self.seen
+        other.state, other._last, other._age = self.state, self._last, self._age
+        other.seen = self.seen
         other.pictures, other.source = self.pictures, self.source.copy()
         return other
 
@@ -225,6 +254,8 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
         tensors = {f"state.{name}": value for name, value in self.state.items()}
         tensors["last"] = self._last
+        if self._age is not None:
+            tensors["age"] = self._age
         # Copies: a state may be the last frame itself, and safetensors refuses shared memory.
         content = {
             name: value.cpu().clone(memory_format=torch.contiguous_format)
@@ -270,6 +301,9 @@ class Stream:
             )
             if last.ndim != 4 or len(last) != 1:
                 raise ValueError("not a single frame")
+            age = tensors.pop("age", None)
+            if age is not None and (age.shape != last.shape or age.dtype != torch.short):
+                raise ValueError("ages of other values")
             f.check_size(last.shape, self.steps, self.options)
             own = {n.removeprefix("state."): t for n, t in tensors.items()}
             state = self._fitted(own, last, about.seen)
@@ -280,6 +314,7 @@ class Stream:
                 f"{name} is no saved stream of this model, or a damaged one; start again without it"
             ) from error
         self._last, self.state, self.forecaster = last.to(f.device), state, f
+        self._age = None if age is None else age.to(f.device)
         self.seen, self.pictures, self.source = about.seen, about.pictures, dict(about.source)
         return self
 
