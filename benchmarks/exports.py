@@ -1,6 +1,6 @@
-"""How far are exported graphs from the model, format by format?
+"""How far are exported graphs from the model?
 
-    python benchmarks/exports.py onnx quick moving-mnist ...
+    python benchmarks/exports.py quick moving-mnist ...
 
 A name is that of a small network in tests/small.py, whose weights
 are noise, or of published weights; name+members is the steps of a member. Prints the largest
@@ -25,7 +25,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("format", choices=("onnx", "openvino", "pt2"))
     parser.add_argument("names", nargs="+", metavar="name")
     given = parser.parse_args()
     for each in given.names:
@@ -37,12 +36,11 @@ def main() -> None:
             parity = foreframe.export(
                 what,
                 Path(folder) / "out",
-                format=given.format,
                 channels=channels,
                 noise=bool(members),
             )
         apart = ", ".join(f"{part} {value:.1e}" for part, value in parity.items())
-        print(f"{each}, {given.format}: {apart} ({time.process_time() - began:.0f} s)", flush=True)
+        print(f"{each}: {apart} ({time.process_time() - began:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 import foreframe
 from foreframe.base.wording import plural
@@ -234,7 +235,9 @@ def publish(
     grid = {"frame": of.frame, "step": of.step, "spacing": of.spacing}
     forecaster.trained = Trained(of.data, of.data_args, preset=preset, **grid)
     forecaster.about = {"title": of.title}
-    folder = forecaster.save(to / f"{name}.new", half=True)
+    folder = forecaster.save(to / f"{name}.new")
+    file = folder / "model.safetensors"
+    save_file({key: value.half() for key, value in load_file(file).items()}, file)
     members = MEMBERS if forecaster.model.draws else None
     written = foreframe.Forecaster.load(folder)
     after = foreframe.evaluate(written, test, clips="all", batch_size=32, members=members)

@@ -1,13 +1,13 @@
 """Forecasts by one runtime, waiting to be timed: python benchmarks/runtime_worker.py WAY FOLDER.
 
 Driven by runtimes.py over its pipes, which wrote into FOLDER what is to be run: task.json,
-past.npy, weights.pt, network.onnx, network-bf16.onnx, and exported folders. It forecasts, writes
-that to FOLDER/WAY.npy, prints "ready", or "cannot: " and why; then it answers "forecast" with the
-seconds of one, and "memory" with its peak in MiB. Waiting costs the other workers no time.
+past.npy, weights.pt, network.onnx, network-bf16.onnx, and the exported folder onnx. It forecasts,
+writes that to FOLDER/WAY.npy, prints "ready", or "cannot: " and why; then it answers "forecast"
+with the seconds of one, and "memory" with its peak in MiB. Waiting costs the other workers no time.
 
 WAY is foreframe, foreframe-compiled (cells compiled), plain (the tutorial's code), openvino or
-onnxruntime, each with -bf16 for bfloat16; or foreframe-openvino and foreframe-onnx, which are
-exported. torch is imported by all but openvino and onnxruntime: their environment needs none.
+onnxruntime, each with -bf16 for bfloat16; or foreframe-onnx, the exported folder. torch is imported
+by all but openvino and onnxruntime: their environment needs none.
 """
 
 import json
@@ -33,8 +33,8 @@ def torch_way(way: str, bf16: bool, folder: Path, task: dict[str, Any]) -> Forec
     from foreframe.models import build_model
 
     torch.set_num_threads(task["threads"])
-    if (folder / way.removeprefix("foreframe-")).is_dir():
-        return exported_way(bf16, folder / way.removeprefix("foreframe-"), folder, task)
+    if way == "foreframe-onnx":
+        return exported_way(bf16, folder / "onnx", folder, task)
     network: Any = build_model(task["network"])
     network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     if way == "plain":

@@ -9,7 +9,7 @@
 
 To the environment of foreframe itself, which writes the networks as ONNX, add
 
-    pip install onnx onnxscript onnxruntime openvino
+    pip install onnx onnxscript onnxruntime
 
 and then
 
@@ -22,8 +22,8 @@ forecasts of a process take, `foreframe-compiled` what later ones take by themse
 peak of the whole process, with the libraries that it loads. The last column is how far a way's
 forecast lies from foreframe's in float32: where that of a float32 way is more than 1e-4, nothing is
 timed. Without --python, or without onnx, the two runtimes are left out. Leave bf16 out
-by --precisions float32 where the processor only emulates it. `foreframe-openvino` and
-`foreframe-onnx` are folders of `foreframe export --steps 10`, as `Forecaster.load` runs them.
+by --precisions float32 where the processor only emulates it. `foreframe-onnx` is a
+folder of `foreframe export --steps 10`, as `Forecaster.load` runs it.
 
 Weights are random; the tutorial's are enlarged until its forecasts vary from pixel to pixel, so
 that a network with other weights would be seen.
@@ -54,8 +54,8 @@ HERE = Path(__file__).parent
 PAST = STEPS = 10
 NEAR = 1e-4  # how far forecasts in float32 may lie apart
 RUNTIMES = ("openvino", "onnxruntime")
-EXPORTED = {"foreframe-openvino": "openvino", "foreframe-onnx": "onnx"}  # a way: its format
-WRITERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # to write ONNX and to export
+EXPORTED = "foreframe-onnx"
+WRITERS = ("onnx", "onnxscript", "onnxruntime")  # to write ONNX and to export
 REST = 0.05  # seconds before a way is asked: the threads of the way before are asleep by then
 
 
@@ -72,13 +72,13 @@ NETWORKS = {
     "quick": Network(("foreframe", "foreframe-compiled")),
     "simvp_small": Network(("foreframe",)),
 }
-WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES, *EXPORTED)
+WAYS = ("foreframe", "foreframe-compiled", "plain", *RUNTIMES, EXPORTED)
 PRECISIONS = {"float32": "", "bf16": "-bf16"}  # and how names of ways end
 
 
 def ways_of(network: str, chosen: Sequence[str], precisions: Sequence[str]) -> list[str]:
     """The chosen ways that the network has, in one precision after the other."""
-    able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES, *EXPORTED)]
+    able = [way for way in chosen if way in (*NETWORKS[network].ways, *RUNTIMES, EXPORTED)]
     return [way + PRECISIONS[of] for of in precisions for way in able]
 
 
@@ -129,8 +129,7 @@ def prepare(name: str, folder: Path, export: bool, given: argparse.Namespace) ->
     task = {"network": name, "steps": STEPS, "threads": given.threads}
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     if export:
-        for kind in EXPORTED.values():
-            foreframe.export(foreframe.Forecaster(network), folder / kind, format=kind, steps=STEPS)
+        foreframe.export(foreframe.Forecaster(network), folder / "onnx", steps=STEPS)
         write_onnx(network, past, folder / "network.onnx")
         write_onnx(network.bfloat16(), past, folder / "network-bf16.onnx")
     return forecast
@@ -314,7 +313,7 @@ def main() -> None:
         parser.error("digits of 28 pixels move within the frames: give a --size above 28")
     runtimes = versions(given.python) if given.python else ""
     missing = left_out(given.python)
-    others = (*RUNTIMES, *EXPORTED)
+    others = (*RUNTIMES, EXPORTED)
     chosen = [way for way in given.ways if not (missing and way in others)]
     if not chosen:
         leave(f"{', '.join(given.ways)} cannot be run: {missing}")

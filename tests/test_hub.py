@@ -69,7 +69,7 @@ def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
     assert replace(again.calibration, weights="") == forecaster.calibration
     with torch.no_grad():
         next(forecaster.model.parameters()).add_(1)
-    forecaster.push_to_hub("me/rain", revision="v2", half=True)
+    forecaster.push_to_hub("me/rain", revision="v2")
     assert hub.branches["me/rain"]["main"] == first
     changed = Forecaster.from_pretrained("me/rain", revision="v2").predict(PAST, 2)
     assert not np.allclose(changed, expected)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 
 from examples.scenes import Scenes
@@ -92,15 +91,6 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Forecaster(build_model("persistence")).save("moving-mnist")
     assert type(Forecaster.load("moving-mnist").model).__name__ == "Persistence"
-
-
-def test_half_precision_halves_the_file(tmp_path: Path) -> None:
-    forecaster, past = Forecaster(build_model("quick")), torch.rand(5, 1, 32, 32)
-    whole, half = (forecaster.save(tmp_path / f"{half}", half=half) for half in (False, True))
-    sizes = [(folder / "model.safetensors").stat().st_size for folder in (half, whole)]
-    assert sizes[0] < 0.55 * sizes[1]
-    ahead = Forecaster.load(half).predict(past, 3)
-    torch.testing.assert_close(ahead, forecaster.predict(past, 3), atol=1e-2, rtol=0)
 
 
 @pytest.mark.slow

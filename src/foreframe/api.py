@@ -150,7 +150,7 @@ def export(
 
     Raises:
         ValueError: a model that does not export, a package that is missing, a folder that is there
-            already or cannot be written; half where a weight is beyond the range of float16.
+            already or cannot be written.
     """
     options = with_changes(options or ExportOptions(), changes)
     from foreframe.exporting.exported_folder import write_export

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
-from foreframe.models.engine import convolutions, elementwise, gathering, one_pass, passes
+from foreframe.models.engine import convolutions, elementwise, gathering, one_pass, packed
 
 DEVICES = [
     "cpu",
@@ -405,9 +405,7 @@ def test_what_no_gradient_is_asked_of() -> None:
 
 
 def test_a_pass_ends() -> None:
-    """The next pass has the weights that have changed since; a nested pass gives back the outer.
-    Without gradients there are no weights but the present ones.
-    """
+    """The next pass has the weights that have changed since; a nested pass gives back the outer."""
     cell, x = ConvLSTMCell(1, 2), torch.randn(1, 1, 4, 4)
     outer = one_pass(x)
     with outer:
@@ -420,13 +418,13 @@ def test_a_pass_ends() -> None:
         with outer:
             torch.testing.assert_close(cell(x, None, None)[0], before)
         torch.testing.assert_close(cell(x, None, None)[0], before)
-        with torch.no_grad():
+        with torch.no_grad(), one_pass(x):
             torch.testing.assert_close(cell(x, None, None)[0], after)
     torch.testing.assert_close(after, cell(x, None, None)[0])
     assert not torch.allclose(before, after)
     with pytest.raises(RuntimeError, match="stop"), one_pass(x):
         raise RuntimeError("stop")
-    assert passes._current.get() is None
+    assert packed.current_pass.get() is None
 
 
 def test_threads_share_a_network() -> None:

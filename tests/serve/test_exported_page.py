@@ -129,7 +129,7 @@ def exported(folder: Path, *words: str) -> dict[str, float]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Forecaster]:
     folder = tmp_path_factory.mktemp("page")
     forecaster = Forecaster(built("tutorial").eval(), Window(3, 4), Scaling(0.0, 255.0))
-    forecaster.save(folder / "saved", half=True)
+    forecaster.save(folder / "saved")
     parity = exported(folder / "site", str(folder / "saved"))
     assert max(parity.values()) < 1e-5
     assert parity["chain"] > 0

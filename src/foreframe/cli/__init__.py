@@ -24,7 +24,7 @@ VERBS = {
     "anomalies": "find what is unusual in a recording, with a stated rate of false alarms",
     "stream": "forecast after every incoming frame",
     "serve": "answer forecasts over HTTP, with a page to try them",
-    "export": "write the steps of a forecaster for ONNX, OpenVINO, torch.export or a web page",
+    "export": "write the steps of a forecaster as ONNX files or a web page",
     "convert": "make a forecaster of a checkpoint of a paper's own code",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",

@@ -1,1 +1,1 @@
-"""Forecasters for other runtimes: ONNX, OpenVINO, torch.export, and a page in the browser."""
+"""Forecasters as ONNX files, and as a page that forecasts in the browser."""

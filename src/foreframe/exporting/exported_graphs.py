@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.notes import warn
-from foreframe.exporting.formats import WRITERS
 from foreframe.exporting.graphs import ENTERING, LAST, Graph, chain_distance, graphs
+from foreframe.exporting.onnx_files import write_onnx
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.exported import RUNTIMES
 from foreframe.models.noise import Noise
 
 
@@ -24,7 +23,7 @@ def export_to(
     share of the values' range. Returns these.
 
     Args:
-        folder, forecaster, options: with `options.half` float16 must hold the weights.
+        folder, forecaster, options: as in `foreframe.export`.
         scores: Markdown of the card.
 
     Raises:
@@ -37,7 +36,7 @@ def export_to(
             "begin, outside_00: give it, or train with the guide dense_motion, which is exported"
         )
     folder.mkdir(exist_ok=True)
-    runs = [WRITERS[options.format](graph, folder, options.half) for graph in parts]
+    runs = [write_onnx(graph, folder) for graph in parts]
     sizes = parts[0].other_sizes()
     parity = {
         graph.name: max(graph.distance(run, size) for size in sizes)
@@ -48,8 +47,7 @@ def export_to(
     for name, values in (("about", about), ("parity", parity)):
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
-    if options.format == "onnx":
-        shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
+    shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
     return parity
 
 
@@ -84,7 +82,7 @@ def _about(
         "horizon": forecaster.model.horizon,
         "multiple": encode.stride,
         "size": list(encode.size) if encode.fixed else None,
-        "format": options.format,
+        "format": "onnx",
         "parts": {g.name: {"inputs": g.inputs, "outputs": g.outputs} for g in parts},
         "start": start,
         "entering": entering,
@@ -134,15 +132,12 @@ def _card(about: Mapping[str, Any], scores: str) -> str:
         "Largest differences from foreframe, as a share of the values' range: "
         + ", ".join(f"{name} {value:.1e}" for name, value in about["parity"].items())
         + ".",
+        "",
+        "`python example.py CLIP.npy OUT.npy --steps 12` needs numpy and onnxruntime.",
     ]
-    if about["format"] == "onnx":
-        lines += [
-            "",
-            "`python example.py CLIP.npy OUT.npy --steps 12` needs numpy and onnxruntime.",
-        ]
-        if about["beyond_example"]:
-            lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
-    if "steps" in about and about["format"] in RUNTIMES:
+    if about["beyond_example"]:
+        lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
+    if "steps" in about:
         lines += ["", f"`foreframe predict` takes this folder, and makes {about['steps']} at once."]
     lines += ["", "## Scores", "", scores or "None are known: `foreframe evaluate` finds them."]
     return "\n".join(lines) + "\n"

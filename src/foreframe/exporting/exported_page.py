@@ -3,7 +3,7 @@ forecasts by itself, in the visitor's browser.
 
     index.html, ...   the page; backend.js is browser.js in place of server.js
     runtime/          ONNX Runtime for browsers
-    model/            the graphs of the plain forecast, as `export --format onnx` writes them
+    model/            the graphs of the plain forecast, as `export` writes them
     members/          those of a member, where the model draws any; it begins from model/encode
     about.json        what the page shows of the model, and which noise its members take
 """
@@ -53,8 +53,7 @@ def export_page(
     model = forecaster.model
     if model.inputs:
         raise ValueError("a page has frames alone, but this model takes inputs beside them")
-    # Weights that float16 holds are stored so, which changes no number.
-    plain = replace(options, format="onnx", noise=False, half=True)
+    plain = replace(options, noise=False)
     taken = graphs(forecaster, plain)[1].inputs
     if any(name.startswith("outside_") for name in taken):
         raise ValueError(

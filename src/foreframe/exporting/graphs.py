@@ -18,7 +18,6 @@ from foreframe.clips.frames import missing_where_unseen
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import State, members
-from foreframe.models.exported import Runner
 from foreframe.models.interface import fixed_size
 from foreframe.models.motion import blurred
 from foreframe.models.noise import KEYS
@@ -31,6 +30,8 @@ ENTERING = ("known", "noise")  # inputs of a step that are no state
 
 Size = tuple[int, int, int]  # B, H, W
 Function = Callable[[State], State]
+Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
+"""Runs an exported file: inputs by name -> its outputs in their order."""
 
 
 class Steps:

@@ -279,30 +279,25 @@ class ExportOptions:
     """How a forecaster is exported.
 
     Args:
-        format: onnx, openvino (made of the ONNX files), pt2, which torch runs, or page: a folder
-            that any static host serves, whose page forecasts in the browser.
+        format: onnx, or page: a folder for any static host, whose page forecasts in the browser.
         size: (H, W) of frames, for a model that decides by it; by default as trained.
         channels: of frames, for a model that takes any number.
         noise: the steps of a member, which take noise as an input; a page has them beside the
             others wherever the model draws members.
         steps: also a whole forecast of so many frames in one file.
-        half: round the weights to float16 and store them so, and compute in float32. Not of pt2.
 
     Raises:
-        ValueError: a value out of its range; half with pt2; steps with page.
+        ValueError: a value out of its range; steps with page.
     """
 
-    format: Literal["onnx", "openvino", "pt2", "page"] = "onnx"
+    format: Literal["onnx", "page"] = "onnx"
     size: tuple[int, int] | None = None
     channels: int = 1
     noise: bool = False
     steps: int | None = None
-    half: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(1, channels=self.channels, steps=self.steps)
-        if self.half and self.format == "pt2":
-            raise ValueError("half is of onnx and openvino: pt2 files hold float32 weights")
         if self.steps and self.format == "page":
             raise ValueError("a page asks for any number of steps: export it without --steps")
 

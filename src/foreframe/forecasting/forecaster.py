@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -377,7 +377,10 @@ class Forecaster:
         """
         (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
         values = clips * (options.members or 1) * steps * (c - self.model.inputs) * h * w
-        size = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
+        past, part, made = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
+        if isinstance(self.model, Exported):  # its graph always computes so many
+            past, made = max(past, self.model.frames), max(steps, self.model.horizon)
+        size = past, part, made
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
             need = 4 * COPIES * values + self.compute.footprint(*size, options.members is not None)
@@ -522,13 +525,11 @@ class Forecaster:
             "about": self.about,
         } | ({} if self.match == NONE else {"match": self.match})
 
-    def save(self, folder: str | Path, half: bool = False) -> Path:
+    def save(self, folder: str | Path) -> Path:
         """Write config.json, model.safetensors and a model card, README.md.
 
         Args:
             folder: is created if it does not exist.
-            half: store weights as float16: half the size; forecasts differ in about the fourth
-                digit. They load as float32.
 
         Raises:
             ValueError: the folder cannot be written, the model has no name in MODELS, or it was
@@ -536,18 +537,17 @@ class Forecaster:
         """
         self.check_weights()
         folder = Path(folder)
-        write_forecaster(folder, self.config(), self.model.state_dict(), half)
+        write_forecaster(folder, self.config(), self.model.state_dict())
         (folder / FILE).unlink(missing_ok=True)  # of the weights that lay here
         if self.calibration is not None:
-            saved = deepcopy(self.model).half().float() if half else self.model
-            write_calibration(folder, self.calibration, saved)
+            write_calibration(folder, self.calibration, self.model)
         return folder
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """Load a saved folder, one that was exported as onnx or openvino, a run (its best
-        checkpoint, or with a warning the one before if that is damaged), a checkpoint, published
-        weights or a baseline. Nothing is unpickled.
+        """Load a saved folder, an exported one, a run (its best checkpoint, or with a warning the
+        one before if that is damaged), a checkpoint, published weights or a baseline. Nothing is
+        unpickled.
 
         Args:
             what: a folder or file, or the name of published weights, such as "moving-mnist", or of
@@ -588,7 +588,6 @@ class Forecaster:
         revision: str = MAIN,
         private: bool | None = None,
         commit_message: str = "A forecaster of foreframe",
-        half: bool = False,
     ) -> str:
         """Upload what `save` writes to the Hugging Face Hub, the card as README.md.
 
@@ -596,7 +595,6 @@ class Forecaster:
             repository: USER/NAME; is created if it does not exist.
             revision: a branch; likewise.
             private: whether a new repository is; by default as the account says.
-            half: as in `save`.
 
         Returns:
             The address of the commit.
@@ -606,4 +604,4 @@ class Forecaster:
         """
         name = f"{HUB}{repository}@{revision}"
         with TemporaryDirectory() as folder:
-            return upload(self.save(folder, half), name, commit_message, private)
+            return upload(self.save(folder), name, commit_message, private)

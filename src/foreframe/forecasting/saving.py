@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -24,7 +24,7 @@ from foreframe.forecasting.checkpoint_files import before, first_whole, read_che
 from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
-from foreframe.models.exported import RUNTIMES, Exported
+from foreframe.models.exported import Exported
 from foreframe.models.names import WEIGHTS, check_forecaster
 
 LONGEST = 2**20  # bytes of a config.json
@@ -60,13 +60,13 @@ class Export:
 
     Args:
         forecaster: as config.json describes it.
-        format: a name of `RUNTIMES`.
+        format: of the graphs.
         steps, channels: frames that the graph makes, and channels that it takes.
         multiple, size: as of `Exported`.
     """
 
     forecaster: Description
-    format: str
+    format: Literal["onnx"]
     steps: int
     channels: int
     multiple: int
@@ -74,12 +74,10 @@ class Export:
 
     def __post_init__(self) -> None:
         check_at_least(1, steps=self.steps, channels=self.channels, multiple=self.multiple)
-        if self.format not in RUNTIMES:
-            raise ValueError(f"{self.format} does not run here, but {' and '.join(RUNTIMES)}")
 
 
 def write_forecaster(
-    folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], half: bool
+    folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> None:
     """Write config.json, model.safetensors and the model card, README.md.
 
@@ -87,7 +85,6 @@ def write_forecaster(
         folder: is created if it does not exist.
         config: `Forecaster.config`.
         weights: by name.
-        half: store weights as float16.
 
     Raises:
         ValueError: the folder cannot be written.
@@ -95,8 +92,6 @@ def write_forecaster(
     from safetensors.torch import save
 
     kept = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    if half:
-        kept |= {name: value.half() for name, value in kept.items() if value.is_floating_point()}
     with atomic_write(folder / "model.safetensors") as rough:
         # The save_file of safetensors reports a full disk as a format error.
         rough.write_bytes(save(kept))
@@ -148,11 +143,11 @@ def read_forecaster(
 
 
 def _exported(folder: Path, device: str | torch.device) -> tuple[Model, Description]:
-    """The forecaster of an exported folder, run by the runtime that it was exported for.
+    """The forecaster of an exported folder, run by ONNX Runtime.
 
     Raises:
-        ValueError: a file is missing or damaged; a format that does not run here, or single steps
-            alone; a device; inputs beside frames.
+        ValueError: a file is missing or damaged; a folder of single steps alone; a device; inputs
+            beside frames.
     """
     with in_one_line(f"{folder} cannot be run here: export it again, with --steps"):
         with (folder / ABOUT).open(encoding="utf-8") as file:
@@ -168,7 +163,7 @@ def _exported(folder: Path, device: str | torch.device) -> tuple[Model, Descript
         warn(f"{folder} gives the plain forecast, without the match {of.match}")
     if network.inputs:
         raise ValueError(f"{folder} takes inputs beside frames: use the forecaster itself")
-    graph = export.format, export.channels, past, export.steps, export.multiple, export.size
+    graph = export.channels, past, export.steps, export.multiple, export.size
     return Exported(network, folder, *graph), replace(of, match=NONE)
 
 

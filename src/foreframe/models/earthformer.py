@@ -282,7 +282,6 @@ class _Layer(nn.Module):
         return y.unflatten(-1, (-1, *self.each)).movedim(-3, 0).transpose(-3, -2)
 
     def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | None = None) -> Tensor:
-        # Written out, with products, it is something else to OpenVINO.
         b, dropout = q.shape[:-3], self.dropout.p if self.training else 0.0
         q, k, v = (part.flatten(0, -4) for part in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, bias, dropout)

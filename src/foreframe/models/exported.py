@@ -1,73 +1,79 @@
-"""A network whose whole forecast is an exported graph, which another runtime runs."""
+"""A network whose whole forecast is an exported graph, run by ONNX Runtime."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+import sys
+from collections.abc import Sequence
+from contextvars import Context
 from copy import deepcopy
-from functools import lru_cache
 from pathlib import Path
+from subprocess import PIPE, Popen
+from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from foreframe.base.budget import in_gib
 from foreframe.base.extras import needed
-from foreframe.base.wording import in_one_line
+from foreframe.base.schema import brief
 from foreframe.clips.scaling import Scaling
 from foreframe.models.at_once import FromLastFrames
+from foreframe.models.footprint import GROUP, bound, footprint
 from foreframe.models.interface import Future, Model, State
 
-SIZES = 8  # numbers of clips and sizes of frames that OpenVINO stays compiled for
+GRAPH = "forecast.onnx"  # of a whole forecast
+PROCESS = Path(__file__).with_name("onnx_process.py")
+WIDEST = 64  # pixels of padding that any frame may get
 DAMAGED = "is missing or damaged: export it again"
 
-Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
-"""Runs an exported file: inputs by name -> its outputs in their order."""
+
+def started(path: Path) -> Popen[bytes]:
+    """Start a process that runs the graph of a whole forecast.
+
+    Raises:
+        ValueError: ONNX Runtime is not installed, or the file is missing or damaged.
+    """
+    needed("onnxruntime", "export", path.name)
+    command = [sys.executable, "-I", str(PROCESS), str(path.absolute())]
+    process = Popen([*command, str(torch.get_num_threads())], stdin=PIPE, stdout=PIPE)
+    try:
+        _answer(process, f"{path} {DAMAGED}")
+    except ValueError:
+        _end(process)
+        raise
+    return process
 
 
-def run_onnx(path: Path, outputs: Sequence[str]) -> Runner:
-    runtime = needed("onnxruntime", "export", path.name)
-    settings = runtime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    # Its threads shall not wait for more work at others' cost.
-    settings.add_session_config_entry("session.force_spinning_stop", "1")
-    with in_one_line(f"{path} {DAMAGED}"):
-        session = runtime.InferenceSession(path, settings)
+def _asked(process: Popen[bytes], past: np.ndarray, most: int, problem: str) -> np.ndarray:
+    """Return the frames that follow the past, within `most` bytes of memory.
 
-    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        found: Sequence[np.ndarray] = session.run(list(outputs), dict(named))
-        return found
-
-    return run
-
-
-def run_openvino(path: Path, outputs: Sequence[str]) -> Runner:
-    openvino = needed("openvino", "openvino", path.name)
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where a processor has it
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    core = openvino.Core()
-    with in_one_line(f"{path} {DAMAGED}"):
-        model = core.read_model(str(path))
-    known = {name for one in model.inputs for name in one.get_names()}
-
-    @lru_cache(maxsize=SIZES)
-    def compiled(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Any:
-        sized = model.clone()
-        sized.reshape({name: list(shape) for name, shape in shapes})
-        return core.compile_model(sized, "CPU", settings)
-
-    def run(named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        given = {name: value for name, value in named.items() if name in known}
-        found = compiled(tuple((name, value.shape) for name, value in given.items()))(given)
-        return [found[name] for name in outputs]
-
-    return run
+    Raises:
+        ValueError: begins with the problem.
+    """
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(json.dumps([past.shape, most]).encode() + b"\n")
+        process.stdin.write(past.astype("<f4").tobytes())
+        process.stdin.flush()
+    except OSError:
+        raise ValueError(f"{problem}: its process ended") from None
+    shape = _answer(process, problem)
+    return np.frombuffer(bytearray(process.stdout.read(4 * math.prod(shape))), "<f4").reshape(shape)
 
 
-RUNTIMES = {"onnx": (run_onnx, "forecast.onnx"), "openvino": (run_openvino, "forecast.xml")}
-"""By the name of a format: what runs its files, and the one of a whole forecast."""
+def _answer(process: Popen[bytes], problem: str) -> list[int]:
+    assert process.stdout
+    answer = json.loads(process.stdout.readline() or '"its process ended"')
+    if isinstance(answer, str):
+        raise ValueError(f"{problem}: {brief(answer, quoted=False)}")
+    return [int(side) for side in answer]
 
 
 class Exported(FromLastFrames):
@@ -76,20 +82,19 @@ class Exported(FromLastFrames):
 
     Args:
         network: what was exported, without weights (on torch's meta device).
-        folder, runtime: of the graph, and a name of RUNTIMES.
+        folder: of the graph.
         channels, frames, steps: of the frames, how many it takes, and how many it makes.
         multiple: of it are both sides of the graph's frames; others are padded at the edge.
         size: (H,W) of the graph's frames, if they can have one alone.
 
     Raises:
-        ValueError: the runtime is not installed, or the file is damaged.
+        ValueError: ONNX Runtime is not installed, or the file is damaged.
     """
 
     def __init__(
         self,
         network: Model,
         folder: Path,
-        runtime: str,
         channels: int,
         frames: int,
         steps: int,
@@ -101,10 +106,9 @@ class Exported(FromLastFrames):
         self.reduces, self.bounded = network.reduces, network.bounded
         self.frames, self.horizon, self.stride, self.size = frames, steps, multiple, size
         self.scaling = Scaling()  # that of its forecaster, which sets it
-        run, name = RUNTIMES[runtime]
-        self._run = run(folder / name, ["frames"])
-        content = b"".join(path.read_bytes() for path in sorted(folder.glob("forecast.*")))
-        self._digest = torch.tensor(list(hashlib.sha256(content).digest()))
+        self.file, self._turn = folder / GRAPH, Lock()
+        self._start()
+        self._digest = torch.tensor(list(hashlib.sha256(self.file.read_bytes()).digest()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         """The network without weights, by which memory is measured: graphs are loaded once."""
@@ -127,11 +131,42 @@ class Exported(FromLastFrames):
                 f"frames of {h}x{w} pixels, but this was exported for {rows}x{columns} alone: "
                 f"export it with --size [{h},{w}]"
             )
+        if edges[1] > max(w, WIDEST) or edges[3] > max(h, WIDEST):
+            raise ValueError(f"frames of {h}x{w} pixels are too small: this pads to {self.stride}")
         if torch.is_autocast_enabled("cpu"):
             raise ValueError("an exported network computes in float32: leave precision as it is")
         wide = pad(past.flatten(0, 1), edges, mode="replicate").unflatten(0, past.shape[:2])
-        made = torch.from_numpy(self._run({"past": wide.contiguous().numpy()})[0])
+        made = torch.from_numpy(self._run(wide.contiguous().numpy()))
         return self.scaling.to_network(made[..., :h, :w])
+
+    def _start(self) -> None:
+        self._process = started(self.file)
+        finalize(self, _end, self._process)
+
+    def _run(self, past: Float[np.ndarray, "b t c h w"]) -> Float[np.ndarray, "b s c h w"]:
+        """Raises ValueError if the graph fails, or needs far more memory than the network in torch.
+
+        ONNX Runtime needs a tenth of torch's memory for `quick`, and five times as much for
+        `simvp_small`, whose maps torch frees sooner.
+        """
+        b, _, *frame = past.shape
+        sizes = self.frames, frame, self.horizon
+        most = b * bound(*sizes)
+        if most > GROUP:  # else it is not worth measuring
+            # In a context of its own, as this thread may be one that measures nothing.
+            most = b * (2 * Context().run(footprint, self, *sizes) + bound(*sizes) // 20)
+        with self._turn:
+            if self._process.poll() is not None:
+                self._start()
+            frames = _asked(self._process, past, most, f"{self.file} fails within {in_gib(most)}")
+        if frames.shape != (b, self.horizon, *frame):
+            raise ValueError(f"{self.file} makes frames of another shape: {DAMAGED}")
+        return frames
+
+
+def _end(process: Popen[bytes]) -> None:
+    with process:
+        process.kill()
 
 
 def before_export(model: Model) -> Model:

@@ -9,7 +9,6 @@ from foreframe.models.engine.packed import (
     PackedConv2d,
     Span,
     computing_dtype,
-    is_kept,
     kept_weights,
 )
 from foreframe.models.engine.passes import pass_for
@@ -49,7 +48,7 @@ class Conv2d(PackedConv2d):
         if run is None or plain:
             return super().forward(_with_zeros(parts, rest))
         spans = _spans(parts, rest)
-        if not torch.is_grad_enabled() and is_kept(self):
+        if not torch.is_grad_enabled():
             weights = kept_weights(self, run.device)
             return weights.convolve(side_by_side(given, weights.dtype), spans)
         few = run.device == "cpu" and self.weight.numel() < FEW

@@ -1,19 +1,21 @@
 """Convolutions of forecasts: their weights are made ready once, not at every call.
 
 A convolution casts its weights to autocast's dtype and, in oneDNN, lays them out as the processor
-multiplies them. Of small maps, as those of a single clip, that takes as long as the rest, since it
-is done at every call. Here both are done once: where no gradients are computed, until the weights
-change; within `one_pass`, for all steps of the pass.
+multiplies them. For small maps, as those of a single clip, that takes as long as the rest, since it
+is done at every call. Without gradients both are done once here, until the weights change.
 """
 
+from contextvars import ContextVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.engine.torch_private import convolve_packed, packed, packs, version
+from foreframe.models.engine.torch_private import convolve_packed, packed, packs
 
 LAST = torch.channels_last
 
@@ -56,22 +58,41 @@ class Weights:
         return convolve_packed(v, self.packed[spans], self.cast_bias, how, silu)
 
 
-def is_kept(conv: nn.Conv2d) -> bool:
-    """Whether its weights may be: those made in inference mode do not tell when they change."""
-    return all(
-        p is None or not (p.is_inference() or version(p) is None) for p in (conv.weight, conv.bias)
-    )
+class Kept:
+    """Weights that are ready, with a copy of the parameters that they were made of.
+
+    Torch counts changes in `_version`, but fused optimizers and writes to `parameter.data` are not
+    counted. So the values are compared, once in a pass.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        self.weights = Weights(conv, dtype)
+        self.copies = [p.detach().clone() for p in _parameters(conv)]
+        self.checked = 0  # number of the pass that compared them last
+
+    def equals(self, conv: nn.Conv2d) -> bool:
+        """Whether the parameters have these values. Not compared on a GPU, which would have to
+        finish its work first.
+        """
+        now = _parameters(conv)
+        alike = len(now) == len(self.copies) and conv.weight.device.type == "cpu"
+        return alike and all(_equal(*pair) for pair in zip(now, self.copies, strict=True))
 
 
-def _stamp(conv: nn.Conv2d) -> tuple[int | None, ...]:
-    """What differs after parameters were changed or replaced."""
-    parameters = [p for p in (conv.weight, conv.bias) if p is not None]
-    return tuple(n for p in parameters for n in (id(p), p.data_ptr(), version(p)))
+def _parameters(conv: nn.Conv2d) -> list[Tensor]:
+    return [p.detach() for p in (conv.weight, conv.bias) if p is not None]
 
 
-# The weights of each convolution for forecasts, by dtype, and the stamp that they had.
-_Kept = dict[torch.dtype, tuple[tuple[int | None, ...], Weights]]
-_kept: WeakKeyDictionary[nn.Module, _Kept] = WeakKeyDictionary()
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.dtype == b.dtype == torch.float32:  # NumPy takes a fifth of torch's time
+        return np.array_equal(a.numpy(), b.numpy())
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+current_pass: ContextVar[Any] = ContextVar("current_pass", default=None)
+"""The `one_pass` that runs, if any."""
+
+_kept: WeakKeyDictionary[nn.Module, dict[torch.dtype, Kept]] = WeakKeyDictionary()
 
 
 def runs_plain(tensor: Tensor) -> bool:
@@ -91,12 +112,13 @@ def computing_dtype(conv: nn.Conv2d, device: str) -> torch.dtype:
 
 def kept_weights(conv: nn.Conv2d, device: str) -> Weights:
     """The weights of a convolution for forecasts, made ready again if they have changed."""
-    dtype, stamp = computing_dtype(conv, device), _stamp(conv)
-    kept, weights = _kept.setdefault(conv, {}).get(dtype, ((), None))
-    if weights is None or kept != stamp:
-        weights = Weights(conv, dtype)
-        _kept[conv][dtype] = stamp, weights
-    return weights
+    dtype, run = computing_dtype(conv, device), current_pass.get()
+    kept = _kept.setdefault(conv, {}).get(dtype)
+    checked = kept is not None and run is not None and kept.checked == run.number
+    if kept is None or not (checked or kept.equals(conv)):
+        kept = _kept[conv][dtype] = Kept(conv, dtype)
+    kept.checked = 0 if run is None else run.number
+    return kept.weights
 
 
 class PackedConv2d(nn.Conv2d):
@@ -106,7 +128,7 @@ class PackedConv2d(nn.Conv2d):
         self, x: Float[Tensor, "*b i h w"], silu: bool = False
     ) -> Float[Tensor, "*b o _ _"]:
         """The convolution, and SiLU of it where that follows: in one kernel, if it can be."""
-        plain = torch.is_grad_enabled() or runs_plain(x) or not is_kept(self)
+        plain = torch.is_grad_enabled() or runs_plain(x)
         odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
         if plain or odd:
             holes = self.groups > 1 and max(self.dilation) > 1

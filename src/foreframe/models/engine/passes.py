@@ -1,14 +1,19 @@
 """A pass over time, for which prepared weights are kept."""
 
-from contextvars import ContextVar
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 
 from foreframe.models.engine.gathering import GatheredWeights
-from foreframe.models.engine.packed import PackedConv2d, computing_dtype, runs_plain
+from foreframe.models.engine.packed import (
+    PackedConv2d,
+    computing_dtype,
+    current_pass,
+    runs_plain,
+)
 
-_current: ContextVar["one_pass | None"] = ContextVar("one_pass", default=None)
+_numbers = count(1)
 
 
 class one_pass:  # noqa: N801 - used as a function is
@@ -33,16 +38,17 @@ class one_pass:  # noqa: N801 - used as a function is
         self.device, self.compiled = like.device.type, compiled
         self.weights: dict[tuple[nn.Module, torch.dtype], GatheredWeights] = {}
         self.outer: list[one_pass | None] = []
+        self.number = next(_numbers)  # unlike an id, never that of an earlier pass
 
     def __enter__(self) -> "one_pass":
         if not torch.compiler.is_compiling():
-            self.outer.append(_current.get())
-            _current.set(self)
+            self.outer.append(current_pass.get())
+            current_pass.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         if not torch.compiler.is_compiling():
-            _current.set(self.outer.pop())
+            current_pass.set(self.outer.pop())
 
     def weights_of(self, conv: PackedConv2d) -> GatheredWeights:
         """A convolution's weights in this pass, in autocast's dtype where that is on."""
@@ -54,5 +60,5 @@ class one_pass:  # noqa: N801 - used as a function is
 
 def pass_for(tensor: Tensor) -> one_pass | None:
     """The pass that work on this tensor belongs to, if any."""
-    run = None if runs_plain(tensor) else _current.get()
+    run: one_pass | None = None if runs_plain(tensor) else current_pass.get()
     return run if run is not None and run.device == tensor.device.type else None

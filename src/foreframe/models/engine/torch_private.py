@@ -18,14 +18,6 @@ def backward_pass() -> int | None:
     return None if number is None else int(number())
 
 
-def version(tensor: Tensor) -> int | None:
-    """How often a tensor was changed in place; None where torch does not tell: then weights are not
-    kept from call to call (`packed.is_kept`).
-    """
-    number: int | None = getattr(tensor, "_version", None)
-    return number
-
-
 @cache
 def packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls; where

@@ -1,0 +1,71 @@
+"""Run the graph of a whole forecast: python onnx_process.py FILE THREADS
+
+The graph may come from a stranger, and a few bytes can make it fill the memory. So this process
+limits its own address space (Linux): while the file is loaded by the size of the file, then in each
+call by what the caller allows.
+
+A call is a line of JSON, [shape, bytes allowed], and the values of `past` as float32. The answer is
+a line of JSON, the shape of `frames` or an error message, and the values.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+try:
+    import resource
+except ImportError:  # Windows: no limits there
+    resource = None  # type: ignore[assignment]
+
+LOADING = 2**28  # bytes beside the file's own size
+SLACK = 2**26  # bytes of a call that are no tensors
+
+
+def used() -> int:
+    """Bytes of address space."""
+    return 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+
+
+def limit(most: int) -> None:
+    if resource is not None and sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def answer(value: object, content: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(value).encode() + b"\n" + content)
+    sys.stdout.buffer.flush()
+
+
+def main(file: str, threads: str) -> None:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = int(threads)
+    settings.log_severity_level = 4
+    # Idle threads must not spin: other programs need the cores.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
+    linux = sys.platform == "linux"
+    try:
+        limit(linux and used() + LOADING + 4 * Path(file).stat().st_size)
+        session = onnxruntime.InferenceSession(file, settings)
+    except Exception as error:  # its errors have no public names
+        return answer(str(error))
+    base = linux and used()
+    answer([])
+    for line in sys.stdin.buffer:
+        shape, most = json.loads(line)
+        limit(base + SLACK + most)
+        past = np.frombuffer(sys.stdin.buffer.read(4 * int(np.prod(shape))), np.float32)
+        try:
+            frames = np.asarray(session.run(["frames"], {"past": past.reshape(shape)})[0], "<f4")
+            content = frames.tobytes()
+        except Exception as error:  # likewise
+            answer(str(error))
+        else:
+            answer(frames.shape, content)
+    return None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
