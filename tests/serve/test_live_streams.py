@@ -148,6 +148,7 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
         ({"map": {"x": [1.0] * 10**6, "y": [1.0], "crs": "EPSG:4326"}}, "no saved stream"),
         ({"time": "2026-07-01T12:00:00", "steps": [float("inf")]}, "infinity"),
         ({"time": "yesterday", "steps": [300.0]}, "yesterday"),
+        ({"time": "2026-07-01T12:00:00", "undated": -1}, "division by zero"),
     ],
 )
 def test_a_state_that_a_stranger_has_made(service, source, told) -> None:
@@ -160,10 +161,13 @@ def test_a_state_that_a_stranger_has_made(service, source, told) -> None:
     header["__metadata__"]["stream"] = json.dumps(about | {"source": source})
     header = json.dumps(header).encode()
     state = len(header).to_bytes(8, "little") + header + state[end:]
-    answer = service.http.put(f"{at}/state", content=state)
-    if answer.status_code == 200:
-        answer = service.http.get(f"{at}/places", params={"at": "4,5", "probability": 0.5})
-    assert told in problem(answer, 422)
+    asked, when = {"at": "4,5", "probability": 0.5}, {"time": "2026-07-01T13:00:00"}
+    answers = [
+        service.http.put(f"{at}/state", content=state),
+        service.http.get(f"{at}/places", params=asked),
+        service.http.post(f"{at}/frames", content=npy(FRAMES[1]), params=when),
+    ]
+    assert told in problem(next(each for each in answers if each.status_code != 200), 422)
 
 
 def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:

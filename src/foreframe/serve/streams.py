@@ -208,7 +208,7 @@ class Streams:
             raise Problem(504, told) from None
         except FullError as error:
             raise Problem(503, str(error), AGAIN) from None
-        except (ValueError, OverflowError) as error:  # the latter of times, beyond years 1 to 9999
+        except (ValueError, ArithmeticError) as error:  # the latter of times out of range
             raise Problem(422, str(error)) from None
 
     @asynccontextmanager
