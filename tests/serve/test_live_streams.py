@@ -148,6 +148,7 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
         ({"map": {"x": [1.0] * 10**6, "y": [1.0], "crs": "EPSG:4326"}}, "no saved stream"),
         ({"time": "2026-07-01T12:00:00", "steps": [float("inf")]}, "infinity"),
         ({"time": "yesterday", "steps": [300.0]}, "yesterday"),
+        ({"time": "2026-07-01T12:00:00", "undated": -1}, "division by zero"),
     ],
 )
 def test_a_state_that_a_stranger_has_made(service, source, told) -> None:
@@ -160,10 +161,13 @@ def test_a_state_that_a_stranger_has_made(service, source, told) -> None:
     header["__metadata__"]["stream"] = json.dumps(about | {"source": source})
     header = json.dumps(header).encode()
     state = len(header).to_bytes(8, "little") + header + state[end:]
-    answer = service.http.put(f"{at}/state", content=state)
-    if answer.status_code == 200:
-        answer = service.http.get(f"{at}/places", params={"at": "4,5", "probability": 0.5})
-    assert told in problem(answer, 422)
+    asked, when = {"at": "4,5", "probability": 0.5}, {"time": "2026-07-01T13:00:00"}
+    answers = [
+        service.http.put(f"{at}/state", content=state),
+        service.http.get(f"{at}/places", params=asked),
+        service.http.post(f"{at}/frames", content=npy(FRAMES[1]), params=when),
+    ]
+    assert told in problem(next(each for each in answers if each.status_code != 200), 422)
 
 
 def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> None:
@@ -430,28 +434,43 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     assert "coordinate latitude has shape (2,)" in said
 
 
-@pytest.mark.parametrize("trained", [300, None])
-def test_places_of_a_stream_are_those_of_predict(service, trained) -> None:
-    """In the time step of its frames, which those without a time keep, and with the same notes."""
+@pytest.mark.parametrize(("trained", "last", "place"), [(300, 4, "4,5"), (None, 2, "3,4")])
+def test_places_of_a_stream_are_those_of_predict(service, trained, last, place) -> None:
+    """In the time step of its frames, which those without a time keep, and with the same notes;
+    where the last frame has no value nothing is said of the present.
+    """
     f, times = service.streams.forecasters["tutorial"], datetime(2026, 7, 1, 12)
     f.trained = Trained(step=trained)
-    at = service.begin()
-    for k, frame in enumerate(FRAMES):
+    at, frames = service.begin(), np.roll(FRAMES, 4 - last, axis=0)
+    for k, frame in enumerate(frames):
         when = {"time": f"{times + k * timedelta(minutes=10)}"} if k in (0, 1, 3) else {}
         service.http.post(f"{at}/frames", content=npy(frame), params=when)
-    answer = service.http.get(f"{at}/places", params={"at": "4,5", "probability": 0.5}).json()
+    answer = service.http.get(f"{at}/places", params={"at": place, "probability": 0.5}).json()
     dates = np.datetime64(times, "us") + np.arange(5) * np.timedelta64(10, "m")
     dims, coords = ("time", "y", "x"), {"time": dates}
-    rain = xr.DataArray(FRAMES[:, 0], coords, dims, attrs={"units": "mm/h"})
+    rain = xr.DataArray(frames[:, 0], coords, dims, attrs={"units": "mm/h"})
     with listening(lambda note: None):
-        made = predict(f, rain, at="4,5", probability=0.5)
+        made = predict(f, rain, at=place, probability=0.5)
     (there,), (here,) = answer["places"], made.points
     assert {name: there[name] for name in here.outlook()} == here.outlook()
-    assert there["time"].startswith("2026-07-01T12:40:00")
+    assert there["time"] == "2026-07-01T12:40:00Z"
+    assert (there["now"] is None) == (place == "3,4")
     assert there["sentence"] == here.sentence()
     assert [each["time"] for each in there["times"]] == here.times[-3:]
     assert [f"in memory, DataArray: {note}" for note in answer["notes"]] == [*made.notes]
     assert len(made.notes) == bool(trained)
+
+
+def test_a_place_without_coverage_has_no_probability(service) -> None:
+    """Its fill value, which nothing declares, is missing; of that a note tells."""
+    frames, at = FRAMES[:2].copy(), service.begin(model="persistence")
+    frames[:, :, :8] = -3
+    told = service.push(at, frames)
+    assert (told["seen"], told["notes"]) == (2, ["50% of its values are -3, taken as no data"])
+    asked = {"at": ["4,5", "12,5"], "probability": 0.2}
+    nowhere, known = service.http.get(f"{at}/places", params=asked).json()["places"]
+    assert (nowhere["now"], nowhere["within"], known["now"]) == (None, None, False)
+    assert nowhere["sentence"] == "Rain (0.2 mm/h or more): no radar coverage here."
 
 
 def test_how_long_no_frame_came(service) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
@@ -73,7 +74,10 @@ def _last_two_times(live: Stream) -> np.ndarray | None:
 
 
 def points_after(
-    live: Stream, at: Sequence[str], probability: float | None = None
+    live: Stream,
+    at: Sequence[str],
+    probability: float | None = None,
+    missing: Bool[np.ndarray, "c h w"] | None = None,
 ) -> tuple[list[PointForecast], list[str]]:
     """The forecast at places from the frames so far, with members if the model draws some, and
     notes on what it assumes of the frames.
@@ -81,6 +85,7 @@ def points_after(
     Args:
         at: as of `places_at`.
         probability: the threshold; by default 0.2 mm/h of rain.
+        missing: the missing values of the last frame; None after an unknown last frame.
 
     Raises:
         ValueError: before the first frame; as `places_at`; a grid of another size than frames.
@@ -89,9 +94,11 @@ def points_after(
     options = for_places(f, StreamOptions(at=at, probability=probability, members=drawn))
     other = live.fork()
     other.options = replace(live.options, members=options.members)
-    last = live.last
+    last = now = live.last
+    if missing is not None and missing.any():
+        now = np.where(missing[: len(last)], np.float32(np.nan), last)  # without known inputs
     # Two frames, since they tell the time step.
-    past = Clip(np.stack([last, last]), _last_two_times(live), f.scaling.units, **coordinates(live))
+    past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
     threshold, known, chances = options.probability, f.calibration, None

@@ -63,8 +63,8 @@ async def push(
     async with streams.answering(), streams.body(request) as content:
         of_json = request.headers.get("content-type", "").startswith("application/json")
         frames = await asyncio.to_thread(_read_json if of_json else _read_npy, content)
-        await streams.push(live, frames, iso(time) if time else None)
-    return {"seen": streams.find(id).stream.seen}
+        notes = await streams.push(live, frames, iso(time) if time else None)
+    return {"seen": streams.find(id).stream.seen, **({"notes": notes} if notes else {})}
 
 
 @router.get("/{id}/forecast", response_class=Response)

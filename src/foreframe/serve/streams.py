@@ -10,15 +10,17 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Request
-from jaxtyping import Num
+from jaxtyping import Bool, Num
 from pydantic import BaseModel, FailFast, Field, model_validator
 
 from foreframe.base.budget import GIB
 from foreframe.base.schema import brief
 from foreframe.base.wording import closest
+from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.live_places import coordinates, date, points_after
 from foreframe.forecasting.point_forecasts import PointForecast
+from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.streaming import Stream
 from foreframe.models.footprint import UnmeasuredError
 from foreframe.serve.problems import AGAIN, Problem
@@ -80,6 +82,7 @@ class LiveStream:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
+        missing: the missing values of its last frame; None before a push.
         pushing: held by the push that is under way, or by what puts another state.
     """
 
@@ -87,6 +90,7 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
+    missing: Bool[np.ndarray, "c h w"] | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -164,7 +168,7 @@ class Streams:
                 raise Problem(503, told, AGAIN)
             own = self._open.setdefault(name, live)
             own.model, own.stream = live.model, live.stream
-            own.used, own.pushed = live.used, live.pushed
+            own.used, own.pushed, own.missing = live.used, live.pushed, None
 
     def find(self, name: str) -> LiveStream:
         """The stream of that name, which is in use from now on.
@@ -204,7 +208,7 @@ class Streams:
             raise Problem(504, told) from None
         except FullError as error:
             raise Problem(503, str(error), AGAIN) from None
-        except (ValueError, OverflowError) as error:  # the latter of times, beyond years 1 to 9999
+        except (ValueError, ArithmeticError) as error:  # the latter of times out of range
             raise Problem(422, str(error)) from None
 
     @asynccontextmanager
@@ -236,8 +240,14 @@ class Streams:
 
     async def push(
         self, live: LiveStream, frames: Num[np.ndarray, "t c h w"], time: str | None = None
-    ) -> None:
-        """Take frames, all or none; one push after the other. `time` is that of the last.
+    ) -> tuple[str, ...]:
+        """Take frames, all or none; one push after the other, without undeclared fill values.
+
+        Args:
+            time: of the last frame.
+
+        Returns:
+            Notes for the client.
 
         Raises:
             ValueError: the model refuses them.
@@ -246,10 +256,13 @@ class Streams:
         async with live.pushing:
             stream = live.stream.fork()
             date(stream, len(frames), time)
+            frames, notes = await asyncio.to_thread(_without_fills, stream.forecaster, frames)
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
-            live.stream, live.used, live.pushed = stream, self.clock(), self.clock()
+            live.stream, live.missing = stream, np.isnan(frames[-1])
+            live.used = live.pushed = self.clock()
+            return notes
 
     async def forecast(self, live: LiveStream, steps: int | None = None) -> np.ndarray:
         """Forecast from the frames so far, (steps,C,H,W) or (members,steps,C,H,W); on 0 to 255 if
@@ -262,7 +275,7 @@ class Streams:
         self, live: LiveStream, at: Sequence[str], probability: float | None
     ) -> tuple[list[PointForecast], list[str]]:
         """As `points_after`."""
-        return await self.on_model(points_after, live.stream, at, probability)
+        return await self.on_model(points_after, live.stream, at, probability, live.missing)
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
         """Refuse a state by which all of them would take more memory than the budget (Problem)."""
@@ -270,6 +283,14 @@ class Streams:
         if sum(map(_bytes_of, (*others, stream))) > self.options.budget * GIB:
             told = "the streams here hold as much memory as they may; end one"
             raise Problem(503, told, AGAIN)
+
+
+def _without_fills(
+    forecaster: Forecaster, frames: Num[np.ndarray, "t c h w"]
+) -> tuple[Num[np.ndarray, "t c h w"], tuple[str, ...]]:
+    """Frames in the forecaster's units without undeclared fill values, and a note on these."""
+    clip = without_fills(forecaster, Clip(frames, units=forecaster.scaling.units))
+    return clip.frames[:], clip.notes
 
 
 def _bytes_of(stream: Stream) -> int:
