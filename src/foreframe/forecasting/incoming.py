@@ -164,12 +164,11 @@ def _together(clips: Sequence[Clip]) -> Clip:
 
 def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
     """The frames of recordings after the first `frames` of `place`, which are counted on there."""
-    taken, start = place.get("frames", 0), 0
-    for clip in clips:
-        for k in range(max(0, taken - start), len(clip)):
-            place["frames"] = start + k + 1
+    frames = [(clip, k) for clip in clips for k in range(len(clip))]
+    for number, (clip, k) in enumerate(frames):
+        if number >= place.get("frames", 0):
+            place["frames"] = number + 1
             yield clip[k : k + 1]
-        start += len(clip)
 
 
 def _from_folder(
@@ -217,7 +216,7 @@ def _from_folder(
                 times.extend(() if time is None else (time,))
                 yield clip[k : k + 1]
         if early and not again and name != last:
-            warn(f"{name}: what is not later than {times[-1] if times else last} is left out")
+            warn(f"{name}: frames not later than {times[-1] if times else last} are left out")
         if not growing and ready < len(frames):
             warn(f"{name}: {plural(len(frames) - ready, 'frame')} without values: left out")
         if place.get("last") != name and (last is None or order(name) > order(last)):
