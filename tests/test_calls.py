@@ -115,7 +115,6 @@ def test_a_stream_that_is_closed_keeps_what_it_saw(forecaster: Forecaster) -> No
     with listening(lambda note: None):
         live = foreframe.stream(forecaster, "clip.npy", steps=1, state="state")
         seen = [next(live).frame for _ in range(4)]
-        assert not Path("state").exists()
         live.close()
     assert seen == [0, 1, 2, 3]
     again = forecaster.stream(1).restore("state")

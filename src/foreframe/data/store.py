@@ -236,29 +236,37 @@ def stored_together(variable: Any, dim: Any) -> int:
     return int(chunks.get(dim, 0)) if variable.encoding.get("chunks") else 0
 
 
-def chunk_counts(
-    store: Path, names: Sequence[str], time: str, first: int, end: int
-) -> tuple[list[int], int]:
-    """The number of chunks that a Zarr store has of variables at each time up to `end`, counted
-    from the one before `first` on, and how many a time can have. Reading gives the fill value where
-    a chunk is not written yet.
+def written(
+    store: Path, names: Sequence[str], time: str, first: int, end: int, least: int
+) -> tuple[int, int]:
+    """How many of the times of a Zarr store are written, and how many chunks the last of these has.
+    Reading gives the fill value where a chunk is not written yet.
+
+    Args:
+        names: of variables.
+        time: the dimension.
+        first: number of times that are known to be written.
+        end: number of all times.
+        least: number of chunks of a time that is written; 0 takes as many as it can have.
     """
     import zarr
 
-    group, counts, whole = zarr.open_group(store, mode="r"), [0] * end, 0
+    group, counts, most = zarr.open_group(store, mode="r"), [0] * end, 0
     for name in (name for name in names if name in group):
         array: Any = group[name]
         dims: Any = getattr(array.metadata, "dimension_names", None)
-        dims = dims or array.attrs["_ARRAY_DIMENSIONS"]
-        axis, sides = list(dims).index(time), array.shards or array.chunks
+        axis = list(dims or array.attrs["_ARRAY_DIMENSIONS"]).index(time)
+        sides = array.shards or array.chunks
         places = [range(-(-n // side)) for n, side in zip(array.shape, sides, strict=True)]
         places[axis] = range(1)
-        whole += math.prod(map(len, places))
+        most += math.prod(map(len, places))
         for k in range(max(0, first - 1), end):
             places[axis] = range(k // sides[axis], k // sides[axis] + 1)
             keys = map(array.metadata.encode_chunk_key, product(*places))
             counts[k] += sum((store / name / key).exists() for key in keys)
-    return counts, whole
+    least = min(least or most, most)
+    ready = max([first, *(k for k, n in enumerate(counts, 1) if n >= least)])
+    return ready, counts[ready - 1] if ready else 0
 
 
 def stored_bytes(path: Path, enough: int) -> int:

@@ -20,7 +20,7 @@ from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import CAMERAS, film_stream
 from foreframe.data.npy import read_array
 from foreframe.data.readers import PICTURES, in_parts, read_clips, reader_of
-from foreframe.data.store import chunk_counts
+from foreframe.data.store import written
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.growing import follow, may_grow, order
 from foreframe.forecasting.recordings import (
@@ -170,12 +170,11 @@ def _together(clips: Sequence[Clip]) -> Clip:
 
 def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
     """The frames of recordings after the first `frames` of `place`, which are counted on there."""
-    taken, start = place.get("frames", 0), 0
-    for clip in clips:
-        for k in range(max(0, taken - start), len(clip)):
-            place["frames"] = start + k + 1
+    frames = [(clip, k) for clip in clips for k in range(len(clip))]
+    for number, (clip, k) in enumerate(frames):
+        if number >= place.get("frames", 0):
+            place["frames"] = number + 1
             yield clip[k : k + 1]
-        start += len(clip)
 
 
 def _from_folder(
@@ -189,41 +188,39 @@ def _from_folder(
     values in a Zarr store are treated alike.
     """
     times = deque([np.datetime64(place["time"])] if "time" in place else [], maxlen=3)
-    usual = 0  # chunks of a frame in a Zarr store
+    chunks = 0  # of a frame in a Zarr store
 
     def read(path: Path, again: bool, growing: bool) -> Generator[Clip, None, bool]:
-        nonlocal usual
+        nonlocal chunks
         name, last, frames = path.name, place.get("last"), list[tuple[Clip, int]]()
-        first, ready, early = place["frames"] if name == last else 0, 0, False
+        first, ready, early = place.get("frames", 0) if name == last else 0, 0, False
         try:
             clips = [_read(one, how, name) for one in _whole(path, how)]
             frames = [(clip, k) for clip in clips for k in range(len(clip))]
             ready = len(frames)
-            if path.suffix == ".zarr":  # up to the last frame that is written
-                names = how.variable or clips[0].variable
+            if path.suffix == ".zarr":
+                names, least = how.variable or clips[0].variable, chunks if growing else 1
                 names = [names] if isinstance(names, str) else names
-                counts, whole = chunk_counts(path, names, clips[0].time_dim, first, ready)
-                least = (usual or whole) if growing else min(1, whole)
-                ready = max([first, *(k for k, n in enumerate(counts, 1) if n >= least)])
-                usual = counts[ready - 1] if ready else 0
+                ready, chunks = written(path, names, clips[0].time_dim, first, ready, least)
+            for number, (clip, k) in enumerate(frames[:ready]):
+                time = None if clip.times is None else clip.times[k]
+                if times and type(time) is type(times[-1]):
+                    taken = not time > times[-1]
+                else:
+                    taken = number < first or (last is not None and order(name) < order(last))
+                early = early or taken
+                if not taken:
+                    frame = clip[k : k + 1]
+                    if last is None or order(name) >= order(last):
+                        place.update(last=name, frames=number + 1)
+                    times.extend(() if time is None else (time,))
+                    yield frame
         except (OSError, EOFError, ValueError) as error:
             if growing:
                 return False
             note_left_out(name, error)
-        for number, (clip, k) in enumerate(frames[:ready]):
-            time = None if clip.times is None else clip.times[k]
-            if times and type(time) is type(times[-1]):
-                taken = not time > times[-1]
-            else:
-                taken = number < first or (last is not None and order(name) < order(last))
-            early = early or taken
-            if not taken:
-                if last is None or order(name) >= order(last):
-                    place.update(last=name, frames=number + 1)
-                times.extend(() if time is None else (time,))
-                yield clip[k : k + 1]
         if early and not again and name != last:
-            warn(f"{name}: what is not later than {times[-1] if times else last} is left out")
+            warn(f"{name}: frames not later than {times[-1] if times else last} are left out")
         if not growing and ready < len(frames):
             warn(f"{name}: {plural(len(frames) - ready, 'frame')} without values: left out")
         if place.get("last") != name and (last is None or order(name) > order(last)):

@@ -24,8 +24,8 @@ def check_output(folder: Path, source: str, state: str | None) -> None:
     """
     if source != "-" and folder.resolve() == folder_of(source)[0].resolve():
         raise ValueError(f"--output {folder} is the folder that is followed; name another")
-    names = [path.name for path in folder.glob("frame-*")]
-    if (state is None or not exists(state)) and any(map(_NAME.fullmatch, names)):
+    written = [path for path in folder.glob("frame-*") if _NAME.fullmatch(path.name)]
+    if written and (state is None or not exists(state)):
         raise ValueError(
             f"--output {folder} has forecasts of another stream; name a new folder, or resume that "
             "stream with its --state"

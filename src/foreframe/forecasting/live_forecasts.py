@@ -181,13 +181,7 @@ def _with_its_past(
     asked = {name: getattr(options, name) for name in ("at", "probability", "calibrated")}
     written = PredictOptions(steps=live.steps, **asked, **drawn)
     future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
-    about = (
-        live.forecaster.scaling,
-        made_by,
-        written,
-        places,
-        chances,
-    )
+    about = (live.forecaster.scaling, made_by, written, places, chances)
     return Forecast(past, past.without_inputs()[-1:], future, None, live.seen - 1, *about)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -213,11 +214,8 @@ class Stream:
 
     def fork(self) -> "Stream":
         """A copy of this stream, independent from here on."""
-        other = Stream(self.forecaster, self.steps, self.options)
-        # States are never changed, only replaced.
-        other.state, other._last, other._age = self.state, self._last, self._age
-        other.seen = self.seen
-        other.pictures, other.source = self.pictures, self.source.copy()
+        other = copy(self)  # states are never changed, only replaced
+        other.source = self.source.copy()
         return other
 
     def save(self, path: str | Path) -> None:
