@@ -11,9 +11,10 @@ import av
 import cftime
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image, ImageSequence
 
-from foreframe import Clip, Forecaster, Scaling, Window, clips_from
+from foreframe import Clip, Forecaster, Scaling, Window, clips_from, predict
 from foreframe.base.notes import listening
 from foreframe.clips.clip import Variable
 from foreframe.clips.ensembles import Ensemble
@@ -94,6 +95,7 @@ def test_the_times_that_follow(case) -> None:
         ("2019-11-30T18 2019-12-31T18", "2020-01-31T18 2020-02-29T18"),
         ("2018-12-30 2019-01-30 2019-02-28", "2019-03-30 2019-04-30"),
         ("2019-12-16 2020-01-16 2020-02-15", "2020-03-16 2020-04-16"),  # the days of the middles
+        ("2019-10-17 2019-11-16 2019-12-17", "2020-01-17 2020-02-17"),  # of no regular day
         ("2019-01-15T06 2019-02-15T06", "2019-03-15T06 2019-04-15T06"),
         ("2003-01-01 2004-01-01", "2005-01-01 2006-01-01"),
         ("2019-04-01 2019-07-01 2019-10-01", "2020-01-01 2020-04-01"),
@@ -108,6 +110,16 @@ def test_months_go_on_where_times_follow_the_calendar(given: str, expected: str)
         after = field(times, len(times)).times_after(2)
         np.testing.assert_array_equal(after, np.array(expected.split(), after.dtype))
         assert after.dtype == times.dtype
+
+
+def test_channels_of_an_archive_keep_their_names(tmp_path: Path) -> None:
+    """Unless the names do not fit: then they are one variable."""
+    frames = np.random.default_rng(0).random((10, 2, 8, 8)).astype(np.float32)
+    for names in (["u", "v"], ["u", "u"], ["u"], [1, 2]):
+        np.savez(tmp_path / "wind.npz", frames=frames, channels=names)
+        predict("persistence", tmp_path / "wind.npz", tmp_path / "future.nc", steps=1)
+        with xr.open_dataset(tmp_path / "future.nc") as made:
+            assert ({"u", "v"} <= {*made.data_vars}) == (names == ["u", "v"])
 
 
 def test_missing_values_are_those_that_were_never_seen() -> None:

@@ -100,6 +100,13 @@ def test_another_grid_is_told(weights: Forecaster, precip: np.ndarray) -> None:
     assert "2 frames are fewer than the 4" in few
 
 
+def test_dbz_above_0_is_doubted(weights: Forecaster, precip: np.ndarray) -> None:
+    notes: list[str] = []
+    with listening(notes.append):
+        forecast(10 * np.log10(200 * precip**1.6 + 1), None, 1, weights=weights, **TOLD)
+    assert "where it is wet, as dBZ would: pysteps' conversion.to_rainrate" in notes[0]
+
+
 def test_the_entry_point_is_the_forecast() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (method,) = project["entry-points"]["pysteps.plugins.nowcasts"].items()

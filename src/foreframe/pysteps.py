@@ -12,9 +12,12 @@ import xarray as xr
 from jaxtyping import Float
 
 from foreframe.base.extras import needed
+from foreframe.base.notes import warn
 from foreframe.data.arrays import array_of
 from foreframe.forecasting.archives.block import forecast_block
 from foreframe.forecasting.forecast_options import TiledOptions, changed
+
+WETTEST = 12.0  # mm/h, which the mean of wet pixels of a radar seldom reaches
 
 
 def forecast(
@@ -35,8 +38,8 @@ def forecast(
 
     Args:
         precip: (t,m,n), rain in mm/h, as importers of pysteps and `conversion.to_rainrate` give it,
-            not in dB; the last frame is now, NaN is a missing value. The weights `radar` look at
-            ten frames; a note says where there are fewer.
+            not in dB, as values below 0 or a large mean are; the last frame is now, NaN is a
+            missing value. The weights `radar` use ten frames; a note reports fewer.
         velocity: not used, and may be None: the weights `radar` find the motion themselves, in
             several ways.
         timesteps: how many frames, or a list of those that are wanted, counted from 1: [3, 6, 12].
@@ -64,6 +67,12 @@ def forecast(
         raise ValueError(f"precip is (t,m,n), frames of the past, not of shape {frames.shape}")
     if (frames < 0).any():
         raise ValueError("precip is below 0, as dB is: pysteps' conversion.to_rainrate gives mm/h")
+    wet = frames[frames >= 0.1]
+    if wet.size and wet.mean() > WETTEST:
+        warn(
+            f"precip has a mean of {wet.mean():.3g} mm/h where it is wet, as dBZ would: pysteps' "
+            "conversion.to_rainrate converts that to mm/h"
+        )
     t, m, _ = frames.shape
     places: dict[str, Any] = {}
     if timestep:

@@ -169,6 +169,9 @@ def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     early = shares("--after", "3")  # before which nothing can be tried
     chances = chances_of(Forecaster.load(run).predict(rain[:4], 3, members=4), 2, known.blur)
     np.testing.assert_allclose(early, calibrated(chances, known.prior(2, 3)).at, atol=1e-5)
+    assert "scored on test: leave out split" in refused(
+        capsys, "evaluate", str(run), *words, *how, "--split", "validation"
+    )
     assert "a run's folder" in refused(
         capsys, "evaluate", "lagged", *words, *how, "--past", "4", "--future", "3"
     )

@@ -9,6 +9,8 @@ import pytest
 
 import foreframe
 import standins
+from foreframe.base.notes import listening
+from foreframe.clips.clip import Coordinate
 from foreframe.models.nowcasts import filled
 from foreframe.models.registry import NOWCASTS
 
@@ -31,6 +33,23 @@ def rain() -> np.ndarray:
 def pysteps():
     with redirect_stdout(io.StringIO()):
         return pytest.importorskip("pysteps", reason="needs pysteps")
+
+
+def test_steps_has_the_grid_of_the_data() -> None:
+    """Also beside others in a scorecard; a note says where data do not tell."""
+    times = np.datetime64("2026-07-01", "ns") + np.arange(4) * np.timedelta64(10, "m")
+    rows = Coordinate(("row",), np.arange(8) * 500.0, {"units": "m"})
+    frames = np.ones((4, 1, 8, 8), np.float32)
+    clip = foreframe.Clip(frames, times, "mm/h", {"y": rows})
+    steps = foreframe.Forecaster.load("pysteps/steps").fitted(clip).model
+    assert (steps.spacing, steps.interval) == (0.5, 10)
+    notes: list[str] = []
+    with listening(notes.append):
+        plain = foreframe.Forecaster.load("pysteps/steps").fitted(foreframe.Clip(frames)).model
+    assert (plain.spacing, plain.interval) == (2, 5)
+    assert notes == [
+        "pysteps/steps assumes 2 km from row to row, 5 min between frames: the data do not say both"
+    ]
 
 
 def test_the_extrapolation_is_pysteps_own(pysteps, rain: np.ndarray, capsys) -> None:

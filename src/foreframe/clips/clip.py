@@ -312,7 +312,8 @@ class Clip:
 
 def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
     """The next times of some that are whole months apart: on one day of the month, or the last
-    day of shorter ones, or in the middle, to the hour or to the day; None of others.
+    day of shorter ones, or in the middle, to the hour or to the day, or of unequal steps of about a
+    month at their usual place; None of others.
     """
     exact = times.astype("datetime64[us]")
     months = exact.astype("datetime64[M]")
@@ -327,6 +328,10 @@ def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
     for place in (one_day, length // 2, length // (2 * day) * day):
         if np.all(within == place[: len(times)]):
             return (both + place)[len(times) :].astype(times.dtype)
+    steps = np.diff(exact) / (day * apart[0].astype(int))
+    if len(set(steps)) > 1 and steps.min() > 27 and steps.max() < 34:
+        usual = np.minimum(np.sort(within)[len(times) // 2], length - day)
+        return (both + usual)[len(times) :].astype(times.dtype)
     return None
 
 

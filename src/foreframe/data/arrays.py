@@ -15,7 +15,7 @@ from foreframe.base.budget import check_budget
 from foreframe.base.extras import needed
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import in_one_line
-from foreframe.clips.clip import Clip, direction_of_name
+from foreframe.clips.clip import Clip, Variable, direction_of_name
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.data_options import BUDGET
@@ -104,8 +104,8 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
     says how axes are told apart.
 
     Frames of a .npy are read when they are needed, those of an .npz at once. Arrays `times`,
-    `latitude`, `longitude` and `units` beside the frames come along; rows that run south to north
-    are turned.
+    `latitude`, `longitude`, `units` and `channels`, their names, beside the frames come along; rows
+    that run south to north are turned.
 
     Args:
         source: .npy or .npz, an array or a tensor.
@@ -123,7 +123,7 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
     frames = as_frames(values.reshape(_with_channels(values.shape, 4, where)))
     if not name:
         return [Clip(frames, name=where)]
-    beside = read_named(Path(where), ["times", *PLACES, "units"], budget)
+    beside = read_named(Path(where), ["times", "channels", *PLACES, "units"], budget)
     return [_with_labels(frames, beside, where, "" if name == "frames" else name)]
 
 
@@ -204,7 +204,13 @@ def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, varia
                 coordinates[key] = values[::-1]
         notes = ("rows ran south to north: turned north-up",)
     units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside else ""
-    return Clip(frames, times, units, coordinates, name, variable, notes)
+    named = beside.get("channels", np.array([]))
+    variables = (
+        tuple(Variable(str(channel)[:80], units) for channel in named)
+        if named.dtype.kind == "U" and len({*named.flat}) == named.size == frames.shape[1]
+        else ()
+    )
+    return Clip(frames, times, units, coordinates, name, variable, notes, variables=variables)
 
 
 def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:

@@ -49,7 +49,7 @@ def calibrate(what: Any, options: EvaluateOptions, scored: Scored) -> str:
     folder = Path(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path()
     if not (folder.is_dir() and what):
         raise ValueError("calibrate needs a run's folder, in which it leaves what it learns")
-    learning = open_scored(what, replace(options, split="validation"))
+    learning = open_scored(what, replace(options, split="validation", calibrate=False))
     seen = reliability(learning)
     calibration = learnt(seen)
     write_calibration(folder, calibration, learning.forecaster.model)

@@ -26,6 +26,7 @@ from foreframe.forecasting.forecast_options import GUIDE, NONE, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision
+from foreframe.forecasting.recordings import on_grid_of
 from foreframe.models import (
     FREE,
     Cycle,
@@ -245,6 +246,8 @@ class Scorer:
         for name in names:
             network = FREE[name]() if name in FREE else build_model(name)
             networks[name] = network.in_units(scaling)
+            if isinstance(self.dataset, Recordings):
+                networks[name] = on_grid_of(self.dataset.clips[0], networks[name])
         if self.period is not None:
             networks["cycle"] = build_model("cycle", {"period": self.period})
         return {row: network for row, network in networks.items() if row != self.name}

@@ -110,6 +110,10 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
             kind.__post_init__(self)
         if self.calibrate and not (self.members and self.thresholds):
             raise ValueError("calibrate needs --members, such as 16, and --thresholds, such as [1]")
+        if self.calibrate and self.split not in (None, "test"):
+            raise ValueError(
+                "calibrate learns from the validation split and is scored on test: leave out split"
+            )
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
 

@@ -28,7 +28,12 @@ from foreframe.forecasting.archives import tasks
 from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.loading import for_tasks, open_forecaster
-from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
+from foreframe.forecasting.recordings import (
+    check_channels,
+    doubts,
+    on_grid_of,
+    reading_as_trained,
+)
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
 from foreframe.visuals import Card
@@ -186,7 +191,7 @@ def open_scored(
         where = {"data": name, "data_args": data.data_args, "split": split}
         where |= {"reading": not_usual(data.reading), "splits": not_usual(splits)}
     if forecaster.free and isinstance(dataset, Recordings):
-        scaling = dataset.scaling
+        scaling, model = dataset.scaling, on_grid_of(dataset.clips[0], model)
     elif isinstance(dataset, ClipSet):
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():

@@ -49,6 +49,7 @@ from foreframe.forecasting.recordings import (
     check_channels,
     doubts,
     number_of,
+    on_grid_of,
     reading_as_trained,
     scaling_of,
     without_fills,
@@ -338,7 +339,12 @@ class Forecaster:
         Raises:
             ValueError: no finite value.
         """
-        return self.scaled(scaling_of(frames, self.model.channels)) if self.free else self
+        if not self.free:
+            return self
+        scaled = self.scaled(scaling_of(frames, self.model.channels))
+        if isinstance(frames, Clip):
+            scaled.model = on_grid_of(frames, scaled.model)
+        return scaled
 
     def scaled(self, scaling: Scaling) -> "Forecaster":
         """For a baseline without scaling a copy with this one; else this forecaster."""

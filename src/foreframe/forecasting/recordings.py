@@ -16,6 +16,7 @@ from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
 from foreframe.data.reading import with_missing
+from foreframe.models import Model
 
 DIGITS = "moving_mnist"  # the generated data of that name
 
@@ -67,6 +68,13 @@ def scaling_of(frames: Any, channels: int | None) -> Scaling:
     if not moments.count:
         raise ValueError("every value is missing; give frames that hold something")
     return Scaling(moments.lowest, max(moments.highest, moments.lowest + 1e-6), units, "minmax")
+
+
+def on_grid_of(clip: Clip, model: Model) -> Model:
+    """A model for the grid spacing and time step of a recording."""
+    step = clip.step
+    known = step is None or isinstance(step, float)
+    return model.on_grid(row_spacing(clip), step if known else step / np.timedelta64(1, "s"))
 
 
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:

@@ -277,6 +277,12 @@ class Model(nn.Module):
                 part.scaling = scaling  # type: ignore[assignment]
         return self
 
+    def on_grid(self, spacing: float | None, step: float | None) -> "Model":
+        """This model for frames of that many metres from row to row and seconds from frame to
+        frame, None where unknown; most models need neither.
+        """
+        return self
+
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
 

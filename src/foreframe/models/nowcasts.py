@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
+from foreframe.base.notes import warn
 from foreframe.base.wording import described
 from foreframe.clips.scaling import Scaling
 from foreframe.models.interface import Future, Model, State, push_ring
@@ -146,7 +147,8 @@ class Steps(Nowcast):
 
     Args:
         spacing: km from pixel to pixel, and
-        interval: minutes from frame to frame, by which the motion's uncertainty grows.
+        interval: minutes from frame to frame, by which the motion's uncertainty grows. Those of
+            recordings replace them (`on_grid`).
     """
 
     draws = True
@@ -154,6 +156,15 @@ class Steps(Nowcast):
     def __init__(self, spacing: float = 2.0, interval: float = 5.0) -> None:
         super().__init__()
         self.spacing, self.interval = spacing, interval
+
+    def on_grid(self, spacing: float | None, step: float | None) -> "Steps":
+        other = copy(self)
+        other.spacing = spacing / 1000 if spacing else self.spacing
+        other.interval = step / 60 if step else self.interval
+        if not (spacing and step):
+            grid = f"{other.spacing:g} km from row to row, {other.interval:g} min between frames"
+            warn(f"pysteps/steps assumes {grid}: the data do not say both")
+        return other
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
         from pysteps.nowcasts import steps as pysteps_steps
