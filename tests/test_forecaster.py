@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.tiles import _tiles, tile_layout
@@ -24,6 +25,25 @@ def test_rank_and_kind_come_back_as_given(forecaster) -> None:
     flat = forecaster.predict(single[:, 0], 3)  # grey frames (T,H,W), as `fit` takes them
     np.testing.assert_array_equal(flat, forecaster.predict(single, 3))
     assert forecaster.predict(many[0, :, 0], 3).shape == (3, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "forecast",
+    [
+        lambda of, past: of.predict(past, 2),
+        lambda of, past: next(of.rollout(past, 2)),
+        lambda of, past: of.stream(steps=2).push(past[0]),
+        lambda of, past: foreframe.evaluate(of, [past], past=2, future=1, baselines=[]),
+    ],
+    ids=["predict", "rollout", "stream", "evaluate"],
+)
+def test_a_forecast_leaves_a_network_training(forecast) -> None:
+    """Also the parts that do not train, such as a frozen encoder."""
+    model = built("quick").train()
+    model.encoder.eval()
+    before = [module.training for module in model.modules()]
+    forecast(Forecaster(model, Window(2, 1)), np.zeros((4, 1, 16, 16), np.float32))
+    assert [module.training for module in model.modules()] == before
 
 
 def test_units_go_in_and_come_out() -> None:
