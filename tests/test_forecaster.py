@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.tiles import _tiles, tile_layout
@@ -26,6 +27,25 @@ def test_rank_and_kind_come_back_as_given(forecaster) -> None:
     assert forecaster.predict(many[0, :, 0], 3).shape == (3, 1, 16, 16)
 
 
+@pytest.mark.parametrize(
+    "forecast",
+    [
+        lambda of, past: of.predict(past, 2),
+        lambda of, past: next(of.rollout(past, 2)),
+        lambda of, past: of.stream(steps=2).push(past[0]),
+        lambda of, past: foreframe.evaluate(of, [past], past=2, future=1, baselines=[]),
+    ],
+    ids=["predict", "rollout", "stream", "evaluate"],
+)
+def test_a_forecast_leaves_a_network_training(forecast) -> None:
+    """Also the parts that do not train, such as a frozen encoder."""
+    model = built("quick").train()
+    model.encoder.eval()
+    before = [module.training for module in model.modules()]
+    forecast(Forecaster(model, Window(2, 1)), np.zeros((4, 1, 16, 16), np.float32))
+    assert [module.training for module in model.modules()] == before
+
+
 def test_units_go_in_and_come_out() -> None:
     kelvin = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K"))
     past = torch.full((3, 1, 8, 8), 287.5)
@@ -40,8 +60,11 @@ def test_units_go_in_and_come_out() -> None:
         (np.zeros((16, 16), np.float32), "is neither .T,C,H,W. nor"),
         (np.zeros((3, 16, 0), np.float32), "with at least one frame"),
         (np.zeros((4, 3, 16, 16), np.float32), "3 channels"),
-        (np.zeros((4, 1, 16, 16), np.uint8), "divide by 255"),
-        (np.zeros((4, 1, 16, 16), bool), "dtype bool where a float32 array"),
+        (np.zeros((4, 1, 16, 16), np.uint8), "dtype uint8, but float32 is needed: use astype"),
+        (np.zeros((4, 1, 16, 16), np.int64), "dtype int64, but float32 is needed: use astype"),
+        (np.zeros((4, 1, 16, 16), bool), "dtype bool, but float32 is needed: use astype"),
+        (Clip(np.zeros((4, 1, 16, 16), bool), name="wet.npy"), "^wet.npy: dtype bool"),
+        (Clip(np.zeros((4, 1, 16, 16), np.int32), name="wet.npy"), "^wet.npy: dtype int32"),
         (np.array([["a"]]), "dtype <U1"),
         (np.zeros((0, 1, 16, 16), np.float32), "with at least one frame"),
         (np.full((4, 1, 16, 16), np.nan, np.float32), "1024 of 1024 values are NaN"),

@@ -87,10 +87,16 @@ def test_the_card_says_how_they_were_made() -> None:
     assert "/" not in json.dumps(json.loads((folder / "config.json").read_text())["about"])
 
 
-def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["scenes", "mean"])
+def test_a_name_means_what_comes_with_foreframe(name: str, tmp_path: Path, monkeypatch) -> None:
+    """A note says how to name the folder of that name; a `Path` is a folder."""
     monkeypatch.chdir(tmp_path)
-    Forecaster(build_model("persistence")).save("moving-mnist")
-    assert type(Forecaster.load("moving-mnist").model).__name__ == "Persistence"
+    Forecaster(build_model("persistence")).save(name)
+    with pytest.warns(UserWarning, match=rf"\./{name} is the file or folder here"):
+        named = Forecaster.load(name)
+    assert type(named.model).__name__ != "Persistence"
+    for what in (f"./{name}", Path(name)):
+        assert type(Forecaster.load(what).model).__name__ == "Persistence"
 
 
 @pytest.mark.slow

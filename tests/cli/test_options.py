@@ -43,6 +43,7 @@ BAD = [
     ("train --seed -1", "seed must be at least 0"),
     ("train --devices [0,0]", "devices"),
     ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
+    ("predict persistence a.npy -o b.mp4 --fps 0", "fps must be above 0, not 0"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
     ("evaluate moving-mnist --past 0", "past must be at least 1"),
     ("data check clip.npy --stride 0", "stride must be at least 1"),

@@ -174,14 +174,22 @@ def test_a_stream_that_cannot_seek(tmp_path) -> None:
 def test_memory_and_open_files_are_bounded(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(films, "CACHED_BYTES", 5 * 48 * 64 * 3)
     path = encode(tmp_path / "a.mkv", pictures(30), **LOSSLESS)
-    for film in [read_film(path).frames for _ in range(3)] * 2:
-        np.testing.assert_array_equal(film[2:22], pictures(30)[2:22].transpose(0, 3, 1, 2))
-        assert len(films._latest.run.latest) <= 5
+    opened = [read_film(path).frames for _ in range(3)] * 2
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda film: film[2:22], opened):
+            np.testing.assert_array_equal(found, pictures(30)[2:22].transpose(0, 3, 1, 2))
+    assert all(len(run.latest) <= 5 for run in films._open.values())
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         pytest.skip("only Linux tells in a folder which files are open")
-    links = [link.readlink() for link in folder.iterdir() if link.is_symlink()]
-    assert links.count(path) == 1
+
+    def handles() -> int:
+        return [link.readlink() for link in folder.iterdir() if link.is_symlink()].count(path)
+
+    assert handles() <= 2
+    for film in opened:
+        film[20:30]
+    assert handles() == 0  # the films were read to their ends
 
 
 def read_two(film: Film) -> list[np.ndarray]:

@@ -271,3 +271,15 @@ def test_damage_that_shows_only_in_reading_is_one_line_too(tmp_path: Path) -> No
     (tmp_path / "a.nc").write_bytes(content)
     with one_line(r"cannot read a\.nc; is it whole"):
         whole(read_grid(tmp_path / "a.nc"))
+
+
+def test_a_file_that_was_read_can_be_written_again(tmp_path: Path) -> None:
+    """Though the clip is still in use, which then reads the new file."""
+    path = tmp_path / "hourly.nc"
+    for field in (FIELD, FIELD + 1):
+        era_like(field).to_netcdf(path)
+        clip = read_grid(path)
+        assert np.nanmax(clip.frames[1:2]) == np.nanmax(field[1:2])
+        last = clip.frames
+    era_like(FIELD).to_netcdf(path)
+    assert np.nanmax(last[:]) == FIELD.max()

@@ -192,3 +192,16 @@ def test_a_gif_of_many_frames_on_a_large_canvas(tmp_path, side: int, message: st
     (tmp_path / "a.gif").write_bytes(whole)
     with pytest.raises(ValueError, match=message):
         clips_from(tmp_path / "a.gif")
+
+
+def test_a_folder_is_opened_by_its_first_picture(tmp_path, monkeypatch) -> None:
+    """The others are opened only as they are read: over a network each costs a round trip."""
+    for k in range(9):
+        Image.fromarray(np.full((8, 8), k, np.uint8)).save(tmp_path / f"{k}.webp", lossless=True)
+    opened, before = [], Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda path, *rest: opened.append(path.name) or before(path, *rest)
+    )
+    (clip,) = clips_from(tmp_path)
+    assert set(opened) == {"0.webp"}
+    assert clip.frames[:].max() == 8

@@ -11,7 +11,7 @@ from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.evaluation import EvaluateOptions
-from foreframe.models.names import check_forecaster, name_of
+from foreframe.models.names import check_forecaster, is_name, name_of
 
 
 def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
@@ -65,7 +65,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
 def report_folder(run: str | None, ending: str) -> Path:
     """The default folder of a report: beside the run's checkpoints, or here."""
     beside = Path(run or "")
-    if not beside.exists():
+    if is_name(run) or not beside.exists():
         beside = Path("runs", name_of(run) if run else "")
     return (beside.parent if beside.is_file() else beside) / f"evaluation{ending}"
 

@@ -366,10 +366,7 @@ def check_frames(
             "are (T,C,H,W)"
         )
     if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
-        raise ValueError(
-            f"{what}: dtype {frames.dtype}, but float32 in [0, 1] is needed; for 8-bit pictures "
-            "divide by 255"
-        )
+        raise ValueError(f"{what}: {_DTYPE.format(str(frames.dtype).removeprefix('torch.'))}")
     frames = frames.float()
     least, most = _range_of(frames, missing)
     if not -math.inf < least <= most < math.inf:
@@ -383,19 +380,23 @@ def check_frames(
     if least < low - slack or most > high + slack:
         raise ValueError(
             f"{what}: values run from {least:.4g} to {most:.4g}, outside [{low:g}, {high:g}]; "
-            "scale them to that range first"
+            "scale them to that range first, or use other weights (radar for rain in mm/h)"
         )
     return frames
+
+
+_DTYPE = "dtype {}, but float32 is needed: use astype('float32'); for 8-bit pictures divide by 255"
 
 
 def _as_tensor(frames: Any, what: str) -> Tensor:
     if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiu":
         # A copy, since memory-mapped files are read-only; torch needs the native byte order.
         frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
-    if not isinstance(frames, Tensor) or frames.dtype == torch.bool or frames.is_complex():
-        is_array = isinstance(frames, Tensor | np.ndarray)
-        kind = f"dtype {frames.dtype}" if is_array else f"a {type(frames).__name__}"
-        raise ValueError(f"{what}: {kind} where a float32 array (T,C,H,W) is needed")
+    if not isinstance(frames, Tensor | np.ndarray):
+        kind = type(frames).__name__
+        raise ValueError(f"{what}: a {kind} where a float32 array (T,C,H,W) is needed")
+    if isinstance(frames, np.ndarray) or frames.dtype == torch.bool or frames.is_complex():
+        raise ValueError(f"{what}: {_DTYPE.format(str(frames.dtype).removeprefix('torch.'))}")
     if frames.ndim not in (4, 5) or frames.numel() == 0:
         raise ValueError(
             f"{what}: shape {tuple(frames.shape)} is neither (T,C,H,W) nor, of several clips, "

@@ -1,7 +1,6 @@
 """Films, decoded on the way: a `Film` holds a window of pictures, never the whole recording."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from foreframe.data.data_options import BUDGET
 _WEIGHT = 16
 _CURE = "give a whole mp4, mkv, webm, mov or avi; as a stream mkv, or mp4 with its index in front"
 _NEAR = 64  # frames: what lies so little ahead is decoded up to, without a seek
-CACHED_BYTES = 128 * 2**20  # of decoded pictures that a thread caches, for windows that overlap
+CACHED_BYTES = 128 * 2**20  # of decoded pictures of a film, for windows that overlap
+OPEN = 2  # films in a process
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
@@ -79,10 +79,10 @@ def film_stream(source: Any, budget: float = BUDGET) -> Iterator[UInt8[np.ndarra
 class Film(Frames):
     """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
 
-    Each thread keeps the decoder of the film that it read last, with the pictures of the last
-    slice, up to 128 MiB: slices that follow each other go on decoding, a jump seeks. Either way a
-    frame is what a decoding of the whole film from its start gives, as long as the film is
-    undamaged.
+    The decoders of the two films read last stay open, each with up to 128 MiB of the pictures of
+    its last slice: slices that follow each other go on decoding, a jump seeks. A slice that ends
+    with the film closes it. Either way a frame is what a decoding of the whole film from its start
+    gives, as long as the film is undamaged.
 
     `broken` are the indices, so far, of frames that could not be decoded: the frame before stands
     in their place (the next good frame at the film's start), and the first of them warns. Frames
@@ -117,11 +117,11 @@ class Film(Frames):
         self.shape, self.dtype = (len(self.times), *self._first.shape), self._first.dtype
 
     def read(self, first: int, last: int) -> np.ndarray:
-        # Left out of `_latest` where reading breaks off: then the next slice begins anew. A decoder
-        # is in one place of its file, so another process after a fork has its own, too.
-        run, owner = _latest.__dict__.pop("run", None), (self, os.getpid())
-        if run is None or run.owner != owner:
-            run = _Run(owner, len(self), iter(()), {})
+        # Taken out of `_open` while it is in use, by one thread; another one begins anew, as does
+        # the next slice if reading breaks off. A decoder is in one place of its file, so another
+        # process after a fork has its own, too.
+        owner = self, os.getpid()
+        run = _open.pop(owner, None) or _Run(self, len(self), iter(()), {})
         frames = np.empty((last - first, *self.shape[1:]), self.dtype)
         room = max(1, min(last - first, CACHED_BYTES // self._first.nbytes))
         for k in range(first, last):
@@ -130,7 +130,10 @@ class Film(Frames):
             frames[k - first] = run.latest[k]
             while len(run.latest) > room:
                 del run.latest[next(iter(run.latest))]
-        _latest.run = run
+        if last < len(self):
+            _open[owner] = run
+            for oldest in list(_open)[:-OPEN]:
+                _open.pop(oldest, None)
         return frames
 
     def pictures(self, begin: int) -> Iterator[UInt8[np.ndarray, "c h w"]]:
@@ -177,23 +180,23 @@ class Film(Frames):
 
 @dataclass
 class _Run:
-    """A thread's way through a film.
+    """A way through a film.
 
     Args:
-        owner: the film, and the process that opened it.
+        film: the film.
         next: number of the picture that comes next.
         pictures: what is still to come.
         latest: pictures of the last slice by their numbers.
     """
 
-    owner: tuple[Film, int]
+    film: Film
     next: int
     pictures: Iterator[np.ndarray]
     latest: dict[int, np.ndarray]
 
     def picture(self, k: int) -> np.ndarray:
         if not self.next <= k <= self.next + _NEAR:
-            self.pictures, self.next = self.owner[0].pictures(k), k
+            self.pictures, self.next = self.film.pictures(k), k
         while self.next < k:
             next(self.pictures)
             self.next += 1
@@ -201,7 +204,7 @@ class _Run:
         return next(self.pictures)
 
 
-_latest = threading.local()  # its `run` is the thread's latest _Run
+_open: dict[tuple[Film, int], _Run] = {}  # by film and process, the last one last
 
 
 def _opened(source: Any, name: str, budget: float) -> tuple[Any, Any]:

@@ -5,8 +5,10 @@ decided here, once.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 import cftime
@@ -53,6 +55,9 @@ OF_THE_FILE = (
 )  # fmt: skip
 
 
+_READING = Lock()  # no thread closes a file while another one reads it
+
+
 class _GridFrames(Frames):
     """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is
     needed.
@@ -61,6 +66,7 @@ class _GridFrames(Frames):
         grid: where they lie.
         flip: whether rows are turned upside down.
         budget: GiB that a slice may take.
+        close: closes the file, after each slice.
 
     Raises:
         ValueError: on slicing, a damaged file, or more than the budget.
@@ -68,7 +74,14 @@ class _GridFrames(Frames):
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, grid: "GridLayout", flip: bool, budget: float) -> None:
+    def __init__(
+        self,
+        grid: "GridLayout",
+        flip: bool,
+        budget: float,
+        close: Callable[[], None] | None,
+    ) -> None:
+        self._close = close
         self._fields, self._where, self._flip, self._budget = grid.fields, grid.where, flip, budget
         self._dims, self.shape = (grid.time, grid.channel, grid.row, grid.column), grid.shape
         self.chunk = max(stored_together(field, grid.time) for field in grid.fields)
@@ -79,11 +92,15 @@ class _GridFrames(Frames):
         largest = max(bytes_to_read(field, {time: shape[0]}) for field in self._fields)
         check_stretch(shape, 8, self._budget, largest)
         parts = []
-        for field in self._fields:
-            # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read
-            # point by point.
-            with in_one_line(f"cannot read {self._where}; is it whole?"):
-                part = field.isel({time: slice(first, last)}, missing_dims="ignore").load()
+        # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read point
+        # by point.
+        with in_one_line(f"cannot read {self._where}; is it whole?"):
+            cut = {time: slice(first, last)}
+            with _READING if self._close else nullcontext():
+                loaded = [field.isel(cut, missing_dims="ignore").load() for field in self._fields]
+                if self._close:
+                    self._close()
+        for part in loaded:
             sizes = dict(zip(self._dims, shape, strict=True))
             sizes[channel] = part.sizes.get(channel, 1)
             parts.append(part.set_dims(sizes).values.astype(np.float32))
@@ -138,9 +155,11 @@ def read_grid(
     if flip:
         notes.append("rows ran south to north: turned north-up")
     targets = [_read_variable(grid, name, coordinates) for name in names]
+    if opened.close:
+        opened.close()
     units = [target.units for target in targets]
     return Clip(
-        _GridFrames(grid, flip, budget),
+        _GridFrames(grid, flip, budget, opened.close),
         times,
         units[0] if len(set(units)) == 1 else ", ".join(units),
         coordinates,

@@ -9,7 +9,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,11 +34,14 @@ class Opened(NamedTuple):
         dataset: an xarray Dataset; of a file, nothing but the coordinates of dimensions is read.
         name: in messages.
         path: of a local file or folder.
+        close: closes a local file, which is opened again when more is read. An open file cannot be
+            written by the same process.
     """
 
     dataset: Any
     name: str
     path: Path | None = None
+    close: Callable[[], None] | None = None
 
 
 def open_grid(source: Any, group: str, budget: float) -> Opened:
@@ -78,9 +81,11 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
     with in_one_line(f"cannot open {text}{group_words}; {cure}"):
         file, engine = _of_url(text) if path is None else _of_path(path, budget)
         dataset = _decoded(file, engine, group, budget, text)
+        # The public `close` of a Dataset closes once, however often its file is opened again.
+        close = dataset._close if engine == "netcdf4" else None
         if engine == "netcdf4":
             _check_length(Path(text), dataset)
-    return Opened(dataset, text.rstrip("/").rsplit("/", 1)[-1], path)
+    return Opened(dataset, text.rstrip("/").rsplit("/", 1)[-1], path, close)
 
 
 def _of_url(url: str) -> tuple[Any, str]:

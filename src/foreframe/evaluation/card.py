@@ -216,7 +216,7 @@ class Scorer:
         if takes not in (None, shape[1]):
             raise ValueError(f"the clips have {shape[1]} channels, but the model takes {takes}")
         self.at_once = clips_at_once(
-            [forecaster.model.eval(), *self.networks.values()],
+            [forecaster.model, *self.networks.values()],
             forecaster.window,
             shape,
             options.batch_size,

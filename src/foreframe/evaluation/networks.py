@@ -39,8 +39,8 @@ def forecast_clips(
     past = parts.past if network.inputs else parts.past_of_targets
     known = parts.known if network.inputs else None
     steps = parts.truth.shape[1]
-    with computing(precision, past.device):
-        state = network.eval().encode(past)
+    with computing(precision, past.device, network):
+        state = network.encode(past)
         state = state if known is None else with_known(state, known)
         if drawn is None:
             return forecast_of(network, state, steps, guided)

@@ -62,7 +62,7 @@ class Local:
         size = past.shape[1], frame, steps
         group = at_once(self.model, len(past) * n, *size, ensemble is not None)
         clips, futures, guides = max(1, group // n), list[Tensor](), list[Tensor]()
-        with torch.inference_mode(), computing(options.precision, past.device):
+        with torch.inference_mode(), computing(options.precision, past.device, self.model):
             for k in range(0, len(past), clips):
                 own = None if known is None else known[k : k + clips]
                 some = past[k : k + clips]

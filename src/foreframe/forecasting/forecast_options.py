@@ -187,12 +187,13 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
     every: int = 0
     recording: int | None = None
     colours: str = "auto"
-    fps: float = 0.0
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         for kind in (TiledOptions, TaskOptions, RecordingOptions):
             kind.__post_init__(self)
-        check_at_least(0, past=self.past, every=self.every, fps=self.fps)
+        check_at_least(0, past=self.past, every=self.every)
+        check_above_0(fps=self.fps)
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
         if self.every and self.at:

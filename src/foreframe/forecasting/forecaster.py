@@ -191,7 +191,7 @@ class Forecaster:
         if isinstance(frames, Clip):
             known = known_after(frames, len(frames), steps) if known is None else known
             return self._predict_clip(frames, steps, known, options, frames.times_after(steps))
-        f, frames, _ = self._values(frames)
+        f, frames, *_ = self._values(frames)
         future = f._forecast(frames, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
@@ -232,25 +232,26 @@ class Forecaster:
         options = self.options(changed(options or ForecastOptions(), changes))
         if isinstance(frames, Clip) and known is None:
             known = known_after(frames, len(frames), steps)
-        f, values, dtype = self._values(frames)
-        past = f.past(values)
+        f, values, dtype, what = self._values(frames)
+        past = f.past(values, what)
         if past.ndim != 4:
             raise ValueError(f"a rollout is of one past (T,C,H,W), not of {tuple(past.shape)}")
         f.check_size(past.shape, steps, options)
         return frames_ahead(f, past, steps, known, options, dtype)
 
-    def _values(self, frames: Any) -> tuple["Forecaster", Any, Any]:
+    def _values(self, frames: Any) -> tuple["Forecaster", Any, Any, str]:
         """The forecaster `fitted` to frames; these as an array or a tensor in its units; and, of a
-        `Clip`, their dtype.
+        `Clip`, their dtype and its name.
         """
-        f, dtype = self.fitted(frames), None
+        f, dtype, what = self.fitted(frames), None, "frames"
         if isinstance(frames, Clip):
-            check_units(frames.units, f.scaling.units, frames.name or "the clip")
+            what = frames.name or "the clip"
+            check_units(frames.units, f.scaling.units, what)
             dtype = frames.frames.dtype
             frames = f.scaling.from_pictures(np.asarray(frames.frames[0 : len(frames)]))
         elif isinstance(frames, np.ndarray | Tensor) and frames.ndim == 3:
             frames = frames[:, None]
-        return f, frames, dtype
+        return f, frames, dtype, what
 
     def options(self, options: Options) -> Options:
         """Fill in the forecaster's `match` if the options leave it open, and check them.
@@ -271,8 +272,8 @@ class Forecaster:
     def _predict_clip(
         self, clip: Clip, steps: int, known: Any, options: TiledOptions, times: Any
     ) -> Clip | Ensemble:
-        f, past, dtype = self._values(clip)
-        futures = f._forecast(past, steps, known, options, dtype).cpu().numpy()
+        f, past, dtype, what = self._values(clip)
+        futures = f._forecast(past, steps, known, options, dtype, what).cpu().numpy()
         return f.as_clip(futures, clip, times)
 
     def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
@@ -292,10 +293,16 @@ class Forecaster:
 
     @torch.inference_mode()
     def _forecast(
-        self, frames: Any, steps: int, known: Any, options: TiledOptions, dtype: Any = None
+        self,
+        frames: Any,
+        steps: int,
+        known: Any,
+        options: TiledOptions,
+        dtype: Any = None,
+        what: str = "frames",
     ) -> Tensor:
         """The forecast in units of the data, or on 0 to 255 for pictures of 8 bits (`dtype`)."""
-        past = self.past(frames)
+        past = self.past(frames, what)
         self.check_size(past.shape, steps, options, options.tile or 0)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
@@ -469,14 +476,15 @@ class Forecaster:
         check_at_least(1, steps=steps)
         return Stream(self, steps, self.options(changed(options or ForecastOptions(), changes)))
 
-    def past(self, frames: Any) -> Tensor:
+    def past(self, frames: Any, what: str = "frames") -> Tensor:
         low, high = self.scaling.bounds
         c, least, most = self.model.takes, low, high
         if self.model.inputs:  # which may leave the range of what is forecast
             least, most = -math.inf, math.inf
-        past = check_frames(frames, channels=c, low=least, high=most, missing=True)
+        past = check_frames(frames, channels=c, low=least, high=most, missing=True, what=what)
         if self.model.inputs:
-            check_frames(past[..., : self.model.channels, :, :], low=low, high=high, missing=True)
+            targets = past[..., : self.model.channels, :, :]
+            check_frames(targets, low=low, high=high, missing=True, what=what)
         if self.scaling.kind == "log":  # of rain
             past = past.masked_fill(past <= NO_RAIN, torch.nan)
         return self.scaling.to_network(past).to(self.device)
@@ -556,9 +564,10 @@ class Forecaster:
         unpickled.
 
         Args:
-            what: a folder or file, or the name of published weights, such as "moving-mnist", or of
-                a baseline, such as "persistence", unless a file has that name; or a repository of
-                the Hugging Face Hub, "hf://USER/NAME" or "hf://USER/NAME@REVISION" (extra `hub`).
+            what: the name of published weights, such as "moving-mnist", or of a baseline, such as
+                "persistence"; a folder or file, "./radar" if it has such a name; or a repository
+                of the Hugging Face Hub, "hf://USER/NAME" or "hf://USER/NAME@REVISION" (extra
+                `hub`).
             device: a torch device, or "auto": CUDA if available.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import Any
 from foreframe.base.files import exists
 from foreframe.forecasting.forecast_options import TaskOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.names import name_of
+from foreframe.models.names import is_name, name_of
 
 
 def open_forecaster(
@@ -30,7 +30,12 @@ def for_tasks(what: Any, sources: Sequence[Any], options: TaskOptions) -> tuple[
     """
     given = [what, *sources]
     if all(isinstance(one, str | os.PathLike) for one in given):
-        what, *sources = (os.path.abspath(one) if exists(one) else one for one in given)
+        what = what if is_name(what) else _absolute(what)
+        sources = [_absolute(source) for source in sources]
     elif options.in_tasks:
         raise ValueError("workers and continue_job open the run and data by path: give paths")
     return what, list(sources)
+
+
+def _absolute(path: Any) -> Any:
+    return os.path.abspath(path) if exists(path) else path

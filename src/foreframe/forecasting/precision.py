@@ -3,11 +3,13 @@
 torch is imported within functions: the command line reads the choices here.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
 
 Precision = Literal["32-true", "bf16-mixed", "auto"]
 EXACT, HALF, AUTO = get_args(Precision)
@@ -35,13 +37,21 @@ def resolve_precision(precision: str, device: str) -> str:
     return HALF if multiplies_bfloat16(device) else EXACT
 
 
-def computing(precision: str, device: "torch.device") -> AbstractContextManager[Any]:
-    """A context for network computations in this `Precision`.
+@contextmanager
+def computing(precision: str, device: "torch.device", model: "Module") -> Iterator[None]:
+    """A context for forecasts of a network in this `Precision`, in evaluation mode. Afterwards its
+    modules train as before.
 
     "32-true" leaves a surrounding autocast, which the user has chosen, unchanged.
     """
     import torch
 
-    if resolve_precision(precision, device.type) == EXACT:
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+    half = resolve_precision(precision, device.type) != EXACT
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            yield
+    finally:
+        for module in trained:
+            module.training = True

@@ -37,7 +37,7 @@ def frames_ahead(
         steps: lead times that are computed at a time.
         dtype: as of `Forecaster.finished`.
     """
-    model, ensemble = f.model.eval(), requested(options, f.scaling.network_bounds)
+    model, ensemble = f.model, requested(options, f.scaling.network_bounds)
     past, last = fill_missing(past.unsqueeze(0))
     known = None if known is None else f.known_inputs(known, last)
     frame = past.shape[2:]
@@ -48,7 +48,7 @@ def frames_ahead(
         guides = stretches(model.guide, past[:, :, : frame[0] - model.inputs], steps)
     while True:
         # Frames are handed out outside of it: what is computed between them is not ours.
-        with torch.inference_mode(), computing(options.precision, f.device):
+        with torch.inference_mode(), computing(options.precision, f.device, model):
             future, guide = next(ahead), None
             if guides is not None:
                 guide = next(guides)[:, : future.shape[1], : future.shape[2]]

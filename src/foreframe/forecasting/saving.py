@@ -25,7 +25,7 @@ from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
 from foreframe.models.exported import Exported
-from foreframe.models.names import WEIGHTS, check_forecaster
+from foreframe.models.names import WEIGHTS, check_forecaster, is_name
 
 LONGEST = 2**20  # bytes of a config.json
 ABOUT = "about.json"  # of an exported folder
@@ -109,12 +109,16 @@ def read_forecaster(
     the Hub or a baseline, which has no description; arguments and errors as in `Forecaster.load`.
     The last is the folder of the forecaster.
     """
-    name, what = str(what), downloaded(str(what)) if str(what).startswith(HUB) else Path(what)
-    if not exists(what):
+    name = str(what)
+    if is_name(what):
+        if exists(what):
+            warn(f"{name} is what comes with foreframe; ./{name} is the file or folder here")
         if name in FREE:
-            return FREE[name](), None, what
-        check_forecaster(name)
+            return FREE[name](), None, Path(name)
         what = WEIGHTS / name
+    else:
+        check_forecaster(what)
+        what = downloaded(name) if name.startswith(HUB) else Path(what)
     if (what / ABOUT).is_file():
         return *_exported(what, device), what
     if (what / "model.safetensors").is_file():

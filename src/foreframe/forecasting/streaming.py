@@ -137,7 +137,6 @@ class Stream:
             past = f.past(frame[None])
         if last is None:
             f.check_size(past.shape, self.steps, self.options)
-        f.model.eval()
         last, age = self._within_window(past, last, age)
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
@@ -205,7 +204,8 @@ class Stream:
         return values.cpu().numpy().astype(dtype)
 
     def _computing(self) -> AbstractContextManager[Any]:
-        return computing(self.options.precision, self.forecaster.device)
+        f = self.forecaster
+        return computing(self.options.precision, f.device, f.model)
 
     @property
     def nbytes(self) -> int:
@@ -325,7 +325,7 @@ class Stream:
         """
         zeros = torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
         with self._computing():
-            like = self.forecaster.model.eval().encode(zeros)
+            like = self.forecaster.model.encode(zeros)
         fitted = {name: state[name].to(value) for name, value in like.items()}
         for name in state:
             own, first = fitted[name], like[name]

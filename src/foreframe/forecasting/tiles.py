@@ -96,7 +96,6 @@ def forecast_in_tiles(
     Raises:
         ValueError: an overlap that does not fit the tiles.
     """
-    model.eval()
     b, _, c, h, w = past.shape
     guided = options.match == GUIDE
     tile, stride = tile_layout(model, options.tile, h, w) if options.tile else (0, 1)

@@ -127,7 +127,7 @@ def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bo
 def _without_values(model: Model) -> Model:
     """A copy of the model on the meta device, made without a copy of its weights."""
     tensors = chain(model.parameters(), model.buffers())
-    return deepcopy(model, {id(tensor): tensor.detach().to("meta") for tensor in tensors})
+    return deepcopy(model, {id(t): t.detach().to("meta") for t in tensors}).eval()
 
 
 class _Held(TorchDispatchMode):

@@ -20,6 +20,13 @@ def published() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
 
 
+def is_name(what: object) -> bool:
+    """Whether this names what comes with foreframe, even if a file or folder is called so, too; a
+    `Path` and "./radar" do not.
+    """
+    return isinstance(what, str) and what in (*published(), *FREE)
+
+
 def check_forecaster(what: str | Path) -> None:
     """Refuse unknown names of forecasters, before torch is loaded.
 
@@ -33,7 +40,7 @@ def check_forecaster(what: str | Path) -> None:
     names = [*published(), *FREE]
     if str(what).startswith(HUB):
         client(str(what))
-    elif not exists(what) and str(what) not in names:
+    elif not is_name(what) and not exists(what):
         near = closest(str(what), names) or (
             f"name a run's folder, hf://USER/NAME on the Hub, {', '.join(published())}, or a "
             "baseline that `foreframe models` lists"

@@ -7,9 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foreframe.base.files import exists
 from foreframe.evaluation import EvaluateOptions
-from foreframe.models.names import WEIGHTS
+from foreframe.models.names import WEIGHTS, is_name
 from foreframe.training.calls import with_changes
 from foreframe.visuals import Card, curves_png, image_html
 
@@ -99,7 +98,7 @@ def known_scores(what: Any) -> str:
     if not isinstance(what, str | os.PathLike):
         return ""
     name = os.fspath(what)
-    folder = Path(name) if exists(name) else WEIGHTS / name
+    folder = WEIGHTS / name if is_name(what) else Path(name)
     report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
     if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
         return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
