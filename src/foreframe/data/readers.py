@@ -323,9 +323,12 @@ def _as_one(run: Sequence[Clip]) -> Clip:
 # Recordings in parts
 
 
-def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = None) -> list[Clip]:
+def in_parts(
+    clip: Clip, options: ReadOptions, starts: Sequence[int] | None = None, moving: bool = False
+) -> list[Clip]:
     """A recording as the options say, in the parts that begin at its first frame and at `starts`;
-    by default after gaps in its times, and at changes of the scene with `cuts`.
+    by default after gaps in its times, and at changes of the scene with `cuts`. With `moving` each
+    is in its `moving_parts`.
     """
     has = {channel.name for channel in clip.inputs}
     for name in options.inputs:
@@ -345,7 +348,8 @@ def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = No
             replace(clip.part(first, last), name=f"{clip.name} [{k}]")
             for k, (first, last) in enumerate(pairwise([0, *starts, len(clip)]), 1)
         ]
-    return [apply_options(part, options, missing) for part in parts]
+    parts = [apply_options(part, options, missing) for part in parts]
+    return [each for part in parts for each in moving_parts(part)] if moving else parts
 
 
 def moving_parts(clip: Clip) -> list[Clip]:

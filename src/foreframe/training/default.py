@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet, check_first_clip
 from foreframe.data.opening import Splits, holds_recordings, open_splits
-from foreframe.data.readers import in_parts, moving_parts
+from foreframe.data.readers import in_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
@@ -50,7 +49,6 @@ SAMPLED_FRAMES = 8  # where a recording is looked at
 MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
 GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
-TEST_SECONDS = 20.0  # of scores after a training from published weights
 SCORING_SHARE = 0.07  # of the minutes, for scores before the training
 
 
@@ -140,15 +138,12 @@ def look_at(
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
     few = sum(map(len, clips)) <= MOST_SEARCHED
-    parts = [in_parts(clip, reading) for clip in clips]
-    parts = [[p for part in of for p in moving_parts(part)] for of in parts] if few else parts
+    parts = [in_parts(clip, reading, moving=few) for clip in clips]
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
     if longest.pictures and cuts and few:
         at_cuts = replace(reading, cuts=True)
-        scenes = [
-            [p for part in in_parts(clip, at_cuts) for p in moving_parts(part)] for clip in clips
-        ]
+        scenes = [in_parts(clip, at_cuts, moving=True) for clip in clips]
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
@@ -274,19 +269,3 @@ def verdict(network: Model, weights: str | None, start: float, best: float) -> s
         f"{began} is the better forecast on validation, and this run forecasts just that: nothing "
         "that was learnt was better by 1 %"
     )
-
-
-def verdict_on_test(run: Path, weights: str, train: Recordings) -> str:
-    """Compare the best checkpoint of a run with the published weights that it began at, on clips of
-    the test split.
-
-    Raises:
-        ValueError: the test split has no window.
-    """
-    best = Forecaster.load(run)
-    models = {"best": best.model, weights: Forecaster.load(weights).model}
-    scored = scores_of_start(models, train.of_split("test"), best.window, TEST_SECONDS)
-    ratio = scored["best"] / scored[weights]
-    if ratio < 1:
-        return f"on test it is {1 - ratio:.0%} lower"
-    return f"on test it is {ratio - 1:.0%} higher: the training gained nothing"

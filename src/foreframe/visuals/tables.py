@@ -95,11 +95,8 @@ def has_ratios(card: Mapping[str, Any]) -> bool:
     """Whether a film's errors are in units of the last frame's: persistence was scored, and is not
     so good that ratios mean nothing.
     """
-    own = card["relative"].get("persistence", {}).values()
-    overall = [of["overall"] for of in own]
-    return (
-        not card["units"] and bool(overall) and not (overall[0] is None or math.isnan(overall[0]))
-    )
+    own = card["relative"].get("persistence", {}).get("mse", {}).get("overall")
+    return not (card["units"] or own is None or math.isnan(own))
 
 
 def _interval(card: Mapping[str, Any], name: str, score: str) -> str:
