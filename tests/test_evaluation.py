@@ -189,7 +189,7 @@ def test_what_could_be_chance() -> None:
     assert (comparison["black"]["n"], comparison["black"]["over"]) == (12, "clips")
     # Matched forecasts are compared with the best baseline, too.
     assert list(card["lead"]) == ["model", "model matched to last"]
-    equal = "is not significantly better than the best baseline (persistence):"
+    equal = "is not better than the best baseline (persistence):"
     assert card["in_words"].splitlines()[1:3] == [
         f"The model {equal} 1-SSIM 0 against 0.",
         f"The model matched to last {equal} MSE 0 against 0.",

@@ -28,8 +28,8 @@ MARKS = {
     "black": "all black",
     "flat": "of one value",
     "empty": "without any value",
-    "cut": "first of a new scene (reading.cuts true splits there)",
-    "gap": "first after a gap in time",
+    "cut": "after a change of scene (reading.cuts true splits there)",
+    "gap": "after a gap in time",
     "broken": "that cannot be decoded",
 }
 

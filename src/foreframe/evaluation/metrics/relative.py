@@ -115,7 +115,8 @@ def _verdict(
     how, more = ("better", "lower") if difference < 0 else ("worse", "higher")
     few, ends = "", [compared["ratio_low"], compared["ratio_high"]]
     if compared["tie"]:
-        how, few = "not significantly better", plural(compared["n"], compared["over"][:-1])
+        how = "not significantly better" if difference < 0 else "not better"
+        few = plural(compared["n"], compared["over"][:-1])
     elif None not in ends:
         near, far = sorted(ends, key=lambda end: abs(end - 1))
         few = f"{_percent(near)[:-2]} to {_percent(far)}"
