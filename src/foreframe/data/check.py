@@ -14,7 +14,7 @@ from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.cuts import find_cuts
 from foreframe.data.data_options import BUDGET, ReadOptions, SplitOptions
 from foreframe.data.decoding import stretches_of
-from foreframe.data.readers import gaps_in, in_parts
+from foreframe.data.readers import gaps_in, in_parts, moving_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 from foreframe.data.windows import fit_scaling, windows_in
 
@@ -110,7 +110,8 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     (whole,) = in_parts(raw, options, [])
     clip = whole.without_inputs()
     found = {"gap": gaps_in(raw), "cut": find_cuts(raw.frames) if raw.pictures else []}
-    parts = in_parts(raw, options, sorted({*found["gap"], *found["cut"] * options.cuts}), True)
+    starts = sorted({*found["gap"], *found["cut"] * options.cuts})
+    parts = moving_parts(in_parts(raw, options, starts))
     n, marked = len(clip), dict[str, list[int]]((name, []) for name in MARKS)
     for name, firsts in found.items():  # the first frame that is taken from there on
         marked[name] = sorted({-(-k // options.every) for k in firsts} & {*range(n)})

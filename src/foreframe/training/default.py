@@ -21,7 +21,7 @@ from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet, check_first_clip
 from foreframe.data.opening import Splits, holds_recordings, open_splits
-from foreframe.data.readers import in_parts
+from foreframe.data.readers import in_parts, moving_parts
 from foreframe.data.splits import UNDECIDED, raw_by_folder
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.networks import clips_at_once, fewer_within
@@ -138,12 +138,13 @@ def look_at(
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
     few = sum(map(len, clips)) <= MOST_SEARCHED
-    parts = [in_parts(clip, reading, moving=few) for clip in clips]
+    parts = [in_parts(clip, reading) for clip in clips]
+    parts = [moving_parts(inside) for inside in parts] if few else parts
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
     if longest.pictures and cuts and few:
         at_cuts = replace(reading, cuts=True)
-        scenes = [in_parts(clip, at_cuts, moving=True) for clip in clips]
+        scenes = [moving_parts(in_parts(clip, at_cuts)) for clip in clips]
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
