@@ -189,10 +189,10 @@ def test_what_could_be_chance() -> None:
     assert (comparison["black"]["n"], comparison["black"]["over"]) == (12, "clips")
     # Matched forecasts are compared with the best baseline, too.
     assert list(card["lead"]) == ["model", "model matched to last"]
-    equal = "is as good as the best baseline (persistence): equal"
+    equal = "is not better than the best baseline (persistence):"
     assert card["in_words"].splitlines()[1:3] == [
-        f"The model {equal} 1-SSIM.",
-        f"The model matched to last {equal} MSE.",
+        f"The model {equal} 1-SSIM 0 against 0.",
+        f"The model matched to last {equal} MSE 0 against 0.",
     ]
     # Each score that ranks is compared by itself: 1 - SSIM is 0 where nothing is wrong.
     assert comparison["persistence"]["ssim"]["tie"]
@@ -222,7 +222,7 @@ def test_the_best_baseline_is_free(tmp_path) -> None:
     card = score_clips(rain, data, ScoreOptions(baselines=SCORED))
     assert card["best_baseline"] == {"rmse": "linear_motion"}
     assert card["relative"]["persistence"] == {"rmse": {"overall": 1, "per_lead": [1, 1, 1]}}
-    assert "linear_motion): RMSE 5.33, not 0.00014." in card["in_words"]  # no percentage
+    assert "linear_motion): RMSE 5.33 against 0.00014." in card["in_words"]  # no percentage
     assert "RMSE, mm/h" in str(card)
     assert list(panels_of(card)) == ["RMSE in mm/h"]
 

@@ -20,6 +20,13 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     assert f"Without training: {', '.join(BASELINES)}, lagged\n" in out
 
 
+def test_an_unexpected_error_names_its_file_and_line(monkeypatch, capsys) -> None:
+    """Such as one in a user's cell or Dataset."""
+    monkeypatch.setattr("foreframe.cli.models.parser", lambda: {}["h0"])
+    assert main(["models"]) == 1
+    assert f"unexpected KeyError: 'h0', in {__file__}, line" in capsys.readouterr().err
+
+
 def flags(text: str) -> list[str]:
     return re.findall(r"^  (--?[a-z_.0-9-]+)", text, re.MULTILINE)
 

@@ -43,7 +43,7 @@ def test_what_was_put_in_is_found(tmp_path: Path) -> None:
     assert [len(part) for part in found.parts] == [25, 15]
     said = "\n".join(summarise([found]))
     for words in (
-        "40 frames of 6x8", "every 1 h", "gap       1 frame first after a gap in time: 25",
+        "40 frames of 6x8", "every 1 h", "gap       1 frame after a gap in time: 25",
         "frozen    3 frames equal to the one before: 10-12", "empty     1", "flat      1",
         "mm/h", "lat 5 to 0", "north-up", f"missing   {np.isnan(frames).mean():.1%}",
     ):  # fmt: skip

@@ -225,7 +225,7 @@ def test_a_signal_while_processes_agree_stops_at_the_next_step(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch) -> None:
+def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch, capsys) -> None:
     """By a clock on which a step takes a twentieth of a second, however busy the machine is."""
     ticks = count()
     clock = SimpleNamespace(monotonic=lambda: next(ticks) / 20)
@@ -238,6 +238,8 @@ def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch) -> None:
     assert 0 < state["global_step"] < 100_000
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 0.1 * 3e-3
     assert (run / "checkpoints" / "best.ckpt").exists()
+    steps = f"only {state['global_step']} steps in 0.05 minutes: more --minutes lower the error"
+    assert steps in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,17 +1,15 @@
 """What users are told: notes, to a listener of the context or as warnings, and printed lines."""
 
-import sys
-import traceback
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from foreframe.base.processes import is_first_process
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = __file__.rpartition("base")[0]
 
 
 class Note(UserWarning):
@@ -48,9 +46,9 @@ def warn(message: str) -> None:
         note(message)
     else:
         # It points at the line that called foreframe, in the user's file.
-        frames = enumerate(traceback.walk_stack(sys._getframe(1)))
-        ours = (k for k, (frame, _) in frames if frame.f_code.co_filename.startswith(PACKAGE))
-        warnings.warn(Note(message), stacklevel=max(ours, default=-1) + 3)
+        frames = enumerate(inspect.stack(0), 2)
+        ours = [level for level, frame in frames if frame.filename.startswith(PACKAGE)]
+        warnings.warn(Note(message), stacklevel=max(ours))
 
 
 def say(line: str) -> None:

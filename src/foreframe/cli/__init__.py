@@ -6,6 +6,7 @@ torch.
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -96,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, ValueError | OSError | MemoryError):
             return _fail(message or type(error).__name__)
         # A bug here, or in a user's Dataset.
-        _fail(f"unexpected {type(error).__name__}: {message} (FOREFRAME_DEBUG=1 shows where)")
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}, line {last.lineno} (FOREFRAME_DEBUG=1 shows all)"
+        _fail(f"unexpected {type(error).__name__}: {message}, in {where}")
         return 1
 
 

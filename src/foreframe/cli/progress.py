@@ -22,8 +22,7 @@ def progress(what: str) -> Iterator[Tell]:
     if not console.is_interactive:
         yield _lines(what)
         return
-    columns = *rich.Progress.get_default_columns(), rich.TimeElapsedColumn()
-    with rich.Progress(*columns, console=console, transient=True) as bar:
+    with rich.Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

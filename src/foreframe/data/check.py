@@ -28,8 +28,8 @@ MARKS = {
     "black": "all black",
     "flat": "of one value",
     "empty": "without any value",
-    "cut": "first of a new scene (reading.cuts true splits there)",
-    "gap": "first after a gap in time",
+    "cut": "after a change of scene (reading.cuts true splits there)",
+    "gap": "after a gap in time",
     "broken": "that cannot be decoded",
 }
 
@@ -111,7 +111,7 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     clip = whole.without_inputs()
     found = {"gap": gaps_in(raw), "cut": find_cuts(raw.frames) if raw.pictures else []}
     starts = sorted({*found["gap"], *found["cut"] * options.cuts})
-    parts = [p for part in in_parts(raw, options, starts) for p in moving_parts(part)]
+    parts = moving_parts(in_parts(raw, options, starts))
     n, marked = len(clip), dict[str, list[int]]((name, []) for name in MARKS)
     for name, firsts in found.items():  # the first frame that is taken from there on
         marked[name] = sorted({-(-k // options.every) for k in firsts} & {*range(n)})

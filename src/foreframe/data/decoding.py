@@ -73,7 +73,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
 
     def ready(part: Clip) -> list[Clip]:
         clip = with_clocks(replace(part, frames=quick(part)), options.inputs)
-        return [clip] if isinstance(source, Published) else moving_parts(clip)
+        return [clip] if isinstance(source, Published) else moving_parts([clip])
 
     decoded = {
         folder: [[clip for part in parts for clip in ready(part)] for parts in inside]

@@ -352,19 +352,21 @@ def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = No
     return [apply_options(part, options, missing) for part in parts]
 
 
-def moving_parts(clip: Clip) -> list[Clip]:
-    """The parts of a film or of pictures without stretches that hardly change, which teach nothing
-    and make errors relative to the last frame meaningless; a note names these. A recording without
-    any change, or one that holds no pictures, stays whole.
+def moving_parts(clips: Sequence[Clip]) -> list[Clip]:
+    """The parts of films and pictures without stretches that hardly change, which teach nothing and
+    make errors relative to the last frame meaningless; a note names these. A recording without any
+    change, or one that holds no pictures, stays whole.
     """
-    frozen = find_frozen(clip.frames) if clip.pictures else []
-    ends = [0, *(end for stretch in frozen for end in stretch), len(clip)]
-    parts = [clip.part(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
-    if not frozen or not parts:
-        return [clip]
-    runs = ", ".join(f"{first}-{end - 1}" for first, end in frozen)
-    note = f"{clip.name}: frames {runs} hardly change (frozen or corrupt) and are left out"
-    return [replace(part, notes=(*clip.notes, note)) for part in parts]
+    moving: list[Clip] = []
+    for clip in clips:
+        frozen = find_frozen(clip.frames) if clip.pictures else []
+        ends = [0, *(end for stretch in frozen for end in stretch), len(clip)]
+        parts = [clip.part(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if a < b]
+        runs = ", ".join(f"{first}-{end - 1}" for first, end in frozen)
+        note = f"{clip.name}: frames {runs} hardly change (frozen or corrupt) and are left out"
+        notes = (*clip.notes, note) if frozen else clip.notes
+        moving += [replace(part, notes=notes) for part in parts] or [clip]
+    return moving
 
 
 def gaps_in(clip: Clip) -> list[int]:

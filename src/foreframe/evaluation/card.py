@@ -80,8 +80,8 @@ def score_clips(
         with units under "rmse"}, "baselines": the scored ones, without the reference,
         "best_baseline": {"mse" and "ssim", or "rmse": name}, "lead": {name of the reference or of
         its matched forecasts: {the same scores: comparison with that baseline}}, "weights": those
-        that the training began with, if published, "gain": as "lead", compared with these,
-        "in_words": lead and gain}; with members also "ensemble": {"seed", and by name:
+        that the training began with, if published, "gain": {score: comparison of the forecaster
+        with these}, "in_words": lead and gain}; with members also "ensemble": {"seed", and by name:
         `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. A name is that of a row: "model",
         a baseline, or another forecast. Plain values, ready for JSON. Data with units have a third
         convention, `physical`.
@@ -105,7 +105,7 @@ def score_clips(
     if ensembles is not None:
         gather(ensembles.cards)
         card["ensemble"] = ensembles.summary()
-    return Card(card | {"in_words": in_words(card)})
+    return Card(card | {"in_words": in_words(card, name)})
 
 
 def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) -> dict[str, Any]:
@@ -115,14 +115,17 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
     ranking = ranked_by(units)
     free = [row for row in tables if row in FREE and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
-    name, weights = scorer.name, scorer.weights
+    weights = scorer.weights
 
     def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            score: scoring.comparison(score, rival, groups, over, [row])[row]
-            for score, rival in rivals.items()
-        }
+        """A row compared with a rival in each score."""
+        each = (
+            (score, scoring.comparison(score, rivals[score], groups, over, [row]))
+            for score in rivals
+        )
+        return {score: compared[row] for score, compared in each}
 
+    others = dict.fromkeys([score for score in ranking if score != "mse"], reference)
     return {
         "clips": scoring.clips,
         "past": window.past,
@@ -138,12 +141,15 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "events": _events(tables),
         "skill": _skill(tables),
         "relative": relative(tables, ranking),
-        "comparison": _comparison(scoring, reference, ranking, groups, over),
+        "comparison": {
+            row: compared | against(row, others)
+            for row, compared in scoring.comparison("mse", reference, groups, over).items()
+        },
         "baselines": free,
         "best_baseline": best,
         "lead": {row: against(row, best) for row in [reference, *scorer.matches]},
         "weights": weights,
-        "gain": {name: against(name, dict.fromkeys(ranking, weights))} if weights else {},
+        "gain": against(scorer.name, dict.fromkeys(ranking, weights)) if weights else {},
     }
 
 
@@ -155,18 +161,6 @@ def _skill(tables: Mapping[str, Any]) -> dict[str, Any]:
         return {"overall": 1 - mse["overall"], "per_lead": per_lead}
 
     return {row: skill(of["mse"]) for row, of in relative(tables, ["mse"]).items()}
-
-
-def _comparison(
-    scoring: Scoring, reference: str, ranking: Sequence[str], groups: Sequence[int], over: str
-) -> dict[str, dict[str, Any]]:
-    """Each row compared with the reference: in MSE, and within that in other ranking scores."""
-    comparison = scoring.comparison("mse", reference, groups, over)
-    for score in ranking:
-        if score != "mse":
-            for row, compared in scoring.comparison(score, reference, groups, over).items():
-                comparison[row][score] = compared
-    return comparison
 
 
 Scores = tuple[Scoring, Ensembles | None]

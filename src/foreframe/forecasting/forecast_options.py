@@ -170,7 +170,7 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
 
     Args:
         past: past frames to use; 0 takes as many as in training
-        after: last past frame, counted from 0; by default the last of the recording
+        after: number of the last input frame, from 0; by default the last of the recording
         every: forecast again after every so many frames, and score each forecast by the frames that
             followed
         recording: number of the recording, counted from 0, if the input holds several

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,6 @@ SAMPLED_FRAMES = 8  # where a recording is looked at
 MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
 COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
 GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
-TEST_SECONDS = 20.0  # of scores after a training from published weights
 SCORING_SHARE = 0.07  # of the minutes, for scores before the training
 
 
@@ -141,14 +139,12 @@ def look_at(
     clips = [clip for inside in folders.values() for clip in inside]
     few = sum(map(len, clips)) <= MOST_SEARCHED
     parts = [in_parts(clip, reading) for clip in clips]
-    parts = [[p for part in of for p in moving_parts(part)] for of in parts] if few else parts
+    parts = [moving_parts(inside) for inside in parts] if few else parts
     longest = max((part for of in parts for part in of), key=len)
     scenes = []
     if longest.pictures and cuts and few:
         at_cuts = replace(reading, cuts=True)
-        scenes = [
-            [p for part in in_parts(clip, at_cuts) for p in moving_parts(part)] for clip in clips
-        ]
+        scenes = [moving_parts(in_parts(clip, at_cuts)) for clip in clips]
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
@@ -274,19 +270,3 @@ def verdict(network: Model, weights: str | None, start: float, best: float) -> s
         f"{began} is the better forecast on validation, and this run forecasts just that: nothing "
         "that was learnt was better by 1 %"
     )
-
-
-def verdict_on_test(run: Path, weights: str, train: Recordings) -> str:
-    """Compare the best checkpoint of a run with the published weights that it began at, on clips of
-    the test split.
-
-    Raises:
-        ValueError: the test split has no window.
-    """
-    best = Forecaster.load(run)
-    models = {"best": best.model, weights: Forecaster.load(weights).model}
-    scored = scores_of_start(models, train.of_split("test"), best.window, TEST_SECONDS)
-    ratio = scored["best"] / scored[weights]
-    if ratio < 1:
-        return f"on test it is {1 - ratio:.0%} lower"
-    return f"on test it is {ratio - 1:.0%} higher: the training gained nothing"

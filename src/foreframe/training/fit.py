@@ -18,7 +18,9 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
 from foreframe.data.arrays import data_name
+from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.networks import clips_at_once
+from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
@@ -26,7 +28,7 @@ from foreframe.models.names import published
 from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
-from foreframe.training.default import choose_defaults, verdict, verdict_on_test
+from foreframe.training.default import choose_defaults, verdict
 from foreframe.training.faults import DeadProcessError, heartbeat, is_dead_worker
 from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
@@ -57,6 +59,7 @@ from foreframe.training.validation import MEMBERS, Validation, seconds_between_v
 
 FEWEST = 8  # clips of a validation, if there are as many
 FEW_STEPS = 300  # of a training: more of them usually lower the error
+TEST_SECONDS = 20.0  # of scores after a training from published weights
 LONG = 0.2  # of the time: waiting for data that more processes may shorten
 
 
@@ -314,14 +317,19 @@ def report(training: Training, seconds: float) -> None:
     best = training.checkpoints.best
     if best is not None and start is not None and not network.draws:  # members have no baseline
         weights, train = training.options.model.weights, training.clips.train
-        lines = [verdict(network, weights, start, best)]
+        say(verdict(network, weights, start, best))
         if best < start and weights in published() and isinstance(train, Recordings):
             with suppress(ValueError):  # no window to test on
-                lines.append(verdict_on_test(training.folder, weights, train))
-        say("; ".join(lines))
+                say(verdict_on_test(Forecaster.load(training.folder), train.of_split("test")))
     steps, minutes = training.trainer.global_step, training.options.learning.minutes
     if minutes is not None and training.stops.out_of_time and steps < FEW_STEPS:
         say(f"only {plural(steps, 'step')} in {minutes:g} minutes: more --minutes lower the error")
+
+
+def verdict_on_test(forecaster: Forecaster, test: Recordings) -> str:
+    """Compare a forecaster with the published weights from which its training started."""
+    card = score_clips(forecaster, test, ScoreOptions(baselines=(), seconds=TEST_SECONDS))
+    return f"on the test split: {card['in_words']}"
 
 
 __all__ = ["DeadProcessError", "Stopped", "train"]

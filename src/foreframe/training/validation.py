@@ -15,7 +15,6 @@ from torch import Tensor
 
 from foreframe.base.notes import say
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
-from foreframe.evaluation.metrics.relative import MOST
 from foreframe.evaluation.scoring import Scoring, gather
 from foreframe.models import build_model
 from foreframe.training.stops import on_any_rank
@@ -162,10 +161,7 @@ class Validation(L.Callback):
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
-        last = self.persistence or 0.0
-        skill = f"persistence {last:.2f}"
-        if mse < MOST * last:
-            skill = f"skill against persistence {1 - mse / last:.3f}"
+        skill = 1 - mse / self.persistence if self.persistence else math.nan  # nothing moved at all
         ssim = table["standard"]["ssim"]["overall"]
         of_members = ""
         if self.members:
@@ -174,5 +170,5 @@ class Validation(L.Callback):
         return (
             f"{'' if loss is None else f'loss {float(loss):.5f}, '}validation on "
             f"{self._scoring.clips} clips: {of_members}MSE {mse:.2f} (summed over a frame), SSIM "
-            f"{ssim:.3f}, {skill}"
+            f"{ssim:.3f}, skill against persistence {skill:.3f}"
         )

@@ -2,7 +2,7 @@
 sheets.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,22 +29,19 @@ def letters_of(width: int) -> int:
     return max(10, min(16, width // 14), width // 48)
 
 
-def edge_of(width: int) -> int:
-    """The pixels of the edge around pictures of that width."""
-    return min(1 + width // 64, 12)
-
-
-def columns_for(
-    width: int, words: Collection[str], captions: Sequence[tuple[str, Colour]], paint: Paint
-) -> tuple[int, int, int]:
-    """Pixels of the labels on the left and from column to column, and the columns that fit into
-    `WIDEST`, for pictures of a width with these labels and captions.
+def layout(
+    rows: Sequence[Sequence[Cell | None]], captions: Sequence[tuple[str, Colour]], paint: Paint
+) -> tuple[int, int, int, int]:
+    """Pixels of an edge, of the labels on the left, and from column to column; and the number of
+    columns that fit into `WIDEST`.
     """
-    size = letters_of(width)
-    left = max(text_width(word, size) for word in words) + 10 if any(words) else 0
-    widest = max(text_width(text, size) for text, _ in captions)
-    pitch = max(width + 2 * edge_of(width), widest) + GAP
-    return left, pitch, max(1, (WIDEST - left - SCALE * paint.has_scale) // pitch)
+    cells = [cell for row in rows for cell in row if cell]
+    width = cells[0].pixels.shape[1]
+    size, edge = letters_of(width), min(1 + width // 64, 12)
+    label = max(text_width(cell.word, size) for cell in cells)
+    left = label + 10 if label else 0
+    pitch = max(width + 2 * edge, *(text_width(text, size) for text, _ in captions)) + GAP
+    return edge, left, pitch, max(1, (WIDEST - left - SCALE * paint.has_scale) // pitch)
 
 
 def grid(
@@ -67,10 +64,9 @@ def grid(
     """
     pixels = next(cell.pixels for row in rows for cell in row if cell)
     h, w = pixels.shape[:2]
-    size, edge, n = letters_of(w), edge_of(w), len(captions)
-    words = {cell.word for row in rows for cell in row if cell}
-    left, wide, most = columns_for(w, words, captions, paint)
-    pitch, columns = pitch or wide, columns or most
+    size, n = letters_of(w), len(captions)
+    edge, left, usual, most = layout(rows, captions, paint)
+    pitch, columns = pitch or usual, columns or most
     spans = [(0, ahead), (ahead, n)] if n > columns else [(0, n)]
     parts = [
         slice(t, min(t + columns, end)) for start, end in spans for t in range(start, end, columns)

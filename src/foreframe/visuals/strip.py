@@ -9,7 +9,7 @@ import numpy as np
 from foreframe.base.wording import plural
 from foreframe.clips.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, ORANGE, Colour, Paint, round_up, text_width
-from foreframe.visuals.grid import WIDEST, Cell, columns_for, fit, grid, letters_of
+from foreframe.visuals.grid import WIDEST, Cell, fit, grid, layout, letters_of
 
 # The longer side of frames: small ones are enlarged to about the first number of pixels, large
 # ones shrunk to the second.
@@ -100,8 +100,7 @@ def _below_each_other(
         if text_width(text, size) > width:  # a word a line; a unit or a month stays with its number
             text = re.sub(r" +(?![^\W\d])", "\n", text)
         captions.append((text, ORANGE if t >= p else INK))
-    words = {cell.word for row in rows for cell in row if cell}
-    *_, columns = columns_for(width, words, captions, paint)
+    columns = layout(rows, captions, paint)[-1]
     places = _spread(p, steps, columns, max(1, WIDEST // (len(rows) * height)))
     if (leads := sum(k >= p for k in places)) < steps:
         said = f"\n{leads} of {steps} shown"
@@ -146,9 +145,7 @@ def _in_grey(values: np.ndarray, paint: Paint, word: str) -> list[Cell]:
     most = float(np.nanpercentile(values, 99.5)) if np.isfinite(values).any() else 0.0
     white = round_up(most if most > 0 else span / 10)
     white = min(white, span) if paint.name == "grey" else white
-    units = "" if paint.shown_units == "1" else paint.shown_units
-    if paint.name == "grey" and not units:
-        units = f"of {span:g}"
+    units = paint.shown_units if paint.shown_units not in ("", "1") else f"of {span:g}"
     label = f"{word}\n" + f"white: {white:g} {units}".rstrip() + "\nand more"
     return _cells(values, Paint("grey", 0.0, white), ORANGE, label)
 

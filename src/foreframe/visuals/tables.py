@@ -77,9 +77,9 @@ def score_table(card: Mapping[str, Any]) -> Table:
             rows[name].append(("*" if name == best else "") + figure(of[score]["overall"]))
             rows[name] += [_interval(card, name, score)] if with_interval else []
             rows[name] += [figure(of[score]["per_lead"][lead - 1]) for lead in leads]
-    notes = ["1.00: the error of the last frame repeated (persistence)."] if ratios else []
-    if card["relative"] and not ratios and not units:
-        notes = ["The frames hardly change, so errors are absolute."]
+    still = "The frames hardly change, so errors are absolute."
+    notes = [still] if card["relative"] and not units else []
+    notes = ["1.00: the error of the last frame repeated (persistence)."] if ratios else notes
     notes += ["*: the best baseline."] if card["best_baseline"] else []
     lines = [" ".join(notes)] if notes else []
     if some:
@@ -95,11 +95,8 @@ def has_ratios(card: Mapping[str, Any]) -> bool:
     """Whether a film's errors are in units of the last frame's: persistence was scored, and is not
     so good that ratios mean nothing.
     """
-    own = card["relative"].get("persistence", {}).values()
-    overall = [of["overall"] for of in own]
-    return (
-        not card["units"] and bool(overall) and not (overall[0] is None or math.isnan(overall[0]))
-    )
+    own = card["relative"].get("persistence", {}).get("mse", {}).get("overall")
+    return not (card["units"] or own is None or math.isnan(own))
 
 
 def _interval(card: Mapping[str, Any], name: str, score: str) -> str:

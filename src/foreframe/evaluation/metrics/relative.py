@@ -79,58 +79,52 @@ def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str 
     return min(numbers, key=numbers.__getitem__, default=None)
 
 
-def in_words(card: Mapping[str, Any]) -> str:
-    """Compare rows with the best baseline, and a model with its starting weights, a line for each
-    ranking score: "The model is better than the best baseline (linear_motion): 12 % (8 to 15 %)
-    lower MSE."
+def in_words(card: Mapping[str, Any], name: str = "model") -> str:
+    """Compare rows with the best baseline, and the model, in row `name`, with its starting weights,
+    a line for each ranking score: "The model is better than the best baseline (linear_motion): 12 %
+    lower MSE (8 to 15 %)."
     """
-
-    def verdict(row: str, score: str, compared: Mapping[str, Any], what: str, other: str) -> str:
-        who = f"The {row}" if row.startswith("model") else row
-        both = [errors(card["scores"][name], score)["overall"] for name in (row, other)]
-        return f"{who} {_verdict(compared, f'{what} ({other})', heading(score), *both)}."
-
+    best = card["best_baseline"]
     lines = [
-        verdict(row, score, compared, "the best baseline", best)
+        _verdict(card, row, best[score], "the best baseline", score, compared)
         for row, by_score in card["lead"].items()
         for score, compared in by_score.items()
-        if (best := card["best_baseline"][score])
+        if best[score]
     ]
-    for row, by_score in card["gain"].items():
-        for score, compared in by_score.items():
-            line = verdict(row, score, compared, "its starting weights", card["weights"])
-            gained = compared["difference"] < 0 and not compared["tie"]
-            lines.append(line if gained else f"{line} The training gained nothing.")
+    for score, compared in card["gain"].items():
+        gained = compared["difference"] < 0 and (not compared["tie"] or compared["low"] is None)
+        line = _verdict(card, name, card["weights"], "its starting weights", score, compared)
+        lines.append(line if gained else f"{line} The training gained nothing.")
     return "\n".join(lines)
 
 
-def _verdict(compared: Mapping[str, Any], what: str, name: str, error: float, other: float) -> str:
+def _verdict(
+    card: Mapping[str, Any], row: str, rival: str, what: str, score: str, compared: Mapping
+) -> str:
     """Better, worse or not significantly better, with the difference of two errors in percent, or
     both errors where one is more than `MOST` times the other.
 
     Args:
-        compared: their comparison, see `Comparison`.
-        what: the forecaster of the other error.
-        name: of the score.
+        row, rival: of the card; `what` is the rival.
+        compared: the comparison of their errors, see `Comparison`.
     """
-    difference, ratio = compared["difference"], compared["ratio"]
+    who, what = f"The {row}" if row.startswith("model") else row, f"{what} ({rival})"
+    name, difference, ratio = heading(score), compared["difference"], compared["ratio"]
     if math.isnan(difference):
-        return f"cannot be compared with {what} in {name}"
-    if difference == 0:
-        return f"is as good as {what}: equal {name}"
-    how = "better" if difference < 0 else "worse"
-    groups = plural(compared["n"], compared["over"].removesuffix("s"))
-    ends = [compared["ratio_low"], compared["ratio_high"]]
-    interval = few = ""
+        return f"{who} cannot be compared with {what} in {name}."
+    how, more = ("better", "lower") if difference < 0 else ("worse", "higher")
+    few, ends = "", [compared["ratio_low"], compared["ratio_high"]]
     if compared["tie"]:
-        how, few = "not significantly better", f" ({groups})"
+        how = "not significantly better" if difference < 0 else "not better"
+        few = plural(compared["n"], compared["over"][:-1])
     elif None not in ends:
         near, far = sorted(ends, key=lambda end: abs(end - 1))
-        interval = f" ({_percent(near).removesuffix(' %')} to {_percent(far)})"
+        few = f"{_percent(near)[:-2]} to {_percent(far)}"
+    by = f"{_percent(ratio)} {more} {name}" + (f" ({few})" if few else "")
     if not ratio <= MOST:
-        return f"is {how} than {what}: {name} {figure(error)}, not {figure(other)}{few}"
-    more = "lower" if difference < 0 else "higher"
-    return f"is {how} than {what}: {_percent(ratio)}{interval} {more} {name}{few}"
+        error, other = (errors(card["scores"][each], score)["overall"] for each in (row, rival))
+        by = f"{name} {figure(error)} against {figure(other)}"
+    return f"{who} is {how} than {what}: {by}."
 
 
 def _percent(ratio: float) -> str:
