@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from foreframe.base.wording import plural
+
 Tell = Callable[[int, int], None]
 
 LONG, EVERY = 60, 60  # seconds that are left, so that it is said; from line to line
@@ -28,16 +30,19 @@ def progress(what: str) -> Iterator[Tell]:
 
 
 def _lines(what: str) -> Tell:
-    """The first line says after the first clip how long all will take."""
+    """The first line says after the first clip how long all will take. A call with 0 done starts
+    the clock.
+    """
     began, said = time.monotonic(), -float(EVERY)
 
     def tell(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal began, said
+        began = began if done else time.monotonic()
         spent = time.monotonic() - began
         left = spent / max(1, done) * (total - done)
         if done and left >= LONG and spent - said >= EVERY:
             said = spent
-            line = f"{done} of {total} {what}: about {left / 60:.0f} more minutes"
+            line = f"{done} of {total} {what}: about {plural(round(left / 60), 'more minute')}"
             print(line, file=sys.stderr, flush=True)
 
     return tell
