@@ -3,9 +3,13 @@
 import csv
 import io
 import json
+import math
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -20,6 +24,7 @@ from examples.anomalies.events import KINDS, UNSCORED, brightened, flickering, s
 from examples.anomalies.ranks import auc, average_precision
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting import watching
 from foreframe.forecasting.watching import (
     LEAST,
     Alarms,
@@ -68,11 +73,11 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
-    with pytest.warns(UserWarning, match="the first half of .*film.mkv, 90 frames, is taken as"):
+    with pytest.warns(UserWarning, match="the first 90 frames, 3.6 s, of .*film.mkv are taken as"):
         found = foreframe.anomalies(film, "out.csv", weights="persistence")
     assert len(found.events) == 1
     event = found.events[0]
-    assert (event.first, event.start) == (125, 5.0)
+    assert (event.frame, event.first, event.start) == (125, 103, 4.12)  # 103: the square turns
     assert 125 < event.last <= 150  # when it is gone it is unusual once more
     assert 2 <= event.y <= 11
     assert 18 <= event.x <= 27
@@ -81,7 +86,8 @@ def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
     assert alarms[0] == event.first
     assert alarms[-1] == event.last
     assert len(found.frames) == 180
-    assert str(found).startswith("1 event in 180 frames; ")
+    assert str(found).startswith("1 event in 7.2 s of footage. The normal footage guarantees at ")
+    assert str(replace(found, events=())).startswith("No events in 7.2 s of footage.")
 
     with open("out.csv", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -91,13 +97,13 @@ def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
     for kind in ("json", "png", "mp4"):
         found.write(f"out.{kind}")
     told = json.loads(Path("out.json").read_text())
-    assert told["events"][0]["first"] == 125
-    assert told["normal"]["frames"] == 90 - 22  # but for a quarter
+    assert told["events"][0]["frame"] == 125
+    assert told["normal"]["frames"] == 90 - 40  # the first scores are not reliable
     with av.open("out.mp4") as box:
         pictures = [frame.to_ndarray(format="rgb24") for frame in box.decode(video=0)]
     assert len(pictures) == 180
     coloured = [float(np.ptp(p[:H].astype(int), axis=2).mean()) for p in pictures]
-    assert coloured[125] > 5 * max(coloured[91:125])
+    assert coloured[125] > 5 * max(coloured[60:100])
 
 
 def test_the_command(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,60 +112,158 @@ def test_the_command(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "-o", "out.csv"]) == 0
     assert len(Path("out.csv").read_text().splitlines()) == 121
     out, err = capsys.readouterr()
-    assert "events in 120 frames; " in out
-    assert "the first half of normal.mkv, 60 frames, is taken as normal" in err
+    assert "events in 4.8 s of footage. The normal footage guarantees at most" in out
+    assert "the first 60 frames, 2.4 s, of normal.mkv are taken as normal" in err
     assert ".csv, .json, .png, .mp4" in refused(capsys, *words, "-o", "out.txt")
     assert "no file" in refused(capsys, *words, "--normal", "nothing.mp4")
     assert "above 0" in refused(capsys, *words, "--false_alarms", "0")
     encode(Path("short.mkv"), street(30), **GREY)  # type: ignore[arg-type]
     encode(Path("small.mkv"), street(60)[:, :20], **GREY)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must have one size"):
+    with pytest.raises(ValueError, match=r"film.mkv has frames of 24x32, but small.mkv has 20x32"):
         foreframe.anomalies(film, weights="persistence", normal="small.mkv")
     said = refused(capsys, *words, "--normal", "short.mkv", "-o", "new.csv")
-    assert "30 frames of normal footage" in said
+    assert "too little normal footage: 30 frames, 1.2 s; 60" in said
     assert not Path("new.csv").exists()
 
 
 def test_live_events_are_those_of_the_file(
-    film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"weights": "persistence", "normal": ["normal.mkv"]}
-    found = foreframe.anomalies(film, **given)  # type: ignore[arg-type]
-    words = ["--normal", "normal.mkv", "--weights", "persistence"]
-    with film.open("rb") as file:
+    """Ten frames a second, of which each second one is read: the stream's own times count."""
+    monkeypatch.chdir(tmp_path)
+    slow: dict[str, Any] = {**GREY, "rate": 10}
+    encode(Path("normal.mkv"), street(240, 1), **slow)
+    encode(Path("film.mkv"), disturbed().repeat(2, axis=0), **slow)
+    words = ["--normal", "normal.mkv", "--weights", "persistence", "--reading.every", "2"]
+    assert main(["anomalies", "film.mkv", *words, "-o", "out.json"]) == 0
+    events = json.loads(Path("out.json").read_text())["events"]
+    capsys.readouterr()
+    with Path("film.mkv").open("rb") as file:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=file))
         assert main(["anomalies", "-", *words]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["first"] for one in lines] == [event.first for event in found.events]
-    assert 125 in [one["frame"] for one in lines]
-    assert [one["score"] for one in lines] == [event.score for event in found.events]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == events
+    [event] = [one for one in events if one["frame"] == 125]
+    assert event["start"] == event["first"] / 5
     assert "--output" in refused(capsys, "anomalies", "-", *words, "-o", "out.csv")
 
 
-def test_a_folder_of_pictures_is_a_recording(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_is_a_recording_unless_it_is_followed(tmp_path, monkeypatch, capsys) -> None:
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
     Path("pictures").mkdir()
-    for k, frame in enumerate(street(90)):
+    for k, frame in enumerate(disturbed()):
         Image.fromarray(frame).save(f"pictures/{k:03}.png")
-    assert main(["anomalies", "pictures", "--weights", "persistence", "-o", "out.csv"]) == 0
-    assert len(Path("out.csv").read_text().splitlines()) == 91
+    words = ["anomalies", "pictures", "--weights", "persistence"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "1 event in 7.2 s of footage" in out
+    assert "the first 90 frames, 3.6 s, of pictures are taken as normal" in err
+    assert main([*words, "--wait", "0.1"]) == 0
+    out, err = capsys.readouterr()
+    assert not out
+    assert "the first 5 min, and at least 200 frames, of pictures are taken as normal" in err
+    assert "pictures ended in the learning phase" in err
+    assert "is live" in refused(capsys, *words, "--wait", "1", "-o", "out.csv")
 
 
-def test_a_field_with_units_and_a_failed_scan(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    field = 280 + rng.random((1, H, W)) * 10 + rng.normal(0, 0.3, (120, H, W))
-    field[90, :, 10:14] = np.nan  # a stripe
-    times = np.datetime64("2026-01-01T00:00", "ns") + 5 * np.arange(120) * np.timedelta64(1, "m")
-    values = xr.DataArray(field, dims=("time", "y", "x"), coords={"time": times}, name="t")
-    values.attrs["units"] = "K"
-    values.to_netcdf(tmp_path / "t.nc", engine="h5netcdf")
-    found = foreframe.anomalies(tmp_path / "t.nc", weights="persistence", false_alarms=0.1)
+UNITS = {
+    "K": lambda film: 250 + film / np.float32(5),
+    "mm/h": lambda film: film / np.float32(25),
+    "16 bits": lambda film: film.astype(np.uint16) * 100,
+    "0 to 255": lambda film: film.astype(np.float32),
+    "0 to 1": lambda film: film / np.float32(255),
+}
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_values_of_any_range(units: str, tmp_path: Path) -> None:
+    """Live and from a file, the brightest place becomes much brighter than anything before."""
+    film = disturbed().astype(np.float64)
+    film[125:150, 4:9, 20:25] = 200
+    film[125:150, 16:20, 20:25] = 600  # beyond what is normal, where all is bright at times
+    film, normal = (UNITS[units](frames) for frames in (film, street(120, 1)))
+    np.save(tmp_path / "film.npy", film)
+    np.save(tmp_path / "normal.npy", normal)
+    (tmp_path / "live").mkdir()
+    for k, frame in enumerate(film):
+        np.save(tmp_path / f"live/{k:03}.npy", frame)
+    how = {"weights": "persistence", "normal": str(tmp_path / "normal.npy")}
+    found = foreframe.anomalies(tmp_path / "film.npy", **how).events
+    assert [event.frame for event in found if event.score > 20] == [125]
+    events = [*foreframe.watch(str(tmp_path / "live"), wait=0.1, **how)]
+    assert events == [*found]
+
+
+def test_a_live_source_is_scaled_by_its_own_beginning(tmp_path: Path, monkeypatch) -> None:
+    """Without normal footage, here of 200 frames of a kelvin each."""
+    monkeypatch.setattr(watching, "LEARNING", (4.0, 100))
+    for k, frame in enumerate(disturbed()):
+        np.save(tmp_path / f"{k:03}.npy", 300 + frame / np.float32(50))
+    events = [*foreframe.watch(str(tmp_path), wait=0.1, weights="persistence")]
+    assert 125 in [event.frame for event in events]
+
+
+def field(path: Path, values: np.ndarray, calendar: str = "standard") -> Path:
+    """A file of values in kelvin, (T,H,W), every five minutes of a February."""
+    minutes = 5 * np.arange(len(values))
+    time = ("time", minutes, {"units": "minutes since 2026-02-01", "calendar": calendar})
+    named = xr.DataArray(values, dims=("time", "y", "x"), name="t", attrs={"units": "K"})
+    named.to_dataset().assign_coords(time=time).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_missing_values_are_no_events_and_failed_scans_are(tmp_path: Path, calendar: str) -> None:
+    values = 280 + street(240) / 25.0
+    values[150] = values[160:180, :, 10:14] = np.nan  # a frame, and a sector for a while
+    values[200, :, 10:14] = 400  # a stripe
+    path = field(tmp_path / "t.nc", values, calendar)
+    found = foreframe.anomalies(path, weights="persistence", false_alarms=0.1)
     highest = max(found.events, key=lambda event: event.score)
-    assert highest.first == 90
-    assert str(highest.start) == "2026-01-01T07:30:00"
+    assert (highest.first, str(highest.start)) == (200, "2026-02-01T16:40:00")
     assert 8 <= highest.x <= 16
+    assert max(one.score for one in found.frames[150:190] if not np.isnan(one.score)) < 6
+    assert np.isnan(found.frames[150].score)
+    found.write(tmp_path / "t.png")
+    gone = field(tmp_path / "c.nc", values[200:] - 273.15)
+    with xr.open_dataset(gone) as opened:
+        opened.load()
+    opened.t.attrs["units"] = "degC"
+    opened.to_netcdf(gone, engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"c.nc is in degC, but the normal footage has K"):
+        foreframe.anomalies(gone, weights="persistence", normal=str(path))
+
+
+def test_what_beyond_all_that_is_normal_leaves_behind() -> None:
+    """The usual picture is not spoilt by a frame far beyond it, nor by infinite values."""
+    watch = Watch(foreframe.Forecaster.load("persistence"), Scaling(0, 255))
+    film = street(200).astype(np.float32)
+    film[150] = 1e30
+    film[160, :4] = np.inf
+    each = [watch.look(frame[None])[0] for frame in film]
+    assert np.isnan(each[:40]).all()
+    assert each[150] > 20
+    assert np.nanmax(each[165:]) < 2 * np.nanmax(each[40:150])
+
+
+@pytest.mark.parametrize("change", ["a pan", "a cut", "nothing", "shaking"])
+def test_a_camera_that_moves_and_cuts(change: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.integers(0, 255, (16, 64)).repeat(8, 0).repeat(8, 1)
+    wide[:, 350:] //= 3
+    lefts = {"a pan": 2 * np.arange(140) % 220, "a cut": 350 * (np.arange(140) >= 70)}
+    shaken = rng.integers(200, 203, 140) if change == "shaking" else np.full(140, 200)
+    film = np.stack([wide[:96, k : k + 128] for k in lefts.get(change, shaken)])
+    film = (film + rng.normal(0, 2, film.shape)).clip(0, 255).astype(np.uint8)
+    encode(tmp_path / "film.mkv", film, **GREY)  # type: ignore[arg-type]
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        foreframe.anomalies(tmp_path / "film.mkv", weights="persistence")
+    words = {"a pan": ["the camera moves"], "a cut": ["there is a cut"]}.get(change, [])
+    at_rest = [str(note.message) for note in notes if "camera is at rest" in str(note.message)]
+    assert len(at_rest) == len(words)
+    assert all(word in line for word, line in zip(words, at_rest, strict=True))
 
 
 def scores(values: np.ndarray, fps: float = 10.0) -> list[FrameScore]:
@@ -182,15 +286,16 @@ def test_promised_false_alarms_are_observed() -> None:
     assert expected > 200
 
 
-def test_too_little_footage_says_how_much_is_wanted() -> None:
+def test_too_little_footage_says_how_much_is_needed() -> None:
     with pytest.warns(
-        UserWarning, match=r"fewer than 4 false alarms an hour; for 1 give 60 minutes more"
+        UserWarning, match=r"at most 4 false alarms an hour; for 1 an hour give 80 m"
     ):
         normal = threshold_of(scores(np.random.default_rng(0).random(12000)), 1.0)
     assert normal.threshold == normal.scores[-1]
     assert normal.rate == pytest.approx(4, rel=0.01)
-    with pytest.raises(ValueError, match=f"{LEAST} are the least"):
-        threshold_of(scores(np.arange(9.0)), 1.0)
+    for few, fps in ((9, 10.0), (100, math.inf)):  # recordings of a frame each last no time
+        with pytest.raises(ValueError, match=f"{few} frames, .*; {LEAST} .* are the least"):
+            threshold_of(scores(np.arange(float(few)), fps), 1.0)
 
 
 def test_frames_an_hour_apart_are_not_all_alarms() -> None:

@@ -17,12 +17,12 @@ def find_anomalies(
 ) -> None:
     """Find what is unusual in a recording: foreframe anomalies INPUT -o OUTPUT
 
-    A frame's score says how far its forecast is off, for what is usual at each place. A live input
-    prints a line of JSON for each event, a second after it is over.
+    A frame's score is the error of its forecast, compared with what is usual at each place. For a
+    live input a line of JSON is printed for each event, a second after it is over.
 
     Args:
-        input: a film or other file, or a folder of pictures; or what is live: a camera (rtsp://...),
-            - for standard input, and without --output a folder that grows
+        input: a film or other file, or a folder of pictures; or a live source: a camera
+            (rtsp://...), - for standard input, or with --wait a folder that grows
         weights: what forecasts: published weights, a run, or a baseline, such as dense_motion
         output: .csv (a line for each frame), .json (the events), .png (scores and the highest
             events), .mp4 (the film with alarms framed)
@@ -35,9 +35,9 @@ def find_anomalies(
     from foreframe.api import anomalies, watch
     from foreframe.forecasting.incoming import is_live
 
-    if is_live(input) and (output is None or not Path(input).is_dir()):
+    if is_live(input) and (options.wait is not None or not Path(input).is_dir()):
         if output is not None:
-            raise ValueError(f"{input} is live: its events are printed, and go to no --output")
+            raise ValueError(f"{input} is live: its events are printed; leave out --output")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         for event in watch(input, options, weights=weights):
             print(json.dumps(asdict(event)), flush=True)

@@ -52,9 +52,12 @@ def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) ->
 CAMERAS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "tcp://", "udp://")
 
 
-def film_stream(source: Any, budget: float = BUDGET) -> Iterator[UInt8[np.ndarray, "c h w"]]:
-    """Frames (C,H,W) uint8 one by one, in constant memory, from a binary file that need not be
-    seekable, such as `sys.stdin.buffer`, or the URL of a camera.
+def film_stream(
+    source: Any, budget: float = BUDGET
+) -> Iterator[tuple[UInt8[np.ndarray, "c h w"], float]]:
+    """Frames (C,H,W) uint8 one by one, each with its seconds since the first one, in constant
+    memory, from a binary file that need not be seekable, such as `sys.stdin.buffer`, or the URL of
+    a camera.
 
     Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one
     warning.
@@ -63,12 +66,15 @@ def film_stream(source: Any, budget: float = BUDGET) -> Iterator[UInt8[np.ndarra
         ValueError: what cannot be opened as a film, or has no pictures.
     """
     container, stream = _opened(source, "the stream", budget)
-    paint, warned = None, False
+    paint, warned, began = None, False, 0.0
+    rate = float(stream.guessed_rate or stream.average_rate or 25)
     with container:
-        for frame in _frames(container, stream):
+        for number, frame in enumerate(_frames(container, stream)):
             if frame is not None:
+                time = number / rate if frame.time is None else frame.time
+                began = began if paint else time
                 paint = paint or _Painter(frame)
-                yield paint(frame)
+                yield paint(frame), time - began
             elif not warned:
                 warned = True
                 warn("the stream: frames that cannot be decoded are left out")

@@ -18,7 +18,7 @@ from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.outputs import paint_of
-from foreframe.forecasting.watching import Event, FrameScore, Normal, rounded, watched
+from foreframe.forecasting.watching import Event, FrameScore, Normal, lasting, rounded, watched
 from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
 from foreframe.visuals.tables import Table
 
@@ -80,7 +80,7 @@ class Anomalies:
         clip: the recording.
         frames: each frame's score, p value and alarm.
         events: alarms no more than a second apart.
-        normal: the threshold, and by what footage.
+        normal: the threshold, and the normal footage that decides it.
     """
 
     clip: Clip
@@ -105,7 +105,8 @@ class Anomalies:
             ]
             scores = [one.score for one in self.frames]
             spans = [(event.first, event.last) for event in self.events]
-            write_png(path, anomaly_picture(scores, self.normal.threshold, spans, shown))
+            threshold = self.normal.threshold
+            write_png(path, anomaly_picture(self._times(), scores, threshold, spans, shown))
         elif kind == ".mp4":
             seconds = self.frames[-1].seconds - self.frames[0].seconds
             fps = (len(self.frames) - 1) / seconds if seconds else 25.0
@@ -127,6 +128,16 @@ class Anomalies:
         normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **told}
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
 
+    def _times(self) -> np.ndarray:
+        """The times of the frames for a picture: dates, or seconds; of calendars that matplotlib
+        lacks, seconds since the beginning.
+        """
+        times = self.clip.times
+        if times is not None and times.dtype.kind == "M":
+            return times
+        each = (one.time if isinstance(one.time, float) else one.seconds for one in self.frames)
+        return np.array([*each])
+
     def _pixels(self, frame: int) -> np.ndarray:
         return self._paint(self.clip.frames[frame : frame + 1][0])
 
@@ -146,9 +157,11 @@ class Anomalies:
             yield anomaly_frame(self._pixels(one.frame), one.score / threshold, place)
 
     def __str__(self) -> str:
-        promised = f"{rounded(self.normal.rate)} false alarms an hour are to be expected"
-        what = f"{plural(len(self.events), 'event')} in {plural(len(self.frames), 'frame')}"
-        said = f"{what}; {promised}"
+        events = plural(len(self.events), "event") if self.events else "No events"
+        said = (
+            f"{events} in {lasting(self.frames[-1].seconds)} of footage. The normal footage "
+            f"guarantees at most {rounded(self.normal.rate)} false alarms an hour."
+        )
         if not self.events:
             return said
         heads = ["to", "peak", "p", "row, column"]

@@ -309,10 +309,11 @@ class AnomalyOptions(DeviceOptions):
 
     Args:
         normal: a recording of the same scene in which nothing unusual happens; may be given several
-            times; by default the first half of the input, and of a live input its beginning
+            times; by default the first 5 minutes of the input, but at least 200 frames, and at most
+            half of a recording
         false_alarms: alarms an hour that there may be where all is normal
-        lead: frames ahead of the forecasts that are compared with what came, 40 at most
-        wait: seconds without a new frame after which what grows counts as finished, inf for never
+        lead: lead time of the forecasts that are compared with the frames, 40 frames at most
+        wait: follow a folder that grows until no new frame came for so many seconds, inf for ever
         reading: read options that differ from training, e.g. --reading.size [96,128]
 
     Raises:

@@ -79,10 +79,10 @@ def live_frames(
     followed, begun, every = may_grow(source), "last" in place, how.every
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips: Iterator[Clip] = (_read(frame, each) for frame in pipe)
+        clips: Iterator[Clip] = (_read(frame, each, seconds=at) for frame, at in pipe)
     elif source.startswith(CAMERAS):
         frames = film_stream(source, how.budget)
-        clips = (_read(frame, each, source) for frame in frames)
+        clips = (_read(frame, each, source, at) for frame, at in frames)
     elif followed:
         clips = _from_folder(source, wait, place, each)
     else:
@@ -247,14 +247,20 @@ def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
     return clips
 
 
-def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str = "standard input") -> Clip:
+def _read(
+    frame: np.ndarray | Clip,
+    how: ReadOptions,
+    where: str = "standard input",
+    seconds: float | None = None,
+) -> Clip:
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
         return replace(frame, name=where)
-    return in_parts(Clip(_single(frame, where)[None], name=where), how)[0]
+    times = None if seconds is None else np.array([seconds])
+    return in_parts(Clip(_single(frame, where)[None], times, name=where), how)[0]
 
 
-def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
+def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[Frame, float | None]]:
     """A film, or .npy frames one after the other; none may take more than `budget` GiB."""
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe, budget)
@@ -266,7 +272,7 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[Frame]:
             frame = read_array(plain, budget)
         except (ValueError, EOFError) as error:
             raise ValueError(f"standard input: a .npy frame cannot be read: {error}") from error
-        yield _single(frame, "standard input")
+        yield _single(frame, "standard input"), None
 
 
 def _single(frame: np.ndarray, where: str) -> Frame:

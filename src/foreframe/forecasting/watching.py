@@ -1,9 +1,11 @@
-"""What is unusual in a recording: forecasts that fail more than is usual at their place.
+"""Anomaly detection: forecasts that fail more than is usual at their place.
 
 Liu et al. 2018 take the squared error of the next frame's forecast as the score of a frame. Here it
 is compared with what frames before have shown to be usual at each place, so that a street may be
 busy where it always is, and so is the difference from the usual picture, so that what stands still
-is found too. What alarms is decided by normal footage: see `threshold_of`.
+is found too. Normal footage decides what alarms: see `threshold_of`.
+
+A missing value (NaN) is neither scored nor learnt.
 """
 
 import math
@@ -11,6 +13,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -23,20 +27,30 @@ from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.scaling import Scaling
+from foreframe.clips.units import check_units
+from foreframe.data.cuts import find_cuts
 from foreframe.forecasting.forecast_options import AnomalyOptions, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.incoming import live_frames
-from foreframe.forecasting.recordings import scaling_of
+from foreframe.forecasting.recordings import reading_as_trained, scaling_of
+from foreframe.models.baselines import LinearMotion
 from foreframe.models.motion import gradient
 
 SIDE = 128  # pixels along the longer side of what is looked at, at most
 POOLS = (4, 8, 16)  # sides of the squares of these pixels, in which squared errors are means
 HIGHEST = 3  # squares of a frame, of whose mean its score is made
 FLOOR = 1 / 255**2  # of a squared error, in a range of 1: a step of 8-bit pictures
+FAR = 100.0  # ranges: values further away count as so far, since squares of float32 end
 MEMORY = 1000  # frames: what was usual longer ago counts ever less
-WARM_UP = 10  # frames until a mean over frames says anything
+WARM_UP = 10  # frames until a mean over frames is of use
+UNSCORED = 40  # frames until a score is reliable
 LEFT_OUT = 0.25  # of normal footage, at its beginning, when little is known yet
-LEAST = 40  # frames of normal footage
+LEAST = 60  # frames of normal footage
+LEARNING = 300.0, 200  # seconds and frames that are taken as normal by default, whichever is longer
+SAMPLED = 32  # frames from which the range of values is known
+RECENT = 32  # frames that are searched for cuts and motion of the camera
+MOVES = 0.5  # of the highest phase correlation: a camera at rest has more for no shift
+GONE = 0.05  # share of known places that may be missing where the whole frame is scored
 GAP = 1.0  # seconds: alarms that are no further apart are one event
 PACE = 25.0  # frames a second of what has no times
 
@@ -44,28 +58,32 @@ Map = Float[Tensor, "h w"]
 
 
 class Usual:
-    """The mean and variance of a value, or of a map of values, over the frames so far."""
+    """The mean and variance of a value, or of a map of values, over the frames so far in which it
+    is not missing.
+    """
 
     def __init__(self) -> None:
-        self.seen = 0
-        self.mean, self.variance = torch.zeros(()), torch.zeros(())
+        self.count, self.mean, self.variance = (torch.zeros(()) for _ in range(3))
 
     def __call__(self, values: Tensor) -> Tensor:
         """How many standard deviations values are above the mean: of a map of the means and
-        variances around each place, and half of the variance is that of all places.
+        variances around each place, and half of the variance is that of all places. NaN for
+        missing values and in the first frames.
         """
-        if not self.seen:
-            return torch.zeros_like(values)
-        mean, variance = self.mean, self.variance
+        if not self.count.any():
+            return torch.full_like(values, torch.nan)
+        mean, variance = (m.where(self.count > 0, torch.nan) for m in (self.mean, self.variance))
         if values.ndim:
             mean = _around(mean)
             variance = _around(variance + (self.mean - mean).square())
-        return (values - mean) / (0.5 * variance + 0.5 * variance.mean() + 1e-3).sqrt()
+        z = (values - mean) / (0.5 * variance + 0.5 * variance.nanmean() + 1e-3).sqrt()
+        return z.where(self.count > WARM_UP, torch.nan)
 
     def learn(self, values: Tensor) -> None:
-        self.seen += 1
-        rate = 1 / min(self.seen, MEMORY)
-        off = values - self.mean
+        known = ~values.isnan()
+        self.count = self.count + known
+        rate = known / self.count.clamp(1, MEMORY)
+        off = (values - self.mean).nan_to_num()
         self.mean = self.mean + rate * off
         self.variance = (1 - rate) * (self.variance + rate * off.square())
 
@@ -77,7 +95,8 @@ class FrameScore:
     Args:
         frame: its number, counted from 0.
         time: as the recording has it: seconds, or a date; without times `PACE` frames a second.
-        score: sums of standard deviations: about 0 is usual.
+        score: sum of standard deviations: about 0 is usual; NaN for a missing frame and the first
+            frames.
         p: of normal footage so large a share of frames scores as high.
         alarm: whether the score is beyond the threshold.
         y, x: the most unusual place, in pixels.
@@ -120,8 +139,11 @@ class Watch:
 
     Args:
         forecaster: by which frames are forecast.
-        scaling: of the frames to [0,1].
+        scaling: of normal frames to [0,1]; values beyond are not cut.
         lead: frames ahead of the forecasts.
+
+    Attributes:
+        recent: the last frames, reduced.
     """
 
     def __init__(self, forecaster: Forecaster, scaling: Scaling, lead: int = 1) -> None:
@@ -131,38 +153,42 @@ class Watch:
         self.picture: Tensor | None = None  # the usual one
         self.seen = 0
         self.usual: dict[Any, Usual] = {}
+        self.recent = deque[Tensor](maxlen=RECENT)
+        self._first: tuple[str, tuple[int, ...]] | None = None
         self._with_motion, self._of_motion = 0.0, 1e-3
         self.begin()
 
-    def begin(self) -> None:
-        """Another recording of the same scene begins."""
+    def begin(self, name: str = "this recording") -> None:
+        """Another recording of the same scene begins, or this one goes on after a gap."""
+        self.name = name
         self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
         self._forecasts = deque[Tensor](maxlen=self.lead)
         self._before = deque[Tensor](maxlen=2)
 
     @torch.inference_mode()
     def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
-        """The score of a frame, in the data's units, and its most unusual place, row and column; 0
-        while too little is known. Missing values are the lowest.
+        """The score of a frame, in the data's units, and its most unusual place, row and column;
+        NaN if all values are missing, and while too little is known.
 
         Raises:
             ValueError: frames of another size than before.
         """
+        self._first = self._first or (self.name, frame.shape)
+        _check_size((self.name, frame.shape), self._first)
         scaling = self.scaling.of(frame.dtype)
         values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
-        x, side = _reduced(values.nan_to_num().clamp(0, 1), self.forecaster.model.takes)
+        values = values.where(values.isfinite(), torch.nan).clamp(-FAR, FAR)
+        x, side = _reduced(values, self.forecaster.model.takes)
+        if x.isnan().all():
+            self.begin(self.name)
+            return math.nan, 0, 0
         self.seen += 1
-        errors: dict[str, Map] = {}
-        if len(self._forecasts) == self.lead:
-            errors["forecast"] = _squared_error(self._forecasts[0], x)
-        if self.picture is None:
-            self.picture = x
-        if x.shape != self.picture.shape:
-            raise ValueError("all frames, of normal footage too, must have one size and channels")
-        errors["picture"] = _squared_error(self.picture, x)
-        motion = None
-        if len(self._before) == 2:
+        self.recent.append(x)
+        self.picture = x if self.picture is None else self.picture
+        errors, motion = {"picture": _squared_error(self.picture, x)}, None
+        if len(self._forecasts) == self.lead and len(self._before) == 2:
             motion = (self._before[1] - self._before[0]).square().mean(dim=0)
+            errors["forecast"] = _squared_error(self._forecasts[0], x)
         self._before.append(x)
         self._forecasts.append(self._forecast(x))
         parts, (y, left) = {}, (0, 0)
@@ -173,23 +199,30 @@ class Watch:
             if z > highest:
                 highest, (y, left) = z, place
         if "forecast" in errors:
-            parts["whole"] = (errors["forecast"].mean() + FLOOR / 50).log()
+            missing = errors["forecast"].isnan() & ~self.picture.isnan().any(dim=0)
+            if float(missing.float().mean()) <= GONE:
+                parts["whole"] = (errors["forecast"].nanmean() + FLOOR / 50).log()
         score = self._together(parts)
-        self.picture = self.picture + (x - self.picture) / min(self.seen, MEMORY)
+        # A step of a range at most: a frame far beyond it must not spoil the usual picture.
+        step = (x - self.picture).clamp(-1, 1).nan_to_num() / min(self.seen, MEMORY)
+        self.picture = torch.where(self.picture.isnan(), x, self.picture + step)
         return score, min(y * side, frame.shape[1] - 1), min(left * side, frame.shape[2] - 1)
 
     def _forecast(self, x: Tensor) -> Tensor:
-        f = self.forecaster
-        ahead = self.stream.push(f.scaling.to_units(x))
-        return f.scaling.to_network(ahead[-1]).nan_to_num().clamp(0, 1)
+        """The forecast `lead` frames ahead; what is beyond the range, which networks do not know,
+        stays as it is. NaN where a frame has no value.
+        """
+        f, within = self.forecaster, x.clamp(0, 1)
+        ahead = self.stream.push(f.scaling.to_units(within))
+        return f.scaling.to_network(ahead[-1]).clamp(0, 1) + (x - within)
 
     def _local(
         self, name: str, error: Map, motion: Map | None
     ) -> tuple[Tensor, tuple[int, int], float]:
-        """The score of the most unusual squares of a map of errors; where they are, and by how much
-        they are unusual.
+        """The score of the most unusual squares of a map of errors, NaN if there is none; where
+        they are, and by how much they are unusual.
         """
-        scores, place, highest = [], (0, 0), -math.inf
+        scores, place, highest = [torch.tensor(-math.inf)], (0, 0), -math.inf
         for pool in sorted({min(pool, *error.shape) for pool in POOLS}):
             step = max(1, pool // 2)
             logs = _logs(error, pool, step)
@@ -198,13 +231,17 @@ class Watch:
             usual = self.usual.setdefault((name, pool), Usual())
             z = usual(logs)
             usual.learn(logs)
-            top = z.flatten().topk(min(HIGHEST, z.numel()))
+            known = int((~z.isnan()).sum())
+            if not known:
+                continue
+            top = z.nan_to_num(nan=-math.inf).flatten().topk(min(HIGHEST, known))
             scores.append(top.values.mean())
             if float(top.values[0]) > highest:
                 highest = float(top.values[0])
                 row, column = divmod(int(top.indices[0]), z.shape[1])
                 place = row * step + pool // 2, column * step + pool // 2
-        return torch.stack(scores).max(), place, highest
+        score = torch.stack(scores).max()
+        return score.where(score.isfinite(), torch.nan), place, highest
 
     def _for_its_motion(self, logs: Map, motion: Map, pool: int) -> Map:
         """Logarithms of errors less what motion adds, before the frame: a line whose slope is that
@@ -214,9 +251,10 @@ class Watch:
             self.usual.setdefault((part, pool), Usual()) for part in ("error", "motion")
         )
         faster = motion - moved.mean
-        if moved.seen > WARM_UP:
-            self._with_motion += float(((logs - error.mean) * faster).mean())
-            self._of_motion += float(faster.square().mean())
+        both = ((logs - error.mean) * faster).where(moved.count > WARM_UP, torch.nan).nanmean()
+        if both.isfinite():
+            self._with_motion += float(both)
+            self._of_motion += float(faster.square().nanmean())
         error.learn(logs)
         moved.learn(motion)
         return logs - self._with_motion / self._of_motion * faster
@@ -225,24 +263,30 @@ class Watch:
         """The sum of what is unusual in each part. An error of the whole frame is so where it is
         too small as well: then the film stands still.
         """
-        total = 0.0
+        total, known = 0.0, False
         for name, value in parts.items():
-            if self.seen <= WARM_UP:
-                continue
             usual = self.usual.setdefault(name, Usual())
             z = float(usual(value))
             usual.learn(value)
-            total += abs(z) if name == "whole" else z
-        return total if self.seen > 2 * WARM_UP + self.lead else 0.0
+            if not math.isnan(z):
+                total, known = total + (abs(z) if name == "whole" else z), True
+        return total if known and self.seen > UNSCORED + self.lead - 1 else math.nan
 
 
 def _logs(squares: Map, pool: int, step: int) -> Tensor:
-    return (F.avg_pool2d(squares[None], pool, step)[0] + FLOOR).log()
+    return (_means(squares[None], pool, step)[0] + FLOOR).log()
 
 
 def _around(values: Map) -> Map:
     """Means over each place and the eight around it."""
-    return F.avg_pool2d(F.pad(values[None, None], [1] * 4, mode="replicate"), 3, 1)[0, 0]
+    return _means(F.pad(values[None, None], [1] * 4, mode="replicate")[0], 3, 1)[0]
+
+
+def _means(values: Float[Tensor, "c h w"], side: int, step: int) -> Float[Tensor, "c _ _"]:
+    """Means over squares of the values that are not missing; NaN if all are."""
+    known = ~values.isnan()
+    total = F.avg_pool2d(values.nan_to_num(), side, step)
+    return total if bool(known.all()) else total / F.avg_pool2d(known.float(), side, step)
 
 
 def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tensor, int]:
@@ -251,7 +295,21 @@ def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tens
     """
     values = values if channels else values.mean(dim=0, keepdim=True)
     side = min(-(-max(values.shape[1:]) // SIDE), *values.shape[1:])
-    return F.avg_pool2d(values[None], side)[0], side
+    return _means(values, side, side), side
+
+
+def _check_size(one: tuple[str, Sequence[int]], first: tuple[str, Sequence[int]]) -> None:
+    """Refuse a recording whose frames have another size than those of the first.
+
+    Args:
+        one, first: a recording's name, and the shape of its frames (C,H,W).
+    """
+    (name, (_, *size)), (before, (_, *wanted)) = one, first
+    if size != wanted:
+        raise ValueError(
+            f"{name} has frames of {size[0]}x{size[1]}, but {before} has {wanted[0]}x{wanted[1]}: "
+            "all must have one size; --reading.size [H,W] sets it"
+        )
 
 
 def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
@@ -259,18 +317,19 @@ def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
     values, as a camera's exposure has them, and a shift of the whole frame are taken out.
 
     These are fitted by least squares, the shift by the gradient (Lucas & Kanade 1981), with weights
-    that leave out what differs most; twice, since a gradient is only right for small shifts.
+    that leave out what differs most; twice, since a gradient is only right for small shifts. NaN
+    where either is missing.
     """
     for _ in range(2):
         by_x, by_y = (slope[0] for slope in gradient(forecast[None]))
         columns = torch.stack([forecast, torch.ones_like(x), by_x, by_y], dim=-1).flatten(0, 2)
-        off = (x - forecast).flatten()
-        width = 1.5 * off.abs().median() + 0.5 / 255
-        weights = 1 / (1 + (off / width).square())
+        columns, off = columns.nan_to_num(), (x - forecast).flatten()
+        width = 1.5 * off.abs().nanmedian() + 0.5 / 255
+        weights = (1 / (1 + (off / width).square())).nan_to_num()
         weighted = columns * weights[:, None]
         # So little that only a frame without any structure feels it.
         ridge = len(off) * torch.diag(torch.tensor([1e-5, 1e-5, 1e-7, 1e-7])).to(x)
-        fit = torch.linalg.solve(columns.T @ weighted + ridge, weighted.T @ off)
+        fit = torch.linalg.solve(columns.T @ weighted + ridge, weighted.T @ off.nan_to_num())
         forecast = forecast + (columns @ fit).view_as(x)
     return (x - forecast).square().mean(dim=0)
 
@@ -282,7 +341,7 @@ class Normal:
     Args:
         scores: of its frames, in order of size.
         threshold: a higher score is an alarm.
-        rate: false alarms an hour that are to be expected, at most.
+        rate: the expected number of false alarms an hour, at most.
         hours: of footage.
         gap: seconds: alarms that are no further apart are one event.
     """
@@ -294,7 +353,9 @@ class Normal:
     gap: float
 
     def judged(self, one: FrameScore) -> FrameScore:
-        """A score with its p value and alarm."""
+        """A score with its p value and alarm; a missing frame has none."""
+        if math.isnan(one.score):
+            return one
         above = len(self.scores) - int(np.searchsorted(self.scores, one.score))
         p = (1 + above) / (1 + len(self.scores))
         return replace(one, p=p, alarm=one.score > self.threshold)
@@ -305,12 +366,20 @@ def rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
+def lasting(seconds: float) -> str:
+    """A duration for a sentence."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{rounded(seconds / length)} {unit}"
+    return f"{rounded(seconds)} s"
+
+
 def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     """The threshold that normal footage exceeds so rarely that at most `rate` false alarms an hour
-    are to be expected: the events in its T hours, and one more, are at most T times as many. For
-    where any order of stretches of footage is equally likely, the next one holds the highest score
+    are expected: the events in its T hours, and one more, are at most T times as many. For
+    if any order of stretches of footage is equally likely, the next one holds the highest score
     no more often than the others (conformal prediction; Vovk et al. 2005). The first quarter, when
-    little was known, is left out.
+    little was known, is left out, as are frames without a score.
 
     Args:
         seen: frames of normal footage, one recording after the other.
@@ -321,16 +390,18 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     Raises:
         ValueError: hardly any footage.
     """
-    if len(seen) < LEAST:
+    scores = np.array([one.score for one in seen])
+    counted = np.isfinite(scores) & (np.arange(len(seen)) >= LEFT_OUT * len(seen))
+    # Time goes back if another recording begins.
+    steps = np.diff([one.seconds for one in seen], prepend=seen[0].seconds).clip(0)
+    hours, gap = float(steps[counted].sum()) / 3600, max(GAP, 2 * float(np.median(steps)))
+    if counted.sum() < LEAST - UNSCORED or not hours:
         raise ValueError(
-            f"{plural(len(seen), 'frame')} of normal footage; {LEAST} are the least: give "
+            f"too little normal footage: {plural(len(seen), 'frame')}, "
+            f"{lasting(float(steps.sum()))}; {LEAST} that are not missing are the least: give "
             f"--normal, or a film of {2 * LEAST}"
         )
-    kept = slice(int(LEFT_OUT * len(seen)), None)
-    # Where another recording begins time goes back.
-    steps = np.diff([one.seconds for one in seen], prepend=seen[0].seconds).clip(0)
-    scores, at = np.array([one.score for one in seen])[kept], np.cumsum(steps)[kept]
-    hours, gap = float(steps[kept].sum()) / 3600, max(GAP, 2 * float(np.median(steps)))
+    scores, at = scores[counted], np.cumsum(steps)[counted]
     high = np.sort(scores)[::-1]
 
     def expected(threshold: float) -> float:
@@ -342,11 +413,10 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     k = bisect_right(high[: max(1, len(high) // 20)], rate, key=expected)
     threshold = float(high[max(0, k - 1)])
     if (promised := expected(threshold)) > rate:
-        minutes = 60 * (1 / rate - hours) / (1 - LEFT_OUT)
         warn(
-            f"{60 * hours:.2g} minutes of normal footage, its first quarter left out, can promise "
-            f"no fewer than {rounded(promised)} false alarms an hour; for {rate:g} give "
-            f"{rounded(minutes)} minutes more"
+            f"{lasting(float(steps.sum()))} of normal footage can only guarantee that there are at "
+            f"most {rounded(promised)} false alarms an hour; for {rate:g} an hour give "
+            f"{lasting(3600 / rate / (1 - LEFT_OUT))}"
         )
     return Normal(high[::-1], threshold, promised, hours, gap)
 
@@ -409,8 +479,8 @@ def watched(
     """Each frame with its score, p value and alarm; each event when it is over, a second after its
     last frame; and at last what normal footage has said.
 
-    Without normal footage that is the first half of a recording, and of a live source so much of
-    its beginning as the rate takes. These frames come when it is over.
+    Without normal footage, the first `LEARNING` seconds or frames are taken as normal, whichever
+    last longer, but at most half of a recording. These frames come when they are over.
 
     Args:
         source: a recording, or what is live as `live_frames` has it.
@@ -418,64 +488,133 @@ def watched(
     Raises:
         ValueError: errors of reading and forecasting; too little normal footage.
     """
-    given = [options.normal] if isinstance(options.normal, str) else [*options.normal]
-    normals = [forecaster.open(one, **(options.reading or {})) for one in given]
-    watch = Watch(forecaster, _scaling(forecaster, (*normals, source)[0]), options.lead)
-    seen = [one for clip in normals for one in _scores(watch, clip, options)]
-    length = len(source) if isinstance(source, Clip) else 0
-    seconds = 3600 / options.false_alarms / (1 - LEFT_OUT)
+    names = [options.normal] if isinstance(options.normal, str) else [*options.normal]
+    normals = [forecaster.open(one, **(options.reading or {})) for one in names]
+    recordings = [*normals, source] if isinstance(source, Clip) else normals
+    for clip in recordings:
+        check_units(clip.units, recordings[0].units, clip.name, "the normal footage has")
+        _check_size(*((one.name, one.frames.shape[1:]) for one in (clip, recordings[0])))
+    each = _frames(forecaster, source, options)
+    if not (footage := normals or recordings):
+        footage = [*islice(each, SAMPLED)]
+        each = chain(footage, each)
+    watch = Watch(forecaster, _scaling(forecaster, footage), options.lead)
+    pace = PACE / reading_as_trained(forecaster, "-", options.reading or {}).every
+    units = normals[0].units if normals else ""
+    done, total = count(), sum(map(len, recordings))
 
-    def enough(one: FrameScore) -> bool:
-        return one.frame + 1 >= length // 2 if length else one.seconds >= seconds
+    def scored(name: str, clips: Iterator[Clip]) -> Iterator[FrameScore]:
+        for one in _scores(watch, name, clips, pace, units):
+            if (k := next(done)) % WARM_UP == 0:
+                progress(k, total)
+            yield one
 
-    if isinstance(source, Clip) and not given:
-        warn(f"the first half of {source.name}, {plural(length // 2, 'frame')}, is taken as normal")
-    normal = threshold_of(seen, options.false_alarms) if given else None
-    alarms = Alarms(options.false_alarms, normal, enough)
-    for one in _scores(watch, source, options):
-        if one.frame % WARM_UP == WARM_UP - 1:  # the first frame says little of the others
-            progress(one.frame + 1, length)
+    seen = [
+        one for clip in normals for one in scored(clip.name, _frames(forecaster, clip, options))
+    ]
+    normal = threshold_of(seen, options.false_alarms) if normals else None
+    alarms = Alarms(options.false_alarms, normal, _learning(source, pace, normal is None))
+    name = source.name if isinstance(source, Clip) else source
+    for one in scored(name, each):
         yield from alarms.take(one)
+    if alarms.normal is None:
+        warn(f"{name} ended in the learning phase: all of it is taken as normal")
     yield from alarms.end()
     assert alarms.normal is not None
     yield alarms.normal
 
 
-def _scores(watch: Watch, source: Clip | str, options: AnomalyOptions) -> Iterator[FrameScore]:
-    """The scores of frames, not judged yet."""
-    watch.begin()
-    began: Any = None
-    for number, (frame, now) in enumerate(_frames(watch.forecaster, source, options)):
-        if number == 0:
-            began = now
-            if now is None:
-                name = source.name if isinstance(source, Clip) else source
-                warn(f"{name} has no times: {PACE:g} frames a second are assumed")
-        dated = isinstance(now, np.datetime64)
-        second = np.timedelta64(1, "s") if dated else 1
-        seconds = number / PACE if now is None else float((now - began) / second)
-        time = stamp(now) if dated else round(seconds if now is None else float(now), 3)
-        yield FrameScore(number, time, *watch.look(frame), seconds)
+def _learning(source: Clip | str, pace: float, noted: bool) -> Callable[[FrameScore], bool]:
+    """Whether a frame is the last of those that are taken as normal by default.
 
-
-def _frames(
-    forecaster: Forecaster, source: Clip | str, options: AnomalyOptions
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """Frames (C,H,W) with their times, None without."""
-    if isinstance(source, Clip):
-        for k in range(len(source)):
-            yield source.frames[k : k + 1][0], None if source.times is None else source.times[k]
-        return
-    wait = None if options.wait is None else float(options.wait)
-    for past in live_frames(forecaster, source, None, wait, **(options.reading or {})):
-        yield past.frames[len(past) - 1], None if past.times is None else past.times[-1]
-
-
-def _scaling(forecaster: Forecaster, source: Clip | str) -> Scaling:
-    """To [0,1]: as the forecaster was trained, if on values with units; else of 8-bit pictures 0 to
-    255, and of others the range of some frames.
+    Args:
+        pace: frames a second of a recording without times.
+        noted: whether a note says how many these are.
     """
-    if forecaster.scaling.units or not isinstance(source, Clip):
+    (seconds, frames), name = LEARNING, source
+    what = f"{lasting(seconds)}, and at least {frames} frames,"
+    if isinstance(source, Clip):
+        times, length, name = source.times, len(source), source.name
+        total = length / pace if times is None else _seconds(times[0], times[-1])
+        frames = min(length // 2, max(frames, int(seconds * length / max(total, 1e-9))))
+        seconds = 0.0
+        what = f"{plural(frames, 'frame')}, {lasting(total * frames / length)},"
+    if noted:
+        warn(f"without --normal, the first {what} of {name} are taken as normal")
+    return lambda one: one.seconds >= seconds and one.frame + 1 >= frames
+
+
+def _scores(
+    watch: Watch, name: str, clips: Iterator[Clip], pace: float, units: str
+) -> Iterator[FrameScore]:
+    """The scores of frames, the last ones of clips, not judged yet. A note tells of a camera that
+    is not at rest.
+
+    Args:
+        pace: frames a second of what has no times.
+        units: of normal footage.
+    """
+    watch.begin(name)
+    watch.recent.clear()
+    began, noted = None, False
+    for number, clip in enumerate(clips):
+        check_units(clip.units, units, clip.name, "the normal footage has")
+        if clip.times is None and number == 0:
+            warn(f"{name} has no times: {PACE:g} frames a second are assumed")
+        now: Any = number / pace if clip.times is None else clip.times[-1]
+        began = now if number == 0 else began
+        plain = isinstance(now, int | float | np.number)
+        time, frame = round(float(now), 3) if plain else stamp(now), clip.frames[-1]
+        yield FrameScore(number, time, *watch.look(frame), _seconds(began, now))
+        if not noted and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
+            change = _change_of_view([*watch.recent]) if frame.dtype == np.uint8 else ""
+            noted = bool(change)
+            if noted:
+                warn(f"{name}: {change} before {time}: scores are of use if the camera is at rest")
+
+
+def _change_of_view(frames: Sequence[Tensor]) -> str:
+    """The change of what a camera shows, a cut or its motion; "" if it is at rest: then the phase
+    correlation is high for a shift of a pixel at most, whatever else moves.
+    """
+    film = torch.stack([*frames])
+    if find_cuts(film.numpy()):
+        return "there is a cut"
+    few = film[None, ::4]  # far enough apart for a slow pan
+    shifts = LinearMotion().encode(few)["correlation"][0]
+    at_rest = shifts.roll((1, 1), (0, 1))[:3, :3].max()
+    return "the camera moves" if float(at_rest) < MOVES * float(shifts.max()) else ""
+
+
+def _frames(forecaster: Forecaster, source: Clip | str, options: AnomalyOptions) -> Iterator[Clip]:
+    """Frames in the data's own units, each at the end of a clip."""
+    if isinstance(source, Clip):
+        return (source[k : k + 1] for k in range(len(source)))
+    wait = None if options.wait is None else float(options.wait)
+    return live_frames(forecaster, source, None, wait, **(options.reading or {}))
+
+
+def _seconds(began: Any, now: Any) -> float:
+    """Seconds between two times: dates of any calendar, or numbers of seconds."""
+    since = now - began
+    if isinstance(since, timedelta):
+        return since.total_seconds()
+    return float(since / np.timedelta64(1, "s") if isinstance(since, np.timedelta64) else since)
+
+
+def _scaling(forecaster: Forecaster, footage: Sequence[Clip]) -> Scaling:
+    """To [0,1]: as the forecaster was trained, if on values with units; else of 8-bit pictures 0 to
+    255, and of others the range of some frames of normal footage.
+
+    Raises:
+        ValueError: no frames, or no values in them.
+    """
+    if forecaster.scaling.units:
         return forecaster.scaling
-    some = np.linspace(0, len(source) - 1, min(len(source), 32)).astype(int)
-    return scaling_of(np.concatenate([source.frames[k : k + 1] for k in some]), None)
+    few, some = -(-SAMPLED // max(1, len(footage))), []
+    for clip in footage:
+        at = np.linspace(0, len(clip) - 1, min(len(clip), few)).astype(int)
+        some += [clip.frames[k].reshape(1, 1, -1) for k in at]
+    if not some:
+        raise ValueError("no frame came")
+    return scaling_of(np.concatenate(some, -1), None)

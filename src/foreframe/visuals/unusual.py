@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Shaped
 from PIL import Image
 
 from foreframe.visuals.colours import GREY, ORANGE, PAPER
@@ -18,7 +19,7 @@ def anomaly_frame(pixels: np.ndarray, share: float, place: tuple[int, int] | Non
     """
     h, w = pixels.shape[:2]
     bar = np.full((max(4, int(BAR * h)), w, 3), PAPER, np.uint8)
-    bar[:, : int(np.clip(share / 2, 0, 1) * w)] = ORANGE if place else GREY
+    bar[:, : int(np.clip(np.nan_to_num(share) / 2, 0, 1) * w)] = ORANGE if place else GREY
     bar[:, w // 2] = 255
     return np.concatenate([_framed(pixels, *place) if place else pixels, bar])
 
@@ -36,14 +37,16 @@ def _framed(pixels: np.ndarray, y: int, x: int) -> np.ndarray:
 
 
 def anomaly_picture(
+    times: Shaped[np.ndarray, " t"],
     scores: Sequence[float],
     threshold: float,
     events: Sequence[tuple[int, int]],
     shown: Sequence[tuple[np.ndarray, int, int, str]],
 ) -> np.ndarray:
-    """Scores by frame with the threshold and the events, (rows, columns, 3) uint8.
+    """Scores over time with the threshold and the events, (rows, columns, 3) uint8.
 
     Args:
+        times: of the frames: dates, or seconds.
         events: the first and last frame of each.
         shown: of some events a frame (H,W,3) uint8, the row and column of its peak, and a title.
     """
@@ -54,11 +57,12 @@ def anomaly_picture(
     FigureCanvasAgg(figure)
     cells = figure.add_gridspec(2 if shown else 1, max(1, len(shown)))
     axis = figure.add_subplot(cells[-1, :])
-    axis.plot(scores, linewidth=0.8)
+    axis.plot(times, np.array(scores), linewidth=0.8)
     axis.axhline(threshold, color="C1", linewidth=1)
     for first, last in events:
-        axis.axvspan(first - 0.5, last + 0.5, color="C1", alpha=0.25, linewidth=0)
-    axis.set(xlabel="frame", ylabel="score", xlim=(0, max(1, len(scores) - 1)))
+        axis.axvspan(times[first], times[last], color="C1", alpha=0.25, linewidth=1)
+    axis.set(xlabel="seconds" if times.dtype.kind == "f" else "", ylabel="score")
+    axis.margins(x=0)
     for k, (pixels, y, x, title) in enumerate(shown):
         one = figure.add_subplot(cells[0, k])
         one.imshow(_framed(pixels, y, x))
