@@ -77,12 +77,12 @@ def live_frames(
     how = reading_as_trained(forecaster, source, reading, whole=True)
     each = replace(how, every=1, cuts=False, strict=True)
     followed, begun, every = may_grow(source), "last" in place, how.every
+    clips: Iterator[Clip]
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips: Iterator[Clip] = (_read(frame, each, seconds=at) for frame, at in pipe)
+        clips = (_read(frame, each, seconds=at) for frame, at in pipe)
     elif source.startswith(CAMERAS):
-        frames = film_stream(source, how.budget)
-        clips = (_read(frame, each, source, at) for frame, at in frames)
+        clips = (_read(frame, each, source, at) for frame, at in film_stream(source, how.budget))
     elif followed:
         clips = _from_folder(source, wait, place, each)
     else:
@@ -223,8 +223,6 @@ def _from_folder(
             warn(f"{name}: frames not later than {times[-1] if times else last} are left out")
         if not growing and ready < len(frames):
             warn(f"{name}: {plural(len(frames) - ready, 'frame')} without values: left out")
-        if place.get("last") != name and (last is None or order(name) > order(last)):
-            place.update(last=name, frames=0)
         return not growing or ready == len(frames)
 
     yield from follow(source, wait, place.get("last"), times, read)
