@@ -104,7 +104,7 @@ def score_clips(
     if ensembles is not None:
         gather(ensembles.cards)
         card["ensemble"] = ensembles.summary()
-    return Card(card | {"in_words": in_words(card, name)})
+    return Card(card | {"in_words": in_words(card)})
 
 
 def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "best_baseline": best,
         "lead": {row: against(row, best) for row in [reference, *scorer.matches]},
         "weights": weights,
-        "gain": against(scorer.name, dict.fromkeys(ranking, weights)) if weights else {},
+        "gain": against(reference, dict.fromkeys(ranking, weights)) if weights else {},
     }
 
 
