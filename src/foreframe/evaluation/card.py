@@ -118,11 +118,10 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
 
     def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
         """A row compared with a rival in each score."""
-        each = (
-            (score, scoring.comparison(score, rivals[score], groups, over, [row]))
-            for score in rivals
-        )
-        return {score: compared[row] for score, compared in each}
+        return {
+            score: scoring.comparison(score, rival, groups, over, [row])[row]
+            for score, rival in rivals.items()
+        }
 
     others = dict.fromkeys([score for score in ranking if score != "mse"], reference)
     return {
