@@ -83,7 +83,9 @@ def lead(
     }
     scores["linear_motion"] = scores["persistence"]
     best, leads = {score: "linear_motion"}, {row: {score: compared}}
-    return in_words({"best_baseline": best, "lead": leads, "gain": {}, "scores": scores})
+    return in_words(
+        {"reference": row, "best_baseline": best, "lead": leads, "gain": {}, "scores": scores}
+    )
 
 
 BEST = "the best baseline (linear_motion)"
@@ -122,13 +124,20 @@ def test_too_few_to_tell_and_a_perfect_baseline() -> None:
     assert (
         lead(math.inf, (math.inf, None)) == f"The model is worse than {BEST}: MSE - against 0.025."
     )
-    assert in_words({"best_baseline": {}, "lead": {"model": {}}, "gain": {}}) == ""
+    nothing = {"reference": "model", "best_baseline": {}, "lead": {"model": {}}, "gain": {}}
+    assert in_words(nothing) == ""
 
 
 def test_a_training_that_gained_nothing_is_reported() -> None:
     compared = {"difference": -0.001, "ratio": 0.98, "ratio_low": 0.9, "ratio_high": 1.1}
     compared |= {"low": 0.0, "tie": True, "n": 7, "over": "blocks"}
-    card = {"lead": {}, "best_baseline": {}, "weights": "persistence", "scores": TABLES}
+    card = {
+        "reference": "model",
+        "lead": {},
+        "best_baseline": {},
+        "weights": "persistence",
+        "scores": TABLES,
+    }
     line = (
         "The model is not significantly better than its starting weights (persistence): 2 % lower "
     )

@@ -105,7 +105,7 @@ def score_clips(
     if ensembles is not None:
         gather(ensembles.cards)
         card["ensemble"] = ensembles.summary()
-    return Card(card | {"in_words": in_words(card, name)})
+    return Card(card | {"in_words": in_words(card)})
 
 
 def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) -> dict[str, Any]:
@@ -119,11 +119,10 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
 
     def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
         """A row compared with a rival in each score."""
-        each = (
-            (score, scoring.comparison(score, rivals[score], groups, over, [row]))
-            for score in rivals
-        )
-        return {score: compared[row] for score, compared in each}
+        return {
+            score: scoring.comparison(score, rival, groups, over, [row])[row]
+            for score, rival in rivals.items()
+        }
 
     others = dict.fromkeys([score for score in ranking if score != "mse"], reference)
     return {
@@ -149,7 +148,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "best_baseline": best,
         "lead": {row: against(row, best) for row in [reference, *scorer.matches]},
         "weights": weights,
-        "gain": against(scorer.name, dict.fromkeys(ranking, weights)) if weights else {},
+        "gain": against(reference, dict.fromkeys(ranking, weights)) if weights else {},
     }
 
 

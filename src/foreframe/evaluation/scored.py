@@ -183,10 +183,9 @@ def open_scored(
     if not isinstance(dataset, Dataset) or options.split is not None:
         data, split = replace(data, **asdict(window)), options.split or "test"
         dataset = open_dataset(data, split, None if forecaster.free else scaling)
-        splits = data.splits
         if isinstance(dataset, Recordings) and "tile" not in (options.splits or {}):
             dataset = dataset.whole()  # tiles are for training
-            splits = dataset.splits
+        splits = dataset.splits if isinstance(dataset, Recordings) else data.splits
         check_first_clip(dataset, window, model.takes, name)
         where = {"data": name, "data_args": data.data_args, "split": split}
         where |= {"reading": not_usual(data.reading), "splits": not_usual(splits)}

@@ -79,12 +79,12 @@ def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str 
     return min(numbers, key=numbers.__getitem__, default=None)
 
 
-def in_words(card: Mapping[str, Any], name: str = "model") -> str:
-    """Compare rows with the best baseline, and the model, in row `name`, with its starting weights,
-    a line for each ranking score: "The model is better than the best baseline (linear_motion): 12 %
-    lower MSE (8 to 15 %)."
+def in_words(card: Mapping[str, Any]) -> str:
+    """Compare rows with the best baseline, and a model with its starting weights, a line for each
+    ranking score: "The model is better than the best baseline (linear_motion): 12 % lower MSE (8 to
+    15 %)."
     """
-    best = card["best_baseline"]
+    best, who = card["best_baseline"], card["reference"]
     lines = [
         _verdict(card, row, best[score], "the best baseline", score, compared)
         for row, by_score in card["lead"].items()
@@ -93,7 +93,7 @@ def in_words(card: Mapping[str, Any], name: str = "model") -> str:
     ]
     for score, compared in card["gain"].items():
         gained = compared["difference"] < 0 and (not compared["tie"] or compared["low"] is None)
-        line = _verdict(card, name, card["weights"], "its starting weights", score, compared)
+        line = _verdict(card, who, card["weights"], "its starting weights", score, compared)
         lines.append(line if gained else f"{line} The training gained nothing.")
     return "\n".join(lines)
 
