@@ -43,7 +43,7 @@ class Map(TypedDict):
 class Source(TypedDict, total=False):
     """Where a stream's frames come from: the path, and the number of frames read from a file or the
     name of the last file of a folder; of frames with dates the last one's, the seconds between the
-    last few, how many came later without a date, and a digest of the grid; and the map of a client.
+    last few, and a digest of the grid; and the map that a client has told.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Source(TypedDict, total=False):
     last: str
     time: str
     steps: list[float]
-    undated: int
+    undated: int  # frames after the one with that time
     grid: str
     map: Map
 
