@@ -43,7 +43,7 @@ async def begin(
     response: Response,
     wanted: Annotated[BeginningStream, Body()] = BeginningStream(),  # noqa: B008
 ) -> dict[str, Any]:
-    """Begin a stream, which is then found under its id; one of that id begins anew."""
+    """Begin a stream. A stream of the same id begins again."""
     name = wanted.id or secrets.token_urlsafe(16)
     async with streams.answering():
         live = await asyncio.to_thread(streams.make, wanted)  # its grid may be long
@@ -56,8 +56,9 @@ async def begin(
 async def push(
     streams: Own, id: str, request: Request, time: Annotated[datetime | None, Query()] = None
 ) -> dict[str, Any]:
-    """Take a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
-    is a missing value, and a frame of nothing else an outage. The time of the last is for places.
+    """Add a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
+    is a missing value; a frame with no other value advances the time. `time` is that of the last
+    frame; without it the stream keeps its pace.
     """
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
@@ -98,9 +99,9 @@ async def places(
     at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
     probability: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> dict[str, Any]:
-    """What comes at places, each `latitude,longitude` of a stream with a grid, else `row,column`:
-    how likely a value is reached, by default 0.2 mm/h of rain, when that begins, in a sentence and
-    by lead time.
+    """Forecast at places, each `latitude,longitude` if the stream has a grid, otherwise
+    `row,column`: the probability of reaching a value, by default 0.2 mm/h of rain, and when that
+    begins, in a sentence and by lead time.
     """
     live = streams.find(id)
     async with streams.answering():

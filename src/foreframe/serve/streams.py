@@ -1,4 +1,4 @@
-"""The live streams of a service, and what they may take of it."""
+"""The live streams of a service, and limits of their number, memory and time."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
 
 
 class Fields(BaseModel):
-    """The fields of a request; the first unknown one is refused, which is cheap for any number."""
+    """Fields of a request. Only the first unknown field is reported: a request may have many."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +43,7 @@ class Fields(BaseModel):
 
 
 class NewStream(Fields):
-    """Which model forecasts, and how; by default the first, as far as it was trained for."""
+    """The model and its options; defaults to the first model and the options of its training."""
 
     model: str | None = None
     steps: int | None = None
@@ -56,8 +56,8 @@ Axis = Annotated[list[float], FailFast(), Field(max_length=20_000)]
 
 
 class Grid(Fields):
-    """Where pixels lie on a map: centres of columns (W) from left to right, and of rows (H) from
-    top to bottom, in the units of a map projection; by default in degrees.
+    """The centres of columns (W) from left to right, and of rows (H) from top to bottom, in the
+    units of a map projection; defaults to degrees.
     """
 
     x: Axis
@@ -66,8 +66,8 @@ class Grid(Fields):
 
 
 class BeginningStream(NewStream):
-    """With the grid of its frames, so that it knows places by latitude and longitude; and an id
-    of the client's own choice, so that its addresses stay the same.
+    """The grid of the frames gives places a latitude and longitude. With an id of the client's
+    choice, the addresses of a stream stay the same.
     """
 
     grid: Grid | None = None
@@ -83,7 +83,7 @@ class LiveStream:
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
         missing: the missing values of its last frame; None before a push.
-        pushing: held by the push that is under way, or by what puts another state.
+        pushing: locked during a push, and while another state is put.
     """
 
     model: str
@@ -117,7 +117,7 @@ class Streams:
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
     def expire(self) -> int:
-        """End those that nobody has used for too long; the number of the others."""
+        """End streams that were unused for too long. Return the number of the others."""
         for name, live in list(self._open.items()):
             if self.clock() - live.used > self.options.idle:
                 self.end(name)
@@ -128,10 +128,10 @@ class Streams:
         return max((self.clock() - live.pushed for live in self._open.values()), default=0.0)
 
     def make(self, wanted: NewStream) -> LiveStream:
-        """A stream that has seen nothing, and that nobody finds before `keep`.
+        """Return a new stream, without adding it.
 
         Raises:
-            ValueError: no such model, or options that it refuses.
+            ValueError: unknown model, or invalid options.
         """
         name = wanted.model or next(iter(self.forecasters))
         if name not in self.forecasters:
@@ -151,12 +151,12 @@ class Streams:
         return live
 
     async def keep(self, name: str, live: LiveStream, state: bytes | None = None) -> None:
-        """Add a stream, from its state if there is one. A stream of this name goes on as this one,
-        after the push that is under way.
+        """Add a stream, from its state if there is one. It replaces a stream of the same name, once
+        a current push to that has ended.
 
         Raises:
-            ValueError: the state is damaged, or another model's.
-            Problem: there is no room, or no memory, for a further one.
+            ValueError: the state is damaged, or belongs to another model.
+            Problem: too many streams, or too little memory.
         """
         own = self._open.get(name, live)
         async with own.pushing:
@@ -171,10 +171,10 @@ class Streams:
             own.used, own.pushed, own.missing = live.used, live.pushed, None
 
     def find(self, name: str) -> LiveStream:
-        """The stream of that name, which is in use from now on.
+        """Return the stream of that name, and note its use.
 
         Raises:
-            Problem: it has ended, or never was.
+            Problem: it has ended, or never began.
         """
         if not self.expire() or name not in self._open:
             told = f"it never began, has ended, or was unused for {self.options.idle:g} s"
@@ -187,7 +187,7 @@ class Streams:
         self._open.pop(name, None)
 
     def described(self, name: str) -> dict[str, Any]:
-        """What a client is told of a stream; it `expires` when unused for so many seconds."""
+        """Describe a stream for its client. It `expires` after that many seconds without use."""
         live = self._open[name]
         return {
             "id": name,
@@ -199,7 +199,7 @@ class Streams:
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
-        """What a request does: its errors are problems, and it is done in time."""
+        """Turn errors of a request into problems, and limit its time."""
         try:
             async with asyncio.timeout(self.options.seconds):
                 yield
@@ -213,10 +213,10 @@ class Streams:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """What a client sends, for as long as it is needed.
+        """Read the body of a request, and count its memory until the end of the block.
 
         Raises:
-            Problem: with what others send it takes more memory than the budget.
+            Problem: all bodies together take more memory than the budget.
         """
         content = bytearray()
         try:
