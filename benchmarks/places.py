@@ -8,7 +8,8 @@ probabilities is learnt with that forecaster, and tried on the other three event
 of an event is half the mean of what the others teach, and its own hindcasts. For each event and
 threshold there are the Brier score and reliability diagrams before and after, which
 OUTPUT/reliability.png shows; and for places drawn at random hits, misses and false alarms of "rain
-within 30 minutes", said where its probability is 50 % or more, beside optical flow and STEPS.
+within 30 minutes", said where its probability is 50 % or more, beside optical flow, STEPS, and
+STEPS with the same calibration: what events teach about its members, and its own hindcasts.
 OUTPUT/calibration.json is half the mean of all events, which the weights `radar` have.
 """
 
@@ -16,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from rain import prepared, without
 from recordings import figure, leave, table
 
 import foreframe
+from foreframe import Clip
+from foreframe.base.schema import typed
+from foreframe.clips.ensembles import Ensemble
 from foreframe.evaluation.calibrating import learnt, quality, reliability
 from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.evaluation.scored import open_scored
@@ -35,8 +40,6 @@ from foreframe.forecasting.calibration import (
     added,
     chances_of,
     diagrams,
-    read_calibration,
-    write_calibration,
 )
 from foreframe.forecasting.forecast import resolved
 from foreframe.forecasting.forecast_options import PredictOptions
@@ -44,23 +47,25 @@ from foreframe.forecasting.hindcasts import corrected, hindcasts
 from foreframe.forecasting.places import Place
 from foreframe.forecasting.point_forecasts import point_forecasts
 
+FLOW, STEPS, STEPS_CALIBRATED = "optical_flow", "pysteps/steps", "pysteps/steps, calibrated"
+STEPS_MEMBERS = 24
 THRESHOLDS = (0.2, 1.0, 5.0)  # mm/h
 READ = {"variable": "rain", "coarsen": 2}
 SOON = 6  # frames, half an hour
 BLUR = 0.25
 
 
-def taught(folder: Path, file: Path, members: int) -> Calibration:
-    """What an event teaches about a forecaster's probabilities, which then lies beside it."""
-    if (kept := read_calibration(folder.parent)) is not None:
-        return kept
+def taught(what: str, file: Path, members: int, cache: Path, stride: int = 2) -> Calibration:
+    """What an event teaches about a forecaster's probabilities; computed once, kept in a file."""
+    if cache.is_file():
+        return typed(Calibration, json.loads(cache.read_text()), "")
     data = {"data": str(file), "split": "all", "reading": READ, "splits": {"active": 0}}
     options = EvaluateOptions(
-        **data, past=10, future=12, stride=2, members=members, thresholds=THRESHOLDS, budget=8
+        **data, past=10, future=12, stride=stride, members=members, thresholds=THRESHOLDS, budget=8
     )
-    found = reliability(open_scored(str(folder), options))
+    found = reliability(open_scored(what, options))
     made = learnt({threshold: {BLUR: of[BLUR]} for threshold, of in found.items()})
-    write_calibration(folder.parent, made)
+    cache.write_text(json.dumps(asdict(made)))
     return made
 
 
@@ -85,8 +90,22 @@ def calibrated(
     return corrected(known, now, threshold, [*zip(past, truths, strict=True)])
 
 
+def steps_calibrated(clip: Clip, first: int, known: Calibration, future: Ensemble) -> Chances:
+    """Probabilities of rain by STEPS, with the calibration that those of `radar` have."""
+    steps = foreframe.Forecaster.load(STEPS)
+    options = resolved(steps, clip, PredictOptions(steps=12, members=STEPS_MEMBERS, budget=8))
+    earlier = [hindcast[1:] for hindcast in hindcasts(steps, clip, first, options)]
+    return calibrated(known, THRESHOLDS[0], future, earlier)
+
+
 def tried(
-    folder: Path, file: Path, known: Calibration, starts: int, members: int, places: int
+    folder: Path,
+    file: Path,
+    known: Calibration,
+    known_steps: Calibration,
+    starts: int,
+    members: int,
+    places: int,
 ) -> dict[str, Any]:
     """Diagrams before and after, and what is said at places, of one event."""
     forecaster = foreframe.Forecaster.load(folder)
@@ -111,11 +130,14 @@ def tried(
         chances = calibrated(known, THRESHOLDS[0], future, earlier)
         ours = point_forecasts(spots, past, future, None, THRESHOLDS[0], chances)
         rows = {"radar": ours}
-        others = {"optical_flow": {}, "pysteps/steps": {"members": 24, "probability": 0.2}}
+        others = {FLOW: {}, STEPS: {"members": STEPS_MEMBERS, "probability": 0.2}}
         for name, how in others.items():
             given = {"steps": 12, "after": first - 1, "reading": READ, "budget": 8}
             made = foreframe.predict(name, str(file), **given, **how)
             rows[name] = point_forecasts(spots, made.past, made.future, None, THRESHOLDS[0])
+        of_steps = steps_calibrated(clip, first, known_steps, made.future)
+        about = made.past, made.future, None, THRESHOLDS[0], of_steps
+        rows[STEPS_CALIBRATED] = point_forecasts(spots, *about)
         for k, spot in enumerate(spots):
             wet = observed[first - 1 : first + 12, 0, spot.row, spot.column] >= THRESHOLDS[0]
             begun = int(wet[1:].argmax()) + 1 if wet[1:].any() else 0
@@ -167,7 +189,7 @@ def tell(found: Mapping[str, Mapping[str, Any]]) -> None:
     said["all events"] = [one for of in said.values() for one in of]
     for event, every in said.items():
         for which, some in (("", every), (", dry now", [one for one in every if not one["now"]])):
-            rows = {name: hits(some, name) for name in ("radar", "optical_flow", "pysteps/steps")}
+            rows = {name: hits(some, name) for name in ("radar", FLOW, STEPS, STEPS_CALIBRATED)}
             table(f"{event}{which}: rain within 30 minutes at {len(some)} places", columns, rows)
         sure = [
             one
@@ -228,17 +250,25 @@ def main(arguments: Sequence[str]) -> int:
     events = prepared(given.archives, given.output)
     if len(events) < 2:
         leave(f"{given.archives} has no events to leave out in turn")
-    taught_by = {}
+    taught_by, steps_taught_by = {}, {}
     for event, file in events.items():
         folder = without(event, events, given.weights, given.output)
-        taught_by[event] = taught(folder, file, given.members)
+        cache = folder.parent / "calibration.json"
+        taught_by[event] = taught(str(folder), file, given.members, cache)
+        cache = folder.parent / "calibration-steps.json"
+        steps_taught_by[event] = taught(STEPS, file, STEPS_MEMBERS, cache)
         print(f"{event}: learnt", file=sys.stderr, flush=True)
-    write_calibration(given.output, half_of(list(taught_by.values())))
+    of_all = asdict(half_of(list(taught_by.values())))
+    (given.output / "calibration.json").write_text(json.dumps(of_all))
     found = {}
     for event, file in events.items():
-        known = half_of([one for name, one in taught_by.items() if name != event])
+        known, known_steps = (
+            half_of([one for name, one in each.items() if name != event])
+            for each in (taught_by, steps_taught_by)
+        )
         folder = given.output / event / "forecaster"
-        found[event] = tried(folder, file, known, given.starts, given.members, given.places)
+        how = known, known_steps, given.starts, given.members, given.places
+        found[event] = tried(folder, file, *how)
     tell(found)
     draw(found, given.output / "reliability.png")
     said = {event: of["said"] for event, of in found.items()}

@@ -96,7 +96,8 @@ def test_another_grid_is_told(weights: Forecaster, precip: np.ndarray) -> None:
     unsaid, step, spacing, few = notes
     assert "does not say its time step, grid spacing: 5 min, 2 km is assumed" in unsaid
     assert "a frame every 600 s; the model was scored at 5 min" in step
-    assert "rows are 1 km apart; the model was scored on grids of 2 km" in spacing
+    scored = "the model was scored on grids of 2 km; --reading.coarsen 2 averages to that"
+    assert f"rows are 1 km apart; {scored}" in spacing
     assert "2 frames are fewer than the 4" in few
 
 

@@ -69,10 +69,8 @@ def forecast(
         raise ValueError("precip is below 0, as dB is: pysteps' conversion.to_rainrate gives mm/h")
     wet = frames[frames >= 0.1]
     if wet.size and wet.mean() > WETTEST:
-        warn(
-            f"precip has a mean of {wet.mean():.3g} mm/h where it is wet, as dBZ would: pysteps' "
-            "conversion.to_rainrate converts that to mm/h"
-        )
+        cure = "pysteps' conversion.to_rainrate converts that to mm/h"
+        warn(f"precip has a mean of {wet.mean():.3g} mm/h where it is wet, as dBZ would: {cure}")
     t, m, _ = frames.shape
     places: dict[str, Any] = {}
     if timestep:

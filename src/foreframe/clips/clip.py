@@ -328,8 +328,8 @@ def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
     for place in (one_day, length // 2, length // (2 * day) * day):
         if np.all(within == place[: len(times)]):
             return (both + place)[len(times) :].astype(times.dtype)
-    steps = np.diff(exact) / (day * apart[0].astype(int))
-    if len(set(steps)) > 1 and steps.min() > 27 and steps.max() < 34:
+    days = np.diff(exact) / day / int(apart[0].astype(int))
+    if len(set(days)) > 1 and days.min() > 27 and days.max() < 34:
         usual = np.minimum(np.sort(within)[len(times) // 2], length - day)
         return (both + usual)[len(times) :].astype(times.dtype)
     return None

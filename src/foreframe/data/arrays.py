@@ -205,11 +205,8 @@ def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, varia
         notes = ("rows ran south to north: turned north-up",)
     units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside else ""
     named = beside.get("channels", np.array([]))
-    variables = (
-        tuple(Variable(str(channel)[:80], units) for channel in named)
-        if named.dtype.kind == "U" and len({*named.flat}) == named.size == frames.shape[1]
-        else ()
-    )
+    fit = named.dtype.kind == "U" and len({*named.flat}) == named.size == frames.shape[1]
+    variables = tuple(Variable(str(channel)[:80], units) for channel in named.flat if fit)
     return Clip(frames, times, units, coordinates, name, variable, notes, variables=variables)
 
 

@@ -201,7 +201,10 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     if pace and step and not 0.9 < step / second / trained.step < 1.1:
         yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
     if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
-        yield f"its rows are {spacing / 1000:.3g} km apart; the model was scored on grids of {grid}"
+        blocks = round(low / spacing)
+        cure = f"; --reading.coarsen {blocks} averages to that" if blocks > 1 else ""
+        apart = f"its rows are {spacing / 1000:.3g} km apart"
+        yield f"{apart}; the model was scored on grids of {grid}{cure}"
 
 
 def _odd_values(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
