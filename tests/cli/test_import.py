@@ -53,6 +53,18 @@ def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main([named, *check, "--help", "--import", "broken"]) == 2 * (verb == "train")
 
 
+def test_a_slip_in_ones_own_module_is_told_with_its_line(here: Path, capsys, monkeypatch) -> None:
+    code = f"{OWN}Still.encode = lambda self, past, state=None: {{}}['h0']\n"
+    (here / "own_parts.py").write_text(code)
+    monkeypatch.syspath_prepend(here)
+    import_module("own_parts")
+    Forecaster(build_model("still")).save("saved")
+    np.save("clip.npy", np.zeros((4, 1, 8, 8), np.float32))
+    assert main(["predict", "saved", "clip.npy", "-o", "x.npy", "--import", "own_parts"]) == 1
+    told = f"unexpected KeyError: 'h0' in own_parts.py, line {code.count(chr(10))}"
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_core_of_ones_own_trains_and_is_used(
     here: Path, capsys: pytest.CaptureFixture[str]

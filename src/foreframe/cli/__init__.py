@@ -6,6 +6,8 @@ torch.
 
 import os
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -95,9 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = " ".join(message.split())
         if isinstance(error, ValueError | OSError | MemoryError):
             return _fail(message or type(error).__name__)
-        # A bug here, or in a user's Dataset.
-        _fail(f"unexpected {type(error).__name__}: {message} (FOREFRAME_DEBUG=1 shows where)")
+        # A bug here, or in a user's module.
+        what = f"unexpected {type(error).__name__}: {message}{_place(error)}"
+        _fail(f"{what} (FOREFRAME_DEBUG=1 shows the traceback)")
         return 1
+
+
+def _place(error: Exception) -> str:
+    """The last line of a user's module that an error passed, if any: " in cell.py, line 12"."""
+    installed = (sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib"))
+    libraries = (os.path.dirname(os.path.dirname(__file__)), *installed)
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if os.path.isfile(frame.filename) and not frame.filename.startswith(libraries):
+            found = f" in {os.path.basename(frame.filename)}, line {frame.lineno}"
+    return found
 
 
 def _note(message: str) -> None:
