@@ -148,3 +148,20 @@ def film_card() -> dict:
             for name, low in (("black", 150.0), ("persistence", 1.2), ("linear_motion", 0.85))
         },
     }
+
+
+def test_the_command_and_the_call_write_one_report() -> None:
+    Forecaster(build_model("persistence"), Window(2, 2)).save("run")
+    np.save("clip.npy", np.random.default_rng(0).random((12, 1, 16, 16), np.float32))
+    how = {"data": "clip.npy", "split": "all", "baselines": ["black"], "pasts": "pasts.npy"}
+    words = ["--split", "all", "--baselines", "[black]", "--pasts", "pasts.npy"]
+    assert main(["evaluate", "run", "--data", "clip.npy", *words, "-o", "command"]) == 0
+    Path("pasts.npy").unlink()
+    with pytest.warns(UserWarning, match="the past frames of .* are in pasts.npy"):
+        evaluate("run", output="call", **how)
+    command, call = (
+        json.loads(Path(folder, "scorecard.json").read_text()) for folder in ("command", "call")
+    )
+    assert command.keys() == call.keys()
+    assert [card["run"] for card in (command, call)] == ["run", "run"]
+    assert command["scores"] == call["scores"]

@@ -34,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 BAD = [
     # what is no number, or no number of that kind
+    ("train --lr 1e-3", "there is no option --lr; did you mean --learning_rate?"),
     ("train --learning_rate nan", "learning_rate is a finite number, not"),
     ("train --learning_rate 1e400", "learning_rate is a finite number below 2**63, not inf"),
     ("train --learning_rate -1", "learning_rate must be above 0"),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.evaluation import EvaluateOptions
@@ -24,9 +23,8 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     if run is not None:
         check_forecaster(run)
 
-    from foreframe.base.files import check_writable
     from foreframe.base.processes import rank_and_size
-    from foreframe.evaluation.scored import open_scored
+    from foreframe.evaluation.scored import evaluate_scored, open_scored
     from foreframe.visuals import figures
 
     scored = open_scored(run, options)
@@ -34,19 +32,10 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     beside = report_folder(run, "" if scored.own else f"-{Path(name).stem}")
     folder = Path(options.output or beside)
     scored = replace(scored, options=replace(options, output=str(folder)))
+    with progress("clips") as bar:
+        card = evaluate_scored(scored, bar, print)
     if rank_and_size()[0] > 0:
-        scored.score()
         return
-    check_writable(folder)  # what hours have scored must have a place to go
-    if options.pasts is not None:
-        written = plural(scored.write_pasts(options.pasts), "clip")
-        print(f"the past frames of {written} lie in {options.pasts}")
-    if options.calibrate:
-        from foreframe.evaluation.calibrating import calibrate
-
-        print(calibrate(run, options, scored))
-    with progress("clips") as tell:
-        card = scored.score(tell)
     print_table(card)
     if scored.forecaster.model.reduces and (size := scored.where["reading"].get("size")):
         print(f"Scored at {size[0]}x{size[1]}; foreframe predict gives frames as large as INPUT's.")
@@ -58,7 +47,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     for line in f"{card['in_words']}\n{figures(card)}".splitlines():
         print(textwrap.fill(line, width))
     # Scores come first: pictures are forecast and drawn for a while.
-    paths = scored.write_report(folder, {"run": run, **card})
+    paths = scored.write_report(folder, card)
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")
 
 

@@ -228,10 +228,15 @@ class Parser:
             return None
         known = [f"--{option}" for option in self.options]
         within = [option for option in known if option.endswith(f".{name}")]
+        within += [option for option in known if _initials(option) == name]  # --lr
         near = f"did you mean {within[0]}?" if within else closest(flag, known)
         raise ValueError(
             f"there is no option {brief(flag, quoted=False)}; {near or 'see --help-all'}"
         )
+
+
+def _initials(flag: str) -> str:
+    return "".join(word[:1] for word in flag.strip("-").split("_"))
 
 
 def _value(kind: Any, text: str, where: str) -> Any:

@@ -15,6 +15,7 @@ from foreframe.base.files import check_writable
 from foreframe.base.notes import warn
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
+from foreframe.base.wording import plural
 from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
 from foreframe.data.arrays import data_name
 from foreframe.data.data_options import DataOptions, not_usual
@@ -97,6 +98,8 @@ class Scored:
 
     def write_report(self, folder: str | os.PathLike[str], card: Mapping[str, Any]) -> list[Path]:
         """As `foreframe.evaluation.report.write_report`."""
+        run = os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else None
+        card = {"run": run, **card}
         return write_report(
             Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
         )
@@ -145,19 +148,36 @@ def evaluate_forecaster(
     what: Any, options: EvaluateOptions, progress: Callable[[int, int], Any] | None = None
 ) -> Card:
     """As `foreframe.evaluate`."""
-    scored, first = open_scored(what, options), rank_and_size()[0] == 0
-    if options.output is not None and first:
-        check_writable(Path(options.output))
-    if options.pasts is not None and first:
-        scored.write_pasts(options.pasts)
-    if options.calibrate and first:
-        from foreframe.evaluation.calibrating import calibrate  # which opens what is scored
-
-        warn(calibrate(what, options, scored))
-    card = scored.score(progress)
-    if options.output is not None and first:
+    scored = open_scored(what, options)
+    card = evaluate_scored(scored, progress)
+    if options.output is not None and rank_and_size()[0] == 0:
         scored.write_report(options.output, card)
     return card
+
+
+def evaluate_scored(
+    scored: Scored,
+    progress: Callable[[int, int], Any] | None = None,
+    tell: Callable[[str], Any] = warn,
+) -> Card:
+    """Score what was opened, and write what the options ask for, but not the report.
+
+    Args:
+        scored, progress: as in `evaluate_forecaster`.
+        tell: called with what was written, in words.
+    """
+    options = scored.options
+    if rank_and_size()[0] == 0:
+        if options.output is not None:
+            check_writable(Path(options.output))  # what hours have scored must have a place to go
+        if options.pasts is not None:
+            written = plural(scored.write_pasts(options.pasts), "clip")
+            tell(f"the past frames of {written} are in {options.pasts}")
+        if options.calibrate:
+            from foreframe.evaluation.calibrating import calibrate  # which opens what is scored
+
+            tell(calibrate(scored.what, options, scored))
+    return scored.score(progress)
 
 
 def open_scored(

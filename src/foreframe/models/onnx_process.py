@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-try:
-    import resource
-except ImportError:  # Windows: no limits there
-    resource = None  # type: ignore[assignment]
-
 LOADING = 2**28  # bytes beside the file's own size
 SLACK = 2**26  # bytes of a call that are no tensors
 
 
 def used() -> int:
-    """Bytes of address space."""
-    return 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+    """Bytes of address space; 0 where it cannot be limited."""
+    statm = Path("/proc/self/statm")
+    return 4096 * int(statm.read_text().split()[0]) if statm.exists() else 0
 
 
 def limit(most: int) -> None:
-    if resource is not None and sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def answer(value: object, content: bytes = b"") -> None:
@@ -45,13 +45,12 @@ def main(file: str, threads: str) -> None:
     settings.log_severity_level = 4
     # Idle threads must not spin: other programs need the cores.
     settings.add_session_config_entry("session.force_spinning_stop", "1")
-    linux = sys.platform == "linux"
     try:
-        limit(linux and used() + LOADING + 4 * Path(file).stat().st_size)
+        limit(used() + LOADING + 4 * Path(file).stat().st_size)
         session = onnxruntime.InferenceSession(file, settings)
     except Exception as error:  # its errors have no public names
         return answer(str(error))
-    base = linux and used()
+    base = used()
     answer([])
     for line in sys.stdin.buffer:
         shape, most = json.loads(line)
