@@ -73,7 +73,7 @@ def live_frames(
     each = replace(how, every=1, cuts=False, strict=True)
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        singles = (_read(frame, each, seconds=at) for frame, at in pipe)
+        singles = (_read(frame, each, "standard input", at) for frame, at in pipe)
         clips: Iterator[Clip] = islice(singles, 0, None, how.every)
     elif source.startswith(CAMERAS):
         frames = film_stream(source, how.budget)
@@ -200,12 +200,7 @@ def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
     return clips
 
 
-def _read(
-    frame: np.ndarray | Clip,
-    how: ReadOptions,
-    where: str = "standard input",
-    seconds: float | None = None,
-) -> Clip:
+def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str, seconds: Any = None) -> Clip:
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
         return replace(frame, name=where)
