@@ -105,8 +105,10 @@ class Anomalies:
             ]
             scores = [one.score for one in self.frames]
             spans = [(event.first, event.last) for event in self.events]
-            threshold = self.normal.threshold
-            write_png(path, anomaly_picture(self._times(), scores, threshold, spans, shown))
+            times = np.array([one.seconds for one in self.frames])
+            if self.clip.times is not None and self.clip.times.dtype.kind == "M":
+                times = self.clip.times
+            write_png(path, anomaly_picture(times, scores, self.normal.threshold, spans, shown))
         elif kind == ".mp4":
             seconds = self.frames[-1].seconds - self.frames[0].seconds
             fps = (len(self.frames) - 1) / seconds if seconds else 25.0
@@ -127,16 +129,6 @@ class Anomalies:
         told = {name: float(f"{value:.6g}") for name, value in told.items()}
         normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **told}
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
-
-    def _times(self) -> np.ndarray:
-        """The times of the frames for a picture: dates, or seconds; of calendars that matplotlib
-        lacks, seconds since the beginning.
-        """
-        times = self.clip.times
-        if times is not None and times.dtype.kind == "M":
-            return times
-        each = (one.time if isinstance(one.time, float) else one.seconds for one in self.frames)
-        return np.array([*each])
 
     def _pixels(self, frame: int) -> np.ndarray:
         return self._paint(self.clip.frames[frame : frame + 1][0])

@@ -80,7 +80,7 @@ def live_frames(
     clips: Iterator[Clip]
     if source == "-":
         pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips = (_read(frame, each, seconds=at) for frame, at in pipe)
+        clips = (_read(frame, each, "standard input", at) for frame, at in pipe)
     elif source.startswith(CAMERAS):
         clips = (_read(frame, each, source, at) for frame, at in film_stream(source, how.budget))
     elif followed:
@@ -245,12 +245,7 @@ def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
     return clips
 
 
-def _read(
-    frame: np.ndarray | Clip,
-    how: ReadOptions,
-    where: str = "standard input",
-    seconds: float | None = None,
-) -> Clip:
+def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str, seconds: Any = None) -> Clip:
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
         return replace(frame, name=where)

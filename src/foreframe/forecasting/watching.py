@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain, count, islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ HIGHEST = 3  # squares of a frame, of whose mean its score is made
 FLOOR = 1 / 255**2  # of a squared error, in a range of 1: a step of 8-bit pictures
 FAR = 100.0  # ranges: values further away count as so far, since squares of float32 end
 MEMORY = 1000  # frames: what was usual longer ago counts ever less
+LEARNT = 5.0  # standard deviations from the mean: what is further off is learnt as so far
 WARM_UP = 10  # frames until a mean over frames is of use
 UNSCORED = 40  # frames until a score is reliable
 LEFT_OUT = 0.25  # of normal footage, at its beginning, when little is known yet
@@ -84,6 +86,9 @@ class Usual:
         self.count = self.count + known
         rate = known / self.count.clamp(1, MEMORY)
         off = (values - self.mean).nan_to_num()
+        # An event far beyond all others must not hide those after it.
+        most = (self.variance + 1).sqrt().where(self.count > WARM_UP, math.inf) * LEARNT
+        off = off.clamp(-most, most)
         self.mean = self.mean + rate * off
         self.variance = (1 - rate) * (self.variance + rate * off.square())
 
@@ -154,13 +159,11 @@ class Watch:
         self.seen = 0
         self.usual: dict[Any, Usual] = {}
         self.recent = deque[Tensor](maxlen=RECENT)
-        self._first: tuple[str, tuple[int, ...]] | None = None
         self._with_motion, self._of_motion = 0.0, 1e-3
         self.begin()
 
-    def begin(self, name: str = "this recording") -> None:
+    def begin(self) -> None:
         """Another recording of the same scene begins, or this one goes on after a gap."""
-        self.name = name
         self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
         self._forecasts = deque[Tensor](maxlen=self.lead)
         self._before = deque[Tensor](maxlen=2)
@@ -169,18 +172,13 @@ class Watch:
     def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
         """The score of a frame, in the data's units, and its most unusual place, row and column;
         NaN if all values are missing, and while too little is known.
-
-        Raises:
-            ValueError: frames of another size than before.
         """
-        self._first = self._first or (self.name, frame.shape)
-        _check_size((self.name, frame.shape), self._first)
         scaling = self.scaling.of(frame.dtype)
         values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
         values = values.where(values.isfinite(), torch.nan).clamp(-FAR, FAR)
         x, side = _reduced(values, self.forecaster.model.takes)
         if x.isnan().all():
-            self.begin(self.name)
+            self.begin()
             return math.nan, 0, 0
         self.seen += 1
         self.recent.append(x)
@@ -222,7 +220,7 @@ class Watch:
         """The score of the most unusual squares of a map of errors, NaN if there is none; where
         they are, and by how much they are unusual.
         """
-        scores, place, highest = [torch.tensor(-math.inf)], (0, 0), -math.inf
+        scores, place, highest = [], (0, 0), -math.inf
         for pool in sorted({min(pool, *error.shape) for pool in POOLS}):
             step = max(1, pool // 2)
             logs = _logs(error, pool, step)
@@ -231,10 +229,7 @@ class Watch:
             usual = self.usual.setdefault((name, pool), Usual())
             z = usual(logs)
             usual.learn(logs)
-            known = int((~z.isnan()).sum())
-            if not known:
-                continue
-            top = z.nan_to_num(nan=-math.inf).flatten().topk(min(HIGHEST, known))
+            top = z.nan_to_num(nan=-math.inf).flatten().topk(min(HIGHEST, z.numel()))
             scores.append(top.values.mean())
             if float(top.values[0]) > highest:
                 highest = float(top.values[0])
@@ -263,14 +258,14 @@ class Watch:
         """The sum of what is unusual in each part. An error of the whole frame is so where it is
         too small as well: then the film stands still.
         """
-        total, known = 0.0, False
+        total = 0.0
         for name, value in parts.items():
             usual = self.usual.setdefault(name, Usual())
             z = float(usual(value))
             usual.learn(value)
             if not math.isnan(z):
-                total, known = total + (abs(z) if name == "whole" else z), True
-        return total if known and self.seen > UNSCORED + self.lead - 1 else math.nan
+                total += abs(z) if name == "whole" else z
+        return total if self.seen >= UNSCORED + self.lead else math.nan
 
 
 def _logs(squares: Map, pool: int, step: int) -> Tensor:
@@ -296,20 +291,6 @@ def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tens
     values = values if channels else values.mean(dim=0, keepdim=True)
     side = min(-(-max(values.shape[1:]) // SIDE), *values.shape[1:])
     return _means(values, side, side), side
-
-
-def _check_size(one: tuple[str, Sequence[int]], first: tuple[str, Sequence[int]]) -> None:
-    """Refuse a recording whose frames have another size than those of the first.
-
-    Args:
-        one, first: a recording's name, and the shape of its frames (C,H,W).
-    """
-    (name, (_, *size)), (before, (_, *wanted)) = one, first
-    if size != wanted:
-        raise ValueError(
-            f"{name} has frames of {size[0]}x{size[1]}, but {before} has {wanted[0]}x{wanted[1]}: "
-            "all must have one size; --reading.size [H,W] sets it"
-        )
 
 
 def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
@@ -491,31 +472,30 @@ def watched(
     names = [options.normal] if isinstance(options.normal, str) else [*options.normal]
     normals = [forecaster.open(one, **(options.reading or {})) for one in names]
     recordings = [*normals, source] if isinstance(source, Clip) else normals
-    for clip in recordings:
-        check_units(clip.units, recordings[0].units, clip.name, "the normal footage has")
-        _check_size(*((one.name, one.frames.shape[1:]) for one in (clip, recordings[0])))
+    name, length = (source, 0) if isinstance(source, str) else (source.name, len(source))
     each = _frames(forecaster, source, options)
     if not (footage := normals or recordings):
         footage = [*islice(each, SAMPLED)]
         each = chain(footage, each)
+    for clip in recordings:
+        _check_alike(clip, footage[0])
     watch = Watch(forecaster, _scaling(forecaster, footage), options.lead)
     pace = PACE / reading_as_trained(forecaster, "-", options.reading or {}).every
-    units = normals[0].units if normals else ""
-    done, total = count(), sum(map(len, recordings))
-
-    def scored(name: str, clips: Iterator[Clip]) -> Iterator[FrameScore]:
-        for one in _scores(watch, name, clips, pace, units):
-            if (k := next(done)) % WARM_UP == 0:
-                progress(k, total)
-            yield one
-
     seen = [
-        one for clip in normals for one in scored(clip.name, _frames(forecaster, clip, options))
+        one
+        for clip in normals
+        for one in _scores(watch, _frames(forecaster, clip, options), clip.name, pace, footage[0])
     ]
     normal = threshold_of(seen, options.false_alarms) if normals else None
-    alarms = Alarms(options.false_alarms, normal, _learning(source, pace, normal is None))
-    name = source.name if isinstance(source, Clip) else source
-    for one in scored(name, each):
+    alarms = Alarms(options.false_alarms, normal, partial(_enough, length or math.inf))
+    if normal is None:
+        warn(
+            f"without --normal, the first {lasting(LEARNING[0])} of {name}, but at least "
+            f"{LEARNING[1]} frames and at most half of a recording, are taken as normal"
+        )
+    for one in _scores(watch, each, name, pace, footage[0]):
+        if one.frame % WARM_UP == 0:
+            progress(one.frame, length)
         yield from alarms.take(one)
     if alarms.normal is None:
         warn(f"{name} ended in the learning phase: all of it is taken as normal")
@@ -524,41 +504,27 @@ def watched(
     yield alarms.normal
 
 
-def _learning(source: Clip | str, pace: float, noted: bool) -> Callable[[FrameScore], bool]:
-    """Whether a frame is the last of those that are taken as normal by default.
-
-    Args:
-        pace: frames a second of a recording without times.
-        noted: whether a note says how many these are.
-    """
-    (seconds, frames), name = LEARNING, source
-    what = f"{lasting(seconds)}, and at least {frames} frames,"
-    if isinstance(source, Clip):
-        times, length, name = source.times, len(source), source.name
-        total = length / pace if times is None else _seconds(times[0], times[-1])
-        frames = min(length // 2, max(frames, int(seconds * length / max(total, 1e-9))))
-        seconds = 0.0
-        what = f"{plural(frames, 'frame')}, {lasting(total * frames / length)},"
-    if noted:
-        warn(f"without --normal, the first {what} of {name} are taken as normal")
-    return lambda one: one.seconds >= seconds and one.frame + 1 >= frames
+def _enough(length: float, one: FrameScore) -> bool:
+    """Whether a frame is the last of those that are taken as normal by default."""
+    number, (seconds, frames) = one.frame + 1, LEARNING
+    return number >= length // 2 or (number >= frames and one.seconds >= seconds)
 
 
 def _scores(
-    watch: Watch, name: str, clips: Iterator[Clip], pace: float, units: str
+    watch: Watch, clips: Iterator[Clip], name: str, pace: float, first: Clip
 ) -> Iterator[FrameScore]:
     """The scores of frames, the last ones of clips, not judged yet. A note tells of a camera that
     is not at rest.
 
     Args:
         pace: frames a second of what has no times.
-        units: of normal footage.
+        first: what units and size must be like.
     """
-    watch.begin(name)
+    watch.begin()
     watch.recent.clear()
-    began, noted = None, False
+    began, change = None, ""
     for number, clip in enumerate(clips):
-        check_units(clip.units, units, clip.name, "the normal footage has")
+        _check_alike(clip, first)
         if clip.times is None and number == 0:
             warn(f"{name} has no times: {PACE:g} frames a second are assumed")
         now: Any = number / pace if clip.times is None else clip.times[-1]
@@ -566,11 +532,21 @@ def _scores(
         plain = isinstance(now, int | float | np.number)
         time, frame = round(float(now), 3) if plain else stamp(now), clip.frames[-1]
         yield FrameScore(number, time, *watch.look(frame), _seconds(began, now))
-        if not noted and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
+        if not change and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
             change = _change_of_view([*watch.recent]) if frame.dtype == np.uint8 else ""
-            noted = bool(change)
-            if noted:
-                warn(f"{name}: {change} before {time}: scores are of use if the camera is at rest")
+            if change:
+                warn(f"{name}: {change} before {time}; the camera must be at rest")
+
+
+def _check_alike(clip: Clip, first: Clip) -> None:
+    """Refuse a recording in other units or of another size than the first one."""
+    check_units(clip.units, first.units, clip.name, "the normal footage has")
+    (h, w), (rows, columns) = (one.frames.shape[2:] for one in (clip, first))
+    if (h, w) != (rows, columns):
+        raise ValueError(
+            f"{clip.name} has frames of {h}x{w}, but {first.name} has {rows}x{columns}: all must "
+            "have one size; --reading.size [H,W] sets it"
+        )
 
 
 def _change_of_view(frames: Sequence[Tensor]) -> str:
@@ -611,10 +587,8 @@ def _scaling(forecaster: Forecaster, footage: Sequence[Clip]) -> Scaling:
     """
     if forecaster.scaling.units:
         return forecaster.scaling
-    few, some = -(-SAMPLED // max(1, len(footage))), []
-    for clip in footage:
-        at = np.linspace(0, len(clip) - 1, min(len(clip), few)).astype(int)
-        some += [clip.frames[k].reshape(1, 1, -1) for k in at]
-    if not some:
+    if not footage:
         raise ValueError("no frame came")
-    return scaling_of(np.concatenate(some, -1), None)
+    few = -(-SAMPLED // len(footage))
+    at = [(clip, k) for clip in footage for k in range(0, len(clip), -(-len(clip) // few))]
+    return scaling_of(np.concatenate([c.frames[k].reshape(1, 1, -1) for c, k in at], -1), None)

@@ -62,7 +62,7 @@ def anomaly_picture(
     for first, last in events:
         axis.axvspan(times[first], times[last], color="C1", alpha=0.25, linewidth=1)
     axis.set(xlabel="seconds" if times.dtype.kind == "f" else "", ylabel="score")
-    axis.margins(x=0)
+    axis.set_xlim(times[0], times[-1])
     for k, (pixels, y, x, title) in enumerate(shown):
         one = figure.add_subplot(cells[0, k])
         one.imshow(_framed(pixels, y, x))
