@@ -71,7 +71,7 @@ def radar() -> str:
     """Persistence of rain that, as it says, was scored every five minutes on grids of 1 to 2 km."""
     trained = Trained(step=300, spacing=(1000.0, 2000.0))
     scaling = Scaling(0.5, 100, "mm/h", "log")
-    Forecaster(build_model("persistence"), Window(2, 2), scaling, trained).save("run")
+    Forecaster(build_model("persistence"), Window(3, 2), scaling, trained).save("run")
     return "run"
 
 
@@ -146,6 +146,16 @@ def test_an_undeclared_fill_value_is_missing(radar, capsys, fill: float) -> None
     words = ["--reading.missing", f"{fill}"]
     assert main(["predict", radar, "rain.nc", "-o", "future.nc", *words]) == 0
     assert not capsys.readouterr().err
+
+
+def test_negative_rain_in_arrays_is_missing(radar) -> None:
+    """As the service pushes them to a stream."""
+    frame = np.ones((1, 8, 8), np.float32)
+    frame[:, :4] = -3
+    forecaster = Forecaster.load(radar)
+    for made in (forecaster.stream(1).push(frame), forecaster.predict(frame[None], 1)):
+        assert np.isnan(made[..., :4, :]).all()
+        assert np.isfinite(made[..., 4:, :]).all()
 
 
 def test_frames_without_any_value_at_the_end_are_no_past(radar, capsys) -> None:

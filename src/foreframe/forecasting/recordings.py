@@ -141,14 +141,15 @@ def without_fills(forecaster: "Forecaster", clip: Clip) -> Clip:
 
 def _fills(forecaster: "Forecaster", clip: Clip) -> tuple[list[float], float, str]:
     """Undeclared fill values, the bound up to which values mark no data, and what a note says of
-    them, "" without any. They are negative rain; heavy rain that is the same in the first, middle
-    and last frame on 1 % of the pixels; one of FILLS, far below all other values.
+    them, "" without any. They are negative rain; heavy rain that is the same in three of the last
+    frames on 1 % of the pixels; one of FILLS, far below all other values.
     """
     n = len(clip)
     if clip.frames.dtype.kind not in "fi" or not n:
         return [], -np.inf, ""
     rain = forecaster.scaling.kind == "log" or RAIN in (clip.units, forecaster.scaling.units)
-    numbers = sorted({0, n // 2, n - 1}) if rain else [n - 1]
+    first = max(0, n - forecaster.window.past)  # no more is read than a forecast looks at
+    numbers = sorted({first, (first + n) // 2, n - 1}) if rain else [n - 1]
     some = np.concatenate([clip.frames[k : k + 1, : clip.channels] for k in numbers])
     known = some[np.isfinite(some)]
     low, high = known.min(initial=np.inf), known.max(initial=-np.inf)
