@@ -18,7 +18,7 @@ from foreframe.models.names import WEIGHTS, published
 
 def test_they_are_small_enough() -> None:
     assert published() == ["moving-mnist", "radar", "scenes"]
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 6e6
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 7.2e6
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,17 @@ def scored() -> dict:
 # weights, the drawn clips, the baselines and the scores give together.
 FIRST_CLIPS: dict[tuple[str, str], dict[str, tuple[float, ...]]] = {
     ("openstl", "mse"): {
-        "model": (30.797, 14.478, 27.459, 39.045),
+        "model": (16.894, 5.694, 13.939, 21.104),
         "black": (183.074, 180.848, 183.572, 181.996),
         "mean": (198.647, 169.284, 204.153, 203.763),
         "linear_motion": (229.165, 149.927, 248.227, 225.461),
     },
     ("standard", "ssim"): {
-        "model": (0.90932, 0.94694, 0.91688, 0.89212),
+        "model": (0.95077, 0.97836, 0.95672, 0.94507),
         "persistence": (0.64026, 0.73904, 0.62491, 0.61628),
     },
     ("standard", "psnr"): {
-        "model": (21.2386, 24.5164, 21.7367, 20.2079),
+        "model": (23.8463, 28.5696, 24.6814, 22.8799),
         "persistence": (11.3525, 12.9600, 11.1204, 11.0691),
     },
 }
@@ -68,7 +68,7 @@ def test_other_pages_say_what_the_card_says() -> None:
         "utf-8"
     )
     page = (folder / "docs" / "performance.md").read_text(encoding="utf-8")
-    assert f"70 on two | 93 | AMD EPYC | {mse} | {ssim} |" in page
+    assert f"70 on two | 103 | AMD EPYC | {mse} | {ssim} |" in page
 
 
 def test_the_card_says_how_they_were_made() -> None:
@@ -77,6 +77,7 @@ def test_the_card_says_how_they_were_made() -> None:
     for told in (
         "foreframe train --config",
         "seed: 0",
+        "without pictures",
         "persistence",
         "(openstl)",
         "(standard)",
@@ -145,6 +146,6 @@ def test_members_of_digits_are_better_than_what_they_come_from(scored: dict) -> 
     assert (np.array(ours) < 0.9 * np.minimum(free, single["standard"]["mae"]["per_lead"])).all()
     assert 0.8 < own["spread_skill"]["overall"] < 1.1
     assert 0.95 < min(own["sharpness"]["per_lead"]) < 1.2
-    # All clips share a member's four numbers: by ten seeds the ratio is 1.09 to 1.65, by this 1.23.
+    # All clips share a member's four numbers: by this seed the ratio is 1.19.
     mse = {name: of["openstl"]["mse"]["overall"] for name, of in scored["scores"].items()}
     assert mse["model, mean of 6"] < 1.25 * mse["model"]

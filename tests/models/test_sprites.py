@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from foreframe.models import build_model, members
-from foreframe.models.sprites import Sprites, cut, drawn, of_others, scores, windows
+from foreframe.models.sprites import (
+    Sprites,
+    centre_of_mass,
+    cut,
+    drawn,
+    of_others,
+    scores,
+    windows,
+)
 
 SIDE, SIZE, PLACES, MARGIN = 16, 8, 11, 1
 
@@ -95,6 +103,27 @@ def test_rounds_follow_a_sprite_from_a_rough_guess() -> None:
     torch.testing.assert_close(drawn(found, S), X, atol=0.1, rtol=0)
     apart = where.argmax(dim=-1) - truth.argmax(dim=-1)
     assert (apart == apart[..., :1]).all()  # where in its window it lies is free
+
+
+def test_the_centre_of_mass_ignores_what_passes_by_unless_the_windows_are_wrong() -> None:
+    picture = torch.zeros(1, 1, 1, SIZE, SIZE)
+    picture[..., 4:6, 2:5] = 1  # rows 4 and 5, columns 2 to 4 of 8
+    x = picture.unsqueeze(3).repeat(1, 1, 1, 3, 1, 1)
+    x[:, :, :, 1, :3] = 1  # something else, in one frame
+    torch.testing.assert_close(centre_of_mass(x, picture), torch.tensor([[[0.5, -1.0]]]))
+    x[:, :, :, 2] = 0
+    torch.testing.assert_close(centre_of_mass(x, picture), torch.tensor([[[0.5, -1.0]]]))
+
+
+@torch.no_grad()
+def test_motion_sees_both_axes_and_treats_them_alike(where: torch.Tensor) -> None:
+    motion, rest = small(frames=4).motion, torch.zeros(2, 3, 2)
+    tracks = motion(where, rest)
+    assert tracks.shape == (2, 3, 2, 8, PLACES)
+    torch.testing.assert_close(motion(where.flip(2), rest), tracks.flip(2))
+    other = where.clone()
+    other[:, :, 1] = where[:, :, 1].flip(-1)
+    assert not torch.equal(motion(other, rest)[:, :, 0], tracks[:, :, 0])
 
 
 @torch.no_grad()

@@ -32,14 +32,20 @@ from foreframe.models.unet import Block
 SIDE = 4  # of a patch, in pixels
 ROUNDS = 2  # for each sprite, before those of all together
 LEARNING, FORECASTING = 1, 4  # rounds of all: a fifth less error than by one, and none by eight
+CORRECTING = 5  # further rounds of a forecast, which start from the corrected past
+TRUST = 0.3  # weight of the corrected past as a prior
 EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
 ABSENCE = 0.6  # of that, against each that is where a frame is black, at first
 TINY = 0.1  # of a frame
+WHOLE = 0.7  # share of a picture that is all of it
+DIM = 0.1  # darker pixels do not count in a centre of mass
+SURE = 1e-3  # lower bound of a probability that is corrected
 SLOW = 10  # times slower than other weights learn these two numbers
 
 Frames = Float[Tensor, "b _ c t h w"]  # of each sprite, or the same for all
 Pictures = Float[Tensor, "b k c s s"]
 Places = Float[Tensor, "b k 2 t p"]  # a probability, or the logarithm of one
+Tracks = Float[Tensor, "b k 2 2*t p"]  # of the past, and of as many future frames
 Windows = Float[Tensor, "b k 2 1 t h s"]
 
 
@@ -63,9 +69,13 @@ class Sprites(FromLastFrames):
 
     and B alike: a pixel of S speaks for a place where the frame has an unexplained one, against it
     where the frame is black, and not at all where another sprite covers it. Gradients go through
-    all of it. A perceptron, of rows as of columns, makes the future A and B of the past ones: it
-    learns speeds and walls. It is told places of the centre of mass of S, since where in its window
-    a sprite lies is free.
+    all of it.
+
+    A perceptron reads the places of one sprite, and returns corrected places of the past and the
+    places of the future. It treats rows and columns alike. It sees both, because the speed along
+    one axis limits the speed along the other. It learns speeds and walls. The position of a digit
+    inside its window is arbitrary, so places are shifted to the centre of mass of S. A forecast
+    repeats rounds from the corrected past.
 
     Training also asks for the past, drawn from what was found (`terms`); nobody tells where things
     are. A member has one place for each sprite and frame: the quantile of A and of B that is drawn
@@ -106,7 +116,7 @@ class Sprites(FromLastFrames):
         size: int = 32,
         width: int = 64,
         blocks: int = 4,
-        hidden: int = 320,
+        hidden: int = 336,
     ) -> None:
         super().__init__()
         at_least(1, channels=channels, frames=frames, side=side, sprites=sprites, size=size)
@@ -205,10 +215,22 @@ class Sprites(FromLastFrames):
                 at = windows(where.softmax(dim=-1), self.side, self.size)
                 y = drawn(at, S)
             S = self.appearance(cut(at, X), cut(at, of_others(y)))
-            off = off_centre(S)
-            future = moved(self.motion(moved(where, off).softmax(dim=-1)), -off)
-            past, future = where.softmax(dim=-1), future.softmax(dim=-1)
+            tracks = self._tracks(where, S, X)
+            for _ in range(0 if learns else CORRECTING):
+                past = tracks[..., : self.frames, :].detach()
+                y = drawn(windows(past.exp(), self.side, self.size), S)
+                where, S = self._round(first + TRUST * past, past, X, of_others(y))
+                tracks = self._tracks(where, S, X)
+            past, future = tracks.exp().split(self.frames, dim=-2)
             return {"pictures": S, "past": past, "future": future}
+
+    def _tracks(self, where: Places, S: Pictures, X: Frames) -> Tracks:
+        """Return the log-probabilities of past and future places by the motion network."""
+        x = cut(windows(where.softmax(dim=-1), self.side, self.size), X).detach()
+        centre = centre_of_mass(x, S.detach())
+        off = centre.round()
+        tracks = self.motion(moved(where, off).softmax(dim=-1), centre - off)
+        return moved(tracks, -off).log_softmax(dim=-1)
 
     def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
         """Pictures of what is at these places, and the places of these pictures."""
@@ -257,15 +279,19 @@ def scores(E: Frames, at: Windows, S: Pictures) -> Places:
     return torch.stack(by_axis, dim=2)
 
 
-def off_centre(S: Pictures) -> Float[Tensor, "b k 2"]:
-    """By how many whole pixels a sprite's centre of mass lies below and right of its window's, at
-    most an eighth of the window.
+def centre_of_mass(x: Float[Tensor, "b k c t s s"], S: Pictures) -> Float[Tensor, "b k 2"]:
+    """Return a sprite's centre of mass in pixels below and right of its window's centre, at most a
+    quarter of the window. Only the sprite stays in the darkest values of its windows x; if most of
+    S is missing there, some frame is misplaced, and S itself counts.
     """
     line = torch.arange(S.shape[-1], device=S.device) - S.shape[-1] / 2
-    mass = S.sum(dim=2)
+    darkest = x.amin(dim=3)
+    total = (darkest.sum(dim=(2, 3, 4)), S.sum(dim=(2, 3, 4)))
+    whole = (total[0] > WHOLE * total[1])[..., None, None, None]
+    mass = torch.where(whole, darkest, (S - DIM).relu()).sum(dim=2)
     by_axis = torch.stack([mass.sum(dim=-1), mass.sum(dim=-2)], dim=2)
-    centre = (by_axis * line).sum(dim=-1) / by_axis.sum(dim=-1)
-    return centre.round().clamp(-(S.shape[-1] // 8), S.shape[-1] // 8)
+    centre = (by_axis * line).sum(dim=-1) / by_axis.sum(dim=-1).clamp(min=TINY)
+    return centre.clamp(-(S.shape[-1] // 4), S.shape[-1] // 4)
 
 
 def moved(where: Places, by: Float[Tensor, "b k 2"]) -> Places:
@@ -341,42 +367,46 @@ class _Appearance(nn.Module):
 
 
 class _Motion(nn.Module):
-    """The future places of the past ones, of each sprite and axis on its own: residual blocks on
-    all probabilities, their means, and how far these are from the last.
+    """Corrected past places and future places of a sprite: residual blocks on the probabilities,
+    their means, and the distance of these means from the last one.
     """
 
     def __init__(self, frames: int, places: int, hidden: int) -> None:
         super().__init__()
         self.frames = frames
-        self.first = nn.Linear(frames * (places + 2), hidden)
-        self.blocks = nn.ModuleList(_Perceptron(hidden) for _ in range(2))
-        self.norm, self.last = nn.LayerNorm(hidden), nn.Linear(hidden, frames * places)
+        self.first = nn.Linear(frames * (places + 2) + 1, hidden)
+        self.blocks = nn.ModuleList(_Perceptron(hidden) for _ in range(3))
+        self.norm, self.last = nn.LayerNorm(hidden), nn.Linear(hidden, 2 * frames * places)
         nn.init.normal_(self.last.weight, std=0.01)
         self.register_buffer("line", torch.linspace(-1, 1, places), persistent=False)
 
     line: Tensor
 
-    def forward(self, p: Places) -> Places:
-        """From probabilities to logarithms of such."""
+    def forward(self, p: Places, rest: Float[Tensor, "b k 2"]) -> Tracks:
+        """Map probabilities to log-probabilities; `rest` is the fraction of a pixel of the centre
+        of mass.
+        """
         mean = (p * self.line).sum(dim=-1, keepdim=True)
         # Each of about the same size: a sure place is one of many numbers.
         seen = [p * p.shape[-1] ** 0.5 / 2, 2 * mean, 2 * (mean - mean[..., -1:, :])]
-        z = self.first(torch.cat(seen, dim=-1).flatten(-2))
+        z = self.first(torch.cat([torch.cat(seen, dim=-1).flatten(-2), 4 * rest[..., None]], -1))
         for block in self.blocks:
             z = block(z)
-        return self.last(self.norm(z)).unflatten(-1, (self.frames, -1))
+        past, future = self.last(self.norm(z)).unflatten(-1, (2, self.frames, -1)).unbind(dim=-3)
+        return torch.cat([past + p.clamp(min=SURE).log(), future], dim=-2)
 
 
 class _Perceptron(nn.Module):
-    """z + V SiLU(W norm z)."""
+    """z + V SiLU(W [norm z, that of the other axis])."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden)
-        self.W, self.V = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.W, self.V = nn.Linear(2 * hidden, hidden), nn.Linear(hidden, hidden)
 
-    def forward(self, z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        y: Tensor = z + self.V(F.silu(self.W(self.norm(z))))
+    def forward(self, z: Float[Tensor, "*b 2 d"]) -> Float[Tensor, "*b 2 d"]:
+        x = self.norm(z)
+        y: Tensor = z + self.V(F.silu(self.W(torch.cat([x, x.flip(-2)], dim=-1))))
         return y
 
 
