@@ -41,17 +41,11 @@ def find_anomalies(
         raise ValueError(f"{source} is live: `foreframe.watch` has its events as they come")
     forecaster, _ = open_forecaster(what, options.device, options.compile)
     clip = forecaster.open(source, **(options.reading or {}))
-    frames: list[FrameScore] = []
-    events: list[Event] = []
-    normal: Any = None
-    for one in watched(forecaster, clip, options, progress):
-        if isinstance(one, FrameScore):
-            frames.append(one)
-        elif isinstance(one, Event):
-            events.append(one)
-        else:
-            normal = one
-    found = Anomalies(clip, tuple(frames), tuple(events), normal)
+    *parts, normal = watched(forecaster, clip, options, progress)
+    assert isinstance(normal, Normal)
+    frames = tuple(part for part in parts if isinstance(part, FrameScore))
+    events = tuple(part for part in parts if isinstance(part, Event))
+    found = Anomalies(clip, frames, events, normal)
     if output is not None:
         found.write(output)
     return found
@@ -70,7 +64,7 @@ def check_anomaly_file(path: str | Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Anomalies:
-    """What is unusual in a recording.
+    """The anomalies of a recording.
 
         found = foreframe.anomalies("street.mp4")
         print(found, found.events)
@@ -125,9 +119,12 @@ class Anomalies:
 
     def config(self) -> dict[str, Any]:
         """As .json has it."""
-        told = {"false_alarms": self.normal.rate, "hours": self.normal.hours}
-        told = {name: float(f"{value:.6g}") for name, value in told.items()}
-        normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **told}
+        normal = {
+            "frames": len(self.normal.scores),
+            "threshold": self.normal.threshold,
+            "false_alarms": _plain(self.normal.rate),
+            "hours": _plain(self.normal.hours),
+        }
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
 
     def _pixels(self, frame: int) -> np.ndarray:
