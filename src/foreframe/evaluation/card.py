@@ -27,15 +27,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.forecasting.recordings import on_grid_of
-from foreframe.models import (
-    FREE,
-    Cycle,
-    Model,
-    Parts,
-    baselines_here,
-    build_model,
-    parts_of,
-)
+from foreframe.models import FREE, Cycle, Model, Parts, baselines_here, build_model, parts_of
 from foreframe.models.names import published
 from foreframe.visuals import Card
 
