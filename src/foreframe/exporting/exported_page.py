@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.notes import warn
 from foreframe.exporting.exported_graphs import export_to
 from foreframe.exporting.graphs import graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import open_forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
 from foreframe.page import PAGE
@@ -32,6 +34,17 @@ HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
 """
+
+
+def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -> dict[str, float]:
+    """As `foreframe.export`, with the scores of the card as Markdown."""
+    forecaster, name = open_forecaster(what)
+    check_new(folder)
+    forecaster.check_weights()
+    with atomic_folder(folder) as rough:
+        if options.format == "page":
+            return export_page(rough, forecaster, options, scores, name)
+        return export_to(rough, forecaster, options, scores)
 
 
 def export_page(
