@@ -17,7 +17,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.outputs import paint_of
+from foreframe.forecasting.outputs import paint_of, usual_fps
 from foreframe.forecasting.watching import Event, FrameScore, Normal, lasting, rounded, watched
 from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
 from foreframe.visuals.tables import Table
@@ -104,9 +104,7 @@ class Anomalies:
                 times = self.clip.times
             write_png(path, anomaly_picture(times, scores, self.normal.threshold, spans, shown))
         elif kind == ".mp4":
-            seconds = self.frames[-1].seconds - self.frames[0].seconds
-            fps = (len(self.frames) - 1) / seconds if seconds else 25.0
-            write_mp4(path, self._film(), min(fps, 60.0) if fps > 1 else 10.0)
+            write_mp4(path, self._film(), usual_fps(self.clip))
         else:
             with atomic_write(path) as rough, rough.open("w", newline="") as file:
                 if kind == ".json":

@@ -163,7 +163,6 @@ class Watch:
         """Another recording of the same scene begins, or this one goes on after a gap."""
         self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
         self._forecasts = deque[Tensor](maxlen=self.lead)
-        self._before = deque[Tensor](maxlen=2)
         self.recent = deque[Tensor](maxlen=RECENT)
 
     @torch.inference_mode()
@@ -179,13 +178,12 @@ class Watch:
             self.begin()
             return math.nan, 0, 0
         self.seen += 1
-        self.recent.append(x)
         self.picture = x if self.picture is None else self.picture
         errors, motion = {"picture": _squared_error(self.picture, x)}, None
-        if len(self._forecasts) == self.lead and len(self._before) == 2:
-            motion = (self._before[1] - self._before[0]).square().mean(dim=0)
+        if len(self._forecasts) == self.lead and len(self.recent) > 1:
+            motion = (self.recent[-1] - self.recent[-2]).square().mean(dim=0)
             errors["forecast"] = _squared_error(self._forecasts[0], x)
-        self._before.append(x)
+        self.recent.append(x)
         self._forecasts.append(self._forecast(x))
         parts: dict[str, Tensor] = {}
         places = [(-math.inf, 0, 0)]
