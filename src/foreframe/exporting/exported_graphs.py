@@ -4,8 +4,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +57,6 @@ def export_to(
     return parity
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide messages that exporters print for their own developers."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.disable(before)
-
-
 def write_onnx(graph: Graph, folder: Path) -> Runner:
     """Write a graph to a folder, and return what runs the file.
 
@@ -79,17 +66,22 @@ def write_onnx(graph: Graph, folder: Path) -> Runner:
     for module in ("onnx", "onnxscript"):
         needed(module, "export", "export")
     runtime = needed("onnxruntime", "export", "export")
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            graph.exported(),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=graph.inputs,
-            output_names=graph.outputs,
-            verbose=False,
-            optimize=False,  # which takes minutes for thousands of nodes
-        )
-        assert program is not None
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what exporters print for their own developers
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            program = torch.onnx.export(
+                graph.exported(),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=graph.inputs,
+                output_names=graph.outputs,
+                verbose=False,
+                optimize=False,  # which takes minutes for thousands of nodes
+            )
+            assert program is not None
+    finally:
+        logging.disable(before)
     path = folder / f"{graph.name}.onnx"
     settings = runtime.SessionOptions()
     settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -3,7 +3,7 @@
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, image_html
-from foreframe.visuals.sheet import contact_sheet
+from foreframe.visuals.grid import contact_sheet
 from foreframe.visuals.strip import (
     animation,
     animation_frames,
