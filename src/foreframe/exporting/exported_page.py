@@ -74,8 +74,6 @@ def export_page(
             "dense_motion, which is exported"
         )
     draws = model.draws and not isinstance(model, Lagged)
-    if options.noise and not draws:
-        raise ValueError("this model draws no members from noise: export its page without")
     if forecaster.match != NONE:
         warn(f"the page shows the plain forecast, without the match {forecaster.match}")
     runtime = web_runtime()
