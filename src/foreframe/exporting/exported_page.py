@@ -67,7 +67,7 @@ def export_page(
     if model.inputs:
         raise ValueError("a page has frames alone, but this model takes inputs beside them")
     plain = replace(options, noise=False)
-    taken = graphs(forecaster, plain)[1].inputs
+    taken = graphs(forecaster, options)[1].inputs
     if any(name.startswith("outside_") for name in taken):
         raise ValueError(
             "this model takes OpenCV's optical flow, which no browser has: train with the guide "

@@ -197,7 +197,7 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
     if unsaid:
         yield f"it does not say its {', '.join(unsaid)}: {', '.join(unsaid.values())} is assumed"
-    if pace and step and not 0.9 < in_seconds(step) / trained.step < 1.1:
+    if trained.step and step and not 0.9 < in_seconds(step) / trained.step < 1.1:
         yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
     if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
         blocks = round(low / spacing)

@@ -191,8 +191,8 @@ class Watch:
             moving = motion if name == "forecast" else None
             pools = sorted({min(pool, *error.shape) for pool in POOLS})
             found = [self._local(name, error, moving, pool) for pool in pools]
-            score = torch.stack([squares[0] for squares in found]).max()
-            parts[name] = score.where(score.isfinite(), torch.nan)
+            highest = torch.stack([squares[0] for squares in found]).max()
+            parts[name] = highest.where(highest.isfinite(), torch.nan)
             places += [squares[1:] for squares in found]
         _, y, left = max(places, key=lambda place: place[0])
         if "forecast" in errors:

@@ -11,7 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from subprocess import PIPE, Popen
 from threading import Lock
-from typing import Any
+from typing import IO, Any, cast
 from weakref import finalize
 
 import numpy as np
@@ -103,7 +103,8 @@ class Exported(FromLastFrames):
         command = [sys.executable, "-I", str(PROCESS), str(self.file.absolute())]
         process = Popen([*command, str(torch.get_num_threads())], stdin=PIPE, stdout=PIPE)
         finalize(self, _end, process)
-        self._process, self._input, self._output = process, process.stdin, process.stdout
+        self._process, pipes = process, (process.stdin, process.stdout)
+        self._input, self._output = cast(tuple[IO[bytes], IO[bytes]], pipes)
         self._answer(f"{self.file} {DAMAGED}")
 
     def _run(self, past: Float[np.ndarray, "b t c h w"]) -> Float[np.ndarray, "b s c h w"]:
@@ -137,7 +138,7 @@ class Exported(FromLastFrames):
         if isinstance(answer, str):
             _end(self._process)
             raise ValueError(f"{problem}: {brief(answer, quoted=False)}")
-        return answer
+        return [int(side) for side in answer]
 
 
 def _end(process: Popen[bytes]) -> None:
