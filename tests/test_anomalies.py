@@ -1,4 +1,4 @@
-"""What is unusual: found where it is, and no more false alarms than are promised."""
+"""Anomalies are found at their place, with no more false alarms than guaranteed."""
 
 import csv
 import io
@@ -27,11 +27,11 @@ from foreframe.clips.scaling import Scaling
 from foreframe.forecasting import watching
 from foreframe.forecasting.watching import (
     LEAST,
-    Alarms,
     Event,
     FrameScore,
     Watch,
     _squared_error,
+    alarms,
     threshold_of,
 )
 from recorded import GREY, encode
@@ -82,9 +82,9 @@ def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
     assert 2 <= event.y <= 11
     assert 18 <= event.x <= 27
     assert event.p == 1 / (1 + len(found.normal.scores))
-    alarms = [one.frame for one in found.frames if one.alarm]
-    assert alarms[0] == event.first
-    assert alarms[-1] == event.last
+    raised = [one.frame for one in found.frames if one.alarm]
+    assert raised[0] == event.first
+    assert raised[-1] == event.last
     assert len(found.frames) == 180
     assert str(found).startswith("1 event in 7.2 s of footage. The normal footage guarantees at ")
     assert str(replace(found, events=())).startswith("No events in 7.2 s of footage.")
@@ -92,7 +92,7 @@ def test_what_lies_where_nothing_is_and_its_files(film: Path) -> None:
     with open("out.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["frame", "time", "score", "p", "alarm", "y", "x"]
-    assert [int(line["frame"]) for line in lines if line["alarm"] == "1"] == alarms
+    assert [int(line["frame"]) for line in lines if line["alarm"] == "1"] == raised
     assert lines[130]["time"] == "5.2"
     for kind in ("json", "png", "mp4"):
         found.write(f"out.{kind}")
@@ -278,9 +278,7 @@ def test_promised_false_alarms_are_observed() -> None:
         values = np.convolve(noise, np.ones(20) / 20, mode="valid")
         normal = threshold_of(scores(values[:3000]), 200.0)
         assert normal.rate <= 200
-        alarms = Alarms(200.0, normal, lambda one: False)
-        later = [part for one in scores(values[3000:]) for part in alarms.take(one)]
-        events += sum(isinstance(one, Event) for one in (*later, *alarms.end()))
+        events += sum(isinstance(one, Event) for one in alarms(scores(values[3000:]), normal))
         expected += normal.rate / 12  # in five minutes
     assert abs(events - expected) < 1.96 * np.sqrt(2.2 * expected)  # both are counts
     assert expected > 200

@@ -1,8 +1,8 @@
-"""False alarms, promised and observed: python -m examples.anomalies.promised FILM...
+"""False alarms, guaranteed and observed: python -m examples.anomalies.promised FILM...
 
 Nothing in these films is an event. The first half of each is normal footage, so the alarms of the
-second half are false. For several rates the number that is to be expected at most, over all films,
-and the number observed, with the 95 % interval of its Poisson mean.
+second half are false. For several rates it prints the expected number over all films, at most, and
+the observed number, with the 95 % interval of its Poisson mean.
 """
 
 from argparse import ArgumentParser
@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 import foreframe
 from examples.anomalies.compare import PICTURES, grey
-from foreframe.forecasting.watching import PACE, Alarms, Event, FrameScore, Watch, threshold_of
+from foreframe.forecasting.watching import PACE, Event, FrameScore, Watch, alarms, threshold_of
 
 RATES = (100.0, 200.0, 400.0, 800.0)  # an hour: halves of films are short
 
@@ -28,13 +28,12 @@ def scored(path: str, weights: str, most: int) -> list[FrameScore]:
 
 
 def counted(scores: list[FrameScore], rate: float) -> tuple[float, int]:
-    """How many false alarms are to be expected in the second half, and how many there are."""
+    """The numbers of false alarms in the second half: at most expected, and observed."""
     half = len(scores) // 2
     normal = threshold_of(scores[:half], rate)
-    alarms = Alarms(rate, normal, lambda one: False)
-    found = [part for one in scores[half:] for part in alarms.take(one)]
     hours = (len(scores) - half) / PACE / 3600
-    return normal.rate * hours, sum(isinstance(one, Event) for one in (*found, *alarms.end()))
+    events = sum(isinstance(one, Event) for one in alarms(scores[half:], normal))
+    return normal.rate * hours, events
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     films = [scored(path, asked.weights, asked.most) for path in asked.films]
-    print("| false alarms an hour, at most | to be expected | observed | its 95 % interval |")
+    print("| false alarms an hour, at most | expected, at most | observed | its 95 % interval |")
     print("|---|---|---|---|")
     for rate in RATES:
         each = [counted(scores, rate) for scores in films]

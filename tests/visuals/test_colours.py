@@ -14,8 +14,7 @@ from foreframe.visuals.colours import (
     _palette,
     with_scale,
 )
-from foreframe.visuals.grid import fit
-from foreframe.visuals.sheet import RED
+from foreframe.visuals.grid import RED, fit
 
 
 def row(*values: float) -> np.ndarray:

@@ -28,8 +28,7 @@ def find_anomalies(
             events), .mp4 (the film with alarms framed)
     """
     normals = [options.normal] if isinstance(options.normal, str) else [*options.normal]
-    for source in (*normals, input):
-        check_source(source)
+    check_source([*normals, input])
     check_forecaster(weights)
 
     from foreframe.api import anomalies, watch

@@ -1,7 +1,5 @@
 """foreframe evaluate"""
 
-import shutil
-import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
 
     from foreframe.base.processes import rank_and_size
     from foreframe.evaluation.scored import evaluate_scored, open_scored
-    from foreframe.visuals import figures
+    from foreframe.visuals.tables import figures, wrap
 
     scored = open_scored(run, options)
     name = scored.where["data"]
@@ -43,9 +41,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
         why = "to save time; --clips all scores all"
         why = "that all forecasts cover" if options.forecasts else why
         print(f"Scored {card['clips']} of {len(scored.dataset):,} clips {why}.")
-    width = max(80, shutil.get_terminal_size().columns)
-    for line in f"{card['in_words']}\n{figures(card)}".splitlines():
-        print(textwrap.fill(line, width))
+    print(*map(wrap, [*card["in_words"].splitlines(), figures(card)]), sep="\n")
     # Scores come first: pictures are forecast and drawn for a while.
     paths = scored.write_report(folder, card)
     print(f"{', '.join(path.name for path in paths)} lie in {folder}")

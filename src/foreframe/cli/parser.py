@@ -123,12 +123,9 @@ class Parser:
         )
         for title, options in self.groups.items():
             group = parser.add_argument_group(title) if title else parser
-            if names is not None:
-                options = sorted(
-                    (option for option in options if option.name in names),
-                    key=lambda option: names.index(option.name),
-                )
-            for option in options:
+            known = {option.name: option for option in options}
+            shown = dict.fromkeys(known if names is None else names)
+            for option in (known[name] for name in shown if name in known):
                 # In short a field's first clause says it; of the verb's own options all matters.
                 short = names is not None and title
                 about = option.about.split("; ")[0] if short else option.about

@@ -6,6 +6,7 @@ Shapes: B clips, T frames, C channels, H rows, W columns.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -415,12 +416,18 @@ def _range_of(frames: Tensor, missing: bool) -> tuple[float, float]:
     return least, most
 
 
+def in_seconds(step: Any) -> float:
+    """A time step as seconds: a timedelta64, a timedelta, or a number of seconds."""
+    if isinstance(step, timedelta):
+        return step.total_seconds()
+    return float(step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step)
+
+
 def format_step(step: Any) -> str:
     """A time step in words: "5 min", "1 h", "30 d"."""
     if isinstance(step, int | float):
         return f"{step:.4g} s"
-    exact = isinstance(step, np.timedelta64)
-    seconds = step / np.timedelta64(1, "s") if exact else step.total_seconds()
+    seconds = in_seconds(step)
     for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.4g} {name}"

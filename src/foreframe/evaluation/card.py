@@ -21,21 +21,13 @@ from foreframe.evaluation.metrics.perceptual import lpips
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
-from foreframe.evaluation.scoring import Scoring, gather
+from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecast_options import GUIDE, NONE, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
 from foreframe.forecasting.precision import resolve_precision
 from foreframe.forecasting.recordings import on_grid_of
-from foreframe.models import (
-    FREE,
-    Cycle,
-    Model,
-    Parts,
-    baselines_here,
-    build_model,
-    parts_of,
-)
+from foreframe.models import FREE, Cycle, Model, Parts, baselines_here, build_model, parts_of
 from foreframe.models.names import published
 from foreframe.visuals import Card
 
@@ -100,10 +92,10 @@ def score_clips(
     clips = all_gather(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
     scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
-    gather(scoring.cards)
+    for part in _cards((scoring, ensembles)):
+        part.gather()
     card = _card(scorer, scoring, *groups_of(dataset, clips, forecaster.window))
     if ensembles is not None:
-        gather(ensembles.cards)
         card["ensemble"] = ensembles.summary()
     return Card(card | {"in_words": in_words(card)})
 

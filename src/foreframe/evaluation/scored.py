@@ -29,12 +29,7 @@ from foreframe.forecasting.archives import tasks
 from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.loading import for_tasks, open_forecaster
-from foreframe.forecasting.recordings import (
-    check_channels,
-    doubts,
-    on_grid_of,
-    reading_as_trained,
-)
+from foreframe.forecasting.recordings import check_channels, doubts, on_grid_of, reading_as_trained
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
 from foreframe.visuals import Card

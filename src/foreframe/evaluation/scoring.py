@@ -12,12 +12,6 @@ from foreframe.evaluation.metrics.bootstrap import paired_bootstrap
 from foreframe.evaluation.metrics.relative import RANKING, as_error
 
 
-def gather(cards: Mapping[str, Scorecard]) -> None:
-    """Add what other processes have scored: see `Scorecard.gather`."""
-    for card in cards.values():
-        card.gather()
-
-
 class Scoring:
     """Scorecards of several forecasters with a common truth.
 

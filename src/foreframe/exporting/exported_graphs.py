@@ -1,17 +1,23 @@
 """The graphs of a forecaster as a folder that runs where Python does not."""
 
 import json
+import logging
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from foreframe.base.extras import needed
 from foreframe.base.notes import warn
-from foreframe.exporting.graphs import ENTERING, LAST, Graph, chain_distance, graphs
-from foreframe.exporting.onnx_files import write_onnx
+from foreframe.exporting.graphs import ENTERING, LAST, Graph, Runner, chain_distance, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models.noise import Noise
+
+OPSET = 18  # of ONNX
 
 
 def export_to(
@@ -49,6 +55,42 @@ def export_to(
     (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
     return parity
+
+
+def write_onnx(graph: Graph, folder: Path) -> Runner:
+    """Write a graph to a folder, and return what runs the file.
+
+    Raises:
+        ValueError: a package is missing.
+    """
+    for module in ("onnx", "onnxscript"):
+        needed(module, "export", "export")
+    runtime = needed("onnxruntime", "export", "export")
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what exporters print for their own developers
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            program = torch.onnx.export(
+                graph.exported(),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=graph.inputs,
+                output_names=graph.outputs,
+                verbose=False,
+                optimize=False,  # which takes minutes for thousands of nodes
+            )
+            assert program is not None
+    finally:
+        logging.disable(before)
+    path = folder / f"{graph.name}.onnx"
+    settings = runtime.SessionOptions()
+    settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    settings.optimized_model_filepath = str(path)
+    settings.log_severity_level = 3  # errors alone
+    runtime.InferenceSession(program.model_proto.SerializeToString(), settings)
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(path, settings)
+    return lambda named: session.run(graph.outputs, dict(named))
 
 
 def _about(

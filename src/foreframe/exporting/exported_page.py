@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.notes import warn
 from foreframe.exporting.exported_graphs import export_to
 from foreframe.exporting.graphs import graphs
 from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import open_forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
 from foreframe.page import PAGE
@@ -32,6 +34,17 @@ HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
 """
+
+
+def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -> dict[str, float]:
+    """As `foreframe.export`, with the scores of the card as Markdown."""
+    forecaster, name = open_forecaster(what)
+    check_new(folder)
+    forecaster.check_weights()
+    with atomic_folder(folder) as rough:
+        if options.format == "page":
+            return export_page(rough, forecaster, options, scores, name)
+        return export_to(rough, forecaster, options, scores)
 
 
 def export_page(
@@ -54,15 +67,13 @@ def export_page(
     if model.inputs:
         raise ValueError("a page has frames alone, but this model takes inputs beside them")
     plain = replace(options, noise=False)
-    taken = graphs(forecaster, plain)[1].inputs
+    taken = graphs(forecaster, options)[1].inputs
     if any(name.startswith("outside_") for name in taken):
         raise ValueError(
             "this model takes OpenCV's optical flow, which no browser has: train with the guide "
             "dense_motion, which is exported"
         )
     draws = model.draws and not isinstance(model, Lagged)
-    if options.noise and not draws:
-        raise ValueError("this model draws no members from noise: export its page without")
     if forecaster.match != NONE:
         warn(f"the page shows the plain forecast, without the match {forecaster.match}")
     runtime = web_runtime()

@@ -196,8 +196,7 @@ class Graph(nn.Module):
             }
             for arg, other in zip(args, others, strict=True)
         ]
-        with fixed_size(self.size), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with fixed_size(self.size), torch.no_grad(), warnings.catch_warnings(action="ignore"):
             return torch.export.export(self, args, dynamic_shapes=(tuple(shapes),), strict=False)
 
     def _dim(

@@ -17,7 +17,7 @@ from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.outputs import paint_of
+from foreframe.forecasting.outputs import paint_of, usual_fps
 from foreframe.forecasting.watching import Event, FrameScore, Normal, lasting, rounded, watched
 from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
 from foreframe.visuals.tables import Table
@@ -41,17 +41,11 @@ def find_anomalies(
         raise ValueError(f"{source} is live: `foreframe.watch` has its events as they come")
     forecaster, _ = open_forecaster(what, options.device, options.compile)
     clip = forecaster.open(source, **(options.reading or {}))
-    frames: list[FrameScore] = []
-    events: list[Event] = []
-    normal: Any = None
-    for one in watched(forecaster, clip, options, progress):
-        if isinstance(one, FrameScore):
-            frames.append(one)
-        elif isinstance(one, Event):
-            events.append(one)
-        else:
-            normal = one
-    found = Anomalies(clip, tuple(frames), tuple(events), normal)
+    *parts, normal = watched(forecaster, clip, options, progress)
+    assert isinstance(normal, Normal)
+    frames = tuple(part for part in parts if isinstance(part, FrameScore))
+    events = tuple(part for part in parts if isinstance(part, Event))
+    found = Anomalies(clip, frames, events, normal)
     if output is not None:
         found.write(output)
     return found
@@ -70,7 +64,7 @@ def check_anomaly_file(path: str | Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Anomalies:
-    """What is unusual in a recording.
+    """The anomalies of a recording.
 
         found = foreframe.anomalies("street.mp4")
         print(found, found.events)
@@ -110,9 +104,7 @@ class Anomalies:
                 times = self.clip.times
             write_png(path, anomaly_picture(times, scores, self.normal.threshold, spans, shown))
         elif kind == ".mp4":
-            seconds = self.frames[-1].seconds - self.frames[0].seconds
-            fps = (len(self.frames) - 1) / seconds if seconds else 25.0
-            write_mp4(path, self._film(), min(fps, 60.0) if fps > 1 else 10.0)
+            write_mp4(path, self._film(), usual_fps(self.clip))
         else:
             with atomic_write(path) as rough, rough.open("w", newline="") as file:
                 if kind == ".json":
@@ -125,9 +117,12 @@ class Anomalies:
 
     def config(self) -> dict[str, Any]:
         """As .json has it."""
-        told = {"false_alarms": self.normal.rate, "hours": self.normal.hours}
-        told = {name: float(f"{value:.6g}") for name, value in told.items()}
-        normal = {"frames": len(self.normal.scores), "threshold": self.normal.threshold, **told}
+        normal = {
+            "frames": len(self.normal.scores),
+            "threshold": self.normal.threshold,
+            "false_alarms": _plain(self.normal.rate),
+            "hours": _plain(self.normal.hours),
+        }
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
 
     def _pixels(self, frame: int) -> np.ndarray:

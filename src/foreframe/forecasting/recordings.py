@@ -10,7 +10,7 @@ import numpy as np
 from foreframe.base.notes import warn
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip, format_step
+from foreframe.clips.clip import Clip, format_step, in_seconds
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
@@ -72,9 +72,8 @@ def scaling_of(frames: Any, channels: int | None) -> Scaling:
 
 def on_grid_of(clip: Clip, model: Model) -> Model:
     """A model for the grid spacing and time step of a recording."""
-    step = clip.step
-    known = step is None or isinstance(step, float)
-    return model.on_grid(row_spacing(clip), step if known else step / np.timedelta64(1, "s"))
+    step = None if clip.step is None else in_seconds(clip.step)
+    return model.on_grid(row_spacing(clip), step)
 
 
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
@@ -198,8 +197,7 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
     unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
     if unsaid:
         yield f"it does not say its {', '.join(unsaid)}: {', '.join(unsaid.values())} is assumed"
-    second = 1 if isinstance(step, float) else np.timedelta64(1, "s")
-    if pace and step and not 0.9 < step / second / trained.step < 1.1:
+    if trained.step and step and not 0.9 < in_seconds(step) / trained.step < 1.1:
         yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
     if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
         blocks = round(low / spacing)

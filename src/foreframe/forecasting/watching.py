@@ -10,11 +10,9 @@ A missing value (NaN) is neither scored nor learnt.
 
 import math
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -26,7 +24,7 @@ from torch import Tensor
 
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip, stamp
+from foreframe.clips.clip import Clip, in_seconds, stamp
 from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data.cuts import find_cuts
@@ -68,18 +66,18 @@ class Usual:
         self.count, self.mean, self.variance = (torch.zeros(()) for _ in range(3))
 
     def __call__(self, values: Tensor) -> Tensor:
-        """How many standard deviations values are above the mean: of a map of the means and
-        variances around each place, and half of the variance is that of all places. NaN for
-        missing values and in the first frames.
+        """How many standard deviations values are above the mean before them: of a map of the
+        means and variances around each place, and half of the variance is that of all places. NaN
+        for missing values and in the first frames. Then learn the values.
         """
-        if not self.count.any():
-            return torch.full_like(values, torch.nan)
         mean, variance = (m.where(self.count > 0, torch.nan) for m in (self.mean, self.variance))
-        if values.ndim:
+        if self.mean.ndim:
             mean = _around(mean)
             variance = _around(variance + (self.mean - mean).square())
         z = (values - mean) / (0.5 * variance + 0.5 * variance.nanmean() + 1e-3).sqrt()
-        return z.where(self.count > WARM_UP, torch.nan)
+        z = z.where(self.count > WARM_UP, torch.nan)
+        self.learn(values)
+        return z
 
     def learn(self, values: Tensor) -> None:
         known = ~values.isnan()
@@ -157,8 +155,7 @@ class Watch:
             raise ValueError("anomalies are not found by models with inputs; take scenes")
         self.picture: Tensor | None = None  # the usual one
         self.seen = 0
-        self.usual: dict[Any, Usual] = {}
-        self.recent = deque[Tensor](maxlen=RECENT)
+        self.usual = defaultdict[Any, Usual](Usual)
         self._with_motion, self._of_motion = 0.0, 1e-3
         self.begin()
 
@@ -166,7 +163,7 @@ class Watch:
         """Another recording of the same scene begins, or this one goes on after a gap."""
         self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
         self._forecasts = deque[Tensor](maxlen=self.lead)
-        self._before = deque[Tensor](maxlen=2)
+        self.recent = deque[Tensor](maxlen=RECENT)
 
     @torch.inference_mode()
     def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
@@ -181,21 +178,23 @@ class Watch:
             self.begin()
             return math.nan, 0, 0
         self.seen += 1
-        self.recent.append(x)
         self.picture = x if self.picture is None else self.picture
         errors, motion = {"picture": _squared_error(self.picture, x)}, None
-        if len(self._forecasts) == self.lead and len(self._before) == 2:
-            motion = (self._before[1] - self._before[0]).square().mean(dim=0)
+        if len(self._forecasts) == self.lead and len(self.recent) > 1:
+            motion = (self.recent[-1] - self.recent[-2]).square().mean(dim=0)
             errors["forecast"] = _squared_error(self._forecasts[0], x)
-        self._before.append(x)
+        self.recent.append(x)
         self._forecasts.append(self._forecast(x))
-        parts, (y, left) = {}, (0, 0)
-        highest = -math.inf
+        parts: dict[str, Tensor] = {}
+        places = [(-math.inf, 0, 0)]
         for name, error in errors.items():
             moving = motion if name == "forecast" else None
-            parts[name], place, z = self._local(name, error, moving)
-            if z > highest:
-                highest, (y, left) = z, place
+            pools = sorted({min(pool, *error.shape) for pool in POOLS})
+            found = [self._local(name, error, moving, pool) for pool in pools]
+            highest = torch.stack([squares[0] for squares in found]).max()
+            parts[name] = highest.where(highest.isfinite(), torch.nan)
+            places += [squares[1:] for squares in found]
+        _, y, left = max(places, key=lambda place: place[0])
         if "forecast" in errors:
             missing = errors["forecast"].isnan() & ~self.picture.isnan().any(dim=0)
             if float(missing.float().mean()) <= GONE:
@@ -215,36 +214,26 @@ class Watch:
         return f.scaling.to_network(ahead[-1]).clamp(0, 1) + (x - within)
 
     def _local(
-        self, name: str, error: Map, motion: Map | None
-    ) -> tuple[Tensor, tuple[int, int], float]:
-        """The score of the most unusual squares of a map of errors, NaN if there is none; where
-        they are, and by how much they are unusual.
+        self, name: str, error: Map, motion: Map | None, pool: int
+    ) -> tuple[Tensor, float, int, int]:
+        """The score of the most unusual squares of a map of errors; by how much the first of them
+        is unusual, and its row and column. Minus infinity if there is none.
         """
-        scores, place, highest = [], (0, 0), -math.inf
-        for pool in sorted({min(pool, *error.shape) for pool in POOLS}):
-            step = max(1, pool // 2)
-            logs = _logs(error, pool, step)
-            if motion is not None:
-                logs = self._for_its_motion(logs, _logs(motion, pool, step), pool)
-            usual = self.usual.setdefault((name, pool), Usual())
-            z = usual(logs)
-            usual.learn(logs)
-            top = z.nan_to_num(nan=-math.inf).flatten().topk(min(HIGHEST, z.numel()))
-            scores.append(top.values.mean())
-            if float(top.values[0]) > highest:
-                highest = float(top.values[0])
-                row, column = divmod(int(top.indices[0]), z.shape[1])
-                place = row * step + pool // 2, column * step + pool // 2
-        score = torch.stack(scores).max()
-        return score.where(score.isfinite(), torch.nan), place, highest
+        step = max(1, pool // 2)
+        logs = _logs(error, pool, step)
+        if motion is not None:
+            logs = self._for_its_motion(logs, _logs(motion, pool, step), pool)
+        z = self.usual[name, pool](logs).nan_to_num(nan=-math.inf)
+        top = z.flatten().topk(min(HIGHEST, z.numel()))
+        row, column = divmod(int(top.indices[0]), z.shape[1])
+        middle = pool // 2
+        return top.values.mean(), float(top.values[0]), row * step + middle, column * step + middle
 
     def _for_its_motion(self, logs: Map, motion: Map, pool: int) -> Map:
         """Logarithms of errors less what motion adds, before the frame: a line whose slope is that
         of all places.
         """
-        error, moved = (
-            self.usual.setdefault((part, pool), Usual()) for part in ("error", "motion")
-        )
+        error, moved = self.usual["error", pool], self.usual["motion", pool]
         faster = motion - moved.mean
         both = ((logs - error.mean) * faster).where(moved.count > WARM_UP, torch.nan).nanmean()
         if both.isfinite():
@@ -260,9 +249,7 @@ class Watch:
         """
         total = 0.0
         for name, value in parts.items():
-            usual = self.usual.setdefault(name, Usual())
-            z = float(usual(value))
-            usual.learn(value)
+            z = float(self.usual[name](value))
             if not math.isnan(z):
                 total += abs(z) if name == "whole" else z
         return total if self.seen >= UNSCORED + self.lead else math.nan
@@ -402,53 +389,24 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
     return Normal(high[::-1], threshold, promised, hours, gap)
 
 
-class Alarms:
-    """Scores of frames as they come, judged by normal footage; and alarms that follow each other as
-    events.
+def alarms(scores: Iterable[FrameScore], normal: Normal) -> Iterator[FrameScore | Event]:
+    """Each frame, judged by normal footage, and each event when it is over."""
+    event: tuple[FrameScore, ...] = ()  # the first, the highest and the last alarm
+    for one in map(normal.judged, scores):
+        if event and event[-1].seconds < one.seconds - normal.gap:
+            yield _event(*event)
+            event = ()
+        yield one
+        if one.alarm:
+            first, peak, _ = event or (one, one, one)
+            event = first, max(peak, one, key=lambda alarm: alarm.score), one
+    if event:
+        yield _event(*event)
 
-    Args:
-        rate: false alarms an hour, at most.
-        normal: what normal footage has said; None takes the first frames as such.
-        enough: whether a frame is the last of these.
-    """
 
-    def __init__(
-        self, rate: float, normal: Normal | None, enough: Callable[[FrameScore], bool]
-    ) -> None:
-        self.rate, self.normal, self.enough = rate, normal, enough
-        self._waiting: list[FrameScore] = []
-        self._open: tuple[FrameScore, ...] = ()  # the first, the highest and the last of an event
-
-    def take(self, one: FrameScore) -> list[FrameScore | Event]:
-        """The frames that are judged by now, and the events that are over: those of normal footage
-        come when it is over.
-        """
-        self._waiting.append(one)
-        return self._judged() if self.normal or self.enough(one) else []
-
-    def end(self) -> list[FrameScore | Event]:
-        """As `take`, when nothing more will come."""
-        return [*self._judged(), *self._over(math.inf)]
-
-    def _judged(self) -> list[FrameScore | Event]:
-        self.normal = normal = self.normal or threshold_of(self._waiting, self.rate)
-        found: list[FrameScore | Event] = []
-        for each in map(normal.judged, self._waiting):
-            found += [*self._over(each.seconds - normal.gap), each]
-            if each.alarm:
-                first, peak, _ = self._open or (each, each, each)
-                self._open = (first, max(peak, each, key=lambda one: one.score), each)
-        self._waiting = []
-        return found
-
-    def _over(self, seconds: float) -> list[Event]:
-        """The event whose last frame was before that time."""
-        if not self._open or self._open[-1].seconds >= seconds:
-            return []
-        first, peak, last = self._open
-        self._open = ()
-        spans = first.frame, last.frame, first.time, last.time
-        return [Event(*spans, peak.frame, peak.score, peak.p, peak.y, peak.x)]
+def _event(first: FrameScore, peak: FrameScore, last: FrameScore) -> Event:
+    spans = first.frame, last.frame, first.time, last.time
+    return Event(*spans, peak.frame, peak.score, peak.p, peak.y, peak.x)
 
 
 def watched(
@@ -481,37 +439,35 @@ def watched(
         _check_alike(clip, footage[0])
     watch = Watch(forecaster, _scaling(forecaster, footage), options.lead)
     pace = PACE / reading_as_trained(forecaster, "-", options.reading or {}).every
-    seen = [
-        one
-        for clip in normals
-        for one in _scores(watch, _frames(forecaster, clip, options), clip.name, pace, footage[0])
-    ]
-    normal = threshold_of(seen, options.false_alarms) if normals else None
-    alarms = Alarms(options.false_alarms, normal, partial(_enough, length or math.inf))
-    if normal is None:
+    seen: list[FrameScore] = []
+    for clip in normals:
+        seen += _scores(watch, _frames(forecaster, clip, options), clip.name, pace, footage[0])
+    scores = _scores(watch, each, name, pace, footage[0], lambda done: progress(done, length))
+    beginning: list[FrameScore] = []
+    if not normals:
         warn(
             f"without --normal, the first {lasting(LEARNING[0])} of {name}, but at least "
             f"{LEARNING[1]} frames and at most half of a recording, are taken as normal"
         )
-    for one in _scores(watch, each, name, pace, footage[0]):
-        if one.frame % WARM_UP == 0:
-            progress(one.frame, length)
-        yield from alarms.take(one)
-    if alarms.normal is None:
-        warn(f"{name} ended in the learning phase: all of it is taken as normal")
-    yield from alarms.end()
-    assert alarms.normal is not None
-    yield alarms.normal
-
-
-def _enough(length: float, one: FrameScore) -> bool:
-    """Whether a frame is the last of those that are taken as normal by default."""
-    number, (seconds, frames) = one.frame + 1, LEARNING
-    return number >= length // 2 or (number >= frames and one.seconds >= seconds)
+        for one in scores:
+            beginning.append(one)
+            number, (seconds, frames) = len(beginning), LEARNING
+            if number == length // 2 or (number >= frames and one.seconds >= seconds):
+                break
+        else:
+            warn(f"{name} ended in the learning phase: all of it is taken as normal")
+    normal = threshold_of(seen or beginning, options.false_alarms)
+    yield from alarms(chain(beginning, scores), normal)
+    yield normal
 
 
 def _scores(
-    watch: Watch, clips: Iterator[Clip], name: str, pace: float, first: Clip
+    watch: Watch,
+    clips: Iterator[Clip],
+    name: str,
+    pace: float,
+    first: Clip,
+    progress: Callable[[int], Any] = lambda done: None,
 ) -> Iterator[FrameScore]:
     """The scores of frames, the last ones of clips, not judged yet. A note tells of a camera that
     is not at rest.
@@ -521,7 +477,6 @@ def _scores(
         first: what units and size must be like.
     """
     watch.begin()
-    watch.recent.clear()
     began, change = None, ""
     for number, clip in enumerate(clips):
         _check_alike(clip, first)
@@ -531,7 +486,9 @@ def _scores(
         began = now if number == 0 else began
         plain = isinstance(now, int | float | np.number)
         time, frame = round(float(now), 3) if plain else stamp(now), clip.frames[-1]
-        yield FrameScore(number, time, *watch.look(frame), _seconds(began, now))
+        yield FrameScore(number, time, *watch.look(frame), in_seconds(now - began))
+        if number % WARM_UP == 0:
+            progress(number)
         if not change and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
             change = _change_of_view([*watch.recent]) if frame.dtype == np.uint8 else ""
             if change:
@@ -568,14 +525,6 @@ def _frames(forecaster: Forecaster, source: Clip | str, options: AnomalyOptions)
         return (source[k : k + 1] for k in range(len(source)))
     wait = None if options.wait is None else float(options.wait)
     return live_frames(forecaster, source, None, wait, **(options.reading or {}))
-
-
-def _seconds(began: Any, now: Any) -> float:
-    """Seconds between two times: dates of any calendar, or numbers of seconds."""
-    since = now - began
-    if isinstance(since, timedelta):
-        return since.total_seconds()
-    return float(since / np.timedelta64(1, "s") if isinstance(since, np.timedelta64) else since)
 
 
 def _scaling(forecaster: Forecaster, footage: Sequence[Clip]) -> Scaling:

@@ -5,12 +5,13 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context
 from copy import deepcopy
 from pathlib import Path
 from subprocess import PIPE, Popen
 from threading import Lock
-from typing import Any
+from typing import IO, Any, cast
 from weakref import finalize
 
 import numpy as np
@@ -31,49 +32,6 @@ GRAPH = "forecast.onnx"  # of a whole forecast
 PROCESS = Path(__file__).with_name("onnx_process.py")
 WIDEST = 64  # pixels of padding that any frame may get
 DAMAGED = "is missing or damaged: export it again"
-
-
-def started(path: Path) -> Popen[bytes]:
-    """Start a process that runs the graph of a whole forecast.
-
-    Raises:
-        ValueError: ONNX Runtime is not installed, or the file is missing or damaged.
-    """
-    needed("onnxruntime", "export", path.name)
-    command = [sys.executable, "-I", str(PROCESS), str(path.absolute())]
-    process = Popen([*command, str(torch.get_num_threads())], stdin=PIPE, stdout=PIPE)
-    try:
-        _answer(process, f"{path} {DAMAGED}")
-    except ValueError:
-        _end(process)
-        raise
-    return process
-
-
-def _asked(process: Popen[bytes], past: np.ndarray, most: int, problem: str) -> np.ndarray:
-    """Return the frames that follow the past, within `most` bytes of memory.
-
-    Raises:
-        ValueError: begins with the problem.
-    """
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(json.dumps([past.shape, most]).encode() + b"\n")
-        process.stdin.write(past.astype("<f4").tobytes())
-        process.stdin.flush()
-    except OSError:
-        raise ValueError(f"{problem}: its process ended") from None
-    shape = _answer(process, problem)
-    return np.frombuffer(bytearray(process.stdout.read(4 * math.prod(shape))), "<f4").reshape(shape)
-
-
-def _answer(process: Popen[bytes], problem: str) -> list[int]:
-    assert process.stdout
-    answer = json.loads(process.stdout.readline() or '"its process ended"')
-    if isinstance(answer, str):
-        raise ValueError(f"{problem}: {brief(answer, quoted=False)}")
-    return [int(side) for side in answer]
 
 
 class Exported(FromLastFrames):
@@ -140,8 +98,14 @@ class Exported(FromLastFrames):
         return self.scaling.to_network(made[..., :h, :w])
 
     def _start(self) -> None:
-        self._process = started(self.file)
-        finalize(self, _end, self._process)
+        """Start the process that runs the graph; raises as the class."""
+        needed("onnxruntime", "export", self.file.name)
+        command = [sys.executable, "-I", str(PROCESS), str(self.file.absolute())]
+        process = Popen([*command, str(torch.get_num_threads())], stdin=PIPE, stdout=PIPE)
+        finalize(self, _end, process)
+        self._process, pipes = process, (process.stdin, process.stdout)
+        self._input, self._output = cast(tuple[IO[bytes], IO[bytes]], pipes)
+        self._answer(f"{self.file} {DAMAGED}")
 
     def _run(self, past: Float[np.ndarray, "b t c h w"]) -> Float[np.ndarray, "b s c h w"]:
         """Raises ValueError if the graph fails, or needs far more memory than the network in torch.
@@ -158,14 +122,27 @@ class Exported(FromLastFrames):
         with self._turn:
             if self._process.poll() is not None:
                 self._start()
-            frames = _asked(self._process, past, most, f"{self.file} fails within {in_gib(most)}")
-        if frames.shape != (b, self.horizon, *frame):
+            with suppress(OSError):  # of a process that ended, which gives no answer
+                self._input.write(json.dumps([past.shape, most]).encode() + b"\n")
+                self._input.write(past.astype("<f4").tobytes())
+                self._input.flush()
+            shape = self._answer(f"{self.file} fails within {in_gib(most)}")
+            content = bytearray(self._output.read(4 * math.prod(shape)))
+        if shape != [b, self.horizon, *frame]:
             raise ValueError(f"{self.file} makes frames of another shape: {DAMAGED}")
-        return frames
+        return np.frombuffer(content, "<f4").reshape(shape)
+
+    def _answer(self, problem: str) -> list[int]:
+        """Return the shape of the answer; raises ValueError, which begins with the problem."""
+        answer = json.loads(self._output.readline() or '"its process ended"')
+        if isinstance(answer, str):
+            _end(self._process)
+            raise ValueError(f"{problem}: {brief(answer, quoted=False)}")
+        return [int(side) for side in answer]
 
 
 def _end(process: Popen[bytes]) -> None:
-    with process:
+    with suppress(OSError), process:  # closing flushes what was not read
         process.kill()
 
 

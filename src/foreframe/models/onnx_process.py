@@ -5,7 +5,8 @@ limits its own address space (Linux): while the file is loaded by the size of th
 call by what the caller allows.
 
 A call is a line of JSON, [shape, bytes allowed], and the values of `past` as float32. The answer is
-a line of JSON, the shape of `frames` or an error message, and the values.
+a line of JSON, the shape of `frames`, and the values. After an error the answer is its message, and
+the process ends.
 """
 
 import json
@@ -45,26 +46,20 @@ def main(file: str, threads: str) -> None:
     settings.log_severity_level = 4
     # Idle threads must not spin: other programs need the cores.
     settings.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        limit(used() + LOADING + 4 * Path(file).stat().st_size)
-        session = onnxruntime.InferenceSession(file, settings)
-    except Exception as error:  # its errors have no public names
-        return answer(str(error))
+    limit(used() + LOADING + 4 * Path(file).stat().st_size)
+    session = onnxruntime.InferenceSession(file, settings)
     base = used()
     answer([])
     for line in sys.stdin.buffer:
         shape, most = json.loads(line)
         limit(base + SLACK + most)
         past = np.frombuffer(sys.stdin.buffer.read(4 * int(np.prod(shape))), np.float32)
-        try:
-            frames = np.asarray(session.run(["frames"], {"past": past.reshape(shape)})[0], "<f4")
-            content = frames.tobytes()
-        except Exception as error:  # likewise
-            answer(str(error))
-        else:
-            answer(frames.shape, content)
-    return None
+        frames = np.asarray(session.run(["frames"], {"past": past.reshape(shape)})[0], "<f4")
+        answer(frames.shape, frames.tobytes())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:  # those of ONNX Runtime have no public names
+        answer(str(error))

@@ -16,7 +16,7 @@ import torch
 
 from foreframe.base.notes import say
 from foreframe.base.processes import is_first_process
-from foreframe.clips.clip import Clip, Window
+from foreframe.clips.clip import Clip, Window, in_seconds
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
 from foreframe.data.datasets import ClipSet, check_first_clip
@@ -171,9 +171,7 @@ def _cadence(clip: Clip) -> tuple[float | None, bool]:
     """Hours from frame to frame, and whether that is a month; None of frames without dates."""
     if clip.times is None or clip.times.dtype.kind == "f" or clip.step is None:
         return None, False
-    step = clip.step
-    exact = isinstance(step, np.timedelta64)
-    hours = float(step / np.timedelta64(1, "h")) if exact else step.total_seconds() / 3600
+    hours = in_seconds(clip.step) / 3600
     # Of frames every 28 days, two are of one month.
     months = {str(time)[:7] for time in clip.times}
     return hours, 27.5 <= hours / 24 <= 31.5 and len(months) == len(clip)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foreframe.base.notes import say
 from foreframe.evaluation.metrics import SCORES, EnsembleScorecard, scores_of
-from foreframe.evaluation.scoring import Scoring, gather
+from foreframe.evaluation.scoring import Scoring
 from foreframe.models import build_model
 from foreframe.training.stops import on_any_rank
 
@@ -125,7 +125,8 @@ class Validation(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.world_size > 1:
-            gather(self._scoring.cards)
+            for card in self._scoring.cards.values():
+                card.gather()
         tables = self._scoring.tables()
         table = tables["model"]
         if self.members:

@@ -2,18 +2,21 @@
 sheets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.clips.frames import resized
-from foreframe.visuals.colours import INK, PAPER, Colour, Paint, font, text_width, with_scale
+from foreframe.clips.frames import FramesLike, resized
+from foreframe.visuals.colours import GREY, INK, PAPER, Colour, Paint, font, text_width, with_scale
 
 GAP = 3
 WIDEST = 1600  # pixels of a picture: longer rows go on below
 SCALE = 100  # about the columns that a scale takes
+RED = (255, 72, 72)  # not ORANGE, which means a forecast
+THUMBNAIL = (96, 160)
+COLUMNS = 6  # of a contact sheet
 
 
 class Cell(NamedTuple):
@@ -111,3 +114,27 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
         return frame.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = (max(1, round(side * most / max(h, w))) for side in (h, w))
     return resized(frame[None], height, width, np.dtype(np.float32))[0]
+
+
+def contact_sheet(
+    frames: FramesLike,
+    labels: Sequence[str],
+    paint: Paint | None = None,
+    *,
+    flagged: Mapping[int, str] | None = None,
+) -> np.ndarray:
+    """Thumbnails in rows of six, each under its label, (rows, columns, 3) uint8.
+
+    Args:
+        frames: (T,C,H,W) in [0,1], or in the units of `paint`; at least one.
+        labels: T of them, e.g. numbers or times.
+        flagged: frames (from 0) to mark in red, and the word that says why:
+            {17: "cut", 40: "black"}.
+    """
+    painted, flagged, cells, captions = paint or Paint(), flagged or {}, [], []
+    for t, label in enumerate(labels):
+        pixels = painted(fit(np.asarray(frames[t : t + 1])[0], *THUMBNAIL))
+        cells.append(Cell(pixels, RED if t in flagged else GREY))
+        word = f"{label}  {flagged.get(t, '')}".rstrip()
+        captions.append((word, RED if t in flagged else INK))
+    return grid([cells], captions, painted, COLUMNS)

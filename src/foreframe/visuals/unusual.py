@@ -1,11 +1,10 @@
 """Pictures of what is unusual: scores over a recording, and where an event is."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from foreframe.visuals.colours import GREY, ORANGE, PAPER
 
@@ -27,13 +26,10 @@ def anomaly_frame(pixels: np.ndarray, share: float, place: tuple[int, int] | Non
 def _framed(pixels: np.ndarray, y: int, x: int) -> np.ndarray:
     h, w = pixels.shape[:2]
     half, line = max(3, int(BOX * min(h, w) / 2)), max(1, min(h, w) // 150)
-    top, left = np.clip([y - half, x - half], 0, [h - 1, w - 1])
-    bottom, right = np.clip([y + half, x + half], 1, [h, w])
-    framed = pixels.copy()
-    inside = framed[top + line : bottom - line, left + line : right - line].copy()
-    framed[top:bottom, left:right] = ORANGE
-    framed[top + line : bottom - line, left + line : right - line] = inside
-    return framed
+    picture = Image.fromarray(pixels)
+    corners = max(0, x - half), max(0, y - half), min(w, x + half) - 1, min(h, y + half) - 1
+    ImageDraw.Draw(picture).rectangle(corners, outline=ORANGE, width=line)
+    return np.asarray(picture)
 
 
 def anomaly_picture(
@@ -54,7 +50,7 @@ def anomaly_picture(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6 if shown else 3), layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     cells = figure.add_gridspec(2 if shown else 1, max(1, len(shown)))
     axis = figure.add_subplot(cells[-1, :])
     axis.plot(times, np.array(scores), linewidth=0.8)
@@ -68,6 +64,5 @@ def anomaly_picture(
         one.imshow(_framed(pixels, y, x))
         one.set_title(title, fontsize=9)
         one.set_axis_off()
-    file = io.BytesIO()
-    figure.savefig(file, dpi=100, format="png")
-    return np.asarray(Image.open(file).convert("RGB"))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -40,14 +40,14 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
-    """uint8 (H,W,3), one after the other, to an H.264 film that any browser plays.
+    """uint8 (H,W,3) of one size, one after the other, to an H.264 film that any browser plays.
 
     Odd sizes get one more row or column, equal to the last one, since the format halves the
     colours' resolution.
 
     Raises:
-        ValueError: no frames, frames of several sizes, a rate that is none, or when it cannot be
-            written; no half file stays.
+        ValueError: no frames, a rate that is none, or when it cannot be written; no half file
+            stays.
     """
     import av
 
@@ -65,11 +65,10 @@ def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
-    stream, size = None, (0, 0)
+    stream = None
     for pixels in frames:
         h, w = pixels.shape[:2]
         if stream is None:
-            size = (h, w)
             # A low crf, so that thin lines and letters stay sharp; a slower preset would only make
             # the file a little smaller.
             options = {"crf": "16", "preset": "veryfast"}
@@ -79,10 +78,6 @@ def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
             context = stream.codec_context
             context.color_range = 1  # limited
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        if (h, w) != size:
-            raise ValueError(
-                f"a film's frames have one size, but {size[1]}x{size[0]} is followed by {w}x{h}"
-            )
         even = np.pad(pixels, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame = frame.reformat(
