@@ -182,10 +182,10 @@ def test_a_film_of_a_forecast_plays_so_that_one_can_follow_it(tmp_path, ending) 
         frames[t, :, 10:20, 6 * t : 6 * t + 6] = 255
     grid = Clip(frames, TIMES["5 minutes"][0][0] + np.arange(7) * np.timedelta64(5, "m"))
     cases = [
-        (Clip(frames, np.arange(7) / 40), 0, 10),
-        (Clip(frames, np.arange(7) / 8), 0, 5),
-        (Clip(frames, np.arange(7) / 2), 0, 2),
-        (grid, 0, 5),
+        (Clip(frames, np.arange(7) / 40), None, 10),
+        (Clip(frames, np.arange(7) / 8), None, 5),
+        (Clip(frames, np.arange(7) / 2), None, 2),
+        (grid, None, 5),
         (Clip(frames, np.arange(7) / 40), 25, 25),
     ]
     for k, (clip, fps, rate) in enumerate(cases):

@@ -220,11 +220,13 @@ def _inside(
     what is wrong with those of a kind that is read.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
-    # Files of one ending are read as the first of them: looking into each is slow.
-    alike = {path: path if path.is_dir() else path.suffix.lower() for path in entries}
-    firsts = {kind: path for path, kind in reversed(alike.items())}
-    kinds = {kind: reader_of(path) for kind, path in firsts.items()}
-    readers = {path: kinds[kind] for path, kind in alike.items()}
+    readers: dict[Path, Reader | None] = {}
+    first_of: dict[str, Reader | None] = {}
+    for path in entries:
+        first = first_of.get(path.suffix.lower())
+        # After a single picture, others of its ending are not opened: that is slow over a network.
+        readers[path] = first if first and first.together else reader_of(path)
+        first_of.setdefault(path.suffix.lower(), readers[path])
     for kind in dict.fromkeys(r for r in readers.values() if r and r.together):
         paths = [path for path in entries if readers[path] == kind]
         yield from _read(kind, paths, str(folder), options)
