@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
@@ -74,10 +73,7 @@ def _last_two_times(live: Stream) -> np.ndarray | None:
 
 
 def points_after(
-    live: Stream,
-    at: Sequence[str],
-    probability: float | None = None,
-    missing: Bool[np.ndarray, "c h w"] | None = None,
+    live: Stream, at: Sequence[str], probability: float | None = None
 ) -> tuple[list[PointForecast], list[str]]:
     """The forecast at places from the frames so far, with members if the model draws some, and
     notes on what it assumes of the frames.
@@ -85,7 +81,6 @@ def points_after(
     Args:
         at: as of `places_at`.
         probability: the threshold; by default 0.2 mm/h of rain.
-        missing: the missing values of the last frame; None after an unknown last frame.
 
     Raises:
         ValueError: before the first frame; as `places_at`; a grid of another size than frames.
@@ -95,8 +90,8 @@ def points_after(
     other = live.fork()
     other.options = replace(live.options, members=options.members)
     last = now = live.last
-    if missing is not None and missing.any():
-        now = np.where(missing[: len(last)], np.float32(np.nan), last)  # without known inputs
+    if live.age is not None:
+        now = np.where(live.age[0, : len(last)].cpu() > 0, np.float32(np.nan), last)
     # Two frames, since they tell the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)

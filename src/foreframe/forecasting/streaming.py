@@ -87,7 +87,7 @@ class Stream:
         # The last value seen at each pixel, which stands in for missing ones, and how many frames
         # ago it was seen: None if nothing is missing in the last frame.
         self._last: Tensor | None = None
-        self._age: Tensor | None = None
+        self.age: Tensor | None = None
 
     def __repr__(self) -> str:
         members = self.options.members
@@ -118,7 +118,7 @@ class Stream:
         Args:
             anew: forget what the frames before it have shown, as after a long gap.
         """
-        last, age, state = (None, None, None) if anew else (self._last, self._age, self.state)
+        last, age, state = (None, None, None) if anew else (self._last, self.age, self.state)
         if not isinstance(frame, Tensor | np.ndarray) or frame.ndim != 3:
             kind = getattr(frame, "shape", type(frame).__name__)
             raise ValueError(f"a frame is an array or a tensor (C,H,W), one at a time, not {kind}")
@@ -143,7 +143,7 @@ class Stream:
             state = f.model.encode(past, state)
         # In a single statement: Ctrl-C may come at any time.
         now = (f, state, last, age, pictures, self.seen + 1)
-        self.forecaster, self.state, self._last, self._age, self.pictures, self.seen = now
+        self.forecaster, self.state, self._last, self.age, self.pictures, self.seen = now
 
     def _within_window(
         self, frame: Tensor, last: Tensor | None, age: Tensor | None
@@ -252,8 +252,8 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
         tensors = {f"state.{name}": value for name, value in self.state.items()}
         tensors["last"] = self._last
-        if self._age is not None:
-            tensors["age"] = self._age
+        if self.age is not None:
+            tensors["age"] = self.age
         # Copies: a state may be the last frame itself, and safetensors refuses shared memory.
         content = {
             name: value.cpu().clone(memory_format=torch.contiguous_format)
@@ -312,7 +312,7 @@ class Stream:
                 f"{name} is no saved stream of this model, or a damaged one; start again without it"
             ) from error
         self._last, self.state, self.forecaster = last.to(f.device), state, f
-        self._age = None if age is None else age.to(f.device)
+        self.age = None if age is None else age.to(f.device)
         self.seen, self.pictures, self.source = about.seen, about.pictures, dict(about.source)
         return self
 

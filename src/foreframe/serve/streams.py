@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Request
-from jaxtyping import Bool, Num
+from jaxtyping import Num
 from pydantic import BaseModel, FailFast, Field, model_validator
 
 from foreframe.base.budget import GIB
@@ -82,7 +82,6 @@ class LiveStream:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
-        missing: the missing values of its last frame; None before a push.
         pushing: locked during a push, and while another state is put.
     """
 
@@ -90,7 +89,6 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
-    missing: Bool[np.ndarray, "c h w"] | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -168,7 +166,7 @@ class Streams:
                 raise Problem(503, told, AGAIN)
             own = self._open.setdefault(name, live)
             own.model, own.stream = live.model, live.stream
-            own.used, own.pushed, own.missing = live.used, live.pushed, None
+            own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
         """Return the stream of that name, and note its use.
@@ -260,7 +258,7 @@ class Streams:
             for frame in frames:  # one at a time: others have their turns between
                 await self.on_model(stream.take, frame)
             self._check_memory(live, stream)
-            live.stream, live.missing = stream, np.isnan(frames[-1])
+            live.stream = stream
             live.used = live.pushed = self.clock()
             return notes
 
@@ -275,7 +273,7 @@ class Streams:
         self, live: LiveStream, at: Sequence[str], probability: float | None
     ) -> tuple[list[PointForecast], list[str]]:
         """As `points_after`."""
-        return await self.on_model(points_after, live.stream, at, probability, live.missing)
+        return await self.on_model(points_after, live.stream, at, probability)
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
         """Refuse a state by which all of them would take more memory than the budget (Problem)."""
