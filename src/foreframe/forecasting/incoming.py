@@ -29,7 +29,7 @@ from foreframe.forecasting.recordings import (
     reading_as_trained,
     without_fills,
 )
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, note_time
 
 Frame = Num[np.ndarray, "c h w"]
 
@@ -145,11 +145,7 @@ def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
                 "it; a stream is of one grid: give it another folder, and another state"
             )
     if clip.times is not None and clip.times.dtype.kind == "M":
-        now = clip.times[-1].astype("datetime64[us]")
-        if "time" in place:
-            step = float((now - np.datetime64(place["time"])) / np.timedelta64(1, "s"))
-            place["steps"] = [*place.get("steps", ()), step][-5:]
-        place["time"] = str(now)
+        note_time(place, clip.times[-1].astype("datetime64[us]"))
 
 
 def _digits(values: np.ndarray) -> bytes:

@@ -24,9 +24,10 @@ from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.incoming import live_frames, note_left_out, place_of
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.places import Place, places_at
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, pace
 
 SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
+FEWEST = 2  # steps that show the pace of a source, whose first frames may have a gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,17 +107,6 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
         warn(f"{source}: no new frame came")
 
 
-def _pace(live: Stream) -> np.timedelta64 | None:
-    """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
-    two, that of training; None where nobody knows.
-    """
-    steps = sorted(live.source.get("steps", ()))
-    usual = steps[(len(steps) - 1) // 2] if steps else None
-    trained = live.forecaster.trained.step
-    usual = trained if trained and len(steps) < 2 else usual
-    return np.timedelta64(round(1e6 * usual), "us") if usual else None
-
-
 def _taken(
     live: Stream,
     frame: Num[np.ndarray, "c h w"],
@@ -126,10 +116,11 @@ def _taken(
     """Take a frame, and before it an outage for each frame that is missing between. After more of
     these than the model looks at, the stream begins anew, for which it needs a frame with values.
     """
-    missing, pace, now = 0, _pace(live), None if past.times is None else past.times[-1]
-    if pace is not None and "time" in live.source and isinstance(now, np.datetime64):
+    missing, now = 0, None if past.times is None else past.times[-1]
+    step = pace(live, FEWEST)
+    if step is not None and "time" in live.source and isinstance(now, np.datetime64):
         since: Any = now - np.datetime64(live.source["time"])
-        missing = max(0, round(since / pace) - 1)
+        missing = max(0, round(since / step) - 1)
     anew = missing > live.forecaster.window.past
     if (anew or not live.seen) and np.isnan(frame).all():
         warn(f"{past.name}: nothing but missing values, and nothing before them: it is left out")
@@ -187,9 +178,9 @@ def _with_its_past(
 
 def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
     """The times of a forecast. One frame has no step; steps beside the usual one do not count."""
-    pace, times = _pace(live), past.times
-    if pace is None or times is None or times.dtype.kind != "M":
+    step, times = pace(live, FEWEST), past.times
+    if step is None or times is None or times.dtype.kind != "M":
         return past.times_after(live.steps)
-    if past.step is None or not pace / 1.5 <= past.step <= 1.5 * pace:
-        return times[-1] + pace * np.arange(1, live.steps + 1)
+    if past.step is None or not step / 1.5 <= past.step <= 1.5 * step:
+        return times[-1] + step * np.arange(1, live.steps + 1)
     return past.times_after(live.steps)

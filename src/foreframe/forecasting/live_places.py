@@ -18,7 +18,7 @@ from foreframe.forecasting.hindcasts import corrected
 from foreframe.forecasting.places import places_at
 from foreframe.forecasting.point_forecasts import PointForecast, point_forecasts
 from foreframe.forecasting.recordings import doubts
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, note_time, pace
 
 
 def coordinates(live: Stream) -> Mapping[str, Any]:
@@ -48,28 +48,22 @@ def date(live: Stream, frames: int, time: str | None) -> None:
     """
     source = live.source
     since = source.get("undated", 0) + frames
-    if time is None:
-        source["undated"] = since
-        return
-    if "time" in source:
-        passed = np.datetime64(time) - np.datetime64(source["time"])
-        if passed <= np.timedelta64(0):
+    source["undated"] = since if time is None else 0
+    if time is not None:
+        if "time" in source and np.datetime64(time) <= np.datetime64(source["time"]):
             raise ValueError(f"a frame of {time}, not later than {source['time']}")
-        step = float(passed / np.timedelta64(1, "s")) / since
-        source["steps"] = [*source.get("steps", ()), step][-5:]
-    source |= {"time": time, "undated": 0}
+        note_time(source, np.datetime64(time), since)
 
 
 def _last_two_times(live: Stream) -> np.ndarray | None:
     """The times of the last two frames, at the pace of the stream, or at that of training before
     two frames had a time; None without a time or a pace.
     """
-    paces = live.source.get("steps") or [live.forecaster.trained.step]
-    if "time" not in live.source or paces == [None]:
+    step = pace(live, 1)
+    if "time" not in live.source or step is None:
         return None
-    pace = np.timedelta64(round(1e6 * np.median(paces)), "us")
-    now = np.datetime64(live.source["time"], "us") + pace * live.source.get("undated", 0)
-    return np.array([now - pace, now])
+    now = np.datetime64(live.source["time"], "us") + step * live.source.get("undated", 0)
+    return np.array([now - step, now])
 
 
 def points_after(

@@ -336,6 +336,27 @@ class Stream:
         return fitted
 
 
+def note_time(source: dict[str, Any], time: np.datetime64, frames: int = 1) -> None:
+    """Note the time of the last frame of a source, and the step to it from the last frame with a
+    time, which was that many frames before.
+    """
+    if "time" in source:
+        passed = (time - np.datetime64(source["time"])) / np.timedelta64(1, "s")
+        source["steps"] = [*source.get("steps", ()), float(passed) / frames][-5:]
+    source["time"] = str(time)
+
+
+def pace(live: Stream, fewest: int) -> np.timedelta64 | None:
+    """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
+    `fewest`, that of training; None if both are unknown.
+    """
+    steps = sorted(live.source.get("steps", ()))
+    usual = steps[(len(steps) - 1) // 2] if steps else None
+    if len(steps) < fewest:
+        usual = live.forecaster.trained.step or usual
+    return np.timedelta64(round(1e6 * usual), "us") if usual else None
+
+
 @dataclass(frozen=True)
 class _About:
     """What is saved of a stream beside its tensors; `model` is its fingerprint."""
