@@ -19,9 +19,8 @@ from foreframe.forecasting.errors import LeadErrors
 from foreframe.forecasting.forecast import Forecast, for_places
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.growing import may_grow
 from foreframe.forecasting.hindcasts import LiveHindcasts
-from foreframe.forecasting.incoming import live_frames, note_left_out, place_of
+from foreframe.forecasting.incoming import live_frames, may_grow, note_left_out, place_of
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.places import Place, places_at
 from foreframe.forecasting.streaming import Stream, pace
