@@ -370,8 +370,10 @@ def follow(
     folder, pattern = folder_of(source)
     files = _listed(folder, pattern)
     known = {name: files[name] for name in files if last and order(name) < order(last)}
-    quiet, limit, live = time.monotonic(), patience(times) if wait is None else wait, False
+    quiet, live = time.monotonic(), False
     while True:
+        live = live or _is_live(times)
+        limit = patience(times, live) if wait is None else wait
         began, whole = time.monotonic(), True
         over = began - quiet >= limit
         files = _listed(folder, pattern)
@@ -384,11 +386,9 @@ def follow(
             if not whole:
                 break
             known[name] = files[name]
-            live = live or _is_live(times)
             if newest and times:
                 gc.collect()  # HDF5 would show a file that is still open as it was
             quiet = time.monotonic()
-            limit = patience(times, live) if wait is None else wait
         waited = time.monotonic() - quiet
         if over and waited >= limit:
             return
