@@ -94,11 +94,10 @@ class _GridFrames(Frames):
                 loaded = [field.isel(cut, missing_dims="ignore").load() for field in grid.fields]
                 if self._close:
                     self._close()
+        sizes = dict(zip((grid.time, grid.channel, grid.row, grid.column), shape, strict=True))
         for part in loaded:
-            dims = grid.time, grid.channel, grid.row, grid.column
-            sizes = dict(zip(dims, shape, strict=True))
-            sizes[grid.channel] = part.sizes.get(grid.channel, 1)
-            parts.append(part.set_dims(sizes).values.astype(np.float32))
+            own = sizes | {grid.channel: part.sizes.get(grid.channel, 1)}
+            parts.append(part.set_dims(own).values.astype(np.float32))
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 
