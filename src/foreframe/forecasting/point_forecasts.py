@@ -91,7 +91,7 @@ class PointForecast:
         if total > 0 and not self.now:
             shares = {"median": 0.5, "from": 0.1, "to": 0.9}  # of the cases in which it comes
             first = {name: (self.within >= of * total).argmax() for name, of in shares.items()}
-            found["begins"] = {name: self.leads[k] for name, k in first.items()}
+            found["begins"] = {name: self.leads[int(k)] for name, k in first.items()}
         reached = self.values[..., 0] >= self.threshold
         wet = reached.any(axis=1)
         # What there is now ends for all members; what comes, for those that have any.
@@ -117,18 +117,16 @@ class PointForecast:
         until, likely = found["until"], "most likely " if self.drawn else ""
         end = f"within {self._lead(-1)}".replace("within 60 min", "within the hour")
         if found["now"]:
+            rest = "" if self.drawn else f", and all the time {end}"
             if until is not None:
                 left = f"for another {self._named(until)}" if until else f"over in {self._lead(0)}"
-                what_next = f", {likely}{left}"
-            else:
-                what_next = "" if self.drawn else f", and all the time {end}"
-            text = f"{what} now{what_next}"
-            if not self.drawn:
-                return f"{text}{up_to}."
-            n = len(self.leads)
-            some = sorted({max(1, n // 4), max(1, n // 2), n})
-            then = ", in ".join(f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
-            return f"{text}. In {then}{up_to}."
+                rest = f", {likely}{left}"
+            if self.drawn:
+                n = len(self.leads)
+                some = sorted({max(1, n // 4), max(1, n // 2), n})
+                then = (f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
+                rest += f". In {', in '.join(then)}"
+            return f"{what} now{rest}{up_to}."
         if not self.drawn and not total:
             return f"{'No rain' if units == RAIN else 'No value'} ({event}) {end}."
         text = f"{what} {end}{f': {_percent(total)}' if self.drawn else ''}."
