@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -257,19 +256,17 @@ def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str, seconds: Any =
     return in_parts(Clip(_single(frame, where)[None], times, name=where), how)[0]
 
 
-def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[Frame, float | None]]:
+def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[np.ndarray, float | None]]:
     """A film, or .npy frames one after the other; none may take more than `budget` GiB."""
     if not pipe.peek(6)[:6].startswith(b"\x93NUMPY"):
         yield from film_stream(pipe, budget)
         return
-    # Of a real file, numpy reads the position, which a pipe lacks.
-    plain: Any = SimpleNamespace(read=pipe.read)
     while pipe.peek(1):
         try:
-            frame = read_array(plain, budget)
+            frame = read_array(pipe, budget)
         except (ValueError, EOFError) as error:
             raise ValueError(f"standard input: a .npy frame cannot be read: {error}") from error
-        yield _single(frame, "standard input"), None
+        yield frame, None
 
 
 def _single(frame: np.ndarray, where: str) -> Frame:

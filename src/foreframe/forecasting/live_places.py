@@ -9,12 +9,10 @@ import numpy as np
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
-from foreframe.clips.ensembles import Ensemble
 from foreframe.data.maps import on_map
-from foreframe.forecasting.calibration import chances_of
 from foreframe.forecasting.forecast import for_places
 from foreframe.forecasting.forecast_options import StreamOptions
-from foreframe.forecasting.hindcasts import corrected
+from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.places import places_at
 from foreframe.forecasting.point_forecasts import PointForecast, point_forecasts
 from foreframe.forecasting.recordings import doubts
@@ -90,9 +88,8 @@ def points_after(
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
-    threshold, known, chances = options.probability, f.calibration, None
-    if known is not None and threshold is not None and isinstance(future, Ensemble):
-        shares = chances_of(future.frames, threshold, known.blur)
-        chances = corrected(known, shares, threshold, [])
+    known = f.calibration if options.members else None
+    hindcasts = LiveHindcasts(known, options.probability, live.steps)
+    chances = hindcasts.correct(np.asarray(future.frames))
     notes = doubts(f, past if live.source.get("steps") else past[-1:])
-    return point_forecasts(places, past, future, None, threshold, chances), notes
+    return point_forecasts(places, past, future, None, options.probability, chances), notes

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security.http import HTTPBase
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from foreframe import __version__
@@ -125,8 +126,8 @@ class Token(HTTPBase):
         super().__init__(scheme="bearer", scheme_name="token")
         self.token = token.encode()
 
-    async def __call__(self, request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    async def __call__(self, connection: HTTPConnection) -> None:
+        given = connection.headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self.token):
             told = "this server wants its token: send Authorization: Bearer TOKEN"
             raise Problem(401, told, {"WWW-Authenticate": "Bearer"})

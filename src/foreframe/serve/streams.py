@@ -250,7 +250,7 @@ class Streams:
             clip = Clip(frames, units=stream.forecaster.scaling.units)
             clip = await asyncio.to_thread(without_fills, stream.forecaster, clip)
             for k in range(len(clip)):  # one at a time: others have their turns between
-                await self.on_model(lambda k=k: stream.take(clip.frames[k]))
+                await self.on_model(stream.take, clip.frames[k])
             self._check_memory(live, stream)
             live.stream = stream
             live.used = live.pushed = self.clock()
