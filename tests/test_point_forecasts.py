@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,10 +121,9 @@ def test_one_forecast_has_no_percentage(tmp_path: Path) -> None:
     assert made.sentence() == (
         "Rain (0.2 mm/h or more) within the hour. Begins in 25 min, until 55 min; up to 5 mm/h."
     )
-    assert made.table().splitlines()[:2] == [
-        "                time    ahead  forecast",
-        "2026-07-01 14:20 UTC   +5 min  0.0 mm/h",
-    ]
+    lines = str(made).splitlines()
+    assert lines[0].startswith("47.5,8.5: latitude 47.5, longitude 8.5 (row 1,")
+    assert lines[5].split() == ["+5", "min", "2026-07-01", "14:20", "UTC", "0.0"]
     assert point(once, WET).sentence() == (
         "Rain (0.2 mm/h or more) now, over in 5 min; up to 5 mm/h."
     )
@@ -143,6 +143,7 @@ def test_where_nothing_is_measured() -> None:
     frames[:, :, 0, 1, 1] = np.nan
     made = point(Ensemble.like(AHEAD, frames))
     assert made.sentence() == "Rain (0.2 mm/h or more): no radar coverage here."
+    assert re.search(r"^\+60 min +2026-07-01 15:15 UTC +- +-$", str(made), re.MULTILINE)
     assert json.loads(json.dumps(made.config()))["times"][0]["probability"] is None
     gap = PAST.frames[:].copy()
     gap[-1] = np.nan
@@ -167,9 +168,7 @@ def test_days_and_months(times: np.ndarray, ahead: str, line: str) -> None:
     field[..., 0] = 285
     future = replace(AHEAD, times=times[4:], units="K", frames=field)
     for place in point_forecasts(places_at(past, ["47.5,8.5", "48,8"]), past, future):
-        assert place.table().splitlines()[1].split("  ", 1)[0] == line
-        assert f" {ahead} " in place.table()
-        assert ".0 K" in place.table()
+        assert re.search(rf"^{re.escape(ahead)} +{line} +2[89]5\.0$", str(place), re.MULTILINE)
         assert place.outlook()["values"]["rain"] == [place.values[0, 0, 0]] * 12
 
 

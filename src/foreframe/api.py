@@ -4,13 +4,13 @@ evaluate and `data check` do, with the option names of the command line.
 Nothing heavy is loaded before it is needed: Lightning only to train.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foreframe.base.schema import typed
-from foreframe.base.signatures import takes
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
@@ -37,6 +37,31 @@ if TYPE_CHECKING:
     from foreframe.forecasting.rolling import Rolling
     from foreframe.forecasting.watching import Event
     from foreframe.leaderboards.leaderboard import Leaderboard
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def takes(*groups: type) -> Callable[[Call], Call]:
+    """Show the fields of dataclasses as arguments of a function that takes them by name: in its
+    signature with their defaults, and in its help.
+    """
+
+    def show(function: Call) -> Call:
+        signature = inspect.signature(function)
+        shown = {p.name: p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        for group in groups:
+            usual = group()
+            for name, option in inspect.signature(group).parameters.items():
+                named = option.replace(kind=option.KEYWORD_ONLY, default=getattr(usual, name))
+                shown.setdefault(name, named)
+        parts = [part for group in groups for part in group.__mro__[:-1]]
+        about = [inspect.cleandoc(part.__doc__ or "") for part in (function, *parts)]
+        given: Any = function
+        given.__signature__ = signature.replace(parameters=list(shown.values()))
+        given.__doc__ = "\n\n".join(about)
+        return function
+
+    return show
 
 
 @takes(*GROUPS)

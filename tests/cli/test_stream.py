@@ -21,8 +21,7 @@ from PIL import Image
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
-from foreframe.forecasting.growing import patience
-from foreframe.forecasting.incoming import live_frames
+from foreframe.forecasting.incoming import live_frames, patience
 from foreframe.models import build_model
 from recorded import GREY, encode, series
 from refusals import refused

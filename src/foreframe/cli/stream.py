@@ -75,7 +75,8 @@ def forecast_live(
                 print(json.dumps(line), flush=True)
             for one in points if sentences else []:
                 when = one.outlook()["time"] or f"frame {live.frame}"
-                print(f"{when}, {one.place.name}: {one.sentence() or one.table()}", flush=True)
+                words = one.sentence()
+                print(f"{when}, {one.place.name}: {words}" if words else one, flush=True)
 
 
 def parser() -> Parser:

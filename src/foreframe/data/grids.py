@@ -75,35 +75,29 @@ class _GridFrames(Frames):
     dtype = np.dtype(np.float32)
 
     def __init__(
-        self,
-        grid: "GridLayout",
-        flip: bool,
-        budget: float,
-        close: Callable[[], None] | None,
+        self, grid: "GridLayout", flip: bool, budget: float, close: Callable[[], None] | None
     ) -> None:
-        self._close = close
-        self._fields, self._where, self._flip, self._budget = grid.fields, grid.where, flip, budget
-        self._dims, self.shape = (grid.time, grid.channel, grid.row, grid.column), grid.shape
+        self._grid, self._flip, self._budget, self._close = grid, flip, budget, close
+        self.shape = grid.shape
         self.chunk = max(stored_together(field, grid.time) for field in grid.fields)
 
     def read(self, first: int, last: int) -> np.ndarray:
         shape = (last - first, *self.shape[1:])
-        time, channel = self._dims[:2]
-        largest = max(bytes_to_read(field, {time: shape[0]}) for field in self._fields)
+        grid, parts = self._grid, []
+        largest = max(bytes_to_read(field, {grid.time: shape[0]}) for field in grid.fields)
         check_stretch(shape, 8, self._budget, largest)
-        parts = []
         # Cut in the file's own order and turn afterwards: xarray's lazy transpose would read point
         # by point.
-        with in_one_line(f"cannot read {self._where}; is it whole?"):
-            cut = {time: slice(first, last)}
+        with in_one_line(f"cannot read {grid.where}; is it whole?"):
+            cut = {grid.time: slice(first, last)}
             with _READING if self._close else nullcontext():
-                loaded = [field.isel(cut, missing_dims="ignore").load() for field in self._fields]
+                loaded = [field.isel(cut, missing_dims="ignore").load() for field in grid.fields]
                 if self._close:
                     self._close()
+        sizes = dict(zip((grid.time, grid.channel, grid.row, grid.column), shape, strict=True))
         for part in loaded:
-            sizes = dict(zip(self._dims, shape, strict=True))
-            sizes[channel] = part.sizes.get(channel, 1)
-            parts.append(part.set_dims(sizes).values.astype(np.float32))
+            own = sizes | {grid.channel: part.sizes.get(grid.channel, 1)}
+            parts.append(part.set_dims(own).values.astype(np.float32))
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 

@@ -33,6 +33,7 @@ from foreframe.data.reading import apply_options, missing_value
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
+FRAMES = (*IMAGES, ".npy", *GRIDS, *RADAR, *GRIBS)  # files that may hold a frame each
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Where a network runs: the one seam between a `Forecaster`, which knows units, and its network."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,36 +13,10 @@ from foreframe.models import EnsembleRequest, Model
 from foreframe.models.footprint import at_once, footprint
 
 
-@runtime_checkable
-class Compute(Protocol):
-    """Runs a network. All frames are on its scale, without missing values."""
-
-    def forecast(
-        self,
-        past: Float[Tensor, "b t _ h w"],
-        steps: int,
-        known: Float[Tensor, "b s i h w"] | None,
-        options: TiledOptions,
-        bounds: tuple[float, float],
-    ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
-        """The next frames of each clip, or of each of its members, those of the first clip first;
-        and the forecast of the network's guide, if `options` match to it.
-
-        Args:
-            past: with the network's inputs as the last channels.
-            known: the inputs of the frames that follow.
-            bounds: the lowest and the highest value of a frame, to which members are clamped.
-
-        Raises:
-            ValueError: an overlap that does not fit the tiles.
-        """
-
-    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
-        """Bytes of a forecast: see `foreframe.models.footprint.footprint`."""
-
-
-class Local:
-    """A network in this process: a `Compute`."""
+class Compute:
+    """Runs a network in this process; a subclass may run it elsewhere. All frames are on its scale,
+    without missing values.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -56,7 +29,18 @@ class Local:
         options: TiledOptions,
         bounds: tuple[float, float],
     ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
-        """See `Compute`; a few clips and members at a time, to bound memory."""
+        """The next frames of each clip, or of each of its members, those of the first clip first;
+        and the forecast of the network's guide, if `options` match to it. A few clips and members
+        are computed at a time, to bound memory.
+
+        Args:
+            past: with the network's inputs as the last channels.
+            known: the inputs of the frames that follow.
+            bounds: the lowest and the highest value of a frame, to which members are clamped.
+
+        Raises:
+            ValueError: an overlap that does not fit the tiles.
+        """
         ensemble, n = requested(options, bounds), options.members or 1
         frame = tile_size(self.model, past.shape[2:], options.tile or 0)
         size = past.shape[1], frame, steps
@@ -74,6 +58,7 @@ class Local:
         return torch.cat(futures), torch.cat(guides) if guides else None
 
     def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+        """Bytes of a forecast: see `foreframe.models.footprint.footprint`."""
         return footprint(self.model, past, frame, steps, draws)
 
 

@@ -33,7 +33,7 @@ from foreframe.forecasting.calibration import (
     read_calibration,
     write_calibration,
 )
-from foreframe.forecasting.compute import Compute, Local
+from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast_options import (
     GUIDE,
     LAST,
@@ -128,7 +128,7 @@ class Forecaster:
     @property
     def compute(self) -> Compute:
         """What runs the model: this process, unless it is `computed_by` something else."""
-        return self._elsewhere or Local(self.model)
+        return self._elsewhere or Compute(self.model)
 
     def computed_by(self, compute: Compute) -> "Forecaster":
         """This forecaster, run elsewhere: its own weights may be on torch's meta device."""
@@ -191,8 +191,8 @@ class Forecaster:
         if isinstance(frames, Clip):
             known = known_after(frames, len(frames), steps) if known is None else known
             return self._predict_clip(frames, steps, known, options, frames.times_after(steps))
-        f, frames, *_ = self._values(frames)
-        future = f._forecast(frames, steps, known, options)
+        f, past, _ = self._past(frames)
+        future = f._forecast(past, steps, known, options)
         return future.cpu().numpy() if isinstance(frames, np.ndarray) else future.to(frames.device)
 
     def rollout(
@@ -232,16 +232,15 @@ class Forecaster:
         options = self.options(changed(options or ForecastOptions(), changes))
         if isinstance(frames, Clip) and known is None:
             known = known_after(frames, len(frames), steps)
-        f, values, dtype, what = self._values(frames)
-        past = f.past(values, what)
+        f, past, dtype = self._past(frames)
         if past.ndim != 4:
             raise ValueError(f"a rollout is of one past (T,C,H,W), not of {tuple(past.shape)}")
         f.check_size(past.shape, steps, options)
         return frames_ahead(f, past, steps, known, options, dtype)
 
-    def _values(self, frames: Any) -> tuple["Forecaster", Any, Any, str]:
-        """The forecaster `fitted` to frames; these as an array or a tensor in its units; and, of a
-        `Clip`, their dtype and its name.
+    def _past(self, frames: Any) -> tuple["Forecaster", Tensor, Any]:
+        """The forecaster `fitted` to frames; these on the network's scale; and, of a `Clip`, their
+        dtype.
         """
         f, dtype, what = self.fitted(frames), None, "frames"
         if isinstance(frames, Clip):
@@ -251,7 +250,7 @@ class Forecaster:
             frames = f.scaling.from_pictures(np.asarray(frames.frames[0 : len(frames)]))
         elif isinstance(frames, np.ndarray | Tensor) and frames.ndim == 3:
             frames = frames[:, None]
-        return f, frames, dtype, what
+        return f, f.past(frames, what), dtype
 
     def options(self, options: Options) -> Options:
         """Fill in the forecaster's `match` if the options leave it open, and check them.
@@ -272,8 +271,8 @@ class Forecaster:
     def _predict_clip(
         self, clip: Clip, steps: int, known: Any, options: TiledOptions, times: Any
     ) -> Clip | Ensemble:
-        f, past, dtype, what = self._values(clip)
-        futures = f._forecast(past, steps, known, options, dtype, what).cpu().numpy()
+        f, past, dtype = self._past(clip)
+        futures = f._forecast(past, steps, known, options, dtype).cpu().numpy()
         return f.as_clip(futures, clip, times)
 
     def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
@@ -293,16 +292,9 @@ class Forecaster:
 
     @torch.inference_mode()
     def _forecast(
-        self,
-        frames: Any,
-        steps: int,
-        known: Any,
-        options: TiledOptions,
-        dtype: Any = None,
-        what: str = "frames",
+        self, past: Tensor, steps: int, known: Any, options: TiledOptions, dtype: Any = None
     ) -> Tensor:
         """The forecast in units of the data, or on 0 to 255 for pictures of 8 bits (`dtype`)."""
-        past = self.past(frames, what)
         self.check_size(past.shape, steps, options, options.tile or 0)
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)

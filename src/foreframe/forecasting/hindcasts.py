@@ -7,14 +7,13 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.calibration import (
     Calibration,
     Chances,
-    Members,
     added,
     calibrated,
     chances_of,
@@ -116,29 +115,33 @@ class LiveHindcasts:
     """The chances of a stream's forecasts, kept until it is known how they came true.
 
     Args:
-        known: what was learnt.
+        known: what was learnt; without it, or without a threshold, nothing is corrected.
         threshold: of the chances.
         steps: frames of each forecast.
     """
 
-    def __init__(self, known: Calibration, threshold: float, steps: int) -> None:
+    def __init__(self, known: Calibration | None, threshold: float | None, steps: int) -> None:
         self.known, self.threshold, self.steps, self.seen = known, threshold, steps, 0
         self._frames = deque[tuple[int, np.ndarray]](maxlen=HINDCASTS * apart(steps) + steps)
         self._made = deque[tuple[int, Chances]](maxlen=HINDCASTS)
 
-    def see(self, number: int, frame: Float[np.ndarray, "c h w"]) -> None:
+    def see(self, number: int, frame: Num[np.ndarray, "c h w"]) -> None:
         """Take a frame, NaN where nothing was measured; frames between it and the last are missing.
 
         Args:
             number: of the frame, counted from 1.
         """
+        if self.known is None:
+            return
         for missing in range(self.seen + 1, number) if self.seen else ():
             self._frames.append((missing, np.full_like(frame, np.nan)))
         self._frames.append((number, frame))
         self.seen = number
 
-    def correct(self, members: Members) -> Chances:
-        """The chances of the forecast after the last frame."""
+    def correct(self, members: Num[np.ndarray, "*m s c h w"]) -> Chances | None:
+        """The chances of the forecast after the last frame; None without a calibration."""
+        if self.known is None or self.threshold is None:
+            return None
         chances = chances_of(members, self.threshold, self.known.blur)
         past = []
         for seen, of in self._made:

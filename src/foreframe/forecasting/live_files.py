@@ -10,7 +10,7 @@ import numpy as np
 from foreframe.base.files import also_named, exists
 from foreframe.base.notes import warn
 from foreframe.forecasting.forecast import Forecast
-from foreframe.forecasting.growing import folder_of
+from foreframe.forecasting.incoming import folder_of
 
 _NAME = re.compile(r"frame-\d{6,}\.(nc|npy|csv)")
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -14,19 +14,17 @@ from jaxtyping import Num
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
-from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.errors import LeadErrors
 from foreframe.forecasting.forecast import Forecast, for_places
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.growing import may_grow
 from foreframe.forecasting.hindcasts import LiveHindcasts
-from foreframe.forecasting.incoming import live_frames, note_left_out, place_of
+from foreframe.forecasting.incoming import live_frames, may_grow, note_left_out, place_of
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.places import Place, places_at
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, pace
 
 SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
+FEWEST = 2  # steps that show the pace of a source, whose first frames may have a gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +60,14 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
     # Forecasts of which frames are still to come, and how many frames each has seen.
     pending = deque[tuple[int, np.ndarray]](maxlen=-(-live.steps // options.every))
     wait = None if options.wait is None else float(options.wait)
+    known = forecaster.calibration if options.members and options.calibrated else None
+    resolved = _resolved(live, options)
     places: list[Place] | None = None  # those of all frames, which are on one grid
     try:
         for past in live_frames(forecaster, source, place, wait, **(options.reading or {})):
-            frame, made = past.frames[:][-1], None
+            frame, made = past.frames[-1], None
             try:
-                if not _taken(live, frame, past, pending):
+                if not _taken(live, past, pending):
                     continue
             except ValueError as error:
                 if not (live.seen and may_grow(source)):
@@ -77,18 +77,20 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
             live.source = place.copy()
             came = frame[: live.forecaster.model.channels]
             if not pending:  # at the beginning, and after a gap
-                hindcasts = _hindcasts(forecaster, live.steps, options)
-            if hindcasts is not None:
-                hindcasts.see(live.seen, came)
+                hindcasts = LiveHindcasts(known, options.probability, live.steps)
+            hindcasts.see(live.seen, came)
             errors = _errors_of(came, live, pending)
             if live.seen % options.every == 0:
                 forecast = live.forecast(like=frame)
                 members = live.options.members
                 pending.append((live.seen, forecast if members is None else forecast.mean(axis=0)))
-                chances = None if hindcasts is None else hindcasts.correct(forecast)
+                chances = hindcasts.correct(forecast)
                 if places is None:
                     places = places_at(past, options.at, files=True)
-                made = _with_its_past(forecast, past, live, made_by, options, places, chances)
+                future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
+                about = live.forecaster.scaling, made_by, resolved, places, chances
+                seen = past.without_inputs()[-1:]
+                made = Forecast(past, seen, future, None, live.seen - 1, *about)
             yield Live(live.seen - 1, made, errors)
             if options.state is not None and time.monotonic() - saved >= SAVE_EVERY:
                 saved = time.monotonic()
@@ -106,30 +108,16 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
         warn(f"{source}: no new frame came")
 
 
-def _pace(live: Stream) -> np.timedelta64 | None:
-    """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
-    two, that of training; None where nobody knows.
+def _taken(live: Stream, past: Clip, pending: deque[tuple[int, np.ndarray]]) -> bool:
+    """Take the last frame of `past`, and before it an outage for each frame that is missing. After
+    more of these than the model looks at, the stream begins anew, for which it needs a frame with
+    values.
     """
-    steps = sorted(live.source.get("steps", ()))
-    usual = steps[(len(steps) - 1) // 2] if steps else None
-    trained = live.forecaster.trained.step
-    usual = trained if trained and len(steps) < 2 else usual
-    return np.timedelta64(round(1e6 * usual), "us") if usual else None
-
-
-def _taken(
-    live: Stream,
-    frame: Num[np.ndarray, "c h w"],
-    past: Clip,
-    pending: deque[tuple[int, np.ndarray]],
-) -> bool:
-    """Take a frame, and before it an outage for each frame that is missing between. After more of
-    these than the model looks at, the stream begins anew, for which it needs a frame with values.
-    """
-    missing, pace, now = 0, _pace(live), None if past.times is None else past.times[-1]
-    if pace is not None and "time" in live.source and isinstance(now, np.datetime64):
+    missing, now = 0, None if past.times is None else past.times[-1]
+    frame, step = past.frames[-1], pace(live, FEWEST)
+    if step is not None and "time" in live.source and isinstance(now, np.datetime64):
         since: Any = now - np.datetime64(live.source["time"])
-        missing = max(0, round(since / pace) - 1)
+        missing = max(0, round(since / step) - 1)
     anew = missing > live.forecaster.window.past
     if (anew or not live.seen) and np.isnan(frame).all():
         warn(f"{past.name}: nothing but missing values, and nothing before them: it is left out")
@@ -159,37 +147,18 @@ def _errors_of(
     return {lead: error for lead, error in zip(earlier, rmse, strict=True) if isfinite(error)}
 
 
-def _hindcasts(forecaster: Forecaster, steps: int, options: StreamOptions) -> LiveHindcasts | None:
-    """What corrects probabilities, of a forecaster and options that have these."""
-    known, threshold = forecaster.calibration, options.probability
-    if known is None or threshold is None or not (options.members and options.calibrated):
-        return None
-    return LiveHindcasts(known, threshold, steps)
-
-
-def _with_its_past(
-    forecast: np.ndarray,
-    past: Clip,
-    live: Stream,
-    made_by: str,
-    options: StreamOptions,
-    places: Sequence[Place],
-    chances: Chances | None,
-) -> Forecast:
-    """The forecast after the last frame of `past`, with times and place."""
+def _resolved(live: Stream, options: StreamOptions) -> PredictOptions:
+    """The options of each forecast."""
     drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
     asked = {name: getattr(options, name) for name in ("at", "probability", "calibrated")}
-    written = PredictOptions(steps=live.steps, **asked, **drawn)
-    future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
-    about = (live.forecaster.scaling, made_by, written, places, chances)
-    return Forecast(past, past.without_inputs()[-1:], future, None, live.seen - 1, *about)
+    return PredictOptions(steps=live.steps, **asked, **drawn)
 
 
 def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
     """The times of a forecast. One frame has no step; steps beside the usual one do not count."""
-    pace, times = _pace(live), past.times
-    if pace is None or times is None or times.dtype.kind != "M":
+    step, times = pace(live, FEWEST), past.times
+    if step is None or times is None or times.dtype.kind != "M":
         return past.times_after(live.steps)
-    if past.step is None or not pace / 1.5 <= past.step <= 1.5 * pace:
-        return times[-1] + pace * np.arange(1, live.steps + 1)
+    if past.step is None or not step / 1.5 <= past.step <= 1.5 * step:
+        return times[-1] + step * np.arange(1, live.steps + 1)
     return past.times_after(live.steps)

@@ -5,21 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
-from foreframe.clips.ensembles import Ensemble
 from foreframe.data.maps import on_map
-from foreframe.forecasting.calibration import chances_of
 from foreframe.forecasting.forecast import for_places
 from foreframe.forecasting.forecast_options import StreamOptions
-from foreframe.forecasting.hindcasts import corrected
+from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.places import places_at
 from foreframe.forecasting.point_forecasts import PointForecast, point_forecasts
 from foreframe.forecasting.recordings import doubts
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, note_time, pace
 
 
 def coordinates(live: Stream) -> Mapping[str, Any]:
@@ -49,35 +46,26 @@ def date(live: Stream, frames: int, time: str | None) -> None:
     """
     source = live.source
     since = source.get("undated", 0) + frames
-    if time is None:
-        source["undated"] = since
-        return
-    if "time" in source:
-        passed = np.datetime64(time) - np.datetime64(source["time"])
-        if passed <= np.timedelta64(0):
+    source["undated"] = since if time is None else 0
+    if time is not None:
+        if "time" in source and np.datetime64(time) <= np.datetime64(source["time"]):
             raise ValueError(f"a frame of {time}, not later than {source['time']}")
-        step = float(passed / np.timedelta64(1, "s")) / since
-        source["steps"] = [*source.get("steps", ()), step][-5:]
-    source |= {"time": time, "undated": 0}
+        note_time(source, np.datetime64(time), since)
 
 
 def _last_two_times(live: Stream) -> np.ndarray | None:
     """The times of the last two frames, at the pace of the stream, or at that of training before
     two frames had a time; None without a time or a pace.
     """
-    paces = live.source.get("steps") or [live.forecaster.trained.step]
-    if "time" not in live.source or paces == [None]:
+    step = pace(live, 1)
+    if "time" not in live.source or step is None:
         return None
-    pace = np.timedelta64(round(1e6 * np.median(paces)), "us")
-    now = np.datetime64(live.source["time"], "us") + pace * live.source.get("undated", 0)
-    return np.array([now - pace, now])
+    now = np.datetime64(live.source["time"], "us") + step * live.source.get("undated", 0)
+    return np.array([now - step, now])
 
 
 def points_after(
-    live: Stream,
-    at: Sequence[str],
-    probability: float | None = None,
-    missing: Bool[np.ndarray, "c h w"] | None = None,
+    live: Stream, at: Sequence[str], probability: float | None = None
 ) -> tuple[list[PointForecast], list[str]]:
     """The forecast at places from the frames so far, with members if the model draws some, and
     notes on what it assumes of the frames.
@@ -85,7 +73,6 @@ def points_after(
     Args:
         at: as of `places_at`.
         probability: the threshold; by default 0.2 mm/h of rain.
-        missing: the missing values of the last frame; None after an unknown last frame.
 
     Raises:
         ValueError: before the first frame; as `places_at`; a grid of another size than frames.
@@ -95,15 +82,14 @@ def points_after(
     other = live.fork()
     other.options = replace(live.options, members=options.members)
     last = now = live.last
-    if missing is not None and missing.any():
-        now = np.where(missing[: len(last)], np.float32(np.nan), last)  # without known inputs
+    if live.age is not None:
+        now = np.where(live.age[0, : len(last)].cpu() > 0, np.float32(np.nan), last)
     # Two frames, since they tell the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
-    threshold, known, chances = options.probability, f.calibration, None
-    if known is not None and threshold is not None and isinstance(future, Ensemble):
-        shares = chances_of(future.frames, threshold, known.blur)
-        chances = corrected(known, shares, threshold, [])
+    known = f.calibration if options.members else None
+    hindcasts = LiveHindcasts(known, options.probability, live.steps)
+    chances = hindcasts.correct(np.asarray(future.frames))
     notes = doubts(f, past if live.source.get("steps") else past[-1:])
-    return point_forecasts(places, past, future, None, threshold, chances), notes
+    return point_forecasts(places, past, future, None, options.probability, chances), notes

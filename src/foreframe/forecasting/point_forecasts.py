@@ -16,6 +16,7 @@ from foreframe.clips.clip import Clip, Variable, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.calibration import Chances, chances_of
 from foreframe.forecasting.places import Place
+from foreframe.visuals.tables import Table, number
 
 POINT_FILES = (".csv", ".json", ".geojson")
 RAIN = "mm/h"
@@ -63,10 +64,10 @@ class PointForecast:
         last = self.measured[self._past - 1, 0]
         return None if np.isnan(last) else bool(last >= self.threshold)
 
-    def begins(self, share: float) -> float:
-        """The lead time until which it has begun in this share of the cases in which it comes."""
-        reached = self.within >= share * self.within[-1]
-        return self.leads[int(reached.argmax())]
+    @property
+    def has_chances(self) -> bool:
+        """Whether tables and files have probabilities."""
+        return self.threshold is not None and self.drawn
 
     def outlook(self) -> dict[str, Any]:
         """What is likely, as plain values, None where that cannot be said: whether the threshold is
@@ -81,71 +82,65 @@ class PointForecast:
             median = _plain(np.quantile(self.values, 0.5, axis=0).T)
             names = [name for name, _ in self.variables]
             return about | {"leads": self.leads, "values": dict(zip(names, median, strict=True))}
-        found = about | {"threshold": self.threshold}
-        found |= dict.fromkeys(("now", "within", "begins", "until", "up_to"))
-        if np.isnan(self.within[-1]):
+        found = about | {"threshold": self.threshold, "now": self.now}
+        found |= dict.fromkeys(("within", "begins", "until", "up_to"))
+        total = float(self.within[-1])
+        if np.isnan(total):
             return found
-        found |= {"now": self.now}
-        found |= {"within": round(float(self.within[-1]), 3)} if self.drawn else {}
-        if self.within[-1] > 0 and not self.now:
-            middle, early, late = map(self.begins, (0.5, 0.1, 0.9))
-            found["begins"] = {"median": middle, "from": early, "to": late}
+        found["within"] = round(total, 3) if self.drawn else None
+        if total > 0 and not self.now:
+            shares = {"median": 0.5, "from": 0.1, "to": 0.9}  # of the cases in which it comes
+            first = {name: (self.within >= of * total).argmax() for name, of in shares.items()}
+            found["begins"] = {name: self.leads[int(k)] for name, k in first.items()}
         reached = self.values[..., 0] >= self.threshold
         wet = reached.any(axis=1)
-        if not wet.any():
-            return found | ({"until": 0} if self.now else {})
         # What there is now ends for all members; what comes, for those that have any.
         spells = reached if self.now else reached[wet]
-        begun = spells | bool(self.now)
-        over = np.logical_or.accumulate(begun, axis=1) & ~spells
-        end = int(np.median(np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))))
-        if end < len(self.leads):
-            found["until"] = self.leads[end - 1] if end else 0
-        found["up_to"] = _up(float(np.quantile(self.values[wet, :, 0].max(axis=1), 0.9)), about)
+        if len(spells):
+            over = np.logical_or.accumulate(spells | bool(self.now), axis=1) & ~spells
+            end = int(np.median(np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))))
+            found["until"] = [0, *self.leads][end] if end < len(self.leads) else None
+        if wet.any():
+            found["up_to"] = _up(float(np.quantile(self.values[wet, :, 0].max(axis=1), 0.9)), about)
         return found
 
     def sentence(self) -> str:
         """`outlook` in words."""
         if self.threshold is None:
             return ""
-        found, units = self.outlook(), self.variables[0][1]
+        found, units, total = self.outlook(), self.variables[0][1], self.within[-1]
         event = f"{self.threshold:g} {units} or more".replace("  ", " ")
         what = f"Rain ({event})" if units == RAIN else event
-        if np.isnan(self.within[-1]):
+        if np.isnan(total):
             return f"{what}: no {'radar coverage' if units == RAIN else 'values'} here."
         up_to = f"; up to {found['up_to']:g} {units}" if found["up_to"] else ""
-        until, n = found["until"], len(self.leads)
-        end = "hour" if self._lead(-1) == "60 min" else self._lead(-1)
-        end = f"within {'the ' if end == 'hour' else ''}{end}"
+        until, likely = found["until"], "most likely " if self.drawn else ""
+        end = f"within {self._lead(-1)}".replace("within 60 min", "within the hour")
         if found["now"]:
-            if until == 0:
-                until = f", {self._likely}over in {self._lead(0)}"
-            else:
-                until = "" if until is None else f", {self._likely}for another {self._named(until)}"
-            if not self.drawn:
-                return f"{what} now{until or f', and all the time {end}'}{up_to}."
-            some = sorted({max(1, n // 4), max(1, n // 2), n})
-            then = ", in ".join(f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
-            return f"{what} now{until}. In {then}{up_to}."
-        begins = found["begins"] or {}
-        if not self.drawn and not begins:
+            rest = "" if self.drawn else f", and all the time {end}"
+            if until is not None:
+                left = f"for another {self._named(until)}" if until else f"over in {self._lead(0)}"
+                rest = f", {likely}{left}"
+            if self.drawn:
+                n = len(self.leads)
+                some = sorted({max(1, n // 4), max(1, n // 2), n})
+                then = (f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
+                rest += f". In {', in '.join(then)}"
+            return f"{what} now{rest}{up_to}."
+        if not self.drawn and not total:
             return f"{'No rain' if units == RAIN else 'No value'} ({event}) {end}."
-        text = f"{what} {end}{f': {_percent(self.within[-1])}' if self.drawn else ''}."
-        if self.within[-1] >= 0.1:
-            begun = "Begins in" if self.within[-1] >= 0.5 else "If so, it begins in"
+        text = f"{what} {end}{f': {_percent(total)}' if self.drawn else ''}."
+        if total >= 0.1:
+            begins = found["begins"]
+            begun = "Begins in" if total >= 0.5 else "If so, it begins in"
             text += f" {begun} {'about ' if self.drawn else ''}{self._named(begins['median'])}"
             if begins["from"] < begins["to"]:
                 text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
-            if until is not None and until <= begins["median"]:
-                text += ", brief"
-            elif until is not None:
-                text += f", {self._likely}until {self._named(until)}"
+            if until is not None:
+                brief = until <= begins["median"]
+                text += ", brief" if brief else f", {likely}until {self._named(until)}"
             text += f"{up_to}."
         return text if found["now"] is False else f"{text} No value here in the last frame."
-
-    @property
-    def _likely(self) -> str:
-        return "most likely " if self.drawn else ""
 
     def _lead(self, k: int) -> str:
         return self._named(self.leads[k])
@@ -154,32 +149,26 @@ class PointForecast:
         unit = self.unit.removesuffix("s") if lead == 1 else self.unit
         return f"{lead:g} {unit}"
 
-    def table(self) -> str:
-        """A line for each lead time (and variable): when, the forecast or the median of members
-        with the middle 8 of 10, and how likely the threshold is then, and until then.
-        """
-        rows = [["time", "ahead", *(["variable"] if self.values.shape[2] > 1 else []), "forecast"]]
-        rows[0] += ["8 of 10"] if self.drawn else []
-        rows[0] += ["likely", "by then"] if self.threshold is not None and self.drawn else []
-        low, middle, high = np.quantile(self.values, (0.1, 0.5, 0.9), axis=0)
-        for s, time in enumerate(self.times[self._past :]):
-            for c, (name, units) in enumerate(self.variables):
-                digits = self.digits[c]
-                when = f"{time[:10]} {time[11:16]} UTC" if time.endswith("Z") else time
-                row = [when, f"+{self._lead(s)}"]
-                row += [name] if len(self.variables) > 1 else []
-                row.append(f"{middle[s, c]:.{digits}f} {units}".rstrip())
-                row += [f"{low[s, c]:.{digits}f} to {high[s, c]:.{digits}f}"] if self.drawn else []
-                if len(rows[0]) > len(row):
-                    row += [_percent(self.at[s]), _percent(self.within[s])]
-                rows.append(row)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(map(str.rjust, row, widths)) for row in rows)
-        return "\n".join(line.rstrip() for line in lines)
-
     def __str__(self) -> str:
-        name, where = self.place.name, str(self.place)
-        return "\n".join(filter(None, (f"{name}: {where}", self.table(), self.sentence())))
+        """The sentence below a line for each lead time: when, for each variable the forecast or the
+        median of members with the middle 8 of 10, and how likely the threshold is then, and until
+        then.
+        """
+        columns = [("", "time")]
+        for about in self.variables:
+            columns += [about, ("", "8 of 10")] if self.drawn else [about]
+        columns += [("", "likely"), ("", "by then")] if self.has_chances else []
+        quantiles, rows = np.quantile(self.values, (0.5, 0.1, 0.9), axis=0), {}
+        for s, time in enumerate(self.times[self._past :]):
+            cells = [f"{time[:10]} {time[11:16]} UTC" if time.endswith("Z") else time]
+            for values, digits in zip(quantiles[:, s].T, self.digits, strict=True):
+                middle, low, high = (number(value, f".{digits}f") for value in values)
+                spread = low if low == high else f"{low} to {high}"
+                cells += [middle, spread] if self.drawn else [middle]
+            cells += [_percent(self.at[s]), _percent(self.within[s])] if self.has_chances else []
+            rows[f"+{self._lead(s)}"] = cells
+        title = f"{self.place.name}: {self.place}"
+        return str(Table(title, columns, rows, [*filter(None, [self.sentence()])]))
 
     def config(self) -> dict[str, Any]:
         """As plain values, None for NaN: the place, the outlook, the sentence, and each time of the
@@ -190,7 +179,7 @@ class PointForecast:
             names = (name for name, _ in self.variables)
             values = dict(zip(names, map(_plain, self.values[:, s].T), strict=True))
             own = {"time": time or None, "lead": self.leads[s], "values": values}
-            if self.threshold is not None and self.drawn:
+            if self.has_chances:
                 own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
             times.append(own)
         return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
@@ -202,7 +191,7 @@ class PointForecast:
             for c, about in enumerate(self.variables):
                 own = [self.measured[t, c]]
                 own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
-                if self.threshold is not None and self.drawn:
+                if self.has_chances:
                     own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
                 written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
                 yield [self.place.name, time, str(s + 1), *about, *written]
@@ -297,7 +286,7 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
         if path.suffix == ".csv":
             members = [f"member_{k + 1}" for k in range(len(first.values))]
             names = members if first.drawn else ["forecast"]
-            if first.threshold is not None and first.drawn:
+            if first.has_chances:
                 names += ["probability", "within"]
             header = ["place", "time", "ahead", "variable", "units", "measured", *names]
             writer = csv.writer(file, lineterminator="\n")

@@ -87,7 +87,7 @@ class Stream:
         # The last value seen at each pixel, which stands in for missing ones, and how many frames
         # ago it was seen: None if nothing is missing in the last frame.
         self._last: Tensor | None = None
-        self._age: Tensor | None = None
+        self.age: Tensor | None = None
 
     def __repr__(self) -> str:
         members = self.options.members
@@ -118,7 +118,7 @@ class Stream:
         Args:
             anew: forget what the frames before it have shown, as after a long gap.
         """
-        last, age, state = (None, None, None) if anew else (self._last, self._age, self.state)
+        last, age, state = (None, None, None) if anew else (self._last, self.age, self.state)
         if not isinstance(frame, Tensor | np.ndarray) or frame.ndim != 3:
             kind = getattr(frame, "shape", type(frame).__name__)
             raise ValueError(f"a frame is an array or a tensor (C,H,W), one at a time, not {kind}")
@@ -143,7 +143,7 @@ class Stream:
             state = f.model.encode(past, state)
         # In a single statement: Ctrl-C may come at any time.
         now = (f, state, last, age, pictures, self.seen + 1)
-        self.forecaster, self.state, self._last, self._age, self.pictures, self.seen = now
+        self.forecaster, self.state, self._last, self.age, self.pictures, self.seen = now
 
     def _within_window(
         self, frame: Tensor, last: Tensor | None, age: Tensor | None
@@ -252,8 +252,8 @@ class Stream:
             raise ValueError("this stream has seen no frame yet: there is nothing to save")
         tensors = {f"state.{name}": value for name, value in self.state.items()}
         tensors["last"] = self._last
-        if self._age is not None:
-            tensors["age"] = self._age
+        if self.age is not None:
+            tensors["age"] = self.age
         # Copies: a state may be the last frame itself, and safetensors refuses shared memory.
         content = {
             name: value.cpu().clone(memory_format=torch.contiguous_format)
@@ -312,7 +312,7 @@ class Stream:
                 f"{name} is no saved stream of this model, or a damaged one; start again without it"
             ) from error
         self._last, self.state, self.forecaster = last.to(f.device), state, f
-        self._age = None if age is None else age.to(f.device)
+        self.age = None if age is None else age.to(f.device)
         self.seen, self.pictures, self.source = about.seen, about.pictures, dict(about.source)
         return self
 
@@ -334,6 +334,27 @@ class Stream:
             if own.ndim == 1 and not ((first <= own) & (own <= seen)).all():
                 raise ValueError(f"{name}: no number of the frames seen")
         return fitted
+
+
+def note_time(source: dict[str, Any], time: np.datetime64, frames: int = 1) -> None:
+    """Note the time of the last frame of a source, and the step to it from the last frame with a
+    time, which was that many frames before.
+    """
+    if "time" in source:
+        passed = (time - np.datetime64(source["time"])) / np.timedelta64(1, "s")
+        source["steps"] = [*source.get("steps", ()), float(passed) / frames][-5:]
+    source["time"] = str(time)
+
+
+def pace(live: Stream, fewest: int) -> np.timedelta64 | None:
+    """The usual step of a stream of dated frames: the middle one of the last few, or, of fewer than
+    `fewest`, that of training; None if both are unknown.
+    """
+    steps = sorted(live.source.get("steps", ()))
+    usual = steps[(len(steps) - 1) // 2] if steps else None
+    if len(steps) < fewest:
+        usual = live.forecaster.trained.step or usual
+    return np.timedelta64(round(1e6 * usual), "us") if usual else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -98,9 +98,15 @@ def forecast_in_tiles(
     """
     b, _, c, h, w = past.shape
     guided = options.match == GUIDE
+
+    def forecast_part(seen: Tensor, known: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Any:
+        state = encoded(model, seen, known)
+        state = state if ensemble is None else placed(state, *corner)
+        return forecast_of(model, state, steps, guided, ensemble, group)
+
     tile, stride = tile_layout(model, options.tile, h, w) if options.tile else (0, 1)
     if not tile or (h <= tile and w <= tile):
-        return forecast_whole(model, past, steps, known, guided, ensemble, group)
+        return forecast_part(past, known)
     shared = min(tile // 4, tile - stride) if options.overlap is None else options.overlap
     if not 0 <= shared <= tile - stride:
         raise ValueError(f"tiles of {tile} pixels overlap by 0 to {tile - stride}, not by {shared}")
@@ -112,28 +118,12 @@ def forecast_in_tiles(
         weight = weight.to(past.device)
         part = None if known is None else known[..., rows, columns]
         seen, corner = past[..., rows, columns], (rows.start, columns.start)
-        parts = forecast_whole(model, seen, steps, part, guided, ensemble, group, corner)
+        parts = forecast_part(seen, part, corner)
         for total, forecast in zip(totals, filter(torch.is_tensor, parts), strict=True):
             total[..., rows, columns] += forecast * weight
         weights[rows, columns] += weight
     forecast, *guide = (total.div_(weights) for total in totals)
     return forecast, guide[0] if guide else None
-
-
-def forecast_whole(
-    model: Model,
-    past: Float[Tensor, "b t _ h w"],
-    steps: int,
-    known: Float[Tensor, "b _ _ h w"] | None,
-    guided: bool,
-    ensemble: EnsembleRequest | None,
-    group: int,
-    corner: tuple[int, int] = (0, 0),
-) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast of whole frames, or of a tile at `corner`, and that of the guide if `guided`."""
-    state = encoded(model, past, known)
-    state = state if ensemble is None else placed(state, *corner)
-    return forecast_of(model, state, steps, guided, ensemble, group)
 
 
 def encoded(

@@ -13,11 +13,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import resource
-except ImportError:  # Windows: no limits there
-    resource = None  # type: ignore[assignment]
-
 READABLE = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share"]
 READABLE += ["/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/sys/devices/system/cpu"]
 READABLE += ["/proc/cpuinfo", "/proc/meminfo", "/proc/self", sys.prefix, sys.base_prefix]
@@ -51,8 +46,8 @@ def confine(folder: str | Path, memory: int, seconds: int) -> None:
         seconds: seconds of CPU from now, after which SIGXCPU ends it.
     """
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    if resource is None:
-        return
+    import resource  # which Windows lacks
+
     used = int(time.process_time())
     limits = {resource.RLIMIT_CPU: used + seconds, resource.RLIMIT_FSIZE: memory}
     limits |= {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_CORE: 0}

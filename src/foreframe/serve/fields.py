@@ -1,6 +1,10 @@
 """The fields of a forecast request, as its schema describes them and as they are checked."""
 
+from collections.abc import Collection, Iterable
 from typing import Any
+
+from foreframe.base.schema import brief
+from foreframe.base.wording import closest
 
 TYPES = {
     "json": "application/json",
@@ -36,6 +40,14 @@ WORDS = [name for name, field in FIELDS.items() if field["type"] == "string"]
 _FILE = _field("string", "a film, GIF, .npy, NetCDF, ...", format="binary")
 _FRAMES = _field("array", "(T,C,H,W) or (T,H,W), null is missing", items={"type": "array"})
 _EXAMPLE = {"frames": [[[0.0, 0.5], [1.0, 0.5]], [[0.5, 0.0], [0.5, 1.0]]], "steps": 2}
+
+
+def check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse the first of some names that is not known (ValueError)."""
+    for name in names:
+        if name not in known:
+            cure = closest(name, known) or f"choose one of {', '.join(known)}"
+            raise ValueError(f"there is no {what} {brief(name, quoted=False)}; {cure}")
 
 
 def _body(name: str, schema: dict[str, Any]) -> dict[str, Any]:

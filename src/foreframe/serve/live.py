@@ -14,6 +14,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from jaxtyping import Num
 
 from foreframe.data.npy import read_array
+from foreframe.forecasting.live_places import points_after
 from foreframe.serve.problems import Problem
 from foreframe.serve.streams import ID, BeginningStream, NewStream, Streams
 
@@ -78,7 +79,8 @@ async def forecast(
     """Forecast from the frames so far."""
     live = streams.find(id)
     async with streams.answering():
-        future = await streams.forecast(live, steps)
+        like = np.empty(0, np.uint8 if live.stream.pictures else np.float32)
+        future = np.asarray(await streams.on_model(live.stream.forecast, steps, like))
     if output == "npy":
         return Response(_as_npy(future), media_type=BINARY)
     if future.size > JSON_VALUES:
@@ -105,7 +107,7 @@ async def places(
     """
     live = streams.find(id)
     async with streams.answering():
-        found, notes = await streams.places(live, at, probability)
+        found, notes = await streams.on_model(points_after, live.stream, at, probability)
     return {"model": live.model, "places": [one.config() for one in found], "notes": notes}
 
 

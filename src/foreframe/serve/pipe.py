@@ -12,6 +12,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor
 
+from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.tiles import LONG
 
@@ -65,11 +66,11 @@ def receive(connection: Connection) -> Message:
     return msgspec.msgpack.decode(content, type=Message)
 
 
-class Remote:
-    """A network in the server, for a request's own process: a `Compute`."""
+class Remote(Compute):
+    """A network in the server, for a request's own process."""
 
-    def __init__(self, connection: Connection, model: str) -> None:
-        self.connection, self.model = connection, model
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection, self.name = connection, name
 
     def forecast(
         self,
@@ -81,12 +82,12 @@ class Remote:
     ) -> tuple[Tensor, Tensor | None]:
         arrays = [each.numpy() for each in (past, known) if each is not None]
         shapes = [array.shape for array in arrays]
-        asked = AskForecast(self.model, shapes, steps, options, bounds)
+        asked = AskForecast(self.name, shapes, steps, options, bounds)
         send(self.connection, asked, *arrays)
         future, guide = self.connection.recv()
         return torch.from_numpy(future), None if guide is None else torch.from_numpy(guide)
 
     def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
         c, h, w = frame
-        send(self.connection, AskFootprint(self.model, past, (c, h, w), steps, draws))
+        send(self.connection, AskFootprint(self.name, past, (c, h, w), steps, draws))
         return int(self.connection.recv())

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,19 +10,17 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Request
-from jaxtyping import Bool, Num
+from jaxtyping import Num
 from pydantic import BaseModel, FailFast, Field, model_validator
 
 from foreframe.base.budget import GIB
-from foreframe.base.schema import brief
-from foreframe.base.wording import closest
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.live_places import coordinates, date, points_after
-from foreframe.forecasting.point_forecasts import PointForecast
+from foreframe.forecasting.live_places import coordinates, date
 from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.streaming import Stream
 from foreframe.models.footprint import UnmeasuredError
+from foreframe.serve.fields import check_known
 from foreframe.serve.problems import AGAIN, Problem
 from foreframe.serve.serve_options import ServeOptions
 from foreframe.serve.worker import FullError, Worker
@@ -36,9 +34,8 @@ class Fields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, fields: Any) -> Any:
-        for name in set(fields) - set(cls.model_fields) if isinstance(fields, Mapping) else ():
-            near = closest(name, cls.model_fields) or f"there are {', '.join(cls.model_fields)}"
-            raise ValueError(f"there is no field {brief(name, quoted=False)}; {near}")
+        if isinstance(fields, Mapping):
+            check_known("field", fields, cls.model_fields)
         return fields
 
 
@@ -82,7 +79,6 @@ class LiveStream:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
         pushed: when its last frame came, or it began.
-        missing: the missing values of its last frame; None before a push.
         pushing: locked during a push, and while another state is put.
     """
 
@@ -90,7 +86,6 @@ class LiveStream:
     stream: Stream
     used: float
     pushed: float
-    missing: Bool[np.ndarray, "c h w"] | None = None
     pushing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -134,11 +129,7 @@ class Streams:
             ValueError: unknown model, or invalid options.
         """
         name = wanted.model or next(iter(self.forecasters))
-        if name not in self.forecasters:
-            names = ", ".join(self.forecasters)
-            raise ValueError(
-                f"there is no model {brief(name, quoted=False)}; choose one of {names}"
-            )
+        check_known("model", [name], self.forecasters)
         own = self.options
         fields = wanted.model_dump(include={"members", "seed", "match"})
         stream = self.forecasters[name].stream(
@@ -168,7 +159,7 @@ class Streams:
                 raise Problem(503, told, AGAIN)
             own = self._open.setdefault(name, live)
             own.model, own.stream = live.model, live.stream
-            own.used, own.pushed, own.missing = live.used, live.pushed, None
+            own.used, own.pushed = live.used, live.pushed
 
     def find(self, name: str) -> LiveStream:
         """Return the stream of that name, and note its use.
@@ -256,26 +247,14 @@ class Streams:
         async with live.pushing:
             stream = live.stream.fork()
             date(stream, len(frames), time)
-            frames, notes = await asyncio.to_thread(_without_fills, stream.forecaster, frames)
-            for frame in frames:  # one at a time: others have their turns between
-                await self.on_model(stream.take, frame)
+            clip = Clip(frames, units=stream.forecaster.scaling.units)
+            clip = await asyncio.to_thread(without_fills, stream.forecaster, clip)
+            for k in range(len(clip)):  # one at a time: others have their turns between
+                await self.on_model(stream.take, clip.frames[k])
             self._check_memory(live, stream)
-            live.stream, live.missing = stream, np.isnan(frames[-1])
+            live.stream = stream
             live.used = live.pushed = self.clock()
-            return notes
-
-    async def forecast(self, live: LiveStream, steps: int | None = None) -> np.ndarray:
-        """Forecast from the frames so far, (steps,C,H,W) or (members,steps,C,H,W); on 0 to 255 if
-        they had 8 bits. Raises ValueError before the first frame.
-        """
-        like = np.empty(0, np.uint8 if live.stream.pictures else np.float32)
-        return np.asarray(await self.on_model(live.stream.forecast, steps, like))
-
-    async def places(
-        self, live: LiveStream, at: Sequence[str], probability: float | None
-    ) -> tuple[list[PointForecast], list[str]]:
-        """As `points_after`."""
-        return await self.on_model(points_after, live.stream, at, probability, live.missing)
+            return clip.notes
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
         """Refuse a state by which all of them would take more memory than the budget (Problem)."""
@@ -283,14 +262,6 @@ class Streams:
         if sum(map(_bytes_of, (*others, stream))) > self.options.budget * GIB:
             told = "the streams here hold as much memory as they may; end one"
             raise Problem(503, told, AGAIN)
-
-
-def _without_fills(
-    forecaster: Forecaster, frames: Num[np.ndarray, "t c h w"]
-) -> tuple[Num[np.ndarray, "t c h w"], tuple[str, ...]]:
-    """Frames in the forecaster's units without undeclared fill values, and a note on these."""
-    clip = without_fills(forecaster, Clip(frames, units=forecaster.scaling.units))
-    return clip.frames[:], clip.notes
 
 
 def _bytes_of(stream: Stream) -> int:

@@ -31,8 +31,6 @@ from safetensors.numpy import save
 from foreframe.api import predict
 from foreframe.base.budget import GIB
 from foreframe.base.notes import listening
-from foreframe.base.schema import brief
-from foreframe.base.wording import closest
 from foreframe.base.yaml_files import plain_yaml
 from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.ensembles import Ensemble
@@ -44,7 +42,7 @@ from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import check_channels, knows_other_digits
 from foreframe.serve.confinement import confine
-from foreframe.serve.fields import OPTIONS, TYPES, WORDS
+from foreframe.serve.fields import FIELDS, TYPES, WORDS, check_known
 from foreframe.serve.pipe import Answer, Remote, send
 from foreframe.serve.problems import UNEXPECTED, Problem
 from foreframe.serve.serve_options import ServeOptions
@@ -130,16 +128,9 @@ def _forecast(
         reading["variable"] = given.pop("variable")
     name = str(given.pop("model", "") or _default_model(models, path, reading))
     output = str(given.pop("output", "json"))
-    for what, one, known in (("model", name, models), ("output", output, TYPES)):
-        if one not in known:
-            choices = ", ".join(known)
-            raise ValueError(
-                f"there is no {what} {brief(one, quoted=False)}; choose one of {choices}"
-            )
-    for field in given:
-        if field not in OPTIONS:
-            near = closest(field, OPTIONS) or f"there are {', '.join(OPTIONS)}, model and output"
-            raise ValueError(f"there is no field {brief(field, quoted=False)}; {near}")
+    check_known("model", [name], models)
+    check_known("output", [output], TYPES)
+    check_known("field", given, FIELDS)
     fixed = PredictOptions(precision=options.precision, budget=options.budget)
     f: Forecaster = pickle.loads(models[name])
     f = f.computed_by(Remote(connection, name))
