@@ -3,9 +3,9 @@
     python benchmarks/members.py [--old SRC] ...
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
-beside one of `--loss mse`, of the same networks with noise (`sprites` draw members without), each
-in float32 and in bfloat16 (leave that out by --precisions where the processor only emulates it). A
-step is what `foreframe train` does with a batch: loss, gradients, the preset's usual optimizer.
+beside one of `--loss mse`, each in float32 and in bfloat16 (leave that out by --precisions where
+the processor only emulates it). A step is what `foreframe train` does with a batch: loss,
+gradients, the preset's usual optimizer.
 Rows of flows are of flows of `simvp_small`, those of `dressed` are of `guided`: one forecast is
 that of these, and so is the step of mse. `flow` learns by flow matching in the passes that it has
 by default; `flow_judged` has two passes and learns from its members, by crps.
@@ -36,7 +36,7 @@ AROUND = {
     "flow_judged": ("flow", {"of": "simvp_small", "times": [0, 0.25]}),
     "dressed": ("dressed", {"of": "guided"}),
 }
-NETWORKS = ("quick", "simvp_small", "sprites", *AROUND)
+NETWORKS = ("sprites", *AROUND)
 WAYS = {"forecast": ("one", "members"), "step": ("mse", "crps")}
 DRAWN = {"members": 16, "crps": 2}
 FRAMES = 10
@@ -54,9 +54,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
 
     torch.manual_seed(0)
     torch.set_num_threads(given["threads"])
-    name, args = given["network"], {"noise": {"whole": 16}}
-    if name == "sprites":
-        args = {}  # its members are drawn from its places
+    name, args = given["network"], {}
     if name in AROUND:
         name, args = AROUND[name]
         name, args = (args["of"], {}) if way == "mse" else (name, args)

@@ -222,45 +222,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         output=blend(guides=["mean", "dense_motion"], short=8),
     ),
     "own_frames_with_an_input": way("next_frame", core=convlstm(4), codec=patches(2), inputs=1),
-    "noise": way(
-        "encoder_decoder",
-        core=convlstm(5),
-        codec=strided(4, 8),
-        start="states",
-        output=carry(),
-        noise={"whole": 2, "local": 2},
-    ),
-    "noise_blended": way(
-        "encoder_decoder",
-        core=convlstm(5),
-        codec=strided(4, 8),
-        start="states",
-        output=blend(guides=["dense_motion", "persistence"], blurs=[2.0], hindcast=2, short=8),
-        noise={"whole": 2, "local": 2},
-    ),
-    "noise_guided": way(
-        "encoder_decoder",
-        core=convlstm(5),
-        codec=patches(2),
-        output=blend(guides=["linear_motion"]),
-        inputs=1,
-        noise={"whole": 2},
-    ),
-    "noise_own_frames": way(
-        "encoder_decoder",
-        core=convlstm(4, 3),
-        codec=patches(2),
-        output=draw(feed="frame", over="all"),
-        noise={},
-    ),
-    "noise_one_core": way("next_frame", core=convlstm(4, 3), codec=patches(2), noise={"whole": 2}),
-    "noise_at_once": way("at_once", core=convlstm(4), horizon=3, noise={"whole": 2}),
-    **{
-        f"noise_{translator}": way(
-            "simvp", **SIMVP, translator=translator, noise={"whole": 2, "local": 1}
-        )
-        for translator in ("inception", "gated", "tau", "mixing")
-    },
     "attention": way(
         "encoder_decoder", core=convlstm(4, 5), codec=strided(4, 8), start="states", attention=4
     ),

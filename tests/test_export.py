@@ -67,7 +67,7 @@ def sides(graph) -> tuple:
     return graph.inputs, graph.outputs
 
 
-@pytest.mark.parametrize("name", ["tutorial", "quick", "noise_one_core", "attention"])
+@pytest.mark.parametrize("name", ["tutorial", "quick", "attention"])
 @torch.no_grad()
 def test_graphs_make_the_forecast(name: str) -> None:
     """Before anything is exported: the parts one after the other are `predict`."""
@@ -207,7 +207,7 @@ def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
 def test_a_members_noise_is_given(tmp_path, without_types) -> None:
     """The exported step with the noise that `members` draws makes that member."""
     runtime = pytest.importorskip("onnxruntime")
-    forecaster = Forecaster(built("noise_one_core").eval(), Window(4, 4))
+    forecaster = Forecaster(built("perturbed").eval(), Window(4, 4))
     export(forecaster.save(tmp_path / "saved"), "-o", tmp_path / "out", "--noise", "true")
     step = next(g for g in graphs(forecaster, ExportOptions(noise=True)) if g.name == "step")
     model: Model = forecaster.model
@@ -241,7 +241,7 @@ def as_exported(forecaster: Forecaster, folder: Path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["quick", "simvp_small", "guided", "dressed", "noise"])
+@pytest.mark.parametrize("name", ["quick", "simvp_small", "guided", "dressed"])
 def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) -> None:
     own = Forecaster(built(name).eval(), Window(5, 4), Scaling(0.0, 2.0, "K"))
     other = Forecaster.load(as_exported(own, tmp_path / "out", monkeypatch))

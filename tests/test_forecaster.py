@@ -139,8 +139,8 @@ def test_no_pickle_is_loaded(tmp_path) -> None:
 
 # Frame by frame
 
-ROLLED = ["quick", "radar", "noise", "at_once", "svg_lp", "noise_blended"]
-ROLLED += ["persistence", "flow", "dressed", "guided_with_two_inputs"]
+ROLLED = ["quick", "radar", "at_once", "svg_lp", "persistence", "flow", "dressed", "perturbed"]
+ROLLED += ["guided_with_two_inputs"]
 
 
 @pytest.mark.usefixtures("without_types")
@@ -226,10 +226,9 @@ def blending(short: int | None) -> Forecaster:
         "codec": {"strided": {"widths": [4, 8], "norm": "none"}},
         "start": "states",
         "output": {"blend": {"guides": ["persistence", "black"], "blurs": [1.0], "short": short}},
-        "noise": {"whole": 2, "local": 2, "apart": 3},
     }
-    model = build_model("encoder_decoder", args)
-    torch.nn.init.normal_(model.output.last.weight, std=0.5)
+    model = build_model("perturbed", {"of": {"encoder_decoder": args}})
+    torch.nn.init.normal_(model.of.output.last.weight, std=0.5)
     return Forecaster(model, Window(1, 2))
 
 

@@ -169,8 +169,8 @@ def test_scores_have_a_row_for_each() -> None:
 
 def test_each_member_is_matched() -> None:
     forecaster, past = guided(), showers()
-    args = {"channels": 1, "noise": {"whole": 2}, "core": {"convlstm": {"hidden": [4]}}}
-    forecaster.model = build_model("nowcast", args)
+    args = {"channels": 1, "core": {"convlstm": {"hidden": [4]}}}
+    forecaster.model = build_model("dressed", {"of": {"nowcast": args}})
     plain, new = (forecaster.predict(past, 2, members=2, match=m) for m in ("none", "last"))
     for member, step in np.ndindex(2, 2):
         expected = brute(plain[member, step, 0], past[-1, 0])

@@ -30,9 +30,9 @@ def folder(tmp_path_factory) -> Path:
     """A saved forecaster that draws, and some rain."""
     folder = tmp_path_factory.mktemp("members")
     torch.manual_seed(0)
-    drawing = {"core": {"convlstm": {"hidden": [4]}}, "noise": {"whole": 3}}
+    drawing = {"of": {"quick": {"core": {"convlstm": {"hidden": [4]}}}}}
     scaling = Scaling(0.0, 10.0, "mm/h", "range")
-    Forecaster(build_model("quick", drawing), Window(4, 3), scaling).save(folder / "drawing")
+    Forecaster(build_model("perturbed", drawing), Window(4, 3), scaling).save(folder / "drawing")
     series(folder / "rain.nc", RAIN)
     return folder
 

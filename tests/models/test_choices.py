@@ -44,7 +44,6 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("openstl", {"draw": {"feed": "maps"}}, "head draw takes no argument 'feed'"),
         ("openstl", {"start": "states"}, "takes no argument 'start'"),
         ("at_once", {"horizon": 0}, "a horizon is 1 frame or more, not 0"),
-        ("quick", {"noise": {"hole": 3}}, r"^[^\n]*(?<!noise )noise takes no argument 'hole'; did"),
         ("quick", {"channels": None}, "only heads that mix guides"),
         ("guided", {"inputs": 2}, "give channels"),
         ("guided", {"output": {"blend": {"guides": []}}}, "guides are names"),

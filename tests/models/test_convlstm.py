@@ -75,9 +75,11 @@ def test_a_change_that_names_another_kind_of_part_puts_that_in_its_place() -> No
 
 def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments of which one is a part are no choice between parts."""
-    monkeypatch.setitem(PRESETS_OF_ALL, "mine", ("encoder_decoder", {"noise": {"whole": 2}}))
+    monkeypatch.setitem(
+        PRESETS_OF_ALL, "mine", ("encoder_decoder", {"codec": {"patches": {"size": 2}}})
+    )
     changed = preset("mine", embedding=True).args
-    assert (changed["noise"], changed["embedding"]) == ({"whole": 2}, True)
+    assert (changed["codec"]["patches"]["size"], changed["embedding"]) == (2, True)
 
 
 def test_unknown_names() -> None:

@@ -33,16 +33,3 @@ def test_the_carry_head_moves_a_patch_as_it_is_told() -> None:
         moved = ndimage.shift(frame[0, 0].numpy(), (3 * step, -2 * step), order=0)
         expected = ndimage.gaussian_filter(moved, sigma, truncate=9)
         np.testing.assert_allclose(carried[step - 1], expected, atol=2e-3)
-
-
-def test_a_member_is_carried_astray_by_its_draw_and_stays_sharp() -> None:
-    """By whole pixels exactly; by half of one as Keys' cubic has it, -1/16, 9/16, 9/16, -1/16."""
-    head, frame = told_to_move()
-    unsure = float(np.log1p(np.e))
-    drift = torch.zeros(1, 1, 2, 6, 6)
-    drift[:, :, 0], drift[:, :, 1] = 2 / unsure, -1.5 / unsure
-    carried = head.carried(torch.zeros(1, 1, 1, 6, 6), frame, drift)[0][0, 0, 0].detach()
-    by_rows = frame[0, 0].roll(3 + 2, dims=0)
-    weights = {-5: -1 / 16, -4: 9 / 16, -3: 9 / 16, -2: -1 / 16}
-    expected = sum(weight * by_rows.roll(by, dims=1) for by, weight in weights.items())
-    torch.testing.assert_close(carried, expected, atol=1e-5, rtol=0)

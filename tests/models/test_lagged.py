@@ -22,7 +22,7 @@ def test_the_formula() -> None:
     model = dressed()
     state = members(model.encode(PAST), 4, seed=1)
     made = model.decode(state, 5).unflatten(0, (2, 4))
-    z = model.noise(state, [0], (1, 1)).view(2, 4, 3)
+    z = model.noise(state, (1, 1)).view(2, 4, 3)
     m, x = build_model("linear_motion")(PAST, 5), PAST[:, [-1, -2, -3]]
     grey, grey_x = m.mean(dim=2), x.mean(dim=2)
     wide = torch.nn.functional.pad(grey, (1, 1, 1, 1), mode="replicate")

@@ -10,9 +10,8 @@ from foreframe.models.motion import blurred
 RAIN = Scaling(0.5, 100.0, "mm/h", "log")
 
 
-def mixture(scaling: Scaling = RAIN, noise: dict | None = None, **head: object) -> Model:
-    args = {"output": {"mixture": head}} | ({} if noise is None else {"noise": noise})
-    return build_model("guided", args).in_units(scaling)
+def mixture(scaling: Scaling = RAIN, **head: object) -> Model:
+    return build_model("guided", {"output": {"mixture": head}}).in_units(scaling)
 
 
 def set_numbers(model: Model, *numbers: float) -> None:

@@ -1,4 +1,4 @@
-"""Noise of members: of its distribution, by key, lead time and place."""
+"""Noise of members: its distribution, by key and place."""
 
 import pytest
 import torch
@@ -30,41 +30,29 @@ def test_members_that_are_none(n: int, first: int) -> None:
 
 
 def test_noise_is_normal_everywhere() -> None:
-    noise = Noise(1, 2, whole=2, local=2, apart=3)
-    drawn = noise(members(STATE, 2000), range(2), (6, 8))
-    assert drawn.shape == (4000, 2, 6, 6, 8)
-    some = drawn[::2]  # a clip's own: those of the other clip are the same
+    drawn = Noise(whole=2, apart=[3, 3])(members(STATE, 2000), (6, 8))
+    assert drawn.shape == (4000, 1, 4, 6, 8)
+    some = drawn[::2, 0]  # a clip's own: those of the other clip are the same
     assert some.mean(dim=0).abs().max() < 0.12
     assert (some.var(dim=0) - 1).abs().max() < 0.16
-    whole, local, drift = some.split(2, dim=2)
-    assert (whole == whole[:, :1, :, :1, :1]).all()
-    assert (drift == drift[:, :1]).all()
-    assert (local[:, 0] * local[:, 1]).mean(dim=0).abs().max() < 0.12
+    whole, smooth = some.split(2, dim=1)
+    assert (whole == whole[..., :1, :1]).all()
     # What lies next to each other is alike, what lies two corners apart is not.
-    for smooth in (local, drift):
-        near, far = smooth[..., 1:] * smooth[..., :-1], smooth[..., 6:] * smooth[..., :-6]
-        assert near.mean(dim=0).min() > 0.5
-        assert far.mean(dim=0).abs().max() < 0.12
+    near, far = smooth[..., 1:] * smooth[..., :-1], smooth[..., 6:] * smooth[..., :-6]
+    assert near.mean(dim=0).min() > 0.5
+    assert far.mean(dim=0).abs().max() < 0.12
 
 
-def test_each_channel_of_each_kind_is_a_draw_of_its_own() -> None:
-    drawn = Noise(1, 3, whole=3, local=3, apart=1)(members(STATE, 500), [0], (4, 4))
-    columns = drawn.view(1000, 9, 16)[::2].transpose(0, 1).flatten(1)
-    together = torch.corrcoef(columns) - torch.eye(9)
+def test_each_channel_is_a_draw_of_its_own() -> None:
+    drawn = Noise(whole=3, apart=[1, 2, 3])(members(STATE, 500), (4, 4))
+    columns = drawn.view(1000, 6, 16)[::2].transpose(0, 1).flatten(1)
+    together = torch.corrcoef(columns) - torch.eye(6)
     assert together.abs().max() < 0.15
 
 
-@pytest.mark.parametrize("apart", [1, 2, 5])
-def test_a_tile_has_a_part_of_the_noise_of_the_whole(apart: int) -> None:
-    noise = Noise(4, 1, whole=1, local=2, apart=apart)
+def test_a_tile_has_a_part_of_the_noise_of_the_whole() -> None:
+    noise = Noise(whole=1, apart=[1, 2, 5])
     state = members(STATE, 2, seed=1)
-    whole = noise(state, range(3), (12, 16))
-    tile = noise(placed(state, 4 * 5, 4 * 7), range(3), (6, 8))
+    whole = noise(state, (12, 16))
+    tile = noise(placed(state, 5, 7), (6, 8))
     torch.testing.assert_close(tile, whole[..., 5:11, 7:15], rtol=0, atol=1e-6)
-    assert (noise(state, range(2), (12, 16)) == whole[:, :2]).all()
-
-
-@pytest.mark.parametrize("args", [{"whole": 0, "local": 0}, {"local": -1}, {"apart": 0}])
-def test_noise_that_is_none(args: dict) -> None:
-    with pytest.raises(ValueError, match="noise"):
-        Noise(8, 0, **args)

@@ -241,8 +241,8 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 @pytest.mark.timeout(600)
 def test_processes_of_torchrun_score_what_one_does(tmp_path) -> None:
     """Sums, and each clip in its order, which the comparisons need; members, too."""
-    noise = {"model_args": {"noise": {"whole": 2}}, "loss": "crps", "epochs": 1}
-    run = train(*groups(tmp_path / "run", **noise))
+    drawing = {"model": "dressed", "hidden": None, "model_args": {"of": "linear_motion"}}
+    run = train(*groups(tmp_path / "run", **drawing, loss="crps", epochs=1))
     how = ["evaluate", str(run), "--clips", "7", "--members", "2", "--batch_size", "2"]
     code = ended([torchrun([*how, "--output", "two"], tmp_path / "log", 2)])
     said = (tmp_path / "log").read_text()

@@ -17,7 +17,7 @@ def compare(
 ) -> int:
     """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
 
-    Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .html; rows
+    Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .png; rows
     that a leaderboard of the same clips has there stay.
 
     Args:
@@ -44,7 +44,7 @@ def compare(
         print(f"\nforeframe: stopped, and what is done is kept; {again}", file=sys.stderr)
         return 130
     print(board)
-    print(f"\nleaderboard.json, leaderboard.md, leaderboard.html lie in {options.output}")
+    print(f"\nleaderboard.json, leaderboard.md and leaderboard.png are in {options.output}")
     return 0
 
 

@@ -272,11 +272,6 @@ class Scorer:
         frames = next(batches(self.dataset, 1, among=[clip])).to(self.forecaster.device)
         return parts_of(frames, self.forecaster.window, self.inputs)
 
-    @torch.inference_mode()
-    def forecasts(self, clip: int) -> dict[str, Tensor]:
-        """Forecasts of a single clip, (1,S,C,H,W) on the network's scale, by row."""
-        return dict(self._forecasts(self.parts(clip), [clip], None))
-
     def _forecasts(
         self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None
     ) -> Iterator[tuple[str, Tensor]]:

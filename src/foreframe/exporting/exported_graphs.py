@@ -115,7 +115,7 @@ def _about(
     }
     beyond = {"outside_00", "known"}
     if any(isinstance(module, Noise) for module in forecaster.model.modules()):
-        beyond.add("noise")  # with a structure in space and time
+        beyond.add("noise")  # with a structure in space
     return {
         "past": window.past,
         "future": window.future,
@@ -145,7 +145,7 @@ TAKES = {
     "outside_00": "`begin` takes `outside_00`: the motion from frame to frame that OpenCV finds, "
     "columns and rows in pixels (foreframe/models/optical_flow.py has how).",
     "noise": "`begin` and `step` take `noise`: normal numbers of deviation 1, those of one member. "
-    "Models with `noise` among their arguments want it as foreframe/models/noise.py draws it.",
+    "Draw the noise of a dressed or perturbed model as foreframe/models/noise.py does.",
     "known": "`step` takes `known`: the inputs of the frame that it makes, in their units.",
 }
 """What the graphs take beside frames and states."""

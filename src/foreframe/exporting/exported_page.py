@@ -101,9 +101,8 @@ def export_page(
 
 
 def _noise(model: Model) -> dict[str, Any] | None:
-    """The structure in space and time of the noise that members take, if it has any."""
+    """The structure in space of the noise that members take, if it has any."""
     for module in model.modules():
         if isinstance(module, Noise):
-            names = ("whole", "local", "drift", "apart")
-            return {name: getattr(module, name) for name in names}
+            return {"whole": module.whole, "apart": [*module.apart]}
     return None

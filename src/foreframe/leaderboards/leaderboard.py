@@ -22,7 +22,6 @@ from foreframe.data.datasets import ClipSet
 from foreframe.evaluation.metrics import SCORES
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.report import finite
-from foreframe.leaderboards.leaderboard_page import page_html
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.tables import Table, figure, number, title_of
 
@@ -59,7 +58,7 @@ class Leaderboard(dict[str, Any]):
     "future", "frame", "channels", "units"}, "scores": [{"key", "name", "convention", "better"}],
     "ranked_by", "rows": [{"name", "rank": [lowest, highest], "scores": {key: {"overall",
     "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast" and "training_step":
-    {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps", "budget"}, "strip",
+    {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps", "budget"},
     "by_clip": the sums of the ranking score for each clip}], "published"}
     """
 
@@ -267,22 +266,20 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table("Published: other clips and trainings, not ranked; openstl", heads, cells, [])
 
 
-def page(leaderboard: Mapping[str, Any]) -> str:
-    """The same as a page, with scores by lead time and forecasts of one clip."""
-    rows = leaderboard["rows"]
+def curves_of(leaderboard: Mapping[str, Any]) -> bytes:
+    """A PNG of the scores by lead time, a panel each."""
     panels: dict[str, dict[str, list[float]]] = {}
     for score in leaderboard["scores"]:
-        for row in rows:
+        for row in leaderboard["rows"]:
             leads = row["scores"].get(score["key"], {}).get("per_lead", [])
             if any(value is not None for value in leads):
                 known = [math.nan if value is None else value for value in leads]
                 panels.setdefault(score["name"], {})[row["name"]] = known
-    strips = {row["name"]: row["strip"] for row in rows if row["strip"]}
-    return page_html(tables_of(leaderboard), curves_png(panels), strips)
+    return curves_png(panels)
 
 
 def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:
-    """Write leaderboard.json, a row a line, and what people read: .md and .html.
+    """Write leaderboard.json, a row a line, the tables in .md, and the curves in .png.
 
     Raises:
         ValueError: they cannot be written; each file is whole, or the one of before.
@@ -292,7 +289,8 @@ def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:
     for name, text in {
         FILE: head.replace('"rows": []', f'"rows": [\n  {rows}\n ]', 1) + "\n",
         "leaderboard.md": markdown(leaderboard),
-        "leaderboard.html": page(leaderboard),
     }.items():
         with atomic_write(folder / name) as rough:
             rough.write_text(text, encoding="utf-8")
+    with atomic_write(folder / "leaderboard.png") as rough:
+        rough.write_bytes(curves_of(leaderboard))

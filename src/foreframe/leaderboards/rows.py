@@ -1,6 +1,5 @@
-"""The rows of a leaderboard: what a forecaster scores, what it costs, and how it looks."""
+"""The rows of a leaderboard: what a forecaster scores, and what it costs."""
 
-import base64
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -8,17 +7,13 @@ from typing import Any
 
 import torch
 
-from foreframe.clips.frames import missing_where_unseen
 from foreframe.evaluation.card import Scorer, Scores
 from foreframe.evaluation.metrics import SCORES, Scorecard
 from foreframe.evaluation.metrics.bootstrap import interval, resampled
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.forecasting.outputs import paint_of
 from foreframe.leaderboards.leaderboard import CONVENTIONS, convention_of
 from foreframe.models import Model, Parts, multiply_adds
 from foreframe.models.footprint import FIXED, footprint
-from foreframe.visuals import strip
-from foreframe.visuals.display import png_bytes
 
 TIMES = 3  # a forecast is computed to measure it, after once for caches and compilers
 
@@ -31,10 +26,10 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
     Args:
         scores: what `scorer` found.
         groups: the group of each clip.
-        clip: number of the one that is shown, and forecast to measure seconds.
+        clip: number of the clip that is forecast to measure seconds.
     """
     scoring, ensembles = scores
-    parts, strips = scorer.parts(clip), strips_of(scorer, clip)
+    parts = scorer.parts(clip)
     convention = convention_of(scorer.forecaster.scaling.units)
     found = {}
     for row, card in scoring.cards.items():
@@ -50,7 +45,6 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
             **costs,
             "training_step": None,
             "trained": None,
-            "strip": strips.get(row),
             "by_clip": card.by_clip(convention, next(iter(CONVENTIONS[convention]))).tolist(),
         }
     return found
@@ -93,21 +87,3 @@ def costs_of(network: Model, parts: Parts, precision: str) -> dict[str, Any]:
         "multiply_adds": multiply_adds(network, t, steps, (h, w)) if weights else None,
         "forecast": {"seconds": median(taken[1:]), "memory": memory},
     }
-
-
-def strips_of(scorer: Scorer, clip: int) -> dict[str, str]:
-    """Pictures of each row's forecast of a clip below the truth, as data URLs."""
-    parts, scaling = scorer.parts(clip), scorer.forecaster.scaling
-
-    def shown(frames: torch.Tensor) -> Any:
-        values = missing_where_unseen(frames, parts.last)[0].cpu().numpy()
-        return scaling.to_units(values) if scaling.units else values
-
-    past, truth = shown(parts.past_of_targets), shown(parts.truth)
-    paint = paint_of("auto", scaling, scaling.units, [truth]) if scaling.units else None
-    pictures = {
-        row: png_bytes(strip(past, shown(forecast), truth, paint=paint))
-        for row, forecast in scorer.forecasts(clip).items()
-    }
-    head = "data:image/png;base64,"
-    return {row: head + base64.b64encode(png).decode() for row, png in pictures.items()}

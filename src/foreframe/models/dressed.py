@@ -67,7 +67,7 @@ class Dressed(MembersOf):
         self.args["of"] = {model_name(self.of): self.of.args}
         self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
         self.sized = self.of.sized or self.lagged.sized
-        self.noise = Noise(1, whole=lags, local=0)
+        self.noise = Noise(whole=lags)
         self.scale = nn.Conv2d(4, 1, 1)  # log s
         nn.init.zeros_(self.scale.weight)
         nn.init.zeros_(self.scale.bias)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ class Dressed(MembersOf):
             lag = torch.arange(self.lagged.lags, device=count.device)
             leans = (lag == (state["member"] % count)[:, None]).float().view(-1, 1, len(lag), 1, 1)
             leans = leans * (count - 1).sqrt().view(-1, 1, 1, 1, 1)
-            z = self.noise(state, [0], (1, 1))
+            z = self.noise(state, (1, 1))
             entering["noise"] = LEANS * leans + math.sqrt(1 - LEANS**2) * z
         return entering
 

@@ -43,11 +43,9 @@ class GuidedDecoder(EncoderDecoder):
         return super().encode(past, state) | with_prefix("guide/", guides)
 
     def exogenous(self, state: State, steps: int) -> State:
-        entering = super().exogenous(state, steps)
-        if "levels" not in state:
-            guides = self.guide.exogenous(part_of(state, "guide/"), steps)
-            entering |= with_prefix("guide/", guides)
-        return entering
+        if "levels" in state:
+            return {}
+        return with_prefix("guide/", self.guide.exogenous(part_of(state, "guide/"), steps))
 
     def precompute(self, state: State, steps: int) -> State:
         """With what its guides forecast, in place of what they keep."""

@@ -1,7 +1,7 @@
 """The type of every head: from the decoder's hidden maps to frames.
 
 Shapes: b clips, s steps; frames b s C H W; hidden maps b s d i j; raised maps, which the codec
-brought up to (nearly) a frame's size, (b·s) w h w; a member's noise b s n i j.
+brought up to (nearly) a frame's size, (b·s) w h w.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ from foreframe.models.interface import Model
 Frames = Float[Tensor, "b s _ h w"]
 Hidden = Float[Tensor, "b s d i j"]
 Raised = Float[Tensor, "_ _ _ _"]
-MemberNoise = Float[Tensor, "b s n i j"]
 Sums = Float[Tensor, "b k i j"]
 Over = Literal["last", "all"]
 
@@ -29,14 +28,12 @@ class HeadInputs(NamedTuple):
         raised: the hidden maps, decoded by the codec.
         maps: the hidden maps.
         frames: the last one seen (b,c,h,w), or what `Blend` mixes at each step (b,s,_,h,w).
-        noise: of members.
         sums: what the head added up over the lead times before, such as displacements.
     """
 
     raised: Raised
     maps: Hidden
     frames: Tensor
-    noise: MemberNoise | None = None
     sums: Sums | None = None
 
 
@@ -57,7 +54,6 @@ class Head(nn.Module):
         guide: the baselines whose forecasts it mixes, as one model; None without any.
         bounded: whether its frames always lie in (0,1).
         short: the shorter side of what the network sees of large frames; None for all of them.
-        noise_channels: of smooth noise by which members differ, the same at all lead times.
         sums_channels: of what it adds up over lead times, such as displacements.
 
     Raises:
@@ -67,7 +63,6 @@ class Head(nn.Module):
     feed: Literal["maps", "frame", "nothing", "guides"] = "maps"
     bounded = False
     short: int | None = None
-    noise_channels = 0
     sums_channels = 0
 
     def __init__(

@@ -4,7 +4,6 @@
 baselines forecast. What a head is given: head.py.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from foreframe.models.blend import Blend
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.head import Frames, Head, HeadInputs, Hidden, MemberNoise, Over, Sums
+from foreframe.models.head import Frames, Head, HeadInputs, Hidden, Over, Sums
 from foreframe.models.mixture import Mixture
 
 
@@ -99,12 +98,6 @@ class Carry(Head):
     which is two small matrix products. Their size grows with the frame's area times its side, over
     the patch's, whose side is the codec's stride.
 
-    A member is not blurred by that Gaussian but displaced by a draw from it, less the narrowest
-    that it can be, much alike in neighbouring patches and the same draw at all lead times: so the
-    blurred frame is about the mean of all members. In place of the Gaussian k is then the cubic of
-    Keys 1981 (IEEE Trans. ASSP 29, with a = -1/2), which adds up to 1 and keeps nearly all of a
-    patch's sharpness.
-
     Args:
         channels, read, up, kernel, over: as of `Draw`.
         feed: "maps" or "nothing": see `Head`.
@@ -112,7 +105,6 @@ class Carry(Head):
 
     # Pixels a frame for an output of 1; the narrowest Gaussian in pixels.
     speed, sharpest = 4.0, 0.45
-    noise_channels = 2
     sums_channels = 2
 
     def __init__(
@@ -135,14 +127,13 @@ class Carry(Head):
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums]:
         """`sums` are the displacements so far, in pixels."""
-        carried, sums = self.carried(given.maps, given.frames, given.noise, given.sums)
+        carried, sums = self.carried(given.maps, given.frames, given.sums)
         return self.numbers(given.raised, given.frames) + carried, sums
 
     def carried(
         self,
         maps: Hidden,
         last: Float[Tensor, "b c h w"],
-        noise: MemberNoise | None = None,
         sums: Sums | None = None,
     ) -> tuple[Frames, Sums]:
         """The last frame, each patch where it is by each step; and the displacements."""
@@ -154,9 +145,7 @@ class Carry(Head):
         moved = moved if sums is None else moved + sums.unsqueeze(1)
         sums = moved[:, -1]
         spread = F.softplus(motion[:, :, 2:4])
-        widths: Sequence[Tensor | None] = (self.sharpest + spread).flatten(3).unbind(dim=2)
-        if noise is not None:
-            moved, widths = moved + spread * noise, (None, None)
+        widths = (self.sharpest + spread).flatten(3).unbind(dim=2)
         row = p * torch.arange(i, device=last.device)[:, None] + moved[:, :, 0]
         column = p * torch.arange(j, device=last.device) + moved[:, :, 1]
         # With n = i j patches: (b,steps,n,p,H), and of columns (b,steps,n,p,W).
@@ -171,21 +160,14 @@ class Carry(Head):
         return frames[..., :h, :w].to(last.dtype), sums
 
 
-def _kernel(
-    start: Tensor, width: Tensor | None, patch: int, size: int, dtype: torch.dtype
-) -> Tensor:
+def _kernel(start: Tensor, width: Tensor, patch: int, size: int, dtype: torch.dtype) -> Tensor:
     """(...,patch,size) in that dtype: where a patch's rows (or columns), the last one first, go
-    when the first goes to `start`, by a Gaussian of that width, or else by cubics.
+    when the first goes to `start`, by a Gaussian of that width.
     """
     d = torch.arange(1 - patch, size, device=start.device) - start[..., None]
-    if width is not None:
-        # Far from its centre about 1e-12, not a denormal number, which processors handle slowly.
-        k = torch.exp((-0.5 * (d / width[..., None]) ** 2).clamp(min=-28.0))
-        k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
-    else:
-        d = d.abs()
-        near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2
-        k = torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    # Far from its centre about 1e-12, not a denormal number, which processors handle slowly.
+    k = torch.exp((-0.5 * (d / width[..., None]) ** 2).clamp(min=-28.0))
+    k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
     k = k.to(dtype)  # that of the products to come, before each value is repeated for a patch
     if torch.compiler.is_exporting():  # where the size of a view may not be a variable
         pixel = torch.arange(patch, device=start.device)[:, None]

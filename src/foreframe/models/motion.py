@@ -246,43 +246,33 @@ def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
     return torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)]).unsqueeze(0)
 
 
-def sampled(
-    values: Float[Tensor, "b c h w"],
-    places: Field,
-    mode: Literal["bilinear", "bicubic"] = "bilinear",
-) -> Float[Tensor, "b c h w"]:
-    """Values at places in pixels, interpolated; cubics keep them sharper. Outside, the nearest of
-    the edge.
-    """
+def sampled(values: Float[Tensor, "b c h w"], places: Field) -> Float[Tensor, "b c h w"]:
+    """Values at places in pixels, by bilinear interpolation. Outside, the nearest of the edge."""
     h, w = values.shape[-2:]
     # In the [-1,1] of grid_sample, pixel centres at (2k+1)/n - 1.
     x, y = (2 * places[:, 0] + 1) / w - 1, (2 * places[:, 1] + 1) / h - 1
-    return _at_grid(values, torch.stack([x, y], dim=-1), mode)
+    return _at_grid(values, torch.stack([x, y], dim=-1))
 
 
 def _at_grid(
-    values: Float[Tensor, "b c _ _"], grid: Float[Tensor, "b h w 2"], mode: str
+    values: Float[Tensor, "b c _ _"], grid: Float[Tensor, "b h w 2"]
 ) -> Float[Tensor, "b c h w"]:
     """As `sampled`, at places in the [-1,1] of grid_sample."""
     if values.is_meta:  # torch takes longer for the shape alone than elsewhere for the values
         return values.new_empty(*values.shape[:2], *grid.shape[1:3])
-    return F.grid_sample(values, grid, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="border", align_corners=False)
 
 
 def displaced(
-    values: Float[Tensor, "*n c h w"],
-    by: Float[Tensor, "*n 2 h w"],
-    mode: Literal["bilinear", "bicubic"] = "bilinear",
+    values: Float[Tensor, "*n c h w"], by: Float[Tensor, "*n 2 h w"]
 ) -> Float[Tensor, "*n c h w"]:
-    """The value that lies so many pixels (columns, rows) from each place, in float32; `mode` as of
-    `sampled`.
-    """
+    """The value that lies so many pixels (columns, rows) from each place, in float32."""
     far = by.flatten(0, -4).float()
     places = pixels(far)
     side = places[..., -1:, -1:] + 1
     # Every frame of every member goes through this: the grid is made in one pass.
     grid = torch.addcmul((2 * places + 1) / side - 1, far, 2 / side).movedim(1, -1)
-    return _at_grid(values.flatten(0, -4).float(), grid, mode).view(values.shape)
+    return _at_grid(values.flatten(0, -4).float(), grid).view(values.shape)
 
 
 def blurred(

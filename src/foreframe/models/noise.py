@@ -1,22 +1,20 @@
 """Members: several possible futures of one past. The randomness lives in the state.
 
-`members` repeats each clip of a state and gives each copy a key; a model that has `Noise` draws it
-from that key, the lead time and the place. So `decode` stays a pure function: the same key gives
+`members` repeats each clip of a state and gives each copy a key; a model draws noise from that
+key, the lead time and the place. So `decode` stays a pure function: the same key gives
 the same future, in a stream, in tiles, and at any time. Without keys in its state a model
 forecasts as if it had no noise.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from foreframe.base.schema import check_types
 from foreframe.clips.keyed import further, key_of, mixed, normals
-from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model, State
 
 
@@ -114,107 +112,27 @@ def placed(state: State, row: int, column: int) -> State:
 
 
 class Noise(nn.Module):
-    """Channels of normal noise, of deviation 1.
+    """Channels of normal noise, of deviation 1, the same at all lead times.
 
     Args:
-        stride: side, in pixels of a frame, of a pixel of the maps that the noise is for.
-        drift: channels that differ from place to place and are the same at all lead times.
-        whole: channels that are one number for a clip, at all places and lead times: for what all
-            of it has in common, such as its speed.
-        local: channels that differ from place to place and from lead time to lead time.
-        apart: noise that differs from place to place is drawn at points so many pixels of the maps
-            apart, and is interpolated between them.
-
-    Raises:
-        ValueError: no channels, or a distance or stride below 1.
+        whole: channels that are one number for a clip, at all places.
+        apart: one distance in pixels for each further channel, which differs from place to place:
+            it is drawn at points that lie so far apart, and is linear between them.
     """
 
-    def __init__(
-        self, stride: int, drift: int = 0, /, whole: int = 16, local: int = 4, apart: int = 2
-    ) -> None:
+    def __init__(self, whole: int = 0, apart: Sequence[int] = ()) -> None:
         super().__init__()
-        if min(whole, local, drift) < 0 or whole + local + drift < 1:
-            raise ValueError(
-                f"noise has 1 channel or more, not {whole} whole, {local} local, {drift} drift"
-            )
-        if apart < 1 or stride < 1:
-            raise ValueError(f"noise is drawn 1 pixel or more apart, not {apart} of {stride}")
-        self.whole, self.local, self.drift = whole, local, drift
-        self.apart, self.stride = apart, stride
-        self.width = whole + local + drift
+        self.whole, self.apart = whole, tuple(apart)
 
     @torch.no_grad()
-    def forward(
-        self, state: State, leads: Sequence[int], size: Sequence[int], factor: int = 1
-    ) -> Float[Tensor, "b steps n i j"]:
-        """The noise at these lead times, which count from the state's first_lead, or 0.
-
-        Args:
-            state: with each member's "key", and a tile's "place".
-            size: (i,j) of the maps.
-            factor: how many times smaller than they are the network sees frames.
-        """
-        key, (i, j), steps = state["key"], size, len(leads)
-        b = len(key)
-        place = state.get("place", key.new_zeros(b, 2)) // (self.stride * factor)
-        parts = []
-        if self.whole:
-            channel = torch.arange(self.whole, device=key.device)
-            numbers = normals(further(key[:, None], _WHOLE, channel))
-            parts.append(numbers.view(b, 1, -1, 1, 1).expand(-1, steps, -1, i, j))
-        if self.local:
-            lead = torch.tensor(leads, device=key.device) + first_lead(state)
-            keys = further(key[:, None], _LOCAL, lead)
-            parts.append(_smooth(keys, self.local, place, i, j, self.apart))
-        if self.drift:
-            drift = _smooth(further(key[:, None], _DRIFT), self.drift, place, i, j, self.apart)
-            parts.append(drift.expand(-1, steps, -1, -1, -1))
-        return torch.cat(parts, dim=2)
-
-
-class NoiseInjection(nn.Module):
-    """Adds `Noise` to maps of a model, through a 1x1 convolution for each of them, so that members
-    differ; its drift is handed on as it is.
-
-    Args:
-        noise: arguments of `Noise`, by name.
-        stride: side, in pixels of a frame, of a pixel of the maps.
-        widths: channels of each of the maps that noise is added to; 0 for maps that get none.
-        drift: channels of the drift, by which a head moves things.
-
-    Raises:
-        ValueError: as `Noise`, or arguments that it does not take.
-    """
-
-    def __init__(
-        self, noise: Mapping[str, Any], stride: int, widths: Sequence[int], drift: int = 0
-    ) -> None:
-        super().__init__()
-        check_types(Noise, noise, "noise")
-        self.noise = Noise(stride, drift, **noise)
-        self.drift = drift
-        convolutions = [
-            PackedConv2d(self.noise.width, width, 1, bias=False) for width in widths if width
-        ]
-        for convolution in convolutions:
-            # Not 0: without any spread a CRPS has no gradient for it.
-            nn.init.normal_(convolution.weight, std=0.02)
-        self.added = nn.ModuleList(convolutions)
-        self.widths = tuple(widths)
-
-    def forward(
-        self, noise: Float[Tensor, "b steps n i j"]
-    ) -> tuple[list[Float[Tensor, "b steps _ i j"] | None], Float[Tensor, "b steps _ i j"] | None]:
-        """What to add to each of the maps, None where that is nothing; and the drift, None without
-        any.
-        """
-        flat = noise.flatten(0, 1).to(next(self.added.parameters()))
-        convolutions = iter(self.added)
-        added = [
-            next(convolutions)(flat).unflatten(0, noise.shape[:2]) if width else None
-            for width in self.widths
-        ]
-        return added, noise[:, :, noise.shape[2] - self.drift :] if self.drift else None
+    def forward(self, state: State, size: Sequence[int]) -> Float[Tensor, "b 1 n i j"]:
+        """The noise of frames of this size (i,j), from each member's "key" and a tile's "place"."""
+        key = state["key"]
+        place = state.get("place", key.new_zeros(len(key), 2))
+        channel = torch.arange(self.whole, device=key.device)
+        whole = normals(further(key[:, None], _WHOLE, channel)).view(len(key), 1, -1, 1, 1)
+        smooth = [_smooth(further(key, d, _SMOOTH), place, *size, d) for d in self.apart]
+        return torch.cat([whole.expand(-1, -1, -1, *size), *smooth], dim=2)
 
 
 def first_lead(state: State) -> Int[Tensor, "b 1"]:
@@ -223,12 +141,12 @@ def first_lead(state: State) -> Int[Tensor, "b 1"]:
     return state.get("first_lead", torch.zeros_like(key)).unsqueeze(1)
 
 
-_WHOLE, _LOCAL, _DRIFT = 1, 2, 3  # parts of keys, so that each kind has numbers of its own
+_WHOLE, _SMOOTH = 1, 3  # parts of keys, so that each kind has numbers of its own
 
 
 def _smooth(
-    keys: Int[Tensor, "b s"], channels: int, place: Int[Tensor, "b 2"], i: int, j: int, apart: int
-) -> Float[Tensor, "b s n i j"]:
+    keys: Int[Tensor, " b"], place: Int[Tensor, "b 2"], i: int, j: int, apart: int
+) -> Float[Tensor, "b 1 1 i j"]:
     """Normal noise of deviation 1 at each pixel of maps i x j: drawn at the corners of a grid that
     is fixed to the whole frame, wherever a tile begins, and linear between them.
     """
@@ -244,11 +162,7 @@ def _smooth(
         corners.append(corner)
         weights.append(weight / weight.square().sum(dim=2, keepdim=True).sqrt())
     rows, columns = corners
-    channel = torch.arange(channels, device=keys.device)
     at_corners = further(
-        keys[:, :, None, None, None],
-        channel[:, None, None],
-        rows[:, None, None, :, None],
-        columns[:, None, None, None, :],
+        keys.view(-1, 1, 1, 1, 1), 0, rows[:, None, None, :, None], columns[:, None, None, None, :]
     )
     return torch.einsum("bik,bsnkl,bjl->bsnij", weights[0], normals(at_corners), weights[1])

@@ -130,17 +130,6 @@ class Anvil(Nowcast):
         return np.asarray(anvil.forecast(rain, V, steps, ar_window_radius=50, ar_order=2))
 
 
-class Linda(Nowcast):
-    """LINDA-D (Pulkkinen et al. 2021, IEEE Transactions on Geoscience and Remote Sensing 60):
-    growth and decay of single cells. Minutes a forecast.
-    """
-
-    def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
-        from pysteps.nowcasts import linda
-
-        return np.asarray(linda.forecast(rain, V, steps, add_perturbations=False))
-
-
 class Steps(Nowcast):
     """STEPS (Bowler et al. 2006, Quarterly Journal 132, 2127-2155): S-PROG with noise in place of
     what fades, and motion that is unsure. The forecast without members is the mean of 24.

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.base.schema import one_of
-from foreframe.clips.keyed import further
 from foreframe.clips.scaling import Scaling
 from foreframe.models.interface import Future, Model, Past, State, part_of, peek, pop, with_prefix
 from foreframe.models.members_of import ONE, MembersOf
@@ -55,7 +54,7 @@ class Perturbed(MembersOf):
         self.args["of"] = {model_name(self.of): self.of.args}
         self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
         self.sized = self.of.sized
-        self.noise = nn.ModuleList(Noise(1, 1, whole=0, local=0, apart=s) for s in SIZES)
+        self.noise = Noise(apart=SIZES)
         self.log_spread = nn.Parameter(torch.full((len(SIZES),), math.log(SPREAD)))
 
     @property
@@ -76,12 +75,7 @@ class Perturbed(MembersOf):
         if "forecast" not in state:
             entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
         if "key" in state:
-            size = state["last"].shape[-2:]
-            each = [
-                noise(state | {"key": further(state["key"], s)}, [0], size)
-                for s, noise in zip(SIZES, self.noise, strict=True)
-            ]
-            entering["noise"] = torch.cat(each, dim=2)
+            entering["noise"] = self.noise(state, state["last"].shape[-2:])
         return entering
 
     def begin(self, state: State) -> State:
@@ -132,7 +126,7 @@ class Perturbed(MembersOf):
         """The forecast, and the guide's, in place of what they come from."""
         if "forecast" in state:
             return state
-        made: State = {"last": state["last"]}
+        made: State = {name: state[name] for name in ("last", "place") if name in state}
         with torch.no_grad():
             if self.guide is None:
                 return made | {"forecast": self.of.decode(self.state_of(state), steps)}

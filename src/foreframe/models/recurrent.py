@@ -41,7 +41,6 @@ from foreframe.models.interface import (
     where_states,
     with_prefix,
 )
-from foreframe.models.noise import NoiseInjection
 from foreframe.models.registry import CORES
 
 Part = str | Mapping[str, Any]  # a name, or {name: its arguments}
@@ -110,45 +109,9 @@ class Recurrent(Model):
         guide = self.output.guide
         self.sized = self.reduces or (guide is not None and guide.sized)
 
-    def add_noise_inputs(self, noise: Mapping[str, Any] | None, fed: int) -> None:
-        """Build what adds noise to the input of a core, of `fed` channels, and to the maps that the
-        head reads, so that members differ. To be built last: a seed then gives all other weights
-        the values that they have without noise.
-        """
-        self.noise_injection = None
-        if noise is not None:
-            self.draws = True
-            self.noise_injection = NoiseInjection(
-                noise, self.stride, (fed, self.head_width), self.output.noise_channels
-            )
-
-    def exogenous(self, state: State, steps: int) -> State:
-        """The noise of members, one for each step and one more, which a frame may be fed with."""
-        if self.noise_injection is None or "key" not in state:
-            return {}
-        size = self.encoder.maps(part_of(state, "encoder/"))[-1].shape[-2:]
-        factor = self.output.factor(state["frame"].shape[-2:])
-        leads = range(0, steps + self.horizon, self.horizon)
-        return {"noise": self.noise_injection.noise(state, leads, size, factor)}
-
-    def noise_of(
-        self, state: State, steps: int
-    ) -> tuple[StepMaps | None, StepMaps | None, StepMaps | None]:
-        """From the state's noise: what is added to the core's input and to the maps that the head
-        reads at each of these steps, and the drift by which the head moves things; None for each
-        that there is not.
-        """
-        if self.noise_injection is None or "noise" not in state:
-            return None, None, None
-        (fed, read), drift = self.noise_injection(peek(state["noise"], steps))
-        return fed, read, drift
-
-    def head_maps(self, maps: Layers, noise: StepMaps | None, t: int = 0) -> AnyMaps:
-        """The maps that the head reads at step t, of the last layer or of all; of members with
-        their noise.
-        """
-        read = torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
-        return read if noise is None else read + noise[:, t]
+    def head_maps(self, maps: Layers) -> AnyMaps:
+        """The maps that the head reads: of the last layer or of all layers."""
+        return torch.cat(maps, dim=1) if self.output.over == "all" else maps[-1]
 
     def stride_in(self, size: Sequence[int]) -> int:
         return self.stride * self.output.factor(size)
@@ -216,14 +179,10 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         channels, core, codec, inputs: as of `Recurrent`.
         horizon: frames that it makes at once.
         draw: arguments of `Draw`, by name.
-        noise: arguments of `Noise`, by name: it is added to the maps that the head reads of
-            members, local channels once for each `horizon` frames; None for a model of one future.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`, or a horizon below 1.
+        ValueError: as `Recurrent`, or a horizon below 1.
     """
-
-    feeds_noise = False  # whether noise is added to the core's input, too
 
     def __init__(
         self,
@@ -233,7 +192,6 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         horizon: int = 10,
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
-        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if horizon < 1:
@@ -242,12 +200,10 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         self.horizon = horizon
         self.args["draw"] = args
         self.add_head(self.encoder.hidden, Draw, args, horizon)
-        self.add_noise_inputs(noise, self.codec.width * self.feeds_noise)
 
     def next_frames(self, state: State) -> Future:
         frame = state["frame"]
-        _, noise, _ = self.noise_of(state, 1)
-        maps = self.head_maps(self.encoder.maps(part_of(state, "encoder/")), noise)
+        maps = self.head_maps(self.encoder.maps(part_of(state, "encoder/")))
         raised = self.up(maps, self.skip_maps(frame))
         inputs = HeadInputs(raised, maps.unsqueeze(1), frame[:, : self.channels])
         return self.output(inputs)[0][:, 0].unflatten(1, (self.horizon, self.channels))
@@ -260,14 +216,10 @@ class NextFrame(RecurrentAtOnce):
     Args:
         channels, core, codec, inputs: as of `Recurrent`.
         draw: arguments of `Draw`, by name.
-        noise: arguments of `Noise`, by name: it is added to the maps of members' frames, and to
-            those that the head reads; None for a model of one future.
 
     Raises:
-        ValueError: as `Recurrent`, or `Noise`.
+        ValueError: as `Recurrent`.
     """
-
-    feeds_noise = True
 
     def __init__(
         self,
@@ -276,16 +228,12 @@ class NextFrame(RecurrentAtOnce):
         codec: str | Mapping[str, Any] = "patches",
         draw: Mapping[str, Any] = MappingProxyType({}),
         inputs: int = 0,
-        noise: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(channels, core, codec, 1, draw, inputs, noise)
+        super().__init__(channels, core, codec, 1, draw, inputs)
 
     def read_on(self, frames: Past, state: State) -> State:
-        """The core reads the head's frame, of members with the noise of the next step."""
-        noise, _, _ = self.noise_of(state, 2)
-        x = self.embed(frames)[:, 0]
-        x = x if noise is None else x + noise[:, 1]
-        layers = self.encoder.step(x, part_of(state, "encoder/"))
+        """The core reads the head's frame."""
+        layers = self.encoder.step(self.embed(frames)[:, 0], part_of(state, "encoder/"))
         return with_prefix("encoder/", layers) | {"frame": frames[:, 0]}
 
 
@@ -308,9 +256,6 @@ class EncoderDecoder(Recurrent):
             each fits the decoder's last hidden map of the step before; 0 is off.
         backward: number of the last frames that a core of its own also reads, from the newest back;
             its state is added to the encoder's; 0 is off.
-        noise: arguments of `Noise`, by name: it is added to the decoder's input and to the maps
-            that the head reads of members (`foreframe.models.members`), and moves them where the
-            head moves anything; None for a model of one future.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -339,7 +284,6 @@ class EncoderDecoder(Recurrent):
         attention: int = 0,
         backward: int = 0,
         inputs: int = 0,
-        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
         if attention < 0 or backward < 0:
@@ -374,7 +318,6 @@ class EncoderDecoder(Recurrent):
         self.add_head(own, head, args, skips=width)
         if guides:
             self.inform = self._second_codec(guides + inputs)
-        self.add_noise_inputs(noise, fed)
 
     def _second_codec(self, channels: int) -> Patches | Strided:
         """As the codec, for other frames."""
@@ -427,8 +370,6 @@ class EncoderDecoder(Recurrent):
             begun |= self.attend.begin(state["maps"], state["maps_seen"])
         if self.inputs:
             begun["known"] = state.get("known", self.last_inputs(state).unsqueeze(1))
-        if "noise" in state:
-            begun["noise"] = state["noise"]
         if channels := self.output.sums_channels:
             b, _, i, j = embedding.shape
             begun["sums"] = state["frame"].new_zeros(b, channels, i, j)
@@ -470,25 +411,21 @@ class EncoderDecoder(Recurrent):
             ahead: what is known of each step, for `decoder_input`.
             skips: for the codec's decoder.
         """
-        fed_noise, read_noise, drift = self.noise_of(state, steps)
 
         def step(t: int, state: State) -> Result:
             x = self.decoder_input(state, None if ahead is None else ahead[:, t])
-            if x is not None and fed_noise is not None:
-                x = x + fed_noise[:, t]
             layers = self.decoder.step(x, part_of(state, "decoder/"))
             maps = self.decoder.maps(layers)
             fed_back = {name: maps[-1] for name in ("map", "query") if name in state}
-            read = self.head_maps(maps, read_noise, t)
-            return read, state | with_prefix("decoder/", layers) | fed_back
+            return self.head_maps(maps), state | with_prefix("decoder/", layers) | fed_back
 
         reads, state = self.loop(step, state, steps)
         # Stacked so that they stay channels last.
         maps = torch.stack([m.permute(0, 2, 3, 1) for m in reads], dim=1).permute(0, 1, 4, 2, 3)
         raised = self.up(maps.flatten(0, 1), skips)
-        made, sums = self.output(HeadInputs(raised, maps, frames, drift, state.get("sums")))
-        queues = {name: pop(state[name], steps) for name in ("known", "noise") if name in state}
-        return made, state | queues | ({} if sums is None else {"sums": sums})
+        made, sums = self.output(HeadInputs(raised, maps, frames, state.get("sums")))
+        queue = {"known": pop(state["known"], steps)} if self.inputs else {}
+        return made, state | queue | ({} if sums is None else {"sums": sums})
 
     def decoder_input(self, state: State, ahead: Tensor | None) -> AnyMaps | None:
         """What the decoder is fed at a step (see `Head.feed`), and beside it the embedding, the

@@ -119,7 +119,6 @@ NOWCASTS: "Registry[type[Model]]" = Registry(
         "pysteps/extrapolation": "nowcasts:Nowcast",
         "pysteps/sprog": "nowcasts:SProg",
         "pysteps/anvil": "nowcasts:Anvil",
-        "pysteps/linda": "nowcasts:Linda",
         "pysteps/steps": "nowcasts:Steps",
     }
 )

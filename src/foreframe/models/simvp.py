@@ -7,7 +7,7 @@ h w with h = H/4.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,9 +22,7 @@ from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d, Sequential
-from foreframe.models.interface import State, TrainingForecast, peek
-from foreframe.models.motion import displaced
-from foreframe.models.noise import NoiseInjection
+from foreframe.models.interface import State, TrainingForecast
 from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -63,11 +61,6 @@ class SimVP(FromLastFrames):
         expansion: channels within the blocks of "gated" and "tau", as a multiple (mlp_ratio).
         divergence: weight of TAU's `differential_divergence` in training's loss (alpha).
         inputs: further channels of the past, which are not forecast.
-        noise: arguments of `Noise`, by name: it is added to the input of each block of the
-            translator ("inception" counts as one), local channels once for each `frames` frames.
-            Members' frames are also displaced by σ·d pixels, where d are normal numbers, much alike
-            nearby and the same for all frames, and σ in (0,4) is how uncertain their place is. None
-            for a model of one future.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -88,7 +81,6 @@ class SimVP(FromLastFrames):
         divergence: float = 0.0,
         patches: bool = False,
         inputs: int = 0,
-        noise: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, channels=channels, frames=frames, expansion=expansion)
@@ -108,35 +100,11 @@ class SimVP(FromLastFrames):
         self.encoder = nn.ModuleList(
             _down(i, o, s) for (i, o), s in zip(pairwise(widths), strides, strict=True)
         )
-        self.translator, noisy = TRANSLATORS[translator](
+        self.translator = TRANSLATORS[translator](
             frames * spatial, temporal, blocks, NORMS[norm], kernels=kernels, expansion=expansion
         )
         self.decoder = nn.ModuleList(_up(spatial, s) for s in strides[::-1])
         self.to_frame = PackedConv2d(spatial, channels * side**2, 1)
-        self.noise_injection: NoiseInjection | None = None
-        if noise is not None:
-            self.add_noise_inputs(noise, noisy, spatial)
-
-    def add_noise_inputs(self, noise: Mapping[str, Any], widths: Sequence[int], maps: int) -> None:
-        """Build what makes members differ: noise for parts of the translator whose inputs have
-        these `widths`, and how far frames are displaced, from maps of so many channels.
-        """
-        self.draws = True
-        self.noise_injection = NoiseInjection(noise, self.stride, widths, drift=2)
-        # At first a third of a pixel. A mean over the surroundings, since in an empty place nothing
-        # says how far away it may look for something.
-        self.displacement_scale = PackedConv2d(maps, 2, 1)
-        nn.init.normal_(self.displacement_scale.weight, std=0.02)
-        self.displacement_scale.bias = nn.Parameter(torch.full((2,), -2.4))
-        self.surroundings = nn.AvgPool2d(5, 1, padding=2, count_include_pad=False)
-
-    def exogenous(self, state: State, steps: int) -> State:
-        """The noise of members, one for each `frames` frames."""
-        if self.noise_injection is None or "key" not in state:
-            return {}
-        size = [-(-side // self.stride) for side in state["frames"].shape[-2:]]
-        leads = range(0, steps, self.frames)
-        return {"noise": self.noise_injection.noise(state, leads, size)}
 
     def next_frames(self, state: State) -> Float[Tensor, "b t c h w"]:
         """The next `frames` frames; see `AtOnce`."""
@@ -145,17 +113,11 @@ class SimVP(FromLastFrames):
         fine = x = self.encoder[0](self.fold(padded(past.flatten(0, 1), self.stride)))
         for layer in self.encoder[1:]:
             x = layer(x)
-        stacked, drift = self._translated(x.unflatten(0, (b, t)).flatten(1, 2), state)
-        maps = x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
+        stacked = self.translator(x.unflatten(0, (b, t)).flatten(1, 2))
+        x = stacked.unflatten(1, (t, -1)).flatten(0, 1)
         for layer in self.decoder[:-1]:
             x = layer(x)
         frames = self.unfold(self.to_frame(self.decoder[-1](x + fine)))
-        if drift is not None:
-            scale = self.surroundings(self.displacement_scale(maps).float())
-            scale = self.stride * torch.sigmoid(scale)
-            shift = (scale.unflatten(0, (b, t)) * drift).flatten(0, 1)
-            shift = F.interpolate(shift, scale_factor=self.stride, mode="bilinear")
-            frames = displaced(frames, shift, mode="bicubic")
         return frames[..., :height, :width].to(past.dtype).unflatten(0, (b, t))
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
@@ -163,19 +125,6 @@ class SimVP(FromLastFrames):
         if not self.divergence or made.forecast.shape[1] == 1:
             return {}
         return {"divergence": self.divergence * differential_divergence(*made[:2])}
-
-    def _translated(
-        self, x: Float[Tensor, "b i h w"], state: State
-    ) -> tuple[Float[Tensor, "b i h w"], Float[Tensor, "b 1 n h w"] | None]:
-        """The translator's maps, and of members the drift that displaces their frames."""
-        if self.noise_injection is None or "noise" not in state:
-            return self.translator(x), None
-        added, drift = self.noise_injection(peek(state["noise"], 1))
-        whole = isinstance(self.translator, _Inception)
-        blocks: Iterable[nn.Module] = [self.translator] if whole else self.translator.children()
-        for block, noise in zip(blocks, added, strict=True):
-            x = block(x if noise is None else x + noise[:, 0])
-        return x, drift
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
@@ -328,14 +277,10 @@ class _Mixing(nn.Module):
         return y
 
 
-Translator = tuple[nn.Module, Sequence[int]]
-"""The module, and the channels of the input of each of its parts; 0 where no noise is added."""
-
-
 def _inception(
     through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int], **_: Any
-) -> Translator:
-    return _Inception(through, width, blocks, norm, kernels), [through]
+) -> nn.Module:
+    return _Inception(through, width, blocks, norm, kernels)
 
 
 def _attending(
@@ -346,19 +291,19 @@ def _attending(
     norm: Norm,
     expansion: int,
     **_: Any,
-) -> Translator:
+) -> nn.Module:
     widths = [through, *[width] * (blocks - 1), through]
     parts = (_Attending(i, o, norm, expansion, attention) for i, o in pairwise(widths))
-    return nn.Sequential(*parts), widths[:-1]
+    return nn.Sequential(*parts)
 
 
-def _mixing(through: int, width: int, blocks: int, norm: Norm, **_: Any) -> Translator:
+def _mixing(through: int, width: int, blocks: int, norm: Norm, **_: Any) -> nn.Module:
     first, last = PackedConv2d(through, width, 1), PackedConv2d(width, through, 1)
     inner = (_Mixing(width, norm) for _ in range(blocks))
-    return nn.Sequential(first, *inner, last), [0, *[width] * blocks, 0]
+    return nn.Sequential(first, *inner, last)
 
 
-TRANSLATORS: dict[str, Callable[..., Translator]] = {
+TRANSLATORS: dict[str, Callable[..., nn.Module]] = {
     "inception": _inception,
     "gated": partial(_attending, _LargeKernel),
     "tau": partial(_attending, TemporalAttention),

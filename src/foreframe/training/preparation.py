@@ -158,7 +158,8 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
     """
     if learning.loss == "crps" and not network.draws:
         raise ValueError(
-            "loss crps needs a model that draws members: give it noise, --model_args.noise.whole 16"
+            "loss crps needs a model that draws members: choose model flow, dressed, perturbed or "
+            "svg_lp, or another loss"
         )
     if learning.loss == "cross_entropy" and not network.bounded:
         raise ValueError(
@@ -185,19 +186,16 @@ def check_options(network: Model, model: ModelOptions, learning: LearningOptions
 
 def load_initial_weights(network: Model, weights: str) -> None:
     """Load weights of a run, a checkpoint, a saved forecaster or published ones into a network.
-    Weights without noise also fit a network with noise, those of a forecaster what draws members of
-    it (`Model.matching_part`), and vice versa; what the weights lack is unchanged.
+    Weights of a forecaster also fit a model that draws members of it (`Model.matching_part`), and
+    vice versa; what the weights lack is unchanged.
 
     Raises:
         ValueError: they do not exist, or belong to another network.
     """
     trained = _begun_from(type(network), Forecaster.load(weights).model)
     network = network.matching_part(trained)
-    free = {*network.free}
-    if bool(trained.args.get("noise")) != bool(network.args.get("noise")):
-        free.add("noise")
     args, trained_args = (
-        {name: value for name, value in each.args.items() if name not in free}
+        {name: value for name, value in each.args.items() if name not in network.free}
         for each in (network, trained)
     )
     if (type(trained), trained_args) != (type(network), args):

@@ -3,24 +3,24 @@
 
 import { parts, stacked } from "./frames.js";
 
-const [WHOLE, LOCAL, DRIFT, PLAIN] = [1, 2, 3, 4]; // kinds, so that each has numbers of its own
+const [WHOLE, SMOOTH, PLAIN] = [1, 3, 4]; // kinds, so that each has numbers of its own
 
 /** Noise of deviation 1 for the leads from `first` on, one after the other: [leads, ...size]. */
 export function noiseOf([leads, ...size], { seed, structure }, member, first) {
   const one = (_, k) => {
-    const draw = (kind, lead = first + k) => normals([seed, member, kind, lead]);
+    const draw = (kind, lead) => normals([seed, member, kind, lead]);
     const noise = new Float32Array(size.reduce((product, side) => product * side, 1));
-    return structure ? structured(noise, size, structure, draw) : noise.map(draw(PLAIN));
+    return structure ? structured(noise, size, structure, draw) : noise.map(draw(PLAIN, first + k));
   };
   return stacked(Array.from({ length: leads }, one));
 }
 
-/** Channels that are one number, channels that change with the lead, and channels that do not. */
-function structured(noise, [, rows, columns], { whole, local, drift, apart }, draw) {
-  const [numbers, locals, drifts] = [draw(WHOLE, 0), draw(LOCAL), draw(DRIFT, 0)];
-  parts({ data: noise, shape: [whole + local + drift] }).forEach(({ data }, c) => {
+/** The same at all leads: channels that are one number, and a smooth one for each distance. */
+function structured(noise, [, rows, columns], { whole, apart }, draw) {
+  const [numbers, corners] = [draw(WHOLE, 0), draw(SMOOTH, 0)];
+  parts({ data: noise, shape: [whole + apart.length] }).forEach(({ data }, c) => {
     if (c < whole) data.fill(numbers());
-    else smooth(data, rows, columns, apart, c < whole + local ? locals : drifts);
+    else smooth(data, rows, columns, apart[c - whole], corners);
   });
   return noise;
 }
