@@ -151,10 +151,7 @@ def peak(device: str) -> float:
 
 
 def give_memory_back() -> None:
-    """Give free memory back to the system, so that using it again counts (glibc).
-
-    Keras may run where there is no foreframe, whose function does the same.
-    """
+    """Give free memory back to the system, so that using it again counts (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

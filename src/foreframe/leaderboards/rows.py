@@ -48,7 +48,6 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
             "name": row,
             "scores": scores_of_row(card, groups, members),
             **costs,
-            "training_step": None,
             "trained": None,
             "strip": strips.get(row),
             "by_clip": card.by_clip(convention, next(iter(CONVENTIONS[convention]))).tolist(),
