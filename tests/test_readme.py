@@ -52,7 +52,6 @@ CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 LONG = (
     "camera.md",
     "datasets.md",
-    "keras.md",
     "radar.md",
     "scale.md",
     "tutorial.md",
