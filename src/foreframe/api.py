@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foreframe.base.schema import typed
-from foreframe.base.signatures import takes
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
@@ -21,7 +20,7 @@ from foreframe.forecasting.forecast_options import (
     StreamOptions,
 )
 from foreframe.leaderboards import BenchOptions
-from foreframe.training.calls import given_options, plain, with_changes
+from foreframe.training.calls import given_options, plain, takes, with_changes
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import explicit_options, options_from
 from foreframe.training.run import Run

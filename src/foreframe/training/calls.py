@@ -1,9 +1,10 @@
 """From the arguments of a call in Python to plain options, as files and flags give them."""
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from foreframe.clips.scaling import Scaling
 from foreframe.data.data_options import ReadOptions, SplitOptions, not_usual
 from foreframe.forecasting.forecast_options import Kind, changed
 from foreframe.training.recipes import KINDS, no_option
+
+Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def given_options(
@@ -57,3 +60,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def takes(*groups: type) -> Callable[[Call], Call]:
+    """Show the fields of dataclasses as arguments of a function that takes them by name: in its
+    signature with their defaults, and in its help.
+    """
+
+    def show(function: Call) -> Call:
+        signature = inspect.signature(function)
+        shown = {p.name: p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        for group in groups:
+            usual = group()
+            for name, option in inspect.signature(group).parameters.items():
+                named = option.replace(kind=option.KEYWORD_ONLY, default=getattr(usual, name))
+                shown.setdefault(name, named)
+        parts = [part for group in groups for part in group.__mro__[:-1]]
+        about = [inspect.cleandoc(part.__doc__ or "") for part in (function, *parts)]
+        given: Any = function
+        given.__signature__ = signature.replace(parameters=list(shown.values()))
+        given.__doc__ = "\n\n".join(about)
+        return function
+
+    return show
