@@ -15,7 +15,7 @@ from foreframe.visuals.colours import (
     with_scale,
 )
 from foreframe.visuals.grid import fit
-from foreframe.visuals.sheet import RED
+from foreframe.visuals.strip import RED
 
 
 def row(*values: float) -> np.ndarray:

@@ -3,10 +3,10 @@
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, clip_png, image_html, table_html
-from foreframe.visuals.sheet import contact_sheet
 from foreframe.visuals.strip import (
     animation,
     animation_frames,
+    contact_sheet,
     members_by_name,
     strip,
     strip_of_members,

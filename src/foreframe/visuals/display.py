@@ -11,7 +11,7 @@ from PIL import Image
 
 from foreframe.clips.clip import Clip
 from foreframe.visuals.colours import paint_for
-from foreframe.visuals.sheet import contact_sheet
+from foreframe.visuals.strip import contact_sheet
 from foreframe.visuals.tables import figures, score_table, wrap
 
 FRAMES = 12  # of a clip that are shown, at most
