@@ -93,3 +93,9 @@ def test_the_end_follows_from_steps_or_minutes(monkeypatch, limits: Any, left: f
     assert f"step 20: {accumulated} s per step" in line
     end = {datetime.now() + timedelta(seconds=left + late) for late in (-2, 2)}
     assert any(f"expected end {one:%d %b %H:%M}" in line for one in end)
+
+
+def test_peak_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 2**31)
+    assert monitoring.peak_memory("cuda") == ", peak memory 2,048 MiB"
+    assert monitoring.peak_memory("mps") == ""
