@@ -89,9 +89,8 @@ dist: | .venv/bin/python
 	$(BIN)/twine check --strict dist/*
 	@ls -lh dist
 
-# KERAS=PYTHON names a Python that has keras, torch and jax, to be measured beside.
 bench: .venv/installed
-	$(BIN)/python benchmarks/speed.py $(if $(KERAS),--keras $(KERAS))
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

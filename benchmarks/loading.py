@@ -1,12 +1,11 @@
-"""How fast does data come, from a film and from a grid, and what is that beside a training step?
+"""How fast does data come, from a film and from a grid?
 
     python benchmarks/loading.py [FILM] [--old SRC] [--rounds 3]
 
 Rows: windows of a film and of a Zarr store of radar frames, 1226x760, which is written here with
 random rain: seconds until the first window (opening, decoding, fitting the scaling), and windows a
 second in a random order after that; frames a second of a film that is read from its start and is
-not kept, and of windows here and there of a grid that is not kept; a training step of `quick` and
-of `nowcast` on one process, and the share of it that fetching the batch takes; the peak of memory.
+not kept, and of windows here and there of a grid that is not kept; the peak of memory.
 
 Rows for what memory cannot hold, where it is made to hold a half: batches of a smaller radar store,
 streamed in training's order or read in a random one, from the disk and from an S3 server that is
@@ -163,21 +162,6 @@ def here_and_there(source: str) -> dict[str, float]:
     return {"windows/s": 20 / (time.perf_counter() - began)}
 
 
-def step(
-    model: str, source: str, scaling: dict | None = None, splits: dict | None = None
-) -> dict[str, float]:
-    from foreframe.data.data_options import DataOptions, SplitOptions
-    from foreframe.training.options import LearningOptions, MachineOptions, ModelOptions
-    from foreframe.training.planning import plan
-
-    split = SplitOptions(**(splits or {}))
-    data = DataOptions(source, {}, 5, 5, batch_size=8, scaling=scaling, splits=split)
-    machine = MachineOptions(compile=False)
-    taken = plan(ModelOptions(model=model), data, LearningOptions(), machine)
-    share = taken.fetch / (taken.fetch + taken.step)
-    return {"s/step": taken.step, "share of fetching": share}
-
-
 def measure(row: str, film: str, radar: str, folder: str) -> dict[str, float]:
     tiles = {**SPLIT, "tile": 128}
     rows = {
@@ -194,8 +178,6 @@ def measure(row: str, film: str, radar: str, folder: str) -> dict[str, float]:
         "radar, windows": lambda: windows(radar),
         "radar, tiles": lambda: windows(radar, LOG, tiles),
         "radar, not kept": lambda: here_and_there(radar),
-        "quick, drawn digits": lambda: step("quick", "moving_mnist"),
-        "nowcast, radar tiles": lambda: step("nowcast", radar, LOG, tiles | {"active": 0.05}),
     }
     found = rows[row]()
     return found | {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

@@ -1,6 +1,6 @@
 """How fast is it, beside what?
 
-    python benchmarks/speed.py [--part NAME] [--keras PYTHON] [--device cuda] ...
+    python benchmarks/speed.py [--part NAME] [--device cuda] ...
 
 Every row of a table is measured in one go: all its ways wait in processes of their own, and are
 asked in turn, one at a time, round after round; tables have medians and ratios of them. The
@@ -12,10 +12,10 @@ that foreframe runs in is timed with that one too, in the same rounds: `git work
 COMMIT`, then `--old ../before/src`. A last table says how many times as long as the old one each
 takes.
 
-Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer, beside Keras
-where --keras names a Python that has it), quick (a training step of that preset), presets (of
-recurrent presets a step, beside the same loop of plain torch), growth (with frames, size and
-channels), memory (40 frames), generator. All of them, unless one is named.
+Parts: network (the 2020 tutorial's, 10 frames in, 10 out), layer (one ConvLSTM layer), quick
+(a training step of that preset), presets (of recurrent presets a step, beside the same loop of
+plain torch), growth (with frames, size and channels), memory (40 frames), generator. All of them,
+unless one is named.
 """
 
 import argparse
@@ -42,19 +42,18 @@ class Worker:
         sizes: dict[str, int],
         device: str,
         clock: str,
-        python: str = sys.executable,
         script: Path = HERE / "worker.py",
         **environment: str,
     ) -> None:
         self.way = way
         self.process = subprocess.Popen(
-            [python, str(script), way.split("@")[0], json.dumps(sizes), device, clock],
+            [sys.executable, str(script), way.split("@")[0], json.dumps(sizes), device, clock],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=os.environ | environment,
         )  # fmt: skip
         if self._answer() != "ready":
             raise SystemExit(
-                f"{way} with {sizes} did not start; try: {python} {script} {way} "
+                f"{way} with {sizes} did not start; try: python {script} {way} "
                 f"'{json.dumps(sizes)}' {device}"
             )
 
@@ -76,12 +75,7 @@ def workers(
     started: list[Worker] = []
     try:
         for way in ways:
-            if way.startswith("keras"):
-                backend = way.partition("@")[2]
-                started.append(
-                    Worker(way, sizes, "cpu", given.clock, given.keras, KERAS_BACKEND=backend)
-                )
-            elif way.endswith("@old"):
+            if way.endswith("@old"):
                 path = os.pathsep.join(
                     filter(None, (str(given.old.resolve()), os.environ.get("PYTHONPATH")))
                 )
@@ -104,9 +98,7 @@ def timed(
     ways = given.ways or ways
     if given.old is not None:
         ways = [
-            name
-            for way in ways
-            for name in ((way,) if "plain" in way or "keras" in way else (way, f"{way}@old"))
+            name for way in ways for name in ((way,) if "plain" in way else (way, f"{way}@old"))
         ]
     taken: dict[str, dict[str, list[float]]] = {way: {"forward": [], "step": []} for way in ways}
     with workers(ways, sizes, given) as asked:
@@ -226,12 +218,6 @@ def layer(given: argparse.Namespace) -> None:
         sizes = {"batch": batch, "past": 20, "future": 0, "size": 64, "hidden": 32, "channels": 32}
         ways = ["plain-layer", "engine-layer", "plain-layer-bf16", "engine-layer-bf16"]
         ways += ["engine-layer-uncompiled", "engine-layer-uncompiled-bf16"]
-        if given.keras:
-            ways += [
-                f"keras{kind}@{backend}"
-                for backend in given.backends.split(",")
-                for kind in ("", "-bf16")
-            ]
         found = timed(ways, sizes, given)
         for way, one in found.items():
             ours = found.get("engine-layer-bf16" if "bf16" in way else "engine-layer", one)["step"]
@@ -413,8 +399,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--part", choices=PARTS)
-    parser.add_argument("--keras", help="a Python that has keras and its backends")
-    parser.add_argument("--backends", default="torch,jax", help="of Keras")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument(
         "--batches", type=int, nargs="+", help="of network and layer, in place of 1, 4, 12"

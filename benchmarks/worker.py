@@ -8,11 +8,10 @@ of the others: only one worker is asked at a time.
 
 WAY is plain or engine (the tutorial's network), plain-layer or engine-layer (one ConvLSTM layer),
 quick (that preset's network, whose step goes on to Muon), another preset by its name (with -plain
-as the same loop of plain torch: without the engine, its cells not compiled), keras (one layer;
-KERAS_BACKEND says on what), each with -bf16 for bfloat16; engine and quick also with -save for
-memory "save". Their cells are compiled as `foreframe train` does by itself, where maps are large
-and a compiler works; with -uncompiled they are not, as where there is none. SIZES is JSON: batch,
-past, future, size, hidden.
+as the same loop of plain torch: without the engine, its cells not compiled), each with -bf16 for
+bfloat16; engine and quick also with -save for memory "save". Their cells are compiled as `foreframe
+train` does by itself, where maps are large and a compiler works; with -uncompiled they are not, as
+where there is none. SIZES is JSON: batch, past, future, size, hidden.
 
 CLOCK is wall, or cpu: the processor time of this process, which others on the machine hardly
 change; with one thread (OMP_NUM_THREADS=1), since threads that wait for each other count too.
@@ -121,24 +120,6 @@ def torch_way(way: str, s: dict[str, int], device: str) -> tuple[Act, Act]:
     return forward, step
 
 
-def keras_way(way: str, s: dict[str, int]) -> tuple[Act, Act]:
-    """Keras's own layer and fit step, on the backend that KERAS_BACKEND names."""
-    import keras
-    import numpy as np
-
-    if "bf16" in way:
-        keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    shape = (s["past"], s["size"], s["size"], s.get("channels", 1))
-    layer = keras.layers.ConvLSTM2D(
-        s["hidden"], 3, padding="same", return_sequences=True, recurrent_activation="sigmoid"
-    )
-    network = keras.Sequential([keras.Input(shape), layer])
-    network.compile(optimizer=keras.optimizers.SGD(0.0), loss="mean_squared_error")
-    x = np.random.default_rng(0).random((s["batch"], *shape), np.float32)
-    y = np.zeros((s["batch"], *shape[:-1], s["hidden"]), np.float32)
-    return lambda: network.predict_on_batch(x), lambda: network.train_on_batch(x, y)
-
-
 def peak(device: str) -> float:
     """The most memory that this process held since the count began, in MiB: a GPU's, or Linux's."""
     if device == "cuda":
@@ -151,10 +132,7 @@ def peak(device: str) -> float:
 
 
 def give_memory_back() -> None:
-    """Give free memory back to the system, so that using it again counts (glibc).
-
-    Keras may run where there is no foreframe, whose function does the same.
-    """
+    """Give free memory back to the system, so that using it again counts (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -162,15 +140,13 @@ def give_memory_back() -> None:
 
 def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wall") -> None:
     now = time.process_time if clock == "cpu" else time.perf_counter
-    forward, step = (
-        keras_way(way, sizes) if way.startswith("keras") else torch_way(way, sizes, device)
-    )
+    forward, step = torch_way(way, sizes, device)
     forward()
-    ours = "plain" not in way and not way.startswith("keras")
+    ours = "plain" not in way
     if device == "cpu" and ours:
         step()  # compilers take memory too, once
     give_memory_back()
-    if device == "cpu" and not way.startswith(("plain", "keras")):
+    if device == "cpu" and not way.startswith("plain"):
         from foreframe.base.memory import keep_memory
 
         keep_memory()  # as `foreframe train` does

@@ -16,8 +16,11 @@ TRAIN = (
     "--device cpu --devices 1 --precision auto --port 0"
 )
 SCORE = "--clips 2 --baselines [persistence]"
-FEWER = {"train": TRAIN, "plan": TRAIN, "evaluate": SCORE, "bench": SCORE} | {
-    "anomalies": "--weights persistence"
+FEWER = {
+    "train": TRAIN,
+    "evaluate": SCORE,
+    "bench": SCORE,
+    "anomalies": "--weights persistence",
 }
 
 

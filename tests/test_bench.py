@@ -197,7 +197,6 @@ def equal(folder: Path) -> list[str]:
 
 def trained() -> dict[str, Any]:
     rows = json.loads(Path("lb/leaderboard.json").read_text())["rows"]
-    assert all(row["training_step"]["seconds"] > 0 for row in rows)
     had = {row["name"]: (row["trained"]["clips"], row["trained"]["steps"]) for row in rows}
     assert had == {"a": (24, 6), "b": (24, 12)}
     return {row["name"]: row["trained"] for row in rows}

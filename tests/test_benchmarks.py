@@ -7,13 +7,10 @@ import runpy
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from foreframe import MovingMNIST
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 WORKERS = {"worker", "runtime_worker", "candidates", "processor_time"}  # which others use
@@ -79,18 +76,3 @@ def test_a_table_of_trainings(tmp_path: Path) -> None:
     scores = {row: of["standard"]["mse"]["overall"] for row, of in kept["card"]["scores"].items()}
     own, shown = scores.pop("model"), rows["long, model"].split("|")[-2]
     assert float(shown) == pytest.approx(own / min(scores.values()), abs=6e-4)
-
-
-@pytest.mark.full
-def test_a_recipe_beside_keras_example(tmp_path: Path) -> None:
-    """Keras' part runs where the environment has Keras."""
-    sizes = ["--steps", "1", "--clips", "8", "--test_clips", "2", "--filters", "2"]
-    keras = ["--keras", sys.executable] if find_spec("keras") else []
-    more = ["--more", "--batch_size 1 --validation_clips 2 --model_args.core.convlstm.hidden [4]"]
-    said = run("keras_example.py", *sizes, *keras, *more, "--folder", str(tmp_path))
-    rows = dict(re.findall(r"^\| ([^|]+) \| (.+) \|$", said, re.MULTILINE))
-    clips = MovingMNIST("test").batch(range(2)).numpy()
-    assert rows["black"].split()[-1] == f"{np.square(clips[:, 10:]).sum((2, 3, 4)).mean():.1f}"
-    trained = next(cells for row, cells in rows.items() if row.startswith("quick")).split(" | ")
-    assert trained[1:3] == ["1", "1"]
-    assert len(rows) == 3 + 2 * bool(keras)

@@ -52,7 +52,6 @@ CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 LONG = (
     "camera.md",
     "datasets.md",
-    "keras.md",
     "radar.md",
     "scale.md",
     "tutorial.md",
@@ -225,7 +224,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
             lines = (line for line in text.splitlines() if line.strip() and line[0] != "#")
             ran |= {run_line(line) for line in lines}
     if page == PAGES[0]:
-        assert {"predict", "data", "train", "evaluate", "plan", "models"} <= ran
+        assert {"predict", "data", "train", "evaluate", "models"} <= ran
         with Image.open("future.gif") as moving:
             assert moving.n_frames == 35
         assert Path("runs/film/evaluation/scorecard.json").exists()
@@ -299,7 +298,7 @@ def test_a_command_that_is_not_run_parses(command: str) -> None:
     module = import_module(f"foreframe.cli.{verb}")
     parser = module.check_parser() if words[:2] == ["data", "check"] else module.parser()
     values = parser.values(rest[words[:2] == ["data", "check"] :])
-    if verb in ("train", "plan"):  # whose groups of options are read with their config
+    if verb == "train":  # whose groups of options are read with their config
         return
     own = {name: values.pop(name) for name in parameters(parser.function) if name in values}
     check_types(parser.function, own, "")

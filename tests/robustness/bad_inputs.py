@@ -100,7 +100,6 @@ predict model a.nc -o out.nc
 stream model a.npy"""
 TO_FLAG = f"""\
 {DIGITS} --run out
-plan quick --data_args.clips 8 {SMALL}
 evaluate model --clips 2 --output out
 predict MODEL PATH -o out.npy --steps 2
 stream model a.npy --wait 0.1
@@ -453,7 +452,7 @@ def flag_case(draw: random.Random) -> list[str]:
         ways = [f"--{name}={word}"], [f"--{name}", word], [f"--{name}"]
         odd += draw.choices(ways, [45, 50, 5])[0]
     # What is left of a training or a scoring may be whole, and long.
-    if draw.random() < 0.05 and begin[0] not in ("train", "plan", "evaluate"):
+    if draw.random() < 0.05 and begin[0] not in ("train", "evaluate"):
         begin = begin[: draw.randrange(1, len(begin) + 1)]
     if draw.random() < 0.03:
         begin = [draw.choice(ODD_WORDS), *begin[1:]]

@@ -10,11 +10,10 @@ from foreframe import MovingMNIST, Scaling, Window
 from foreframe.data.datasets import Stretches, clip_set
 from foreframe.models import build_model, preset
 from foreframe.training import LearningOptions
-from foreframe.training.averaging import MovingAverage
 from foreframe.training.datamodule import KeyedBatches, ResumableLoader
 from foreframe.training.module import ForecastModule
 from foreframe.training.objectives import LOSSES, forecast, next_frames, shortened, truth_shares
-from foreframe.training.optimizers import learning_rate, onecycle_beta_1
+from foreframe.training.optimizers import MovingAverage, learning_rate, onecycle_beta_1
 
 
 def test_onecycle_equals_torchs() -> None:

@@ -15,10 +15,3 @@ def keep_memory() -> None:
         mallopt(-4, 0)  # M_MMAP_MAX: large tensors come from the heap too,
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: whose end is never given back,
         mallopt(-2, 2**26)  # M_TOP_PAD: and which grows by 64 MiB
-
-
-def give_memory_back() -> None:
-    """Return free memory to the system, so that a measured peak counts its reuse."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)

@@ -18,7 +18,6 @@ from foreframe.base.wording import closest
 
 VERBS = {
     "train": "train a model, or resume a training",
-    "plan": "estimate the time and memory of a training from a few steps",
     "evaluate": "score a trained run beside the baselines",
     "bench": "compare forecasters on the same clips, and train them for that",
     "predict": "forecast the frames that follow a recording",

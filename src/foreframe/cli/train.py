@@ -35,13 +35,13 @@ def parser() -> Parser:
     return Parser("train", by_config, *GROUPS, common=COMMON)
 
 
-def given_by(arguments: Sequence[str], options: Parser | None = None) -> tuple[list[str], Given]:
+def given_by(arguments: Sequence[str]) -> tuple[list[str], Given]:
     """The configs that are named, and all that is given."""
-    given = (options or parser()).parsed(arguments)
+    given = parser().parsed(arguments)
     return [value for path, value in given if path == ("config",)], given
 
 
-def parse(arguments: Sequence[str], options: Parser | None = None) -> Options:
+def parse(arguments: Sequence[str]) -> Options:
     """Convert arguments to the groups of options. A resumed run has its own settings, changed by
     flags.
 
@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str], options: Parser | None = None) -> Options:
         ValueError: an unknown option or invalid value; a config that cannot be read, or names
             data that only the command line may name.
     """
-    groups = options_from(*given_by(arguments, options))
+    groups = options_from(*given_by(arguments))
     if "/" in groups.data.data:  # no import path has any
         check_source(groups.data.data)
     return groups

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import check_writable
+from foreframe.base.notes import listening
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import groups_of
 from foreframe.evaluation.networks import fewer_within
@@ -15,7 +17,7 @@ from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.loading import for_tasks
 from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.leaderboards.contest import by_name, open_bench
-from foreframe.leaderboards.equal import train_each, training_of
+from foreframe.leaderboards.equal import history_of, train_each
 from foreframe.leaderboards.leaderboard import (
     Leaderboard,
     check_same,
@@ -64,9 +66,10 @@ def compare(
     for scorer, of in zip(scorers, scores, strict=True):
         made, run = rows_of(scorer, of, groups, clips[0]), named.get(scorer.name)
         if isinstance(run, str | os.PathLike):
-            known = training_of(Path(run), scorer.forecaster.device.type)
-            for name in (scorer.name, *scorer.mean, *scorer.matches):
-                made[name] |= known
+            with suppress(ValueError), listening(verbose=False):  # a damaged run
+                trained = history_of(Path(run))
+                for name in (scorer.name, *scorer.mean, *scorer.matches):
+                    made[name]["trained"] = trained
         rows |= made
     device = str(first.forecaster.device)
     board = merged(before, found, list(rows.values()), groups, device)

@@ -3,8 +3,6 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
 from foreframe.training.fit import train
 from foreframe.training.options import Options
-from foreframe.training.planning import plan
 from foreframe.training.recipes import explicit_options, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
@@ -140,20 +137,3 @@ def warn_of_unequal(runs: Sequence[Path]) -> None:
 
 def _words(budget: Mapping[str, float] | None) -> str:
     return " and ".join(f"{n:g} {name}" for name, n in (budget or {}).items()) or "no budget"
-
-
-def training_of(run: Path, device: str) -> dict[str, Any]:
-    """What the training of a run has had, and "seconds" and "memory" in MiB of a step of it here,
-    by a few steps: {"trained", "training_step"}; None where there is no run, or a damaged one, and
-    where its data are not here.
-    """
-    found: dict[str, Any] = dict.fromkeys(("trained", "training_step"))
-    with suppress(ValueError), listening(verbose=False):
-        found["trained"] = history_of(run)
-        if found["trained"] is not None:
-            options = options_from([str(run / "config.yaml")], [])
-            machine = replace(options.machine, device=device)
-            planned = plan(options.model, options.data, options.learning, machine)
-            cost = {"seconds": planned.step, "memory": planned.memory, "batch_size": planned.batch}
-            found["training_step"] = cost
-    return found

@@ -57,8 +57,8 @@ class Leaderboard(dict[str, Any]):
     {"foreframe", "date", "machine", "data": {"name", "data_args", "split", "hash", "clips", "past",
     "future", "frame", "channels", "units"}, "scores": [{"key", "name", "convention", "better"}],
     "ranked_by", "rows": [{"name", "rank": [lowest, highest], "scores": {key: {"overall",
-    "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast" and "training_step":
-    {"seconds", "memory" in MiB}, "trained": {"clips", "minutes", "steps", "budget"},
+    "per_lead", "interval"}}, "parameters", "multiply_adds", "forecast": {"seconds",
+    "memory" in MiB}, "trained": {"clips", "minutes", "steps", "budget"},
     "by_clip": the sums of the ranking score for each clip}], "published"}
     """
 
@@ -219,9 +219,8 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
         adds, trained = row["multiply_adds"], row["trained"] or {}
         cells["parameters"] = number(row["parameters"], ",")
         cells["G mult-adds"] = figure(adds and adds / 1e9)
-        for key, of in (("forecast", ""), ("training_step", " a step")):
-            cells[f"s{of}"] = figure((row[key] or {}).get("seconds"))
-            cells[f"MiB{of}"] = figure((row[key] or {}).get("memory"))
+        forecast = row["forecast"] or {}
+        cells["s"], cells["MiB"] = figure(forecast.get("seconds")), figure(forecast.get("memory"))
         cells["clips seen"] = number(trained.get("clips"), ",")
         cells["minutes"] = figure(trained.get("minutes"))
     heads = [head for head in cells if any(of[head] != "-" for of in rows.values())]

@@ -43,7 +43,6 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
             "name": row,
             "scores": scores_of_row(card, groups, members),
             **costs,
-            "training_step": None,
             "trained": None,
             "by_clip": card.by_clip(convention, next(iter(CONVENTIONS[convention]))).tolist(),
         }

@@ -25,7 +25,6 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
 from foreframe.models.names import published
-from foreframe.training.averaging import MovingAverage
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
@@ -34,6 +33,7 @@ from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import Pictures, Watch, progress
+from foreframe.training.optimizers import MovingAverage
 from foreframe.training.options import (
     DataOptions,
     LearningOptions,

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import lightning.pytorch as L
@@ -28,7 +29,7 @@ def progress(bar: bool = True) -> list[L.Callback]:
     """
     if not listener().verbose:
         return []
-    return [Bar() if bar and sys.stdout.isatty() else Lines()]
+    return [Pace(), Bar() if bar and sys.stdout.isatty() else Lines()]
 
 
 def time_left(trainer: L.Trainer, module: Any) -> str:
@@ -68,6 +69,52 @@ class Lines(L.Callback):
             self._said_at = time.monotonic()
             loss, left = float(outputs["loss"]), time_left(trainer, module)
             say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")
+
+
+class Pace(L.Callback):
+    """Prints seconds per step, the expected end and the peak memory once, after ten batches."""
+
+    batches, warm_up = 10, 2  # the first ones warm up caches, compilers and memory
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        if len(self._ends) == self.batches:
+            return
+        if module.device.type == "cuda":
+            torch.cuda.synchronize()
+        self._ends.append(time.monotonic())
+        if len(self._ends) == self.batches:
+            times = zip(self._ends[self.warm_up :], self._ends[self.warm_up - 1 :], strict=False)
+            step = trainer.accumulate_grad_batches * median(end - began for end, began in times)
+            end = datetime.now() + timedelta(seconds=_seconds_left(trainer, module, step))
+            say(
+                f"step {trainer.global_step}: {step:.2g} s per step, expected end {end:%d %b %H:%M}"
+                f"{peak_memory(module.device.type)}"
+            )
+
+
+def _seconds_left(trainer: L.Trainer, module: Any, step: float) -> float:
+    """Seconds to the end of the training at `step` seconds per step, without validation."""
+    steps = module.planned_steps
+    if trainer.max_steps > 0:
+        steps = min(steps, trainer.max_steps)
+    left = step * (steps - trainer.global_step)
+    minutes = module.learning.minutes
+    return left if minutes is None else min(left, 60 * minutes - module.elapsed)
+
+
+def peak_memory(device: str) -> str:
+    """The peak memory of this process in words; "" if neither CUDA nor Linux reports it."""
+    status = Path("/proc/self/status")
+    if device == "cuda":
+        mib = torch.cuda.max_memory_allocated() / 2**20
+    elif device == "cpu" and status.exists():
+        mib = int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 1024
+    else:
+        return ""
+    return f", peak memory {mib:,.0f} MiB"
 
 
 class Pictures(L.Callback):
