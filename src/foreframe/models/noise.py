@@ -131,7 +131,7 @@ class Noise(nn.Module):
         place = state.get("place", key.new_zeros(len(key), 2))
         channel = torch.arange(self.whole, device=key.device)
         whole = normals(further(key[:, None], _WHOLE, channel)).view(len(key), 1, -1, 1, 1)
-        smooth = [_smooth(further(key, d, _SMOOTH), place, *size, d) for d in self.apart]
+        smooth = [_smooth(further(key, d, _SMOOTH), place, size[0], size[1], d) for d in self.apart]
         return torch.cat([whole.expand(-1, -1, -1, *size), *smooth], dim=2)
 
 
