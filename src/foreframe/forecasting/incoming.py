@@ -35,8 +35,6 @@ from foreframe.forecasting.recordings import (
 )
 from foreframe.forecasting.streaming import Stream, note_time
 
-Frame = Num[np.ndarray, "c h w"]
-
 PAUSE = 0.05  # seconds between two looks into a folder
 METADATA = ("zarr.json", ".zmetadata", "*/zarr.json", "*/.zarray")
 
@@ -269,7 +267,7 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[np.ndarray, float | N
         yield frame, None
 
 
-def _single(frame: np.ndarray, where: str) -> Frame:
+def _single(frame: np.ndarray, where: str) -> Num[np.ndarray, "c h w"]:
     if frame.ndim not in (2, 3):
         raise ValueError(
             f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a "
