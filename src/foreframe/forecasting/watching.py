@@ -457,7 +457,9 @@ def watched(
         else:
             warn(f"{name} ended in the learning phase: all of it is taken as normal")
     normal = threshold_of(seen or beginning, options.false_alarms)
-    yield from alarms(chain(beginning, scores), normal)
+    early = round(LEFT_OUT * len(beginning))  # little is known yet, so nothing is an alarm
+    yield from beginning[:early]
+    yield from alarms(chain(beginning[early:], scores), normal)
     yield normal
 
 
