@@ -207,7 +207,7 @@ def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
 def test_a_members_noise_is_given(tmp_path, without_types) -> None:
     """The exported step with the noise that `members` draws makes that member."""
     runtime = pytest.importorskip("onnxruntime")
-    forecaster = Forecaster(built("perturbed").eval(), Window(4, 4))
+    forecaster = Forecaster(built("dressed").eval(), Window(4, 4))
     export(forecaster.save(tmp_path / "saved"), "-o", tmp_path / "out", "--noise", "true")
     step = next(g for g in graphs(forecaster, ExportOptions(noise=True)) if g.name == "step")
     model: Model = forecaster.model
