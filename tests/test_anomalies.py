@@ -126,6 +126,7 @@ def test_the_command(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("new.csv").exists()
 
 
+@pytest.mark.slow
 def test_live_events_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,7 +177,10 @@ UNITS = {
 }
 
 
-@pytest.mark.parametrize("units", UNITS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in UNITS if name != "K"]
+
+
+@pytest.mark.parametrize("units", ["K", *SLOW])
 def test_values_of_any_range(units: str, tmp_path: Path) -> None:
     """Live and from a file, the brightest place becomes much brighter than anything before."""
     film = disturbed().astype(np.float64)

@@ -124,6 +124,7 @@ def test_an_ensemble_of_clips(folder: Path) -> None:
     np.testing.assert_array_equal(made[0].times, made.mean().times)
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
