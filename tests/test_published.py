@@ -2,6 +2,7 @@
 seen, and what their card says.
 """
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -14,11 +15,21 @@ from examples.scenes import Scenes
 from foreframe import Forecaster, MovingMNIST, evaluate
 from foreframe.models import build_model
 from foreframe.models.names import WEIGHTS, published
+from foreframe.models.recurrent import EncoderDecoder
 
 
 def test_they_are_small_enough() -> None:
     assert published() == ["moving-mnist", "radar", "scenes"]
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 7.2e6
+
+
+def test_a_network_is_built_without_memory_and_once_more(monkeypatch) -> None:
+    """However deep it lies in others."""
+    before, built = EncoderDecoder.__init__, []
+    counted = lambda self, *given, **named: built.append(self) or before(self, *given, **named)  # noqa: E731
+    monkeypatch.setattr(EncoderDecoder, "__init__", functools.wraps(before)(counted))
+    Forecaster.load("scenes")
+    assert len(built) == 2
 
 
 @pytest.fixture(scope="module")

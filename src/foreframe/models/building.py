@@ -3,6 +3,7 @@ before it is taken.
 """
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from foreframe.models.interface import Model
 
 MANY = 1000  # values among a network's arguments, such as a width for each layer
 LARGE = 10**6  # channels, pixels or frames: more than any argument needs
+
+_inside = ContextVar("inside", default=False)  # another network, whose checks include this one
 
 
 def built(
@@ -35,6 +38,8 @@ def built(
         ValueError: arguments that make no network, or one of more than the budget; weights of other
             names and shapes, that their file does not hold, or that are not finite.
     """
+    if _inside.get():
+        return kind(**args)
     values = list(leaves(args))
     if len(values) > MANY:
         raise ValueError(f"{what} has {len(values)} arguments; {MANY} at most")
@@ -42,6 +47,7 @@ def built(
         if isinstance(value, int) and abs(value) > LARGE:
             name = ".".join((what, *path))
             raise ValueError(f"{name} is beyond reason: {brief(value)}; {LARGE:,} at most")
+    outside = _inside.set(True)
     try:
         with torch.device("meta"):
             empty = kind(**args).state_dict()
@@ -61,6 +67,8 @@ def built(
         # torch's own errors are among them.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{what}: {reason.replace('__init__() ', '')}") from None
+    finally:
+        _inside.reset(outside)
 
 
 def _check_weights(weights: Mapping[str, Any], empty: Mapping[str, Tensor]) -> None:
