@@ -31,7 +31,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     folder = Path(options.output or beside)
     scored = replace(scored, options=replace(options, output=str(folder)))
     with progress("clips") as bar:
-        card = evaluate_scored(scored, bar, print)
+        card = evaluate_scored(scored, bar)
     if rank_and_size()[0] > 0:
         return
     print_table(card)

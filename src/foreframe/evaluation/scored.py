@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from foreframe.base.files import check_writable
-from foreframe.base.notes import warn
+from foreframe.base.notes import say, warn
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
@@ -153,13 +153,12 @@ def evaluate_forecaster(
 def evaluate_scored(
     scored: Scored,
     progress: Callable[[int, int], Any] | None = None,
-    tell: Callable[[str], Any] = warn,
 ) -> Card:
-    """Score what was opened, and write what the options ask for, but not the report.
+    """Score what was opened, and write what the options ask for, but not the report; a printed line
+    names each file.
 
     Args:
         scored, progress: as in `evaluate_forecaster`.
-        tell: called with what was written, in words.
     """
     options = scored.options
     if rank_and_size()[0] == 0:
@@ -167,11 +166,11 @@ def evaluate_scored(
             check_writable(Path(options.output))  # what hours have scored must have a place to go
         if options.pasts is not None:
             written = plural(scored.write_pasts(options.pasts), "clip")
-            tell(f"the past frames of {written} are in {options.pasts}")
+            say(f"the past frames of {written} are in {options.pasts}")
         if options.calibrate:
             from foreframe.evaluation.calibrating import calibrate  # which opens what is scored
 
-            tell(calibrate(scored.what, options, scored))
+            say(calibrate(scored.what, options, scored))
     return scored.score(progress)
 
 
