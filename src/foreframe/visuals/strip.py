@@ -146,7 +146,8 @@ def _in_grey(values: np.ndarray, paint: Paint, word: str) -> list[Cell]:
     white = round_up(most if most > 0 else span / 10)
     white = min(white, span) if paint.name == "grey" else white
     units = paint.shown_units if paint.shown_units not in ("", "1") else f"of {span:g}"
-    label = f"{word}\n" + f"white: {white:g} {units}".rstrip() + "\nand more"
+    more = "" if paint.name == "grey" and white == span else "\nand more"
+    label = f"{word}\n" + f"white: {white:g} {units}".rstrip() + more
     return _cells(values, Paint("grey", 0.0, white), ORANGE, label)
 
 
