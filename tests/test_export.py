@@ -191,6 +191,7 @@ def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
     [
         pytest.param("tutorial", marks=pytest.mark.full),
         pytest.param("dressed", marks=pytest.mark.slow),
+        pytest.param("perturbed", marks=pytest.mark.slow),
     ],
 )
 def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(

@@ -48,7 +48,7 @@ class FadedMotion(DenseMotion):
 
     def begin(self, state: State) -> State:
         begun = super().begin(state)
-        lead = begun["V"].new_zeros(len(begun["V"]))
+        lead = begun["V"].new_zeros(begun["V"].shape[0])
         return begun | {"slope": self.slope(state), "lead": lead}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:

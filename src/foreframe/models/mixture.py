@@ -75,7 +75,7 @@ class Mixture(Blend):
     def begin(self, state: State) -> State:
         begun = super().begin(state)
         first = next(iter(begun.values()))
-        return begun | {"lead": first.new_zeros(len(first))}
+        return begun | {"lead": first.new_zeros(first.shape[0])}
 
     def levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
         """As of `Blend`, but levels are in the data's units."""

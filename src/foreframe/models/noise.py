@@ -128,9 +128,9 @@ class Noise(nn.Module):
     def forward(self, state: State, size: Sequence[int]) -> Float[Tensor, "b 1 n i j"]:
         """The noise of frames of this size (i,j), from each member's "key" and a tile's "place"."""
         key, (i, j) = state["key"], size
-        place = state.get("place", key.new_zeros(len(key), 2))
+        place = state.get("place", key.new_zeros(key.shape[0], 2))
         channel = torch.arange(self.whole, device=key.device)
-        whole = normals(further(key[:, None], _WHOLE, channel)).view(len(key), 1, -1, 1, 1)
+        whole = normals(further(key[:, None], _WHOLE, channel)).view(key.shape[0], 1, -1, 1, 1)
         smooth = [_smooth(further(key, d, _SMOOTH), place, i, j, d) for d in self.apart]
         return torch.cat([whole.expand(-1, -1, -1, i, j), *smooth], dim=2)
 

@@ -83,7 +83,7 @@ class Perturbed(MembersOf):
         if "forecast" not in state:
             begun |= with_prefix("of/", self.of.begin(self.state_of(state)))
         last = state["last"]
-        return begun | {"last": last, "lead": last.new_zeros(len(last))}
+        return begun | {"last": last, "lead": last.new_zeros(last.shape[0])}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, self.horizon, last)
