@@ -34,7 +34,6 @@ FIELDS = {
     "match": _field("string", "where values come from", enum=["last", "guide", "none"]),
     "output": _field("string", "kind of answer", enum=list(TYPES), default="json"),
 }
-OPTIONS = [name for name in FIELDS if name not in ("model", "output")]
 WORDS = [name for name, field in FIELDS.items() if field["type"] == "string"]
 
 _FILE = _field("string", "a film, GIF, .npy, NetCDF, ...", format="binary")
