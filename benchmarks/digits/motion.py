@@ -133,7 +133,8 @@ def main() -> int:
         model.motion = learnt
     else:
         torch.nn.init.normal_(model.motion.last.weight, std=0.01)
-    motion, average = model.motion.requires_grad_(True), copy.deepcopy(model.motion)
+    motion = model.motion.requires_grad_(True)
+    model.motion = average = copy.deepcopy(motion)
     optimizer = Muon(motion, options.rate, (0.9, 0.98), 0.01, 0.9)
     start, step, shown = time.process_time(), 0, 0.0
     while (done := (time.process_time() - start) / 60 / options.minutes) < 1:
@@ -152,8 +153,8 @@ def main() -> int:
         if done >= shown:
             right = (made[..., PAST:, :].argmax(dim=-1) == true[..., PAST:]).float().mean()
             print(f"{step} steps: {loss:.3f} nats, {right:.1%} of future places", flush=True)
+            forecaster.save(options.out)
             shown += 0.05
-    model.motion = average
     forecaster.save(options.out)
     print(f"{step} steps of {options.batch} trajectories: {options.out}")
     return 0
