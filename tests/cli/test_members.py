@@ -167,6 +167,13 @@ def test_probabilities_are_calibrated_by_validation_clips_and_hindcasts(
     # One each: rolling forecasts are the hindcasts of later ones.
     assert counts == len(rolled) == 157
     np.testing.assert_allclose(rolled[-1], shares(), atol=1e-5)
+    store, counts = str(tmp_path / "store.zarr"), 0
+    drawn = ["--members", "4", "--probability", "2", "--every", "1", "-o", store]
+    assert main(["predict", str(run), file, *drawn]) == 0
+    assert counts == len(rolled) + 1  # one to know the store's shape
+    with xr.open_zarr(store) as found:
+        (kept,) = found.data_vars.values()
+        np.testing.assert_array_equal(kept.values, rolled[:, :, 0])
     early = shares("--after", "3")  # before which nothing can be tried
     chances = chances_of(Forecaster.load(run).predict(rain[:4], 3, members=4), 2, known.blur)
     np.testing.assert_allclose(early, calibrated(chances, known.prior(2, 3)).at, atol=1e-5)

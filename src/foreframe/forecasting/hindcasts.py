@@ -53,17 +53,17 @@ def calibrated_chances(
     threshold = options.probability
     if threshold is None or known is None or not isinstance(future, Ensemble):
         return None
-    shared = {} if shared is None else shared
-    shared[first] = chances_of(future.frames, threshold, known.blur)
+    kept = {} if shared is None else shared
+    kept[first] = chances_of(future.frames, threshold, known.blur)
     past = []
     for start, members, truth in hindcasts(forecaster, clip, first, options, shared):
         if members is not None:
-            shared[start] = chances_of(members.frames, threshold, known.blur)
-        past.append((shared[start], truth))
-    for start in [*shared]:
+            kept[start] = chances_of(members.frames, threshold, known.blur)
+        past.append((kept[start], truth))
+    for start in [*kept]:
         if start < first - HINDCASTS * apart(options.steps):
-            del shared[start]
-    return corrected(known, shared[first], threshold, past)
+            del kept[start]
+    return corrected(known, kept[first], threshold, past)
 
 
 def hindcasts(
@@ -71,14 +71,15 @@ def hindcasts(
     clip: Clip,
     first: int,
     options: PredictOptions,
-    known: Container[int] = (),
+    known: Container[int] | None = None,
 ) -> Iterator[tuple[int, Any, Truth]]:
     """Forecasts of frames just before `first`, as far as these are recorded, each with its first
     frame and the observed frames. Each takes as long as the forecast itself.
 
     Args:
         options: all resolved, with members.
-        known: first frames of those that are not computed again, but None.
+        known: first frames of hindcasts that are not computed again, whose members are None. The
+            others then have all lead times, because later forecasts use them too.
 
     Raises:
         ValueError: as `Forecaster.predict`.
@@ -87,9 +88,8 @@ def hindcasts(
         start = first - k * apart(options.steps)
         if start >= options.past:
             members, ahead = None, min(options.steps, first - start)
-            if start not in known:
-                # A later forecast compares more frames with those that followed.
-                steps = options.steps if options.every else ahead
+            if known is None or start not in known:
+                steps = ahead if known is None else options.steps
                 _, members = forecaster.forecast_from(clip, start, steps, options.past, options)
             yield start, members, np.asarray(clip.without_inputs().frames[start : start + ahead])
 

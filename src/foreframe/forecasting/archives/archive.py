@@ -136,7 +136,7 @@ def _write_store(
     items = [(place, *start) for place, start in enumerate(starts)]
     with tasks.open_job(part, job.digest, job.options) as workers:
         if not store.exists():
-            first = _forecast(job, clips[starts[0][0]], starts[0][1])
+            first = _forecast(job, clips[starts[0][0]], *starts[0])
             some = first.future[0] if isinstance(first.future, Ensemble) else first.future
             dataset = first.to_dataset().assign_attrs(foreframe_job=job.digest)
             with atomic_folder(store) as rough:
@@ -157,8 +157,11 @@ def _times(some: Clip, clip: Clip, first: int) -> Clip:
     return replace(some, times=clip.times_from(first, len(some)), start=start)
 
 
-def _forecast(job: Job, clip: Clip, first: int) -> Forecast:
-    return forecast_of(clip, job.what, replace(job.options, every=0, after=first - 1))
+def _forecast(job: Job, clip: Clip, recording: Recording, first: int) -> Forecast:
+    # A process's earlier forecasts of the same recording serve as hindcasts.
+    shared = tasks.cached((job.digest, recording), dict)
+    options = replace(job.options, every=0, after=first - 1)
+    return forecast_of(clip, job.what, options, shared)
 
 
 def _opened(job: Job, recording: Recording) -> Clip:
@@ -174,7 +177,7 @@ def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recor
     place, recording, first = start
     clip = _opened(job, recording)
     try:
-        made = _forecast(job, clip, first)
+        made = _forecast(job, clip, recording, first)
     except ValueError as error:  # frames without any value; all others are forecast
         warn(f"{clip.name}: the forecast after frame {first - 1} is left missing ({error})")
         tasks.write_marker(marker, {})

@@ -6,6 +6,7 @@ from typing import Any
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.archives.tasks import cached, modified_at
+from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
@@ -50,13 +51,21 @@ def check_one(options: PredictOptions) -> PredictOptions:
     return options
 
 
-def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
-    """The same as a `Forecast`. `source` may be a `Clip` of the forecaster's own reading."""
+def forecast_of(
+    source: Any, what: Any, options: PredictOptions, shared: dict[int, Chances] | None = None
+) -> Forecast:
+    """The same as a `Forecast`.
+
+    Args:
+        source: may be a `Clip` of the forecaster's own reading.
+        shared: as `calibrated_chances`.
+    """
     forecaster, made_by = cached_forecaster(what, options.device)
     clip = source
     if not isinstance(source, Clip):
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
-    return forecast_recording(forecaster, clip, made_by, resolved(forecaster, clip, options))
+    options = resolved(forecaster, clip, options)
+    return forecast_recording(forecaster, clip, made_by, options, shared)
 
 
 def cached_forecaster(what: Any, device: str) -> tuple[Forecaster, str]:
