@@ -49,13 +49,14 @@ from foreframe.forecasting.point_forecasts import point_forecasts
 
 FLOW, STEPS, STEPS_CALIBRATED = "optical_flow", "pysteps/steps", "pysteps/steps, calibrated"
 STEPS_MEMBERS = 24
+STRIDE, STEPS_STRIDE = 2, 9  # frames between starts that teach: a forecast of STEPS takes a minute
 THRESHOLDS = (0.2, 1.0, 5.0)  # mm/h
 READ = {"variable": "rain", "coarsen": 2}
 SOON = 6  # frames, half an hour
 BLUR = 0.25
 
 
-def taught(what: str, file: Path, members: int, cache: Path, stride: int = 2) -> Calibration:
+def taught(what: str, file: Path, members: int, cache: Path, stride: int = STRIDE) -> Calibration:
     """What an event teaches about a forecaster's probabilities; computed once, kept in a file."""
     if cache.is_file():
         return typed(Calibration, json.loads(cache.read_text()), "")
@@ -256,7 +257,7 @@ def main(arguments: Sequence[str]) -> int:
         cache = folder.parent / "calibration.json"
         taught_by[event] = taught(str(folder), file, given.members, cache)
         cache = folder.parent / "calibration-steps.json"
-        steps_taught_by[event] = taught(STEPS, file, STEPS_MEMBERS, cache)
+        steps_taught_by[event] = taught(STEPS, file, STEPS_MEMBERS, cache, STEPS_STRIDE)
         print(f"{event}: learnt", file=sys.stderr, flush=True)
     of_all = asdict(half_of(list(taught_by.values())))
     (given.output / "calibration.json").write_text(json.dumps(of_all))
