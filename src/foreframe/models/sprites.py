@@ -36,6 +36,7 @@ CORRECTING = 5  # further rounds of a forecast, which start from the corrected p
 TRUST = 0.3  # weight of the corrected past as a prior
 EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
 ABSENCE = 0.6  # of that, against each that is where a frame is black, at first
+LEFT = 0.15, 0.25  # share of the light that earlier sprites leave: less is none, more is another
 TINY = 0.1  # of a frame
 WHOLE = 0.7  # share of a picture that is all of it
 DIM = 0.1  # darker pixels do not count in a centre of mass
@@ -60,9 +61,10 @@ class Sprites(FromLastFrames):
     frames as in the first.
 
     Sprites are found one after the other, each in what those before it have not explained, and then
-    all together. O = Π (1 - y), over the others, is what they leave of a frame. A convolutional
-    network begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in
-    rounds, as in expectation maximisation,
+    all together. O = Π (1 - y), over the others, is what they leave of a frame. A forecast fades a
+    sprite out if those before it leave less than a quarter of the light. A convolutional network
+    begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in rounds,
+    as in expectation maximisation,
 
         S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3 + a network of all aᵀ X b and aᵀ O b),
         ln A(p) = what it began with + β Σ_ij S[i,j] (E b)[p + i, j],    E = X O - γ (1 - X),
@@ -91,7 +93,7 @@ class Sprites(FromLastFrames):
         channels: C of the frames.
         frames: number of past frames that it sees, and of frames that it forecasts at once.
         side: of the frames in pixels; where walls are is learnt for it.
-        sprites: their number K.
+        sprites: their number K; there may be fewer.
         size: side s of a sprite in pixels, of which an eighth may lie outside of the frame.
         width: channels of the convolutional network.
         blocks: of it.
@@ -197,29 +199,31 @@ class Sprites(FromLastFrames):
         below, beside = (self.side - n for n in frames.shape[-2:])
         X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
         X = X.to(torch.promote_types(X.dtype, torch.float32))
+        learns = self.training and self.log_evidence.requires_grad
         O, found = torch.ones_like(X), []
         for _ in range(self.sprites):
+            there = torch.ones_like(X[:, :, :1, 0, :1, :1]) if learns else presence(X, O)
             first = where = self.places((X * O)[:, 0])
             with exactly(X):
                 for _ in range(ROUNDS):
                     where = self._round(first, where, X, O)[0]
                 at = windows(where.softmax(dim=-1), self.side, self.size)
-                y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
-                found.append((first, where, y))
+                y = drawn(at, there * self.appearance(cut(at, X), cut(at, O)))
+                found.append((first, where, y, there))
                 O = O * (1 - y)
-        first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
-        learns = self.training and self.log_evidence.requires_grad
+        first, where, y, there = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
         with exactly(X):
             for _ in range(LEARNING if learns else FORECASTING):
                 where, S = self._round(first, where, X, of_others(y))
                 at = windows(where.softmax(dim=-1), self.side, self.size)
-                y = drawn(at, S)
-            S = self.appearance(cut(at, X), cut(at, of_others(y)))
+                y = drawn(at, there * S)
+            S = there * self.appearance(cut(at, X), cut(at, of_others(y)))
             tracks = self._tracks(where, S, X)
             for _ in range(0 if learns else CORRECTING):
                 past = tracks[..., : self.frames, :].detach()
                 y = drawn(windows(past.exp(), self.side, self.size), S)
                 where, S = self._round(first + TRUST * past, past, X, of_others(y))
+                S = there * S
                 tracks = self._tracks(where, S, X)
             past, future = tracks.exp().split(self.frames, dim=-2)
             return {"pictures": S, "past": past, "future": future}
@@ -277,6 +281,13 @@ def scores(E: Frames, at: Windows, S: Pictures) -> Places:
         skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
         by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
     return torch.stack(by_axis, dim=2)
+
+
+def presence(X: Frames, O: Frames) -> Float[Tensor, "b 1 1 1 1"]:
+    """Return how much of a further sprite there is in what others leave of the frames: 0 to 1."""
+    whole, left = (light.sum(dim=(2, 3, 4, 5))[..., None, None, None] for light in (X, X * O))
+    least, most = LEFT
+    return ((left / whole.clamp(min=TINY) - least) / (most - least)).clamp(0, 1)
 
 
 def centre_of_mass(x: Float[Tensor, "b k c t s s"], S: Pictures) -> Float[Tensor, "b k 2"]:
