@@ -173,6 +173,7 @@ class Limit:
         self.members.update(frames[:, :MEMBERS] / 255, truth)
 
     def scores(self) -> dict[str, Values]:
+        """Return all scores by name."""
         # The truth is one more sample of the posterior. So the squared error of the mean of n
         # samples is (n + 1) / n times that of the exact mean.
         unbiased = self.samples / (self.samples + 1)
@@ -198,6 +199,7 @@ def frames_at(films: MovingMNIST, positions: np.ndarray, which: np.ndarray) -> T
 
 
 def scored(card: Scorecard, convention: str, name: str) -> Values:
+    """Return a score of a scorecard."""
     score = card.scores[convention][name]
     (values,), _ = resampled([card.by_clip(convention, name)], score.value, range(card.clips))
     return torch.cat([torch.tensor(card.table()[convention][name]["per_lead"]).double(), values])
