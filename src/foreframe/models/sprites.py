@@ -8,6 +8,7 @@ b k c s s; probabilities of its row and of its column b k 2 t p.
 """
 
 import math
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -132,6 +133,7 @@ class Sprites(FromLastFrames):
         self.side, self.size, self.sprites = side, size, sprites
         self.places = _Places(channels, frames, side, size, width, blocks)
         self.appearance = _Appearance(channels, frames)
+        self.looks = _Looks(channels, frames)
         self.motion = _Motion(frames, self.places.count, hidden)
         self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
 
@@ -226,6 +228,9 @@ class Sprites(FromLastFrames):
                 S = there * S
                 tracks = self._tracks(where, S, X)
             past, future = tracks.exp().split(self.frames, dim=-2)
+            at = windows(past, self.side, self.size)
+            O = of_others(drawn(at, S))
+            S = there * self.looks(cut(at, X), cut(at, O), S)
             return {"pictures": S, "past": past, "future": future}
 
     def _tracks(self, where: Places, S: Pictures, X: Frames) -> Tracks:
@@ -375,6 +380,25 @@ class _Appearance(nn.Module):
         seen = torch.cat([x, o.expand_as(x), m, x.amin(dim=3, keepdim=True)], dim=3)
         odds = self.layers(seen.flatten(2, 3).flatten(0, 1)).unflatten(0, seen.shape[:2])
         return torch.sigmoid(odds + 6 * m.squeeze(3) - 3)
+
+
+class _Looks(nn.Module):
+    """A sprite's last picture: σ(10 S - 5 + a network of S and of what its windows hold)."""
+
+    def __init__(self, channels: int, frames: int, width: int = 32) -> None:
+        super().__init__()
+        widths = (channels * (2 * frames + 3), width, width, width)
+        layers = [(PackedConv2d(a, b, 3, padding=1), nn.SiLU()) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*chain(*layers), PackedConv2d(width, channels, 3, padding=1))
+
+    def forward(
+        self, x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b k c t s s"], S: Pictures
+    ) -> Pictures:
+        alone = o**3  # a pixel that another sprite half covers says little
+        m = (x * alone).sum(dim=3) / (alone.sum(dim=3) + TINY)
+        seen = torch.stack([S, m, x.amin(dim=3)], dim=3)
+        seen = torch.cat([x, o, seen], dim=3).flatten(2, 3).flatten(0, 1)
+        return torch.sigmoid(10 * S - 5 + self.layers(seen).unflatten(0, S.shape[:2]))
 
 
 class _Motion(nn.Module):
