@@ -31,13 +31,14 @@ from foreframe.models.motion import exactly
 from foreframe.models.unet import Block
 
 SIDE = 4  # of a patch, in pixels
-ROUNDS = 2  # for each sprite, before those of all together
-LEARNING, FORECASTING = 1, 4  # rounds of all: a fifth less error than by one, and none by eight
+ROUNDS = 2  # for each sprite, before those of all that are found
+# Rounds of all that are found, after each sprite and after the last, in training and in forecasts.
+LEARNING, FORECASTING = (0, 1), (2, 4)
 CORRECTING = 5  # further rounds of a forecast, which start from the corrected past
 TRUST = 0.3  # weight of the corrected past as a prior
 EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
 ABSENCE = 0.6  # of that, against each that is where a frame is black, at first
-LEFT = 0.15, 0.25  # share of the light that earlier sprites leave: less is none, more is another
+LEFT = 0.2, 0.25  # share of the light that earlier sprites leave: less is none, more is another
 TINY = 0.1  # of a frame
 WHOLE = 0.7  # share of a picture that is all of it
 DIM = 0.1  # darker pixels do not count in a centre of mass
@@ -202,8 +203,10 @@ class Sprites(FromLastFrames):
         X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
         X = X.to(torch.promote_types(X.dtype, torch.float32))
         learns = self.training and self.log_evidence.requires_grad
-        O, found = torch.ones_like(X), []
-        for _ in range(self.sprites):
+        rounds = LEARNING if learns else FORECASTING
+        O = torch.ones_like(X)
+        found: list[tuple[Tensor, ...]] = []
+        for k in range(self.sprites):
             there = torch.ones_like(X[:, :, :1, 0, :1, :1]) if learns else presence(X, O)
             first = where = self.places((X * O)[:, 0])
             with exactly(X):
@@ -212,13 +215,14 @@ class Sprites(FromLastFrames):
                 at = windows(where.softmax(dim=-1), self.side, self.size)
                 y = drawn(at, there * self.appearance(cut(at, X), cut(at, O)))
                 found.append((first, where, y, there))
-                O = O * (1 - y)
-        first, where, y, there = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+                first, where, y, there = (torch.cat(e, dim=1) for e in zip(*found, strict=True))
+                for _ in range(rounds[k == self.sprites - 1]):
+                    where, S = self._round(first, where, X, of_others(y))
+                    at = windows(where.softmax(dim=-1), self.side, self.size)
+                    y = drawn(at, there * S)
+                found = [(first, where, y, there)]
+                O = (1 - y).prod(dim=1, keepdim=True)
         with exactly(X):
-            for _ in range(LEARNING if learns else FORECASTING):
-                where, S = self._round(first, where, X, of_others(y))
-                at = windows(where.softmax(dim=-1), self.side, self.size)
-                y = drawn(at, there * S)
             S = there * self.appearance(cut(at, X), cut(at, of_others(y)))
             tracks = self._tracks(where, S, X)
             for _ in range(0 if learns else CORRECTING):
