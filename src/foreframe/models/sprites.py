@@ -199,45 +199,48 @@ class Sprites(FromLastFrames):
         X = X.to(torch.promote_types(X.dtype, torch.float32))
         O, found = torch.ones_like(X), []
         for _ in range(self.sprites):
-            first = where = self.places((X * O)[:, 0])
+            first = self.places((X * O)[:, 0])
             with exactly(X):
+                at = windows(first.exp(), self.side, self.size)
                 for _ in range(ROUNDS):
-                    where = self._round(first, where, X, O)[0]
-                at = windows(where.softmax(dim=-1), self.side, self.size)
+                    _, at, _ = self._round(first, at, X, O)
                 y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
-                found.append((first, where, y))
+                found.append((first, at, y))
                 O = O * (1 - y)
-        first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
+        first, at, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
         learns = self.training and self.log_evidence.requires_grad
         with exactly(X):
             for _ in range(LEARNING if learns else FORECASTING):
-                where, S = self._round(first, where, X, of_others(y))
-                at = windows(where.softmax(dim=-1), self.side, self.size)
+                where, at, S = self._round(first, at, X, of_others(y))
                 y = drawn(at, S)
             S = self.appearance(cut(at, X), cut(at, of_others(y)))
-            tracks = self._tracks(where, S, X)
+            tracks = self._tracks(where, at, S, X)
             for _ in range(0 if learns else CORRECTING):
                 past = tracks[..., : self.frames, :].detach()
-                y = drawn(windows(past.exp(), self.side, self.size), S)
-                where, S = self._round(first + TRUST * past, past, X, of_others(y))
-                tracks = self._tracks(where, S, X)
+                at = windows(past.exp(), self.side, self.size)
+                O = of_others(drawn(at, S))
+                where, at, S = self._round(first + TRUST * past, at, X, O)
+                tracks = self._tracks(where, at, S, X)
             past, future = tracks.exp().split(self.frames, dim=-2)
             return {"pictures": S, "past": past, "future": future}
 
-    def _tracks(self, where: Places, S: Pictures, X: Frames) -> Tracks:
+    def _tracks(self, where: Places, at: Windows, S: Pictures, X: Frames) -> Tracks:
         """Return the log-probabilities of past and future places by the motion network."""
-        x = cut(windows(where.softmax(dim=-1), self.side, self.size), X).detach()
-        centre = centre_of_mass(x, S.detach())
+        centre = centre_of_mass(cut(at, X).detach(), S.detach())
         off = centre.round()
         tracks = self.motion(moved(where, off).softmax(dim=-1), centre - off)
         return moved(tracks, -off).log_softmax(dim=-1)
 
-    def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
-        """Pictures of what is at these places, and the places of these pictures."""
-        at = windows(where.softmax(dim=-1), self.side, self.size)
+    def _round(
+        self, first: Places, at: Windows, X: Frames, O: Frames
+    ) -> tuple[Places, Windows, Pictures]:
+        """The places of the pictures of what these windows hold, the windows there, and the
+        pictures.
+        """
         S = self.appearance(cut(at, X), cut(at, O))
         beta, gamma = (self.log_evidence / SLOW).exp()
-        return first + beta * scores(X * O - gamma * (1 - X), at, S), S
+        where = first + beta * scores(X * (O + gamma) - gamma, at, S)
+        return where, windows(where.softmax(dim=-1), self.side, self.size), S
 
 
 # How sprites are cut out and drawn. Both are products with a, b, which are skewed by reshaping: of
@@ -256,27 +259,25 @@ def windows(where: Places, side: int, s: int) -> Windows:
 
 def cut(at: Windows, frames: Frames) -> Float[Tensor, "b k c t s s"]:
     """aᵀ X b: what is in the sprites' windows."""
-    a, b = at.unbind(dim=2)
+    a, b = at.select(2, 0), at.select(2, 1)
     return a.transpose(-1, -2) @ frames @ b
 
 
 def drawn(at: Windows, S: Pictures) -> Frames:
     """y = a S bᵀ."""
-    a, b = at.unbind(dim=2)
+    a, b = at.select(2, 0), at.select(2, 1)
     return a @ S.unsqueeze(3) @ b.transpose(-1, -2)
 
 
 def scores(E: Frames, at: Windows, S: Pictures) -> Places:
     """Σ_ij S[i,j] (E b)[p + i, j] of each row p, over channels; columns alike."""
-    a, b = at.unbind(dim=2)
-    margin, of = S.shape[-1] // 8, S.unsqueeze(3)
-    by_axis = []
-    for seen, picture in ((E @ b, of), (E.transpose(-1, -2) @ a, of.transpose(-1, -2))):
-        of_rows = F.pad((picture @ seen.transpose(-1, -2)).sum(dim=2), (margin, margin))
-        s, n = of_rows.shape[-2:]
-        skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
-        by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
-    return torch.stack(by_axis, dim=2)
+    margin = S.shape[-1] // 8
+    seen = torch.stack([E, E.transpose(-1, -2)], dim=2) @ at.flip(2)
+    picture = torch.stack([S, S.transpose(-1, -2)], dim=2).unsqueeze(4)
+    of_rows = F.pad((picture @ seen.transpose(-1, -2)).sum(dim=3), (margin, margin))
+    s, n = of_rows.shape[-2:]
+    skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
+    return skewed[..., : n - s + 1].sum(dim=-2)
 
 
 def centre_of_mass(x: Float[Tensor, "b k c t s s"], S: Pictures) -> Float[Tensor, "b k 2"]:
@@ -298,21 +299,18 @@ def moved(where: Places, by: Float[Tensor, "b k 2"]) -> Places:
     """Logarithms of probabilities, of places so many pixels further on."""
     p = where.shape[-1]
     index = torch.arange(p, device=where.device) - by.long().unsqueeze(-1)
-    there = (index >= 0) & (index < p)
-    index = index.clamp(0, p - 1).unsqueeze(-2).expand_as(where)
-    return where.gather(-1, index).where(there.unsqueeze(-2), where.amin(dim=-1, keepdim=True))
+    inside = index.clamp(0, p - 1)
+    there = (inside == index).unsqueeze(-2)
+    found = where.gather(-1, inside.unsqueeze(-2).expand_as(where))
+    return found.where(there, where.amin(dim=-1, keepdim=True))
 
 
 def of_others(y: Frames) -> Frames:
     """Π (1 - y) over the other sprites."""
     left = (1 - y).unbind(dim=1)
-    each = []
-    for k in range(len(left)):
-        product = torch.ones_like(left[k])
-        for of in (*left[:k], *left[k + 1 :]):
-            product = product * of
-        each.append(product)
-    return torch.stack(each, dim=1)
+    one = torch.ones_like(left[0])
+    others = [(*left[:k], *left[k + 1 :]) for k in range(len(left))]
+    return torch.stack([math.prod(each, start=one) for each in others], dim=1)
 
 
 class _Places(nn.Module):
