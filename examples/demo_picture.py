@@ -1,6 +1,6 @@
 """Puts pictures below each other, the last step of `make demo`.
 
-    python examples/demo_picture.py FIRST.png SECOND.png BOTH.png
+python examples/demo_picture.py FIRST.png SECOND.png BOTH.png
 """
 
 import sys
