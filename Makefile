@@ -39,16 +39,14 @@ demo: .venv/installed
 	$(BIN)/foreframe train --config unet_small --run runs/demo
 	$(BIN)/foreframe evaluate runs/demo --clips 500
 	$(BIN)/foreframe predict runs/demo runs/published/clip.npy --steps 10 -o runs/demo/future.gif
-	@echo "At last three possible futures of ten frames, by those weights, beside what came:"
+	@echo "At last three possible futures of ten frames, by the weights that come with foreframe:"
 	@$(BIN)/foreframe data --split test --clip 7 --past 20 --output runs/published/whole.npy
-	$(BIN)/foreframe predict moving-mnist runs/published/whole.npy --after 9 --steps 10 --members 3 --seed 0 -o runs/demo-members.png
+	$(BIN)/foreframe predict moving-mnist runs/published/whole.npy --after 9 --steps 10 --members 3 --seed 0 -o runs/published/members.png
+	@$(BIN)/python examples/demo_picture.py runs/demo/evaluation/strip.png runs/published/members.png runs/demo/demo.png
 	@echo
-	@echo "Look at:  runs/published/future.gif          20 frames that follow 10, by the weights that come with foreframe"
-	@echo "          runs/demo/evaluation/strip.png     truth, forecast and error of three clips, frame by frame"
-	@echo "          runs/demo/evaluation/forecast.gif  the same, moving: truth on the left, forecast on the right"
-	@echo "          runs/demo/evaluation/curves.png    the scores by lead time, beside the baselines"
-	@echo "          runs/demo/future.gif               10 frames that follow 10, by yours"
-	@echo "          runs/demo-members.png              what came, the mean of three possible futures, and each of them"
+	@echo "Look at runs/demo/demo.png. Above, three clips of digits that your U-Net has not seen: truth, forecast and error."
+	@echo "Below, one clip by the weights moving-mnist: truth, mean and spread of three possible futures, and each of them."
+	@echo "The same moves in runs/demo/evaluation/forecast.gif and runs/published/future.gif; curves.png has the scores."
 
 # What checks types rewrites our modules, and pytest the tests: twenty seconds of each process where
 # Python may not keep them.

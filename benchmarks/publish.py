@@ -52,8 +52,9 @@ def table(card: dict[str, Any]) -> list[str]:
     lines = []
     for convention, score, form in (
         ("openstl", "mse", ".1f"),
+        ("openstl", "mae", ".1f"),
+        ("openstl", "bce", ".1f"),
         ("openstl", "ssim", ".3f"),
-        ("standard", "mse", ".5f"),
         ("standard", "ssim", ".3f"),
         ("standard", "psnr", ".2f"),
     ):

@@ -108,9 +108,12 @@ def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
+    written = (HERE / "results/moving_mnist/limit.json").read_text(encoding="utf-8")
+    limit = json.loads(written)["both axes"]["MSE"]["overall"]
     for axis, by, label in zip(axes, ("minutes", "pflop"), ("minutes", "PFLOP"), strict=True):
         for name, row in rows.items():
             axis.plot(row[by], row["mse"], marker=".", label=name)
+        axis.axhline(limit, color="black", linestyle=":", label="limit of the task")
         axis.set(xscale="log", yscale="log", xlabel=f"{label} of training")
         axis.set_ylim(top=200)  # what is above has learnt nothing yet: black frames have 172
         axis.grid(alpha=0.3, which="both")

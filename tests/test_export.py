@@ -63,6 +63,11 @@ def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
     assert len({float(value.sum()) for value in maps.values()}) == len(maps)
 
 
+def test_a_graph_of_one_size_is_traced_for_one_clip(without_types) -> None:
+    """A symbol for the number of clips takes torch three times as long."""
+    assert not graphs(small("guided"), ExportOptions())[0].exported().range_constraints
+
+
 def sides(graph) -> tuple:
     return graph.inputs, graph.outputs
 
@@ -190,6 +195,7 @@ def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
     "name",
     [
         pytest.param("tutorial", marks=pytest.mark.full),
+        pytest.param("sprites", marks=pytest.mark.full),
         pytest.param("dressed", marks=pytest.mark.slow),
         pytest.param("perturbed", marks=pytest.mark.slow),
     ],

@@ -122,7 +122,7 @@ def main() -> int:
     model = forecaster.model.eval()
     if not isinstance(model, sprites.Sprites):
         raise ValueError(f"weights {options.weights} are not of sprites")
-    learnt = model.motion
+    learnt, model.sprites = model.motion, 2  # as many as these clips have digits
     # A motion network of zeros and no corrections: the past is what the encoder finds.
     model.motion = sprites._Motion(PAST, model.places.count, model.args["hidden"])
     torch.nn.init.zeros_(model.motion.last.weight)

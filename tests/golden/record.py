@@ -78,7 +78,7 @@ WAYS: dict[str, Way] = {
     "tau_small": Way(gain=1),
     "unet": Way((10, 14), gain=1),
     "unet_small": Way(gain=1),
-    "sprites": Way((20, 24)),
+    "sprites": Way((20, 24), gain=2),
     "swinlstm_d": Way(),
     "swinlstm_b": Way(),
     "swinlstm_small": Way((20, 36), steps=2),  # two windows, of which one is cut off

@@ -99,6 +99,19 @@ def test_errors_equal_numpy_over_what_is_there(score: str) -> None:
     assert expected(ERROR) > 0.5  # not zero by chance
 
 
+def test_cross_entropy_is_summed_over_a_frame_in_nats() -> None:
+    """As of torch: a pixel that is surely wrong costs 100, one beyond 0 to 1 none."""
+    P, Y = torch.rand(2, 3, 1, 5, 4), torch.rand(2, 3, 1, 5, 4).round()
+    P[0, 0, 0, 0], Y[0, 0, 0, 0] = torch.tensor([0.0, 1.0, 1.5, -0.5]), torch.tensor([1.0, 0, 1, 0])
+    Y[1, 2, 0, 2] = torch.nan
+    card = Scorecard(3, {"openstl": SCORES["openstl"]})
+    card.update(P, Y)
+    each = torch.nn.functional.binary_cross_entropy(P.clamp(0, 1), Y.nan_to_num(), reduction="none")
+    expected = each.where(~Y.isnan(), 0).sum(dim=(2, 3, 4))
+    assert expected[0, 0] > 200
+    assert card.table()["openstl"]["bce"]["overall"] == pytest.approx(expected.mean().item())
+
+
 def correlation(P: torch.Tensor, Y: torch.Tensor, batch: int = 5) -> dict:
     card = Scorecard(P.shape[1], {"standard": {"correlation": SCORES["standard"]["correlation"]}})
     for k in range(0, len(P), batch):

@@ -82,15 +82,33 @@ def write_onnx(graph: Graph, folder: Path) -> Runner:
             assert program is not None
     finally:
         logging.disable(before)
+    model = program.model_proto
+    if graph.fixed:
+        model.graph.CopyFrom(_for_each_clip(model.graph))
     path = folder / f"{graph.name}.onnx"
     settings = runtime.SessionOptions()
     settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     settings.optimized_model_filepath = str(path)
     settings.log_severity_level = 3  # errors alone
-    runtime.InferenceSession(program.model_proto.SerializeToString(), settings)
+    runtime.InferenceSession(model.SerializeToString(), settings)
     settings.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(path, settings)
     return lambda named: session.run(graph.outputs, dict(named))
+
+
+def _for_each_clip(clip: Any) -> Any:
+    """A graph of clips, which applies a graph of one clip to each, one after the other."""
+    onnx = needed("onnx", "export", "export").helper
+
+    def of_clips(value: Any) -> Any:
+        one = value.type.tensor_type
+        sides = (side.dim_value for side in one.shape.dim)
+        return onnx.make_tensor_value_info(value.name, one.elem_type, ["clips", *sides])
+
+    ends = [[of_clips(value) for value in values] for values in (clip.input, clip.output)]
+    inputs, outputs = ([value.name for value in values] for values in ends)
+    scan = onnx.make_node("Scan", inputs, outputs, body=clip, num_scan_inputs=len(inputs))
+    return onnx.make_graph([scan], clip.name, *ends)
 
 
 def _about(

@@ -162,9 +162,12 @@ class Graph(nn.Module):
         self.size, self.stride, self.fixed = steps.size, steps.stride, steps.model.sized
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        alone = self.fixed and torch.compiler.is_exporting()  # one clip, as `exported` says
+        values = tuple(value[None] for value in values) if alone else values
         found = self._function(dict(zip(self.names, values, strict=True)))
         # An input that is handed on is copied: a runtime may refuse the same name twice.
-        return tuple((found[name] + 0).to(found[name].dtype) for name in self.results)
+        results = ((found[name] + 0).to(found[name].dtype) for name in self.results)
+        return tuple(value[0] if alone else value for value in results)
 
     def example(self, size: Size) -> tuple[Tensor, ...]:
         """Its inputs for frames of a size."""
@@ -182,37 +185,36 @@ class Graph(nn.Module):
         return [(1, h + k, w + 2 * k), (3, h + 2 * k, w)]
 
     def exported(self) -> torch.export.ExportedProgram:
+        """Of a fixed size it is for one clip, without the clips' axis: where their number is a
+        symbol, torch takes three times as long.
+        """
         b, h, w = 2, *self.size  # a batch of 1 would be taken for a constant
         args, larger = self.example((b, h, w)), (b + 1, h + self.stride, w + 2 * self.stride)
-        sides = [Dim("b", min=1, max=1024)]
-        sides += [Dim(side, min=1, max=LONGEST // self.stride) for side in ("h", "w")]
+        clips = Dim("b", min=1, max=1024)
+        sides = [Dim(side, min=1, max=LONGEST // self.stride) for side in ("h", "w")]
+
+        def dim(here: int, there: int) -> Any:
+            """The dimension of an axis, which is a side of the frames or of maps."""
+            for side, other, free in zip((h, w), larger[1:], sides, strict=True):
+                if side * there == other * here and side % here == 0:
+                    times = self.stride * here // side
+                    return times * free if times > 1 else free
+            raise ValueError(f"{self.name}: a size of {here} is no part of frames {(h, w)}")
+
         others = args if self.fixed else self.example(larger)
         shapes = [
-            {0: sides[0]}
+            {0: clips}
             | {
-                axis: self._dim(here, there, (h, w), larger[1:], sides[1:])
+                axis: dim(here, there)
                 for axis, (here, there) in enumerate(zip(arg.shape, other.shape, strict=True))
                 if axis and here != there
             }
             for arg, other in zip(args, others, strict=True)
         ]
+        free = None if self.fixed else (tuple(shapes),)
+        args = tuple(value[0] for value in args) if self.fixed else args
         with fixed_size(self.size), torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            return torch.export.export(self, args, dynamic_shapes=(tuple(shapes),), strict=False)
-
-    def _dim(
-        self,
-        here: int,
-        there: int,
-        size: Sequence[int],
-        larger: Sequence[int],
-        sides: Sequence[Any],
-    ) -> Any:
-        """The dimension of an axis, which is a side of the frames or of maps."""
-        for side, other, dim in zip(size, larger, sides, strict=True):
-            if side * there == other * here and side % here == 0:
-                times = self.stride * here // side
-                return times * dim if times > 1 else dim
-        raise ValueError(f"{self.name}: a size of {here} is no part of frames {size}")
+            return torch.export.export(self, args, dynamic_shapes=free, strict=False)
 
     def inputs_of(self, size: Size) -> dict[str, np.ndarray]:
         """The example by name."""
@@ -280,24 +282,25 @@ def _apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float
 
 
 def chain_distance(parts: Sequence[Graph], runs: Sequence[Runner], size: Size) -> float:
-    """The largest difference of a forecast by the first three parts one after the other."""
-    by_torch = _chained(parts[:3], [graph.by_torch for graph in parts[:3]], size)
-    return _apart(by_torch, _chained(parts[:3], runs[:3], size))
+    """The largest difference of a forecast by the first three parts one after the other: of two
+    steps after two frames.
+    """
+    examples = [graph.inputs_of(size) for graph in parts[:3]]
 
+    def frames(runs: Sequence[Runner]) -> list[np.ndarray]:
+        given: dict[str, np.ndarray] = {}
+        made = []
+        for k in (0, 0, 1, 2, 2):
+            named = {name: given.get(name, own) for name, own in examples[k].items()}
+            found = dict(zip(parts[k].outputs, runs[k](named), strict=True))
+            if "frames" in found:
+                made.append(found.pop("frames"))
+            numbers = {name.split("_")[1]: value for name, value in found.items()}
+            given = {f"state_{number}_in": value for number, value in numbers.items()}
+            given |= {f"encoded_{number}": value for number, value in numbers.items()}
+        return made
 
-def _chained(parts: Sequence[Graph], runs: Sequence[Runner], size: Size) -> list[np.ndarray]:
-    """Frames of two steps after two frames: what a part gives goes into the next."""
-    given: dict[str, np.ndarray] = {}
-    frames = []
-    for k in (0, 0, 1, 2, 2):
-        named = {name: given.get(name, own) for name, own in parts[k].inputs_of(size).items()}
-        found = dict(zip(parts[k].outputs, runs[k](named), strict=True))
-        if "frames" in found:
-            frames.append(found.pop("frames"))
-        numbers = {name.split("_")[1]: value for name, value in found.items()}
-        given = {f"state_{number}_in": value for number, value in numbers.items()}
-        given |= {f"encoded_{number}": value for number, value in numbers.items()}
-    return frames
+    return _apart(frames([graph.by_torch for graph in parts]), frames(runs))
 
 
 def _smooth(b: int, t: int, c: int, h: int, w: int) -> Float[Tensor, "b t c h w"]:

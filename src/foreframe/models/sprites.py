@@ -8,6 +8,7 @@ b k c s s; probabilities of its row and of its column b k 2 t p.
 """
 
 import math
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -30,12 +31,14 @@ from foreframe.models.motion import exactly
 from foreframe.models.unet import Block
 
 SIDE = 4  # of a patch, in pixels
-ROUNDS = 2  # for each sprite, before those of all together
-LEARNING, FORECASTING = 1, 4  # rounds of all: a fifth less error than by one, and none by eight
+ROUNDS = 2  # for each sprite, before those of all that are found
+# Rounds of all that are found, after each sprite and after the last, in training and in forecasts.
+LEARNING, FORECASTING = (0, 1), (2, 4)
 CORRECTING = 5  # further rounds of a forecast, which start from the corrected past
 TRUST = 0.3  # weight of the corrected past as a prior
 EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
 ABSENCE = 0.6  # of that, against each that is where a frame is black, at first
+LEFT = 0.2, 0.25  # share of the light that earlier sprites leave: less is none, more is another
 TINY = 0.1  # of a frame
 WHOLE = 0.7  # share of a picture that is all of it
 DIM = 0.1  # darker pixels do not count in a centre of mass
@@ -60,9 +63,10 @@ class Sprites(FromLastFrames):
     frames as in the first.
 
     Sprites are found one after the other, each in what those before it have not explained, and then
-    all together. O = Π (1 - y), over the others, is what they leave of a frame. A convolutional
-    network begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in
-    rounds, as in expectation maximisation,
+    all together. O = Π (1 - y), over the others, is what they leave of a frame. A forecast fades a
+    sprite out if those before it leave less than a quarter of the light. A convolutional network
+    begins with ln A and ln B of all frames at once, X O in patches of 4x4 pixels; then in rounds,
+    as in expectation maximisation,
 
         S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3 + a network of all aᵀ X b and aᵀ O b),
         ln A(p) = what it began with + β Σ_ij S[i,j] (E b)[p + i, j],    E = X O - γ (1 - X),
@@ -91,7 +95,7 @@ class Sprites(FromLastFrames):
         channels: C of the frames.
         frames: number of past frames that it sees, and of frames that it forecasts at once.
         side: of the frames in pixels; where walls are is learnt for it.
-        sprites: their number K.
+        sprites: their number K; there may be fewer.
         size: side s of a sprite in pixels, of which an eighth may lie outside of the frame.
         width: channels of the convolutional network.
         blocks: of it.
@@ -130,6 +134,7 @@ class Sprites(FromLastFrames):
         self.side, self.size, self.sprites = side, size, sprites
         self.places = _Places(channels, frames, side, size, width, blocks)
         self.appearance = _Appearance(channels, frames)
+        self.looks = _Looks(channels, frames)
         self.motion = _Motion(frames, self.places.count, hidden)
         self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
 
@@ -197,47 +202,70 @@ class Sprites(FromLastFrames):
         below, beside = (self.side - n for n in frames.shape[-2:])
         X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
         X = X.to(torch.promote_types(X.dtype, torch.float32))
-        O, found = torch.ones_like(X), []
-        for _ in range(self.sprites):
-            first = where = self.places((X * O)[:, 0])
-            with exactly(X):
-                for _ in range(ROUNDS):
-                    where = self._round(first, where, X, O)[0]
-                at = windows(where.softmax(dim=-1), self.side, self.size)
-                y = drawn(at, self.appearance(cut(at, X), cut(at, O)))
-                found.append((first, where, y))
-                O = O * (1 - y)
-        first, where, y = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
         learns = self.training and self.log_evidence.requires_grad
+        first, where, at, S, there = self._search(X, LEARNING if learns else FORECASTING)
         with exactly(X):
-            for _ in range(LEARNING if learns else FORECASTING):
-                where, S = self._round(first, where, X, of_others(y))
-                at = windows(where.softmax(dim=-1), self.side, self.size)
-                y = drawn(at, S)
-            S = self.appearance(cut(at, X), cut(at, of_others(y)))
-            tracks = self._tracks(where, S, X)
+            S = there * self.appearance(cut(at, X), cut(at, of_others(drawn(at, S))))
+            tracks = self._tracks(where, at, S, X)
             for _ in range(0 if learns else CORRECTING):
                 past = tracks[..., : self.frames, :].detach()
-                y = drawn(windows(past.exp(), self.side, self.size), S)
-                where, S = self._round(first + TRUST * past, past, X, of_others(y))
-                tracks = self._tracks(where, S, X)
+                at = windows(past.exp(), self.side, self.size)
+                O = of_others(drawn(at, S))
+                where, at, S = self._round(first + TRUST * past, at, X, O)
+                S = there * S
+                tracks = self._tracks(where, at, S, X)
             past, future = tracks.exp().split(self.frames, dim=-2)
+            at = windows(past, self.side, self.size)
+            S = there * self.looks(cut(at, X), cut(at, of_others(drawn(at, S))), S)
             return {"pictures": S, "past": past, "future": future}
 
-    def _tracks(self, where: Places, S: Pictures, X: Frames) -> Tracks:
+    def _search(
+        self, X: Frames, rounds: tuple[int, int]
+    ) -> tuple[Places, Places, Windows, Pictures, Float[Tensor, "b k 1 1 1"]]:
+        """What each sprite's places begin with, its places, the windows there, its picture, and how
+        much of it there is.
+
+        Args:
+            rounds: of all sprites that are found, after each and after the last.
+        """
+        O, found = torch.ones_like(X), []
+        for k in range(self.sprites):
+            # In training each sprite is there, so that it has gradients.
+            there = presence(X, O) if rounds[0] else torch.ones_like(X[:, :, :1, 0, :1, :1])
+            first = self.places((X * O)[:, 0])
+            with exactly(X):
+                at = windows(first.exp(), self.side, self.size)
+                for _ in range(ROUNDS):
+                    where, at, _ = self._round(first, at, X, O)
+                S = there * self.appearance(cut(at, X), cut(at, O))
+                found.append((first, where, at, S, there))
+                first, where, at, S, there = (
+                    torch.cat(each, dim=1) for each in zip(*found, strict=True)
+                )
+                for _ in range(rounds[k == self.sprites - 1]):
+                    where, at, S = self._round(first, at, X, of_others(drawn(at, S)))
+                    S = there * S
+                found = [(first, where, at, S, there)]
+                O = (1 - drawn(at, S)).prod(dim=1, keepdim=True)
+        return first, where, at, S, there
+
+    def _tracks(self, where: Places, at: Windows, S: Pictures, X: Frames) -> Tracks:
         """Return the log-probabilities of past and future places by the motion network."""
-        x = cut(windows(where.softmax(dim=-1), self.side, self.size), X).detach()
-        centre = centre_of_mass(x, S.detach())
+        centre = centre_of_mass(cut(at, X).detach(), S.detach())
         off = centre.round()
         tracks = self.motion(moved(where, off).softmax(dim=-1), centre - off)
         return moved(tracks, -off).log_softmax(dim=-1)
 
-    def _round(self, first: Places, where: Places, X: Frames, O: Frames) -> tuple[Places, Pictures]:
-        """Pictures of what is at these places, and the places of these pictures."""
-        at = windows(where.softmax(dim=-1), self.side, self.size)
+    def _round(
+        self, first: Places, at: Windows, X: Frames, O: Frames
+    ) -> tuple[Places, Windows, Pictures]:
+        """The places of the pictures of what these windows hold, the windows there, and the
+        pictures.
+        """
         S = self.appearance(cut(at, X), cut(at, O))
         beta, gamma = (self.log_evidence / SLOW).exp()
-        return first + beta * scores(X * O - gamma * (1 - X), at, S), S
+        where = first + beta * scores(X * (O + gamma) - gamma, at, S)
+        return where, windows(where.softmax(dim=-1), self.side, self.size), S
 
 
 # How sprites are cut out and drawn. Both are products with a, b, which are skewed by reshaping: of
@@ -256,27 +284,32 @@ def windows(where: Places, side: int, s: int) -> Windows:
 
 def cut(at: Windows, frames: Frames) -> Float[Tensor, "b k c t s s"]:
     """aᵀ X b: what is in the sprites' windows."""
-    a, b = at.unbind(dim=2)
+    a, b = at.select(2, 0), at.select(2, 1)
     return a.transpose(-1, -2) @ frames @ b
 
 
 def drawn(at: Windows, S: Pictures) -> Frames:
     """y = a S bᵀ."""
-    a, b = at.unbind(dim=2)
+    a, b = at.select(2, 0), at.select(2, 1)
     return a @ S.unsqueeze(3) @ b.transpose(-1, -2)
 
 
 def scores(E: Frames, at: Windows, S: Pictures) -> Places:
     """Σ_ij S[i,j] (E b)[p + i, j] of each row p, over channels; columns alike."""
-    a, b = at.unbind(dim=2)
-    margin, of = S.shape[-1] // 8, S.unsqueeze(3)
-    by_axis = []
-    for seen, picture in ((E @ b, of), (E.transpose(-1, -2) @ a, of.transpose(-1, -2))):
-        of_rows = F.pad((picture @ seen.transpose(-1, -2)).sum(dim=2), (margin, margin))
-        s, n = of_rows.shape[-2:]
-        skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
-        by_axis.append(skewed[..., : n - s + 1].sum(dim=-2))
-    return torch.stack(by_axis, dim=2)
+    margin = S.shape[-1] // 8
+    seen = torch.stack([E, E.transpose(-1, -2)], dim=2) @ at.flip(2)
+    picture = torch.stack([S, S.transpose(-1, -2)], dim=2).unsqueeze(4)
+    of_rows = F.pad((picture @ seen.transpose(-1, -2)).sum(dim=3), (margin, margin))
+    s, n = of_rows.shape[-2:]
+    skewed = F.pad(of_rows.flatten(-2), (0, s)).unflatten(-1, (s, n + 1))
+    return skewed[..., : n - s + 1].sum(dim=-2)
+
+
+def presence(X: Frames, O: Frames) -> Float[Tensor, "b 1 1 1 1"]:
+    """Return how much of a further sprite there is in what others leave of the frames: 0 to 1."""
+    whole, left = (light.sum(dim=(2, 3, 4, 5))[..., None, None, None] for light in (X, X * O))
+    least, most = LEFT
+    return ((left / whole.clamp(min=TINY) - least) / (most - least)).clamp(0, 1)
 
 
 def centre_of_mass(x: Float[Tensor, "b k c t s s"], S: Pictures) -> Float[Tensor, "b k 2"]:
@@ -298,21 +331,18 @@ def moved(where: Places, by: Float[Tensor, "b k 2"]) -> Places:
     """Logarithms of probabilities, of places so many pixels further on."""
     p = where.shape[-1]
     index = torch.arange(p, device=where.device) - by.long().unsqueeze(-1)
-    there = (index >= 0) & (index < p)
-    index = index.clamp(0, p - 1).unsqueeze(-2).expand_as(where)
-    return where.gather(-1, index).where(there.unsqueeze(-2), where.amin(dim=-1, keepdim=True))
+    inside = index.clamp(0, p - 1)
+    there = (inside == index).unsqueeze(-2)
+    found = where.gather(-1, inside.unsqueeze(-2).expand_as(where))
+    return found.where(there, where.amin(dim=-1, keepdim=True))
 
 
 def of_others(y: Frames) -> Frames:
     """Π (1 - y) over the other sprites."""
     left = (1 - y).unbind(dim=1)
-    each = []
-    for k in range(len(left)):
-        product = torch.ones_like(left[k])
-        for of in (*left[:k], *left[k + 1 :]):
-            product = product * of
-        each.append(product)
-    return torch.stack(each, dim=1)
+    one = torch.ones_like(left[0])
+    others = [(*left[:k], *left[k + 1 :]) for k in range(len(left))]
+    return torch.stack([math.prod(each, start=one) for each in others], dim=1)
 
 
 class _Places(nn.Module):
@@ -364,6 +394,25 @@ class _Appearance(nn.Module):
         seen = torch.cat([x, o.expand_as(x), m, x.amin(dim=3, keepdim=True)], dim=3)
         odds = self.layers(seen.flatten(2, 3).flatten(0, 1)).unflatten(0, seen.shape[:2])
         return torch.sigmoid(odds + 6 * m.squeeze(3) - 3)
+
+
+class _Looks(nn.Module):
+    """A sprite's last picture: σ(10 S - 5 + a network of S and of what its windows hold)."""
+
+    def __init__(self, channels: int, frames: int, width: int = 32) -> None:
+        super().__init__()
+        widths = (channels * (2 * frames + 3), width, width, width)
+        layers = [(PackedConv2d(a, b, 3, padding=1), nn.SiLU()) for a, b in pairwise(widths)]
+        self.layers = nn.Sequential(*chain(*layers), PackedConv2d(width, channels, 3, padding=1))
+
+    def forward(
+        self, x: Float[Tensor, "b k c t s s"], o: Float[Tensor, "b k c t s s"], S: Pictures
+    ) -> Pictures:
+        alone = o**3  # a pixel that another sprite half covers says little
+        m = (x * alone).sum(dim=3) / (alone.sum(dim=3) + TINY)
+        seen = torch.stack([S, m, x.amin(dim=3)], dim=3)
+        seen = torch.cat([x, o, seen], dim=3).flatten(2, 3).flatten(0, 1)
+        return torch.sigmoid(10 * S - 5 + self.layers(seen).unflatten(0, S.shape[:2]))
 
 
 class _Motion(nn.Module):

@@ -30,6 +30,7 @@ SCORES: dict[str, dict[str, Score]] = {
     "openstl": {
         "mse": Score(sums.ratio, sums.squared_error, sums.frames),
         "mae": Score(sums.ratio, sums.absolute_error, sums.frames),
+        "bce": Score(sums.ratio, sums.cross_entropy, sums.frames),
         "psnr": Score(sums.ratio, sums.peak_signal_to_noise, sums.frames),
         "ssim": Score(sums.ratio, similarity(2.0), frames_with_windows),
     },
@@ -48,8 +49,8 @@ D = C*H*W values a frame:
   blurred; NaN where Y is flat), `power_at_8` the power of P at wavelengths of about 8 pixels over
   that of Y (`spectral_scores`); correlation is Pearson's, over all values of all clips at once.
 - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
-  frames; PSNR is averaged over frames; SSIM has data range L = 2, which reads higher: by 0.03, by
-  0.07 where blurred.
+  frames, and so is the binary cross-entropy in nats, which OpenSTL lacks; PSNR is averaged over
+  frames; SSIM has data range L = 2, which reads higher: by 0.03, by 0.07 where blurred.
 - `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
   bias, which is above 0 where forecasts are too high.
 

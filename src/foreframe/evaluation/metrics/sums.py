@@ -51,6 +51,15 @@ def peak_signal_to_noise(pair: Pair) -> PerFrame:
     return (-10 * mse.log10()).where(pair.of(frames) > 0, 0)
 
 
+def cross_entropy(pair: Pair) -> PerFrame:
+    """Sum over C,H,W of -Y ln P - (1 - Y) ln(1 - P), both clipped to [0,1] and each logarithm at
+    least -100, in nats.
+    """
+    P, Y = pair.clipped.P, pair.Y.clamp(0, 1)
+    logarithms = P.log().clamp(min=-100), (-P).log1p().clamp(min=-100)
+    return -(Y * logarithms[0] + (1 - Y) * logarithms[1]).sum(dim=(2, 3, 4))
+
+
 def gradient_magnitude(X: Frames) -> Float[Tensor, "b t c rows columns"]:
     """sqrt(dx^2 + dy^2) with forward differences, for pixels with neighbours below and to the
     right.
