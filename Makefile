@@ -46,7 +46,7 @@ demo: .venv/installed
 	@echo
 	@echo "Look at runs/demo/demo.png. Above, three clips of digits that your U-Net has not seen: truth, forecast and error."
 	@echo "Below, one clip by the weights moving-mnist: truth, mean and spread of three possible futures, and each of them."
-	@echo "The same moves in runs/demo/evaluation/forecast.gif and runs/published/future.gif; curves.png has the scores."
+	@echo "In motion: runs/demo/evaluation/forecast.gif, runs/demo/future.gif by yours, runs/published/future.gif by moving-mnist."
 
 # What checks types rewrites our modules, and pytest the tests: twenty seconds of each process where
 # Python may not keep them.

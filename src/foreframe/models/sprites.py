@@ -3,7 +3,7 @@
 Layers of sprites that are found, followed and drawn as wholes are of Jojic & Frey 2001 ("Learning
 flexible sprites in video layers"); to forecast by what each thing is and where it goes is of Hsieh
 et al. 2018 (DDPAE, arXiv 1806.04166). Read top to bottom: the model, how sprites are cut out and
-drawn, its three networks. Shapes: frames B T C H W, of sprites b k c t h w; a sprite's picture
+drawn, its four networks. Shapes: frames B T C H W, of sprites b k c t h w; a sprite's picture
 b k c s s; probabilities of its row and of its column b k 2 t p.
 """
 

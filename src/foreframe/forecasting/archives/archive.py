@@ -158,8 +158,11 @@ def _times(some: Clip, clip: Clip, first: int) -> Clip:
 
 
 def _forecast(job: Job, clip: Clip, recording: Recording, first: int) -> Forecast:
-    # A process's earlier forecasts of the same recording serve as hindcasts.
-    shared = tasks.cached((job.digest, recording), dict)
+    # A process's earlier forecasts of the same recording serve as hindcasts; those of another go.
+    by_recording: dict[Recording, Any] = tasks.cached((job.digest, "chances"), dict)
+    shared = by_recording.get(recording, {})
+    by_recording.clear()
+    by_recording[recording] = shared
     options = replace(job.options, every=0, after=first - 1)
     return forecast_of(clip, job.what, options, shared)
 
