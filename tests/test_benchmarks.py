@@ -15,7 +15,7 @@ import pytest
 from foreframe import MovingMNIST
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-WORKERS = {"worker", "runtime_worker", "candidates", "processor_time"}  # which others use
+WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}  # which others use
 PROGRAMS = sorted(path for path in BENCHMARKS.rglob("*.py") if path.stem not in WORKERS)
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
 
@@ -23,6 +23,7 @@ SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_help(program: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(program.parent))
     monkeypatch.setattr(sys, "argv", [str(program), "--help"])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(program), run_name="__main__")

@@ -10,23 +10,20 @@ a quarter of the absolute errors.
 `foreframe evaluate OUT` scores the result, and `--weights OUT` continues from it.
 """
 
-import argparse
 import sys
-import time
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from learning import Loss, learn, loaded, options_of
 from torch import Tensor, nn
 
 import foreframe
 from foreframe.models import sprites
-from foreframe.training.optimizers import Muon
 
 PAST = 10
 NEAR = 3  # pixels: a digit further from its window's centre is not used
 LOST = 2  # frames of ten that may be misplaced
-WARMUP, DECAY = 50, 0.7
 
 Inputs = tuple[Tensor, Tensor, Tensor]  # x, o and S, as `sprites._Looks` takes them
 
@@ -66,51 +63,25 @@ def pairs(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", help="folder to write")
-    parser.add_argument("--digits", default="mini", help="digits of MovingMNIST")
-    parser.add_argument("--weights", default="moving-mnist")
-    parser.add_argument("--minutes", type=float, default=8, help="processor time")
-    parser.add_argument("--rate", type=float, default=4e-3, help="highest learning rate")
+    parser = options_of(__doc__)
     parser.add_argument("--batch", type=int, default=64, help="sprites per step")
     parser.add_argument("--clips", type=int, default=3200, help="clips in which sprites are found")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    forecaster = foreframe.Forecaster.load(options.weights)
-    model = forecaster.model.eval()
-    if not isinstance(model, sprites.Sprites):
-        raise ValueError(f"weights {options.weights} are not of sprites")
+    forecaster, model = loaded(options.weights)
     inputs, targets = pairs(model, options.digits, options.clips)
-    print(f"{len(inputs):,} sprites of {2 * options.clips:,}", flush=True)
-    looks = model.looks.requires_grad_(True)
-    optimizer = Muon(looks, options.rate, (0.9, 0.98), 0.01, 0.9)
-    start, step, shown, total = time.process_time(), 0, 0.0, []
-    while (done := (time.process_time() - start) / 60 / options.minutes) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1, (step + 1) / WARMUP, (1 - done) / DECAY)
+    print(f"{len(inputs):,} pairs of a sprite and a digit", flush=True)
+
+    def loss_of(network: nn.Module) -> Loss:
         chosen = torch.randint(len(inputs), (options.batch,))
         x, o, S = (
             torch.stack(part).float() for part in zip(*(inputs[i] for i in chosen), strict=True)
         )
-        made = looks(x[:, None], o[:, None], S[:, None])[:, 0, 0]
-        error = made - targets[chosen]
+        error = network(x[:, None], o[:, None], S[:, None])[:, 0, 0] - targets[chosen]
         squared, absolute = error.square().sum(dim=(1, 2)), error.abs().sum(dim=(1, 2))
-        loss = (squared + absolute / 4).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        total.append((squared.mean().item(), absolute.mean().item()))
-        if done >= shown:
-            mse, mae = np.mean(total[-100:], axis=0)
-            print(f"{step} steps: {mse:.2f} squared, {mae:.2f} absolute a sprite", flush=True)
-            forecaster.save(options.out)
-            shown += 0.05
-    forecaster.save(options.out)
-    print(f"{step} steps of {options.batch} sprites: {options.out}")
+        return (squared + absolute / 4).mean(), (squared.mean().item(), absolute.mean().item())
+
+    learn(forecaster, "looks", loss_of, options)
     return 0
 
 

@@ -13,26 +13,23 @@ the true places, past and future.
 """
 
 import argparse
-import copy
 import sys
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from learning import Loss, learn, loaded, options_of
+from torch import Tensor, nn
 
 import foreframe
 from foreframe.models import sprites
-from foreframe.training.optimizers import Muon
 
 PAST = 10
 SURE = 0.05  # with less probability inside the range, a frame is exact
 LOST = 7  # wrong frames of ten: with more, the sprite's error is not used
 CORRECTED = 0.65  # share of trajectories with the errors of a corrected past:
 EXACT, CENTRED = 0.8, 0.85  # share of their frames, and of their centres, that are made exact
-AVERAGE, WARMUP, DECAY = 0.995, 50, 0.7
 
 Sprite = tuple[
     Float[Tensor, "n 2 t p"], Float[Tensor, "n 2"]
@@ -100,14 +97,7 @@ class Trajectories:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", help="folder to write")
-    parser.add_argument("--digits", default="mini", help="digits of MovingMNIST")
-    parser.add_argument("--weights", default="moving-mnist", help="weights whose encoder is used")
-    parser.add_argument("--minutes", type=float, default=12, help="processor time")
-    parser.add_argument("--rate", type=float, default=4e-3, help="highest learning rate")
+    parser = options_of(__doc__)
     parser.add_argument("--batch", type=int, default=1024, help="trajectories per step")
     parser.add_argument(
         "--clips", type=int, default=6000, help="training clips in which sprites are found"
@@ -115,49 +105,39 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="continue from the motion network of the weights"
     )
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    forecaster = foreframe.Forecaster.load(options.weights)
-    model = forecaster.model.eval()
-    if not isinstance(model, sprites.Sprites):
-        raise ValueError(f"weights {options.weights} are not of sprites")
-    learnt, model.sprites = model.motion, 2  # as many as these clips have digits
-    # A motion network of zeros and no corrections: the past is what the encoder finds.
+    forecaster, model = loaded(options.weights)
+    motion = model.motion
+    trajectories = found(model, options)
+    if options.keep:
+        model.motion = motion
+    else:
+        torch.nn.init.normal_(model.motion.last.weight, std=0.01)
+
+    def loss_of(network: nn.Module) -> Loss:
+        p, true = trajectories.draw(options.batch)
+        made = network(*p)
+        loss = F.cross_entropy(made.flatten(0, -2), true.flatten())
+        right = (made[..., PAST:, :].argmax(dim=-1) == true[..., PAST:]).float().mean()
+        return loss, (loss.item(), right.item())  # nats, and the share of exact future places
+
+    learn(forecaster, "motion", loss_of, options)
+    return 0
+
+
+def found(model: sprites.Sprites, options: argparse.Namespace) -> Trajectories:
+    """Trajectories with the errors of the places that the encoder alone finds: the motion network
+    is a new one of zeros, which leaves them as they are, and nothing is corrected.
+    """
     model.motion = sprites._Motion(PAST, model.places.count, model.args["hidden"])
     torch.nn.init.zeros_(model.motion.last.weight)
     torch.nn.init.zeros_(model.motion.last.bias)
-    sprites.CORRECTING = 0
+    number, rounds = model.sprites, sprites.CORRECTING
+    model.sprites, sprites.CORRECTING = 2, 0  # as many as these clips have digits
     trajectories = Trajectories(model, options.digits, options.clips, options.seed)
-    if options.keep:
-        model.motion = learnt
-    else:
-        torch.nn.init.normal_(model.motion.last.weight, std=0.01)
-    motion = model.motion.requires_grad_(True)
-    model.motion = average = copy.deepcopy(motion)
-    optimizer = Muon(motion, options.rate, (0.9, 0.98), 0.01, 0.9)
-    start, step, shown = time.process_time(), 0, 0.0
-    while (done := (time.process_time() - start) / 60 / options.minutes) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1, (step + 1) / WARMUP, (1 - done) / DECAY)
-        p, true = trajectories.draw(options.batch)
-        made = motion(*p)
-        loss = F.cross_entropy(made.flatten(0, -2), true.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        step += 1
-        with torch.no_grad():
-            for mean, last in zip(average.parameters(), motion.parameters(), strict=True):
-                mean.lerp_(last, 1 - min(AVERAGE, step / (step + 20)))
-        if done >= shown:
-            right = (made[..., PAST:, :].argmax(dim=-1) == true[..., PAST:]).float().mean()
-            print(f"{step} steps: {loss:.3f} nats, {right:.1%} of future places", flush=True)
-            forecaster.save(options.out)
-            shown += 0.05
-    forecaster.save(options.out)
-    print(f"{step} steps of {options.batch} trajectories: {options.out}")
-    return 0
+    model.sprites, sprites.CORRECTING = number, rounds
+    return trajectories
 
 
 if __name__ == "__main__":
