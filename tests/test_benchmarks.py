@@ -15,7 +15,8 @@ import pytest
 from foreframe import MovingMNIST
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}  # which others use
+# Which others use.
+WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}
 PROGRAMS = sorted(path for path in BENCHMARKS.rglob("*.py") if path.stem not in WORKERS)
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
 

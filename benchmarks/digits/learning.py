@@ -1,4 +1,4 @@
-"""The training loop of motion.py and looks.py: one network of `sprites`; the others stay."""
+"""The training loop of motion.py and last_picture.py: one network of `sprites`; the others stay."""
 
 import argparse
 import copy

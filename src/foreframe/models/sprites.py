@@ -31,9 +31,7 @@ from foreframe.models.motion import exactly
 from foreframe.models.unet import Block
 
 SIDE = 4  # of a patch, in pixels
-ROUNDS = 2  # for each sprite, before those of all that are found
-# Rounds of all that are found, after each sprite and after the last, in training and in forecasts.
-LEARNING, FORECASTING = (0, 1), (2, 4)
+ROUNDS = 2  # for each sprite, then of all that are found; in training one, after the last sprite
 CORRECTING = 5  # further rounds of a forecast, which start from the corrected past
 TRUST = 0.3  # weight of the corrected past as a prior
 EVIDENCE = 0.25  # nats for a pixel of a sprite that is where a frame has one, at first
@@ -134,7 +132,7 @@ class Sprites(FromLastFrames):
         self.side, self.size, self.sprites = side, size, sprites
         self.places = _Places(channels, frames, side, size, width, blocks)
         self.appearance = _Appearance(channels, frames)
-        self.looks = _Looks(channels, frames)
+        self.last_picture = _LastPicture(channels, frames)
         self.motion = _Motion(frames, self.places.count, hidden)
         self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
 
@@ -203,7 +201,7 @@ class Sprites(FromLastFrames):
         X = F.pad(frames, (0, beside, 0, below)).transpose(1, 2).unsqueeze(1)
         X = X.to(torch.promote_types(X.dtype, torch.float32))
         learns = self.training and self.log_evidence.requires_grad
-        first, where, at, S, there = self._search(X, LEARNING if learns else FORECASTING)
+        first, where, at, S, there = self._search(X, learns)
         with exactly(X):
             S = there * self.appearance(cut(at, X), cut(at, of_others(drawn(at, S))))
             tracks = self._tracks(where, at, S, X)
@@ -216,22 +214,19 @@ class Sprites(FromLastFrames):
                 tracks = self._tracks(where, at, S, X)
             past, future = tracks.exp().split(self.frames, dim=-2)
             at = windows(past, self.side, self.size)
-            S = there * self.looks(cut(at, X), cut(at, of_others(drawn(at, S))), S)
+            S = there * self.last_picture(cut(at, X), cut(at, of_others(drawn(at, S))), S)
             return {"pictures": S, "past": past, "future": future}
 
     def _search(
-        self, X: Frames, rounds: tuple[int, int]
+        self, X: Frames, learns: bool
     ) -> tuple[Places, Places, Windows, Pictures, Float[Tensor, "b k 1 1 1"]]:
         """What each sprite's places begin with, its places, the windows there, its picture, and how
         much of it there is.
-
-        Args:
-            rounds: of all sprites that are found, after each and after the last.
         """
         O, found = torch.ones_like(X), []
         for k in range(self.sprites):
             # In training each sprite is there, so that it has gradients.
-            there = presence(X, O) if rounds[0] else torch.ones_like(X[:, :, :1, 0, :1, :1])
+            there = torch.ones_like(X[:, :, :1, 0, :1, :1]) if learns else presence(X, O)
             first = self.places((X * O)[:, 0])
             with exactly(X):
                 at = windows(first.exp(), self.side, self.size)
@@ -242,7 +237,8 @@ class Sprites(FromLastFrames):
                 first, where, at, S, there = (
                     torch.cat(each, dim=1) for each in zip(*found, strict=True)
                 )
-                for _ in range(rounds[k == self.sprites - 1]):
+                last = k == self.sprites - 1
+                for _ in range(int(last) if learns else ROUNDS):
                     where, at, S = self._round(first, at, X, of_others(drawn(at, S)))
                     S = there * S
                 found = [(first, where, at, S, there)]
@@ -396,7 +392,7 @@ class _Appearance(nn.Module):
         return torch.sigmoid(odds + 6 * m.squeeze(3) - 3)
 
 
-class _Looks(nn.Module):
+class _LastPicture(nn.Module):
     """A sprite's last picture: σ(10 S - 5 + a network of S and of what its windows hold)."""
 
     def __init__(self, channels: int, frames: int, width: int = 32) -> None:

@@ -1,6 +1,6 @@
 """Trains the network of `sprites` that draws a sprite's picture at last, on true digits.
 
-    OMP_NUM_THREADS=1 python benchmarks/digits/looks.py OUT --digits mnist_train.npz
+    OMP_NUM_THREADS=1 python benchmarks/digits/last_picture.py OUT --digits mnist_train.npz
 
 All else comes from the weights and stays. The sprites of some training clips are found as in a
 forecast; where a sprite's places follow a digit of the clip, that digit's image is the target, as
@@ -25,7 +25,7 @@ PAST = 10
 NEAR = 3  # pixels: a digit further from its window's centre is not used
 LOST = 2  # frames of ten that may be misplaced
 
-Inputs = tuple[Tensor, Tensor, Tensor]  # x, o and S, as `sprites._Looks` takes them
+Inputs = tuple[Tensor, Tensor, Tensor]  # x, o and S, as `sprites._LastPicture` takes them
 
 
 def pairs(
@@ -36,10 +36,10 @@ def pairs(
     least = model.size // 8 - (model.size - 28) // 2  # of a digit's window, in places
     inputs, targets = [], []
 
-    def kept(looks: nn.Module, given: Inputs) -> None:
+    def kept(network: nn.Module, given: Inputs) -> None:
         seen.extend(given)
 
-    handle = model.looks.register_forward_pre_hook(kept)
+    handle = model.last_picture.register_forward_pre_hook(kept)
     for first in range(0, clips - 31, 32):
         seen: list[Tensor] = []
         keys = [*range(first, first + 32)]
@@ -81,7 +81,7 @@ def main() -> int:
         squared, absolute = error.square().sum(dim=(1, 2)), error.abs().sum(dim=(1, 2))
         return (squared + absolute / 4).mean(), (squared.mean().item(), absolute.mean().item())
 
-    learn(forecaster, "looks", loss_of, options)
+    learn(forecaster, "last_picture", loss_of, options)
     return 0
 
 
