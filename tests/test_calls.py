@@ -14,6 +14,7 @@ from PIL import Image
 import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.base.notes import Note, collecting, listening, warn
+from foreframe.base.verbs import added_calls
 from foreframe.cli import main
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
@@ -107,7 +108,7 @@ def test_the_public_names_are_all_there_is_to_see() -> None:
     """Also after its rooms were loaded."""
     assert foreframe.models.build_model is build_model
     assert foreframe.Clip is Clip
-    assert dir(foreframe) == sorted(foreframe.__all__)
+    assert dir(foreframe) == sorted((*foreframe.__all__, *added_calls()))
 
 
 def test_a_stream_that_is_closed_keeps_what_it_saw(forecaster: Forecaster) -> None:

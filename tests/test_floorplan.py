@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foreframe.cli import VERBS
+from foreframe.cli import verbs
 from foreframe.models import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def loaded_by(*commands: str) -> set[str]:
 
 
 def test_help_loads_no_torch() -> None:
-    helps = [f"{verb} --help" for verb in ("", *VERBS, "data check")]
+    helps = [f"{verb} --help" for verb in ("", *verbs(), "data check")]
     assert not loaded_by(*helps) & {"torch", "lightning", "numpy"}
 
 

@@ -17,8 +17,8 @@ import torch
 import foreframe
 from examples.anomalies.events import KINDS, with_events
 from examples.anomalies.ranks import auc, average_precision
+from foreframe.addons.anomalies.watching import SIDE, WARM_UP, Watch
 from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.watching import SIDE, WARM_UP, Watch
 
 FREE = ("persistence", "optical_flow", "dense_motion")
 PICTURES = Scaling(0.0, 255.0)

@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 import foreframe
 from examples.anomalies.compare import PICTURES, grey
-from foreframe.forecasting.watching import PACE, Event, FrameScore, Watch, alarms, threshold_of
+from foreframe.addons.anomalies.watching import PACE, Event, FrameScore, Watch, alarms, threshold_of
 
 RATES = (100.0, 200.0, 400.0, 800.0)  # an hour: halves of films are short
 

@@ -18,8 +18,8 @@ import numpy as np
 import foreframe
 from examples.anomalies.compare import PICTURES
 from examples.anomalies.ranks import auc, average_precision
+from foreframe.addons.anomalies.watching import WARM_UP, Watch
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.watching import WARM_UP, Watch
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "anomalies", "bench", "check", "convert", "evaluate", "export", "fit", "open_run",
-        "predict", "stream", "watch",
+        "Run", "bench", "check", "convert", "evaluate", "export", "fit", "open_run",
+        "predict", "stream",
     ),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
@@ -37,7 +37,6 @@ __all__ = sorted((*_HOME, "models"))
 if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe import models as models
     from foreframe.api import Run as Run
-    from foreframe.api import anomalies as anomalies
     from foreframe.api import bench as bench
     from foreframe.api import check as check
     from foreframe.api import convert as convert
@@ -47,7 +46,6 @@ if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe.api import open_run as open_run
     from foreframe.api import predict as predict
     from foreframe.api import stream as stream
-    from foreframe.api import watch as watch
     from foreframe.clips.clip import Clip as Clip
     from foreframe.clips.clip import Window as Window
     from foreframe.clips.scaling import Scaling as Scaling
@@ -62,8 +60,15 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOME[name]), name)
     if name in _ROOMS:
         return import_module(f"foreframe.{name}")
+    if not name.startswith("_"):
+        from foreframe.base.verbs import added_call, added_calls
+
+        if name in added_calls():
+            return added_call(name)
     raise AttributeError(f"module 'foreframe' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from foreframe.base.verbs import added_calls
+
+    return sorted((*__all__, *added_calls()))

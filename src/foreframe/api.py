@@ -14,7 +14,6 @@ from foreframe.base.schema import typed
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
-    AnomalyOptions,
     ConvertOptions,
     ExportOptions,
     PredictOptions,
@@ -29,13 +28,11 @@ from foreframe.visuals import Card
 
 if TYPE_CHECKING:
     from foreframe.data.check import DataCheck
-    from foreframe.forecasting.anomaly_files import Anomalies
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
     from foreframe.forecasting.live_forecasts import Live
     from foreframe.forecasting.rolling import Rolling
-    from foreframe.forecasting.watching import Event
     from foreframe.leaderboards.leaderboard import Leaderboard
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -244,65 +241,6 @@ def stream(
     from foreframe.forecasting.live_forecasts import forecast_live
 
     yield from forecast_live(what, source, options)
-
-
-@takes(AnomalyOptions)
-def anomalies(
-    source: str | os.PathLike[str],
-    output: str | os.PathLike[str] | None = None,
-    options: AnomalyOptions | None = None,
-    *,
-    weights: "Forecaster | Run | str | os.PathLike[str]" = "scenes",
-    progress: Callable[[int, int], Any] = lambda done, total: None,
-    **changes: Any,
-) -> "Anomalies":
-    """Find what is unusual in a recording, as `foreframe anomalies` does.
-
-        print(foreframe.anomalies("film.mp4", "unusual.png", weights="dense_motion"))
-
-    Args:
-        source: a film or other file of one recording, or a folder of pictures.
-        output: .csv, .json, .png or .mp4 to write; by default none.
-        options, changes: the fields of `AnomalyOptions` by name, or an object that they change.
-        weights: what forecasts: a run, a forecaster, or what `Forecaster.load` takes.
-        progress: called with the number of frames seen and the total.
-
-    Raises:
-        ValueError: errors of loading, reading, forecasting and writing; too little normal footage.
-    """
-    options = with_changes(options or AnomalyOptions(), changes)
-    from foreframe.forecasting.anomaly_files import find_anomalies
-
-    return find_anomalies(weights, os.fspath(source), output, options, progress)
-
-
-@takes(AnomalyOptions)
-def watch(
-    source: str,
-    options: AnomalyOptions | None = None,
-    *,
-    weights: "Forecaster | Run | str | os.PathLike[str]" = "scenes",
-    **changes: Any,
-) -> Generator["Event", None, None]:
-    """Events of a live recording, each when it is over, as `foreframe anomalies` prints them.
-
-        for event in foreframe.watch("film.mp4", normal="film.mp4", weights="dense_motion"):
-            print(event.first, event.y, event.x)
-
-    Args:
-        source: a camera (rtsp://...), a folder that grows, "-", a film on standard input; or a
-            file, as if it came now.
-        options, changes, weights: as of `anomalies`.
-
-    Raises:
-        ValueError: as `anomalies`.
-    """
-    options = with_changes(options or AnomalyOptions(), changes)
-    from foreframe.forecasting.loading import open_forecaster
-    from foreframe.forecasting.watching import Event, watched
-
-    forecaster, _ = open_forecaster(weights, options.device, options.compile)
-    yield from (one for one in watched(forecaster, source, options) if isinstance(one, Event))
 
 
 def check(

@@ -1,12 +1,11 @@
 """The command as a user meets it: its models, help and version."""
 
 import re
-from importlib import import_module
 
 import pytest
 
 import foreframe
-from foreframe.cli import VERBS, main
+from foreframe.cli import command, main, verbs
 from foreframe.models import BASELINES, PRESETS
 
 
@@ -31,7 +30,7 @@ def flags(text: str) -> list[str]:
     return re.findall(r"^  (--?[a-z_.0-9-]+)", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("verb", [*([verb] for verb in VERBS), ["data", "check"]], ids=" ".join)
+@pytest.mark.parametrize("verb", [*([verb] for verb in verbs()), ["data", "check"]], ids=" ".join)
 def test_help_shows_the_options_that_people_use_and_help_all_every_one(
     verb: list[str], monkeypatch, capsys
 ) -> None:
@@ -46,7 +45,7 @@ def test_help_shows_the_options_that_people_use_and_help_all_every_one(
     assert main([*verb, "--help-all"]) == 0
     every = capsys.readouterr().out
     assert {*flags(short), "--help-all"} <= set(flags(every))
-    named = import_module(f"foreframe.cli.{verb[0]}")
+    named = command(verb[0])
     parser = named.check_parser() if verb[1:] else named.parser()
     assert set(parser.common) <= set(parser.options)
     shown = {f"--{name}" for name, option in parser.options.items() if not option.positional}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foreframe.cli import VERBS, main
+from foreframe.cli import command, main, verbs
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, build_model
 from refusals import refused
@@ -41,10 +41,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     forget()
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "data check"])
+@pytest.mark.parametrize("verb", [*verbs(), "data check"])
 def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     named, *check = verb.split()
-    module = import_module(f"foreframe.cli.{named}")
+    module = command(named)
     shown = (module.check_parser() if check else module.parser()).help(False).splitlines()
     assert len([line for line in shown if line.startswith("  --import ")]) == 1
     line = "foreframe: --import broken: cannot import it (ZeroDivisionError: division by zero)\n"

@@ -1,13 +1,12 @@
 """Options of the command line: all that is refused, in one table, and what they become."""
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from foreframe.cli import main
+from foreframe.cli import command, main
 from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
@@ -204,7 +203,7 @@ def test_what_is_not_given_is_as_in_training() -> None:
 def values(arguments: list[str]) -> dict:
     """What a verb's function would be called with."""
     verb, *rest = arguments
-    return import_module(f"foreframe.cli.{verb}").parser().values(rest)
+    return command(verb).parser().values(rest)
 
 
 @pytest.mark.parametrize(

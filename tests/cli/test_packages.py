@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import foreframe
 from foreframe import clips_from
 from foreframe.base.extras import registered
 from foreframe.cli import main
@@ -15,7 +16,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, Persistence, build_model
 from refusals import refused
 
-TIDES = """
+TIDES = '''
 import numpy as np
 from foreframe.clips.clip import Clip
 from foreframe.data.readers import Reader
@@ -26,7 +27,20 @@ class Still(Persistence): "A model."
 def read(paths, options):
     return [Clip(np.loadtxt(paths[0]).reshape(-1, 1, 40, 40))]
 reader = Reader((".tide",), read)
-"""
+from foreframe.base.verbs import Verb
+from foreframe.cli.parser import Parser
+verb = Verb("tell the tide", "tides", {"tide": "tides:tell"})
+def tell(place: str, *, hours: int = 6) -> None:
+    """Tell the tide.
+
+    Args:
+        place: where
+        hours: ahead
+    """
+    print(f"{place} in {hours} h")
+def parser():
+    return Parser("tide", tell)
+'''
 ENTRY_POINTS = """
 [foreframe.models]
 still = tides:Still
@@ -36,6 +50,10 @@ ebb = tides:Ebb
 broken = tides_that_is_nowhere:Core
 [foreframe.readers]
 tide = tides:reader
+[foreframe.verbs]
+tide = tides:verb
+ebbing = tides_that_is_nowhere:verb
+train = tides:verb
 """
 
 
@@ -78,6 +96,24 @@ def test_they_are_listed_and_not_imported(
     assert {"still", "ebb"} <= {*MODELS, *CORES}
     assert len(MODELS) == len(MODELS.data) + 1
     assert "tides" not in sys.modules
+
+
+def test_a_verb_has_options_a_line_of_help_and_a_call(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out
+    assert "  tide        tell the tide\n" in lines
+    assert "  ebbing      ebbing, which the package tides registers as foreframe.verbs: ca" in lines
+    assert "  train       train a model" in lines
+    assert main(["tide", "Brest", "--hours", "3"]) == 0
+    assert capsys.readouterr().out == "Brest in 3 h\n"
+    assert "--hours is a whole number" in refused(capsys, "tide", "Brest", "--hours", "long")
+    assert "No module named 'tides_that_is_nowhere'" in refused(capsys, "ebbing")
+    assert "did you mean tide?" in refused(capsys, "tied")
+    assert foreframe.tide is sys.modules["tides"].tell
+    with pytest.raises(AttributeError):
+        foreframe.__getattr__("ebb")
 
 
 def test_no_name_of_foreframes_is_replaced_or_looked_for(
@@ -141,9 +177,9 @@ def test_a_reader_reads_its_ending_alone_and_in_folders(
     assert ".tide is no kind" in refused(capsys, "predict", "mean", "high/one.tide", "-o", "a.npy")
 
 
-def test_help_looks_for_none() -> None:
+def test_the_help_of_a_verb_looks_for_none() -> None:
     code = (
-        "import sys; from foreframe.cli import main; main(['--help']); main(['train', '--help']); "
+        "import sys; from foreframe.cli import main; main(['train', '--help']); "
         "assert not {'torch', 'importlib.metadata'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -10,18 +10,19 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from foreframe.base.memory import keep_memory
 from foreframe.base.notes import listening
 from foreframe.base.processes import give_way
+from foreframe.base.verbs import Verb, added_verbs
 from foreframe.base.wording import closest
 
-VERBS = {
+VERBS = {  # of the core
     "train": "train a model, or resume a training",
     "evaluate": "score a trained run beside the baselines",
     "bench": "compare forecasters on the same clips, and train them for that",
     "predict": "forecast the frames that follow a recording",
-    "anomalies": "find what is unusual in a recording, with a stated rate of false alarms",
     "stream": "forecast after every incoming frame",
     "serve": "answer forecasts over HTTP, with a page to try them",
     "export": "write the steps of a forecaster as ONNX files or a web page",
@@ -45,6 +46,29 @@ prints the version.
 """
 
 
+def verbs() -> dict[str, Verb]:
+    """All verbs, those of installed packages too."""
+    own = {verb: Verb(about, f"foreframe.cli.{verb}") for verb, about in VERBS.items()}
+    return own | {name: verb for name, verb in added_verbs().items() if name not in own}
+
+
+def command(verb: str) -> ModuleType:
+    """The module of a verb.
+
+    Raises:
+        ValueError: there is no such verb, or its package cannot be imported.
+    """
+    if verb in VERBS:
+        return import_module(f"foreframe.cli.{verb}")
+    found = verbs()
+    if verb not in found:
+        choose = closest(verb, found) or f"choose {', '.join(found)}"
+        raise ValueError(f"there is no verb {verb!r}; {choose}")
+    if not found[verb].command:
+        raise ValueError(found[verb].about)
+    return import_module(found[verb].command)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Exit codes: 0 done; 1 an unexpected error; 2 bad input, explained in a line; 130
     interrupted, and saved.
@@ -53,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {verb:<12}{about}" for verb, about in VERBS.items())
-        print(USAGE.format(verbs=verbs), end="")
+        lines = "\n".join(f"  {name:<12}{verb.about}" for name, verb in verbs().items())
+        print(USAGE.format(verbs=lines), end="")
         return 0
     if words[0] in ("--version", "-V"):
         from foreframe import __version__
@@ -62,9 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"foreframe {__version__}")
         return 0
     verb, *rest = words
-    if verb not in VERBS:
-        choose = closest(verb, VERBS) or f"choose {', '.join(VERBS)}"
-        return _fail(f"there is no verb {verb!r}; {choose}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # modules of the user are found here, as by `python -m`
     try:
@@ -73,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             if not set(rest) & {"-h", "--help", "--help-all"}:
                 keep_memory()
-            module = import_module(f"foreframe.cli.{verb}")
+            module = command(verb)
             run = getattr(module, "main", None) or module.parser().run
             return run(rest) or 0
     except SystemExit:  # after the help

@@ -1,10 +1,9 @@
 """foreframe completion"""
 
 import argparse
-from importlib import import_module
 from typing import Any, Literal
 
-from foreframe.cli import VERBS
+from foreframe.cli import command, verbs
 from foreframe.cli.parser import Parser
 
 
@@ -17,16 +16,16 @@ def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
     import shtab
 
     root = argparse.ArgumentParser("foreframe")
-    verbs = root.add_subparsers()
-    for verb, about in VERBS.items():
-        module = import_module(f"foreframe.cli.{verb}")
-        completed = _completed(verbs, verb, module.parser(), about)
-        if verb == "data":
+    subparsers = root.add_subparsers()
+    for name, verb in verbs().items():
+        module = command(name)
+        completed = _completed(subparsers, name, module.parser(), verb.about)
+        if name == "data":
             _completed(completed.add_subparsers(), "check", module.check_parser(), "examine them")
     print(shtab.complete(root, shell))
 
 
-def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.ArgumentParser:
+def _completed(subparsers: Any, verb: str, parser: Parser, about: str) -> argparse.ArgumentParser:
     """Add the parser of a verb, with files as values of options that have no choices."""
     import shtab
 
@@ -34,7 +33,7 @@ def _completed(verbs: Any, verb: str, parser: Parser, about: str) -> argparse.Ar
     for action in options._actions:
         if not action.choices and action.nargs != 0:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-    return verbs.add_parser(verb, parents=[options], add_help=False, help=about)
+    return subparsers.add_parser(verb, parents=[options], add_help=False, help=about)
 
 
 def parser() -> Parser:

@@ -12,11 +12,10 @@ from foreframe.visuals.strip import (
     strip_of_members,
 )
 from foreframe.visuals.tables import ensemble_table, further_tables, score_table
-from foreframe.visuals.unusual import anomaly_frame, anomaly_picture
 from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp4, write_png
 
 __all__ = [
-    "Card", "Paint", "animation", "animation_frames", "anomaly_frame", "anomaly_picture",
+    "Card", "Paint", "animation", "animation_frames",
     "contact_sheet", "curves_png", "ensemble_table", "further_tables", "gif_bytes", "image_html",
     "members_by_name", "paint_for", "score_table", "strip", "strip_of_members", "write_frames",
     "write_gif", "write_mp4", "write_png",

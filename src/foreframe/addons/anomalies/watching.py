@@ -22,13 +22,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, in_seconds, stamp
 from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data.cuts import find_cuts
-from foreframe.forecasting.forecast_options import AnomalyOptions, ForecastOptions
+from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.incoming import live_frames
 from foreframe.forecasting.recordings import reading_as_trained, scaling_of

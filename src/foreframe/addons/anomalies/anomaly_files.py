@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
+from foreframe.addons.anomalies.anomaly_pictures import anomaly_frame, anomaly_picture
+from foreframe.addons.anomalies.watching import Event, FrameScore, Normal, lasting, rounded, watched
 from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.outputs import paint_of, usual_fps
-from foreframe.forecasting.watching import Event, FrameScore, Normal, lasting, rounded, watched
-from foreframe.visuals import Paint, anomaly_frame, anomaly_picture, write_mp4, write_png
+from foreframe.visuals import Paint, write_mp4, write_png
 from foreframe.visuals.tables import Table
 
 FILES = (".csv", ".json", ".png", ".mp4")

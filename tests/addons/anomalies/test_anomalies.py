@@ -22,10 +22,8 @@ import foreframe
 from conftest import real_data
 from examples.anomalies.events import KINDS, UNSCORED, brightened, flickering, shaken, with_events
 from examples.anomalies.ranks import auc, average_precision
-from foreframe.cli import main
-from foreframe.clips.scaling import Scaling
-from foreframe.forecasting import watching
-from foreframe.forecasting.watching import (
+from foreframe.addons.anomalies import watching
+from foreframe.addons.anomalies.watching import (
     LEAST,
     Event,
     FrameScore,
@@ -34,6 +32,8 @@ from foreframe.forecasting.watching import (
     alarms,
     threshold_of,
 )
+from foreframe.cli import main
+from foreframe.clips.scaling import Scaling
 from recorded import GREY, encode
 from refusals import refused
 

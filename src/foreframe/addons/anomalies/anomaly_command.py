@@ -5,10 +5,10 @@ import signal
 from dataclasses import asdict
 from pathlib import Path
 
+from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
-from foreframe.forecasting.forecast_options import AnomalyOptions
 from foreframe.models.names import check_forecaster
 
 
@@ -31,7 +31,7 @@ def find_anomalies(
     check_source([*normals, input])
     check_forecaster(weights)
 
-    from foreframe.api import anomalies, watch
+    from foreframe.addons.anomalies.anomaly_calls import anomalies, watch
     from foreframe.forecasting.incoming import is_live
 
     if is_live(input) and (options.wait is not None or not Path(input).is_dir()):
