@@ -19,7 +19,6 @@ from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.leaderboards import BenchOptions
 from foreframe.training.calls import given_options
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
@@ -57,7 +56,6 @@ def test_every_option_is_shown_with_its_default() -> None:
     for call, groups in (
         (foreframe.fit, GROUPS),
         (foreframe.evaluate, (EvaluateOptions,)),
-        (foreframe.bench, (BenchOptions,)),
         (foreframe.predict, (PredictOptions,)),
         (foreframe.stream, (StreamOptions,)),
     ):

@@ -20,7 +20,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "bench", "check", "convert", "evaluate", "export", "fit", "open_run",
+        "Run", "check", "convert", "evaluate", "export", "fit", "open_run",
         "predict", "stream",
     ),
     "clips.clip": ("Clip", "Window"),
@@ -37,7 +37,6 @@ __all__ = sorted((*_HOME, "models"))
 if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe import models as models
     from foreframe.api import Run as Run
-    from foreframe.api import bench as bench
     from foreframe.api import check as check
     from foreframe.api import convert as convert
     from foreframe.api import evaluate as evaluate

@@ -21,7 +21,6 @@ from foreframe.base.wording import closest
 VERBS = {  # of the core
     "train": "train a model, or resume a training",
     "evaluate": "score a trained run beside the baselines",
-    "bench": "compare forecasters on the same clips, and train them for that",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
     "serve": "answer forecasts over HTTP, with a page to try them",

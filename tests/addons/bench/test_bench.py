@@ -14,13 +14,13 @@ import torch
 
 import foreframe
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
+from foreframe.addons.bench import equal as equal_budgets
+from foreframe.addons.bench.bench_options import BenchOptions
+from foreframe.addons.bench.contest import open_bench
 from foreframe.base.notes import listening
 from foreframe.cli import main
 from foreframe.evaluation.metrics.bootstrap import ranks, resampled
 from foreframe.evaluation.metrics.sums import ratio
-from foreframe.leaderboards import equal as equal_budgets
-from foreframe.leaderboards.bench_options import BenchOptions
-from foreframe.leaderboards.contest import open_bench
 from foreframe.models import build_model
 from recorded import series
 from refusals import refused

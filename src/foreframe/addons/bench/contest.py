@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from foreframe.addons.bench.bench_options import BenchOptions
+from foreframe.addons.bench.leaderboard import scale_of
 from foreframe.clips.units import check_units
 from foreframe.data import Recordings
 from foreframe.data.datasets import clip_set
@@ -16,8 +18,6 @@ from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.recordings import check_channels
-from foreframe.leaderboards.bench_options import BenchOptions
-from foreframe.leaderboards.leaderboard import scale_of
 from foreframe.models import baselines_here
 from foreframe.models.names import name_of
 

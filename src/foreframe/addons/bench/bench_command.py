@@ -4,9 +4,9 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
+from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
-from foreframe.leaderboards import BenchOptions
 from foreframe.models.names import check_forecaster
 
 
@@ -27,7 +27,7 @@ def compare(
     for run in runs:
         check_forecaster(run)
 
-    from foreframe.api import bench
+    from foreframe.addons.bench.bench_call import bench
 
     bars: list[Any] = []
     try:

@@ -7,6 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foreframe.addons.bench.bench_options import BenchOptions
+from foreframe.addons.bench.contest import by_name, open_bench
+from foreframe.addons.bench.equal import history_of, train_each
+from foreframe.addons.bench.leaderboard import (
+    Leaderboard,
+    check_same,
+    identity,
+    merged,
+    read_leaderboard,
+    write_leaderboard,
+)
+from foreframe.addons.bench.rows import rows_of
 from foreframe.base.files import check_writable
 from foreframe.base.notes import listening
 from foreframe.data.datasets import clip_set
@@ -15,18 +27,6 @@ from foreframe.evaluation.networks import fewer_within
 from foreframe.evaluation.scored import score_in_tasks, scorers_of
 from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.loading import for_tasks
-from foreframe.leaderboards.bench_options import BenchOptions
-from foreframe.leaderboards.contest import by_name, open_bench
-from foreframe.leaderboards.equal import history_of, train_each
-from foreframe.leaderboards.leaderboard import (
-    Leaderboard,
-    check_same,
-    identity,
-    merged,
-    read_leaderboard,
-    write_leaderboard,
-)
-from foreframe.leaderboards.rows import rows_of
 
 
 def compare(

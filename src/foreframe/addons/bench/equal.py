@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.base.notes import listening, say, warn
 from foreframe.forecasting.archives.tasks import run_tasks, workers_of, write_marker
 from foreframe.forecasting.checkpoint_files import before, first_whole
-from foreframe.leaderboards.bench_options import BenchOptions
 from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
 from foreframe.training.fit import train

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from foreframe.addons.bench.leaderboard import CONVENTIONS, convention_of
 from foreframe.evaluation.card import Scorer, Scores
 from foreframe.evaluation.metrics import SCORES, Scorecard
 from foreframe.evaluation.metrics.bootstrap import interval, resampled
 from foreframe.evaluation.networks import forecast_clips
-from foreframe.leaderboards.leaderboard import CONVENTIONS, convention_of
 from foreframe.models import Model, Parts, multiply_adds
 from foreframe.models.footprint import FIXED, footprint
 
