@@ -20,7 +20,7 @@ BIN := .venv/bin
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src
-	@$(BIN)/python -c 'from foreframe.exporting.web_runtime import web_runtime; web_runtime()' 2>/dev/null || \
+	@$(BIN)/python -c 'from foreframe.addons.serve.web_runtime import web_runtime; web_runtime()' 2>/dev/null || \
 		echo "Without it tests of the exported page are skipped"
 	@touch $@
 

@@ -19,7 +19,7 @@ import foreframe
 from foreframe import Forecaster, MovingMNIST, Window
 from foreframe.models.names import published
 
-sys.path += [str(Path(__file__).parents[1] / "tests" / part) for part in ("", "serve")]
+sys.path += [str(Path(__file__).parents[1] / "tests" / part) for part in ("", "addons/serve")]
 from test_exported_page import FORECAST, hosted, opened
 
 from small import built

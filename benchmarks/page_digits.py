@@ -13,7 +13,7 @@ from foreframe.data.digits import digit_images
 
 # Numbers of clear ones among the embedded digits of test, 0 to 9.
 CLEAR = (2, 61, 121, 158, 201, 243, 293, 344, 399, 449)
-PAGE = Path(foreframe.__file__).parent / "page" / "files" / "shapes.js"
+PAGE = Path(foreframe.__file__).parent / "addons" / "serve" / "page" / "files" / "shapes.js"
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import foreframe
 PAST, STEPS, STREAMS, PUSHES = 10, 10, 50, 20
 # The service, with batches of one.
 ALONE = """
-import foreframe.serve.worker as worker
+import foreframe.addons.serve.worker as worker
 worker.MOST = 1
 from foreframe.cli import main
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ def test_an_export_runs_on_the_processor(tmp_path, monkeypatch) -> None:
     ("name", "words", "told"),
     [
         ("quick", ["--noise", "true"], "draws no members"),
-        ("quick", ["--format", "openvino"], "format is one of onnx, page, not 'openvino'"),
+        ("quick", ["--format", "openvino"], "format 'openvino' is unknown; choose onnx"),
         ("nowcast", ["--steps", "2"], "cannot find OpenCV's motion"),
     ],
 )

@@ -173,7 +173,7 @@ def export(
             already or cannot be written.
     """
     options = with_changes(options or ExportOptions(), changes)
-    from foreframe.exporting.exported_page import write_export
+    from foreframe.exporting.exported_graphs import write_export
     from foreframe.training.run import known_scores
 
     return write_export(what, Path(folder), options, known_scores(what))

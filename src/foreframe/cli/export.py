@@ -1,5 +1,7 @@
 """foreframe export"""
 
+from pathlib import Path
+
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models.names import check_forecaster
@@ -9,7 +11,6 @@ def export_run(run: str, options: ExportOptions, *, output: str) -> None:
     """Write a forecaster for runtimes other than torch: foreframe export RUN -o FOLDER
 
     Three graphs: one takes a frame, one begins a forecast, one steps; and an example of their use.
-    With --format page a folder for any static host, whose page runs them in the browser.
 
     Args:
         run: as in foreframe predict
@@ -21,7 +22,7 @@ def export_run(run: str, options: ExportOptions, *, output: str) -> None:
 
     parity = export(run, output, options)
     how = "card.md says how to run it"
-    if options.format == "page":
+    if (Path(output) / "index.html").is_file():
         how = f"any static host serves it, here python -m http.server --directory {output}"
     print(f"{run} lies in {output} as {options.format}: {how}")
     apart = ", ".join(f"{name} {value:.1e}" for name, value in parity.items())

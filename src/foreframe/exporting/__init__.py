@@ -1,1 +1,1 @@
-"""Forecasters as ONNX files, and as a page that forecasts in the browser."""
+"""Forecasters as ONNX files; packages add further formats."""

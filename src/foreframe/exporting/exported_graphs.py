@@ -10,14 +10,30 @@ from typing import Any
 
 import torch
 
-from foreframe.base.extras import needed
+from foreframe.base.extras import needed, of_package
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.notes import warn
 from foreframe.exporting.graphs import ENTERING, LAST, Graph, Runner, chain_distance, graphs
-from foreframe.forecasting.forecast_options import ExportOptions
+from foreframe.forecasting.forecast_options import ONNX, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import open_forecaster
 from foreframe.models.noise import Noise
 
 OPSET = 18  # of ONNX
+
+
+def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -> dict[str, float]:
+    """As `foreframe.export`, with the scores of the card as Markdown."""
+    forecaster, name = open_forecaster(what)
+    check_new(folder)
+    forecaster.check_weights()
+    with atomic_folder(folder) as rough:
+        if options.format != ONNX:
+            parity: dict[str, float] = of_package("formats", options.format)(
+                rough, forecaster, options, scores, name
+            )
+            return parity
+        return export_to(rough, forecaster, options, scores)
 
 
 def export_to(

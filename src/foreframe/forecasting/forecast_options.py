@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
+from foreframe.base.extras import registered
 from foreframe.base.schema import check_above_0, check_at_least, check_types
 from foreframe.data.data_options import ReadingAsTrained
 from foreframe.forecasting.precision import Precision
@@ -15,6 +16,7 @@ Kind = TypeVar("Kind")
 
 Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
 LAST, GUIDE, NONE = get_args(Match)
+ONNX = "onnx"  # the core's format of an export
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +282,8 @@ class ExportOptions:
     """How a forecaster is exported.
 
     Args:
-        format: onnx, or page: a folder for any static host, whose page forecasts in the browser.
+        format: onnx, or a format of an installed package; page, of the add-on serve: a folder for
+            any static host, whose page forecasts in the browser.
         size: (H, W) of frames, for a model that decides by it; by default as trained.
         channels: of frames, for a model that takes any number.
         noise: the steps of a member, which take noise as an input; a page has them beside the
@@ -288,10 +291,10 @@ class ExportOptions:
         steps: also a whole forecast of so many frames in one file.
 
     Raises:
-        ValueError: a value out of its range; steps with page.
+        ValueError: a value out of its range; an unknown format; steps with another than onnx.
     """
 
-    format: Literal["onnx", "page"] = "onnx"
+    format: str = ONNX
     size: tuple[int, int] | None = None
     channels: int = 1
     noise: bool = False
@@ -299,5 +302,8 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         check_at_least(1, channels=self.channels, steps=self.steps)
-        if self.steps and self.format == "page":
-            raise ValueError("a page asks for any number of steps: export it without --steps")
+        formats = (ONNX,) if self.format == ONNX else (ONNX, *registered("formats"))
+        if self.format not in formats:
+            raise ValueError(f"format {self.format!r} is unknown; choose {', '.join(formats)}")
+        if self.steps and self.format != ONNX:
+            raise ValueError("only the format onnx has a forecast of --steps frames in one file")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from foreframe.serve.problems import KIND
+from foreframe.addons.serve.problems import KIND
 
 
 def npy(values: np.ndarray) -> bytes:

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from fastapi import Request, Response
 
+from foreframe.addons.serve.fields import TYPES
+from foreframe.addons.serve.pipe import Answer, AskFootprint, AskForecast, receive
+from foreframe.addons.serve.problems import AGAIN, Problem
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.uploads import BODY, respond, without_weights
+from foreframe.addons.serve.worker import FullError, Job, Worker
 from foreframe.base.budget import GIB
 from foreframe.base.files import temporary_folder
 from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models.footprint import UnmeasuredError
-from foreframe.serve.fields import TYPES
-from foreframe.serve.pipe import Answer, AskFootprint, AskForecast, receive
-from foreframe.serve.problems import AGAIN, Problem
-from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.uploads import BODY, respond, without_weights
-from foreframe.serve.worker import FullError, Job, Worker
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
 
@@ -87,7 +87,7 @@ class RequestHandler:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.context.set_forkserver_preload(["foreframe.serve.preloaded"])
+        self.context.set_forkserver_preload(["foreframe.addons.serve.preloaded"])
         threads = ThreadPoolExecutor(self.options.queue + 1)  # and the next process's start
         with temporary_folder() as self.folder, threads as self.pool:
             self.next = self.pool.submit(RequestProcess, self)

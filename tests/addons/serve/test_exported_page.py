@@ -18,8 +18,8 @@ import pytest
 from served import npy
 
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
-from foreframe.exporting import web_runtime
-from foreframe.exporting.exported_page import _noise
+from foreframe.addons.serve import web_runtime
+from foreframe.addons.serve.exported_page import _noise
 from recorded import animation, encode
 from refusals import refused
 from small import built
@@ -287,7 +287,7 @@ def test_the_structure_of_noise() -> None:
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [
-        ("quick", ["--steps", "2"], "any number of steps"),
+        ("quick", ["--steps", "2"], "only the format onnx"),
         ("quick", ["--noise", "true"], "draws no members"),
         ("nowcast", [], "OpenCV's optical flow, which no browser has"),
         ("own_frames_with_an_input", [], "takes inputs beside them"),

@@ -17,17 +17,17 @@ from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 
 from foreframe import __version__
+from foreframe.addons.serve import problems
+from foreframe.addons.serve.fields import ANSWERS, REQUEST
+from foreframe.addons.serve.handling import RequestHandler
+from foreframe.addons.serve.live import router as live
+from foreframe.addons.serve.page import PAGE
+from foreframe.addons.serve.page.metadata import metadata
+from foreframe.addons.serve.problems import Problem
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.streams import Streams
+from foreframe.addons.serve.worker import Worker
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.page import PAGE
-from foreframe.page.metadata import metadata
-from foreframe.serve import problems
-from foreframe.serve.fields import ANSWERS, REQUEST
-from foreframe.serve.handling import RequestHandler
-from foreframe.serve.live import router as live
-from foreframe.serve.problems import Problem
-from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.streams import Streams
-from foreframe.serve.worker import Worker
 
 # The page asks no other server for anything, and no other page can show it within itself.
 POLICY = (

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from foreframe.addons.serve.confinement import landlock_version
+from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.models.names import name_of
-from foreframe.serve.confinement import landlock_version
-from foreframe.serve.serve_options import ServeOptions
 
 
 def serve(what: Sequence[str], options: ServeOptions) -> None:
@@ -28,8 +28,8 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
     uvicorn = needed("uvicorn", "serve", "the service")
     for module in ("fastapi", "python_multipart", "prometheus_client"):
         needed(module, "serve", "the service")
+    from foreframe.addons.serve.app import create_app
     from foreframe.forecasting.forecaster import Forecaster
-    from foreframe.serve.app import create_app
 
     names = [name_of(one) for one in what]
     if len(set(names)) < len(names):

@@ -18,15 +18,15 @@ from fastapi.testclient import TestClient
 from served import npy, problem
 
 from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.addons.serve import problems
+from foreframe.addons.serve.app import create_app
+from foreframe.addons.serve.live import router
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.streams import Streams
+from foreframe.addons.serve.worker import Worker
 from foreframe.base.notes import listening
 from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.trained import Trained
-from foreframe.serve import problems
-from foreframe.serve.app import create_app
-from foreframe.serve.live import router
-from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.streams import Streams
-from foreframe.serve.worker import Worker
 from small import built
 
 FRAMES = np.random.default_rng(0).random((5, 1, 16, 20)).astype(np.float32)
@@ -321,7 +321,7 @@ def test_long_lists_are_refused(service) -> None:
 
 
 def test_forecasts_that_are_refused(service, monkeypatch) -> None:
-    monkeypatch.setattr("foreframe.serve.live.JSON_VALUES", 700)
+    monkeypatch.setattr("foreframe.addons.serve.live.JSON_VALUES", 700)
     at = service.begin(model="persistence")
     assert "no frame yet" in problem(service.http.get(f"{at}/forecast"), 422)
     service.push(at, FRAMES[0])

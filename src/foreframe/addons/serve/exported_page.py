@@ -14,18 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.base.files import atomic_folder, check_new
+from foreframe.addons.serve.page import PAGE
+from foreframe.addons.serve.page.metadata import metadata
+from foreframe.addons.serve.web_runtime import VERSION, web_runtime
 from foreframe.base.notes import warn
 from foreframe.exporting.exported_graphs import export_to
 from foreframe.exporting.graphs import graphs
-from foreframe.exporting.web_runtime import VERSION, web_runtime
 from foreframe.forecasting.forecast_options import NONE, ExportOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
-from foreframe.page import PAGE
-from foreframe.page.metadata import metadata
 
 SERVED = "server.js"  # what of it asks a server
 # Threads share memory, which browsers allow to a page that asks for these. Some hosts read them in
@@ -34,17 +32,6 @@ HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
 """
-
-
-def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -> dict[str, float]:
-    """As `foreframe.export`, with the scores of the card as Markdown."""
-    forecaster, name = open_forecaster(what)
-    check_new(folder)
-    forecaster.check_weights()
-    with atomic_folder(folder) as rough:
-        if options.format == "page":
-            return export_page(rough, forecaster, options, scores, name)
-        return export_to(rough, forecaster, options, scores)
 
 
 def export_page(

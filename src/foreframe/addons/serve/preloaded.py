@@ -5,7 +5,7 @@ from contextlib import suppress
 from importlib import import_module
 
 MODULES = (
-    "foreframe.serve.uploads", "foreframe.forecasting.dispatch",
+    "foreframe.addons.serve.uploads", "foreframe.forecasting.dispatch",
     "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "av.subtitles.stream",
     "cf_xarray", "dask.array", "distributed", "matplotlib.backends.backend_agg", "netCDF4", "pint",
     "xarray",

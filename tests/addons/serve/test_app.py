@@ -19,10 +19,10 @@ from safetensors.numpy import load
 from served import npy, problem
 
 from foreframe import Forecaster, Scaling, Window, predict
+from foreframe.addons.serve.app import create_app
+from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.base.notes import Note
 from foreframe.forecasting.trained import Trained
-from foreframe.serve.app import create_app
-from foreframe.serve.serve_options import ServeOptions
 from small import built
 
 CLIP = np.random.default_rng(0).random((9, 1, 16, 16)).astype(np.float32)
@@ -79,7 +79,7 @@ def test_metrics_are_told_in_the_thread_that_changes_streams(
         threads.append(threading.get_ident())
         return 0
 
-    monkeypatch.setattr("foreframe.serve.streams.Streams.expire", gone)
+    monkeypatch.setattr("foreframe.addons.serve.streams.Streams.expire", gone)
     in_threads.use(monkeypatch)
     with TestClient(create_app(models(), ServeOptions()), OWN) as http:
         assert http.get("/metrics").status_code == 200

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from foreframe.addons.serve.confinement import confine, landlock_version
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.server import serve
 from foreframe.base.notes import listening
-from foreframe.serve import serve
-from foreframe.serve.confinement import confine, landlock_version
-from foreframe.serve.serve_options import ServeOptions
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="Linux confines"),
@@ -75,7 +75,9 @@ def test_nothing_else_is(name: str, tmp_path: Path) -> None:
 
 def test_a_server_that_cannot_confine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, said in ((0, ["Landlock"]), (6, [])):
-        monkeypatch.setattr("foreframe.serve.landlock_version", lambda version=version: version)
+        monkeypatch.setattr(
+            "foreframe.addons.serve.server.landlock_version", lambda version=version: version
+        )
         notes: list[str] = []
         with socket.create_server(("127.0.0.1", 0)) as taken, listening(notes.append):
             port = taken.getsockname()[1]

@@ -16,7 +16,7 @@ from bad_uploads import make_whole, request, wrong
 from served import Server
 
 from foreframe import Forecaster, Window, predict
-from foreframe.serve.confinement import landlock_version
+from foreframe.addons.serve.confinement import landlock_version
 from small import built
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]

@@ -28,6 +28,11 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from safetensors.numpy import save
 
+from foreframe.addons.serve.confinement import confine
+from foreframe.addons.serve.fields import FIELDS, TYPES, WORDS, check_known
+from foreframe.addons.serve.pipe import Answer, Remote, send
+from foreframe.addons.serve.problems import UNEXPECTED, Problem
+from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.api import predict
 from foreframe.base.budget import GIB
 from foreframe.base.notes import listening
@@ -41,11 +46,6 @@ from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import check_channels, knows_other_digits
-from foreframe.serve.confinement import confine
-from foreframe.serve.fields import FIELDS, TYPES, WORDS, check_known
-from foreframe.serve.pipe import Answer, Remote, send
-from foreframe.serve.problems import UNEXPECTED, Problem
-from foreframe.serve.serve_options import ServeOptions
 
 BODY = "body"  # the file of what was sent
 FROM_BUDGET = 3  # of memory: frames as the file has them, as numbers, and on their way to a file

@@ -7,7 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from foreframe.serve import handling, uploads
+from foreframe.addons.serve import handling, uploads
 
 
 class ThreadAsProcess(threading.Thread):

@@ -1,9 +1,9 @@
 """foreframe serve"""
 
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.server import serve
 from foreframe.cli.parser import Parser
 from foreframe.models.names import check_forecaster
-from foreframe.serve import serve
-from foreframe.serve.serve_options import ServeOptions
 
 
 def serve_models(run: list[str], options: ServeOptions) -> None:

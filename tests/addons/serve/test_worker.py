@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from foreframe import Forecaster, Scaling, Window
+from foreframe.addons.serve.app import create_app
+from foreframe.addons.serve.handling import forecast_together
+from foreframe.addons.serve.pipe import AskForecast
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.worker import FullError, Worker
 from foreframe.base.cancelling import check_wanted, while_wanted
 from foreframe.forecasting.forecast_options import TiledOptions
-from foreframe.serve.app import create_app
-from foreframe.serve.handling import forecast_together
-from foreframe.serve.pipe import AskForecast
-from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.worker import FullError, Worker
 from small import built
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from jaxtyping import Num
 
+from foreframe.addons.serve.problems import Problem
+from foreframe.addons.serve.streams import ID, BeginningStream, NewStream, Streams
 from foreframe.data.npy import read_array
 from foreframe.forecasting.live_places import points_after
-from foreframe.serve.problems import Problem
-from foreframe.serve.streams import ID, BeginningStream, NewStream, Streams
 
 Frames = Num[np.ndarray, "t c h w"]
 

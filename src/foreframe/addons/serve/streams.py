@@ -13,6 +13,10 @@ from fastapi import Request
 from jaxtyping import Num
 from pydantic import BaseModel, FailFast, Field, model_validator
 
+from foreframe.addons.serve.fields import check_known
+from foreframe.addons.serve.problems import AGAIN, Problem
+from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.worker import FullError, Worker
 from foreframe.base.budget import GIB
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
@@ -20,10 +24,6 @@ from foreframe.forecasting.live_places import coordinates, date
 from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.streaming import Stream
 from foreframe.models.footprint import UnmeasuredError
-from foreframe.serve.fields import check_known
-from foreframe.serve.problems import AGAIN, Problem
-from foreframe.serve.serve_options import ServeOptions
-from foreframe.serve.worker import FullError, Worker
 
 ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
 

@@ -1,0 +1,10 @@
+"""Answers forecasts over HTTP, with a page to try them, which is an export format, too.
+
+Contributes the verb `serve` and the format `page` of `export`.
+"""
+
+from foreframe.base.verbs import Verb
+
+SERVE = Verb(
+    "answer forecasts over HTTP, with a page to try them", "foreframe.addons.serve.serve_command"
+)
