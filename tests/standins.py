@@ -8,8 +8,8 @@ import torch
 import xarray as xr
 from PIL import Image
 
+from foreframe.addons.zoo.originals.openstl import their_name
 from foreframe.models import build_model
-from foreframe.models.originals.openstl import their_name
 from foreframe.visuals import write_mp4
 
 

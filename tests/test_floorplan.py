@@ -68,9 +68,10 @@ def test_a_baseline_loads_no_network() -> None:
 
 
 def test_the_registry_has_the_presets_of_each_file() -> None:
-    models = ROOT / "src" / "foreframe" / "models"
-    files = [path for path in models.glob("*.py") if "\nPRESETS: dict" in path.read_text()]
-    modules = [import_module(f"foreframe.models.{path.stem}") for path in files]
+    source = ROOT / "src"
+    files = [path for path in source.rglob("*.py") if "\nPRESETS: dict" in path.read_text()]
+    names = [".".join(path.relative_to(source).with_suffix("").parts) for path in files]
+    modules = [import_module(name) for name in names]
     assert sorted(name for module in modules for name in module.PRESETS) == sorted(PRESETS)
 
 

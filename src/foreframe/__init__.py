@@ -20,7 +20,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "check", "convert", "evaluate", "export", "fit", "open_run",
+        "Run", "check", "evaluate", "export", "fit", "open_run",
         "predict", "stream",
     ),
     "clips.clip": ("Clip", "Window"),
@@ -38,7 +38,6 @@ if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe import models as models
     from foreframe.api import Run as Run
     from foreframe.api import check as check
-    from foreframe.api import convert as convert
     from foreframe.api import evaluate as evaluate
     from foreframe.api import export as export
     from foreframe.api import fit as fit

@@ -14,7 +14,6 @@ from foreframe.base.schema import typed
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
-    ConvertOptions,
     ExportOptions,
     PredictOptions,
     StreamOptions,
@@ -177,37 +176,6 @@ def export(
     from foreframe.training.run import known_scores
 
     return write_export(what, Path(folder), options, known_scores(what))
-
-
-def convert(
-    checkpoint: str | os.PathLike[str],
-    folder: str | os.PathLike[str],
-    options: ConvertOptions | None = None,
-    **changes: Any,
-) -> "Forecaster":
-    """Make a forecaster of a checkpoint that the authors' code of a paper wrote, as `foreframe
-    convert` does.
-
-        args = {"temporal": 256, "blocks": 6, "layers": 2}
-        foreframe.convert("kth_tau.pth", "converted", model="tau", model_args=args, future=20)
-
-    Args:
-        checkpoint: a file of `torch.save` or `.safetensors`. Nothing in it is run.
-        folder: a new or empty one, for the forecaster.
-        options, changes: the fields of `ConvertOptions` by name, or an object that they change.
-
-    Returns:
-        The forecaster, of frames in [0,1].
-
-    Raises:
-        ValueError: a file that cannot be read, or that holds other than tensors and plain values; a
-            model of which no original is known; weights that do not fit it with these arguments; a
-            folder that is there already or cannot be written.
-    """
-    given = with_changes(options, changes) if options else typed(ConvertOptions, changes, "convert")
-    from foreframe.forecasting.conversion import convert_checkpoint
-
-    return convert_checkpoint(Path(checkpoint), Path(folder), given)
 
 
 @takes(StreamOptions)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from foreframe.models import SimVP
-from foreframe.models.earthformer import _Positions
+from foreframe.addons.zoo.earthformer import _Positions
+from foreframe.addons.zoo.predformer import PredFormer
+from foreframe.addons.zoo.simvp import SimVP
+from foreframe.addons.zoo.tau import differential_divergence
 from foreframe.models.interface import TrainingForecast
-from foreframe.models.predformer import PredFormer
-from foreframe.models.tau import differential_divergence
 from foreframe.models.unet import LEAK, UNet
 from small import PREDFORMER
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from foreframe.addons.zoo.convgru import ConvGRUCell
+from foreframe.addons.zoo.e3dlstm import E3DLSTMCell
 from foreframe.models import Model, build_model
-from foreframe.models.convgru import ConvGRUCell
-from foreframe.models.e3dlstm import E3DLSTMCell
 from foreframe.models.engine import one_pass
 
 

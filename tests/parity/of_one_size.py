@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.e3dlstm import E3DLSTMCell
+from foreframe.addons.zoo.mau import MAU
+from foreframe.addons.zoo.originals import Converter, Weights, patch_order, reordered
+from foreframe.addons.zoo.originals.openstl import st_lstm_cell
 from foreframe.models import Model, convlstm
-from foreframe.models.e3dlstm import E3DLSTMCell
-from foreframe.models.mau import MAU
-from foreframe.models.originals import Converter, Weights, patch_order, reordered
-from foreframe.models.originals.openstl import st_lstm_cell
 
 Altered = Callable[[Model, dict[str, Tensor], pytest.MonkeyPatch], None]
 

@@ -12,7 +12,7 @@ from test_golden import golden, near, same
 from test_originals import CASES, Case, loaded
 from torch import Tensor
 
-from foreframe.models.originals.authors import _names
+from foreframe.addons.zoo.originals.authors import _names
 
 VARIANTS = [pytest.param(case, id=case.golden) for case in CASES["predformer"]]
 # Of what the attention gives, of what is within the feed-forward part and what it gives, of paths.

@@ -15,9 +15,8 @@ import torch
 from test_golden import golden, near, same
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.svg import SVG, Norm
 from foreframe.clips.clip import Window
-from foreframe.models import SVG
-from foreframe.models.svg import Norm
 from foreframe.training.objectives import mse
 
 CLIPS, PAST = 2, 3
@@ -152,6 +151,6 @@ def test_forecasts_with_given_draws(case: Case, mode: str, monkeypatch: pytest.M
     _, earlier = model._seen(past[:, -2:-1])
     model.decoder.register_forward_pre_hook(lambda module, given: (given[0], earlier))
     monkeypatch.setattr(
-        "foreframe.models.svg.normals", lambda keys: of_future.permute(0, 3, 1, 2, 4)
+        "foreframe.addons.zoo.svg.normals", lambda keys: of_future.permute(0, 3, 1, 2, 4)
     )
     same(model.decode(state, 3), numbers[f"generated_{mode}"][:, PAST:])

@@ -20,10 +20,10 @@ from test_golden import golden, near, same
 from torch import Tensor, nn
 
 from foreframe import Forecaster, Window
+from foreframe.addons.zoo.originals import ORIGINALS, converted, patch_order
 from foreframe.cli import main
 from foreframe.models import Model, build_model, preset
 from foreframe.models.interface import TrainingForecast
-from foreframe.models.originals import ORIGINALS, converted, patch_order
 from foreframe.training.objectives import truth_shares
 from small import SMALL
 
@@ -66,7 +66,7 @@ def with_rounded_positions(
     """PredFormer's sinusoids as its authors compute them, in float32."""
     table = numbers["aux.pos_embedding"][0]
     monkeypatch.setattr(
-        "foreframe.models.predformer.positions", lambda t, n, width, like: table.to(like.dtype)
+        "foreframe.addons.zoo.predformer.positions", lambda t, n, width, like: table.to(like.dtype)
     )
 
 

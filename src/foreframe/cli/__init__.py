@@ -24,7 +24,6 @@ VERBS = {  # of the core
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
     "export": "write the steps of a forecaster for other runtimes",
-    "convert": "make a forecaster of a checkpoint of a paper's own code",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",
     "completion": "print a completion script for bash, zsh or fish",

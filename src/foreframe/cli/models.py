@@ -5,7 +5,7 @@ import json
 from foreframe.base.extras import registered
 from foreframe.cli.parser import Parser
 from foreframe.models.names import SIZES, published
-from foreframe.models.registry import CORES, MODELS
+from foreframe.models.registry import CORES, MODELS, PRESETS
 
 
 def list_models() -> None:
@@ -13,7 +13,8 @@ def list_models() -> None:
     print("Names for --model; one clip of 10 frames in, 10 out, 1x64x64\n")
     row = "  {:18}{:28}{:>14}{:>15}"
     print(row.format("name", "kind", "parameters", "multiply-adds"))
-    sizes = json.loads(SIZES.read_text(encoding="utf-8"))
+    recorded = json.loads(SIZES.read_text(encoding="utf-8"))
+    sizes = {name: size for name, size in recorded.items() if name in PRESETS or name in MODELS}
     for name, size in sizes.items():
         if size["parameters"]:
             adds = f"{size['multiply_adds'] / 1e9:.2f} G"
@@ -22,7 +23,8 @@ def list_models() -> None:
     print(f"\nWithout training: {', '.join(without_weights)}")
     print(f"Published weights, for predict and --weights: {', '.join(published())}")
     for kind, own in (("models", MODELS.data), ("cores", CORES.data), ("readers", {})):
-        found = [f"{name} ({p.value})" for name, p in registered(kind).items() if name not in own]
+        points = {n: p for n, p in registered(kind).items() if p.dist.name != "foreframe"}
+        found = [f"{name} ({p.value})" for name, p in points.items() if name not in own]
         if found:
             print(f"{kind.capitalize()} of installed packages: {', '.join(found)}")
     print("flow, dressed, perturbed give any trained forecaster members: docs/members.md says how.")

@@ -3,7 +3,7 @@ no torch, so that `--help` is fast.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
@@ -251,30 +251,6 @@ def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:
     """
     checked = check_types(type(options), changes, "")
     return replace(options, **checked)  # type: ignore[type-var]
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Of which model a checkpoint is.
-
-    Args:
-        model: the preset that repeats the paper's network, such as tau; docs/zoo.md has them
-        model_args: arguments of the model that differ from the preset's, e.g. --model_args.channels
-            3: a checkpoint does not tell them
-        past: frames in, as it was trained
-        future: frames out
-
-    Raises:
-        ValueError: a value out of its range.
-    """
-
-    model: str
-    model_args: dict = field(default_factory=dict)
-    past: int = 10
-    future: int = 10
-
-    def __post_init__(self) -> None:
-        check_at_least(1, past=self.past, future=self.future)
 
 
 @dataclass(frozen=True)

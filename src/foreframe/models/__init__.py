@@ -32,7 +32,6 @@ from foreframe.models.registry import (
     FREE,
     MODELS,
     NOWCASTS,
-    ORIGINALS,
     PRESETS,
     SCORED,
     STILL,
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
     from foreframe.models.core import Core
     from foreframe.models.dressed import Dressed
-    from foreframe.models.earthformer import Earthformer
-    from foreframe.models.flow import Flow
     from foreframe.models.heads import HEADS
     from foreframe.models.interface import Model, Parts, State, parts_of, with_known
     from foreframe.models.lagged import Lagged
@@ -55,11 +52,7 @@ if TYPE_CHECKING:
     from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
     from foreframe.models.optical_flow import OpticalFlow
     from foreframe.models.perturbed import Perturbed
-    from foreframe.models.predformer import PredFormer
     from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
-    from foreframe.models.simvp import SimVP
-    from foreframe.models.svg import SVG
-    from foreframe.models.swinlstm import SwinLSTM
 
 _HOMES = (  # of public names, beside those of classes in MODELS and CORES
     "at_once:AtOnce", "codec:CODECS", "convlstm:ConvLSTMCell", "heads:HEADS", "interface:Model",
@@ -183,11 +176,9 @@ __all__ = [
     "HEADS",
     "MODELS",
     "NOWCASTS",
-    "ORIGINALS",
     "PRESETS",
     "SCORED",
     "STILL",
-    "SVG",
     "AtOnce",
     "Black",
     "ConvLSTM",
@@ -195,10 +186,8 @@ __all__ = [
     "Core",
     "Cycle",
     "Dressed",
-    "Earthformer",
     "EncoderDecoder",
     "EnsembleRequest",
-    "Flow",
     "Lagged",
     "LinearMotion",
     "Mean",
@@ -209,11 +198,8 @@ __all__ = [
     "Parts",
     "Persistence",
     "Perturbed",
-    "PredFormer",
     "RecurrentAtOnce",
-    "SimVP",
     "State",
-    "SwinLSTM",
     "baselines_here",
     "build_model",
     "forecast_of",

@@ -1,4 +1,4 @@
-"""Models, cores, presets and converters by name. What a name stands for is imported when it is
+"""Models, cores and presets by name. What a name stands for is imported when it is
 asked for: this file loads no torch, and a forecast no network but its own.
 """
 
@@ -13,7 +13,6 @@ from foreframe.base.extras import of_package, registered
 if TYPE_CHECKING:
     from foreframe.models.core import Core
     from foreframe.models.interface import Model
-    from foreframe.models.originals import Converter
 
 Kind = TypeVar("Kind")
 
@@ -44,12 +43,12 @@ class Registry(UserDict[str, Kind]):
 
     def __getitem__(self, name: str) -> Kind:
         if name not in self.data and name in self:
-            self.data[name] = of_package(self.kind, name)
+            self.data[name] = entry(of_package(self.kind, name), name)
         found = self.data[name]
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
             found = getattr(import_module(f"foreframe.models.{module}"), attribute)
-            self.data[name] = found = found[name] if isinstance(found, Mapping) else found
+            self.data[name] = found = entry(found, name)
         kind: Kind = found
         return kind
 
@@ -58,6 +57,11 @@ class Registry(UserDict[str, Kind]):
         home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
         homes = {name: point.value for name, point in registered(self.kind).items()} | self.data
         return next((name for name, held in homes.items() if held in (kind, home)), None)
+
+
+def entry(found: Any, name: str) -> Any:
+    """The entry of this name where a mapping was found."""
+    return found[name] if isinstance(found, Mapping) else found
 
 
 BASELINES: "Registry[type[Model]]" = Registry(
@@ -94,19 +98,10 @@ MODELS: "Registry[type[Model]]" = Registry(
         "encoder_decoder": "recurrent:EncoderDecoder",
         "next_frame": "recurrent:NextFrame",
         "at_once": "recurrent:RecurrentAtOnce",
-        "simvp": "simvp:SimVP",
         "unet": "unet:UNet",
         "sprites": "sprites:Sprites",
-        "svg": "svg:SVG",
-        "predformer": "predformer:PredFormer",
-        "earthformer": "earthformer:Earthformer",
-        "phydnet": "phydnet:PhyDNet",
-        "mau": "mau:MAU",
-        "e3dlstm": "e3dlstm:E3DLSTM",
-        "swinlstm": "swinlstm:SwinLSTM",
         **BASELINES.data,
         "lagged": "lagged:Lagged",
-        "flow": "flow:Flow",
         "dressed": "dressed:Dressed",
         "perturbed": "perturbed:Perturbed",
     },
@@ -132,10 +127,6 @@ FREE: "Registry[type[Model]]" = Registry(
 CORES: "Registry[Callable[..., Core]]" = Registry(
     {
         "convlstm": "convlstm:ConvLSTM",
-        "convgru": "convgru:ConvGRU",
-        "predrnn": "predrnn:PredRNN",
-        "predrnnpp": "predrnnpp:PredRNNpp",
-        "mim": "mim:MIM",
     },
     "cores",
 )
@@ -143,35 +134,11 @@ CORES: "Registry[Callable[..., Core]]" = Registry(
 
 _PRESETS_OF = {  # of a module: the names in its PRESETS
     "convlstm": ("tutorial", "shi2015", "fc_lstm", "openstl", "quick", "nowcast", "guided"),
-    "predrnn": ("predrnn", "predrnnv2", "predrnn_small", "predrnnv2_small"),
-    "predrnnpp": ("predrnnpp", "predrnnpp_small"),
-    "simvp": ("simvp_v1", "simvp_v2", "tau", "simvp_v2_small", "tau_small", "simvp_small"),
     "unet": ("unet_small", "unet"),
     "sprites": ("sprites",),
-    "mim": ("mim", "mim_small"),
-    "svg": ("svg_lp", "svg_small"),
-    "swinlstm": ("swinlstm_d", "swinlstm_b", "swinlstm_small"),
-    "predformer": ("predformer", "predformer_small"),
-    "earthformer": ("earthformer", "earthformer_small"),
-    "phydnet": ("phydnet", "phydnet_small"),
-    "mau": ("mau", "mau_small"),
-    "e3dlstm": ("e3dlstm", "e3dlstm_small"),
 }
 PRESETS: "Registry[tuple[str, dict[str, Any]]]" = Registry(
-    {name: f"{module}:PRESETS" for module, names in _PRESETS_OF.items() for name in names}
+    {name: f"{module}:PRESETS" for module, names in _PRESETS_OF.items() for name in names},
+    "presets",
 )
 """Documented models: a name of MODELS, and its arguments."""
-
-ORIGINALS: "Registry[Converter]" = Registry(
-    {
-        "openstl": "originals.openstl:convlstm",
-        "predformer": "originals.authors:predformer",
-        "earthformer": "originals.authors:earthformer",
-        "phydnet": "originals.openstl:phydnet",
-        **dict.fromkeys(("simvp_v1", "simvp_v2", "tau"), "originals.openstl:simvp"),
-        **dict.fromkeys(("predrnn", "predrnnv2"), "originals.openstl:predrnn"),
-        **dict.fromkeys(("swinlstm_d", "swinlstm_b"), "originals.openstl:swinlstm"),
-        "predrnnpp": "originals.openstl:predrnnpp",
-    }
-)
-"""By the name of a preset, what makes our weights of those of the original's code."""

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from foreframe.base.extras import of_package, registered
 from foreframe.base.files import exists
 from foreframe.base.schema import Given, brief, converted, put, type_hints, typed
 from foreframe.base.untrusted import check_harmless, leaves
@@ -23,8 +24,14 @@ KINDS["data"] = str  # where they have a name
 
 
 def recipes() -> list[str]:
-    """Names of the configs in this package; `--config NAME` takes one wherever it is run."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    """Names of recipes, those of installed packages too; `--config NAME` takes one anywhere."""
+    return sorted({*(path.stem for path in RECIPES.glob("*.yaml")), *registered("recipes")})
+
+
+def recipe_file(name: str) -> Path:
+    """The file of a recipe; a package registers the folder."""
+    own = RECIPES / f"{name}.yaml"
+    return own if own.is_file() else of_package("recipes", name) / f"{name}.yaml"
 
 
 def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
@@ -53,9 +60,10 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
             cannot be read, or names what only the command line may.
     """
     files = [
-        config if exists(config) or config not in recipes() else str(RECIPES / f"{config}.yaml")
+        config if exists(config) or config not in recipes() else str(recipe_file(config))
         for config in configs
     ]
+    ours = {*files} - {*configs}
     if resume := dict(given).get(("resume",)):
         config = Path(resume) / "config.yaml"
         if not exists(config):
@@ -65,7 +73,7 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
     own: dict[str, Any] = {}
     for file in files:
         settings |= (found := config_settings(file))
-        own |= {} if Path(file).parent == RECIPES else found
+        own |= {} if file in ours else found
     named_data = dict(given).get(("data",), settings.get("data"))
     if protocol_of(named_data):
         settings |= as_published({**own, "data": named_data})

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foreframe.addons.zoo.originals import Weights, patch_order
+from foreframe.addons.zoo.predformer import AXES
 from foreframe.models.interface import Model
-from foreframe.models.originals import Weights, patch_order
-from foreframe.models.predformer import AXES
 
 
 def predformer(theirs: Weights, network: Model) -> dict[str, Tensor]:

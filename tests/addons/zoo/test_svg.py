@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from foreframe.addons.zoo.svg import SVG, Norm, kl_divergence
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import mixed
-from foreframe.models import SVG, build_model
-from foreframe.models.svg import Norm, kl_divergence
+from foreframe.models import build_model
 from foreframe.training.objectives import mse
 
 

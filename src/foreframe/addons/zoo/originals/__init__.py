@@ -11,11 +11,14 @@ from torch import Tensor
 
 from foreframe.models.building import check_stored
 from foreframe.models.interface import Model
-from foreframe.models.registry import ORIGINALS
+from foreframe.models.registry import Registry
 
 Weights = Mapping[str, Tensor]
 Converter = Callable[[Weights, Model], dict[str, Tensor]]
 """From the values by the original's names, and the network that takes them, to those by ours."""
+
+ORIGINALS: Registry[Converter] = Registry({}, "originals")
+"""By the name of a preset, what makes our weights of those of the original's code."""
 
 
 def patch_order(channels: int, size: int) -> list[int]:

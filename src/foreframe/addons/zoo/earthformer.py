@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.swinlstm import Merge
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.checks import at_least, shares, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import State, pad_with_oldest, peek
-from foreframe.models.swinlstm import Merge
 
 Tokens = Float[Tensor, "b t h w d"]
 Vectors = Float[Tensor, "b g d"]

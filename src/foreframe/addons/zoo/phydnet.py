@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.frame_by_frame import FrameByFrame
 from foreframe.base.schema import choice
 from foreframe.models.checks import at_least, odd
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise
-from foreframe.models.frame_by_frame import FrameByFrame
 from foreframe.models.interface import State, TrainingForecast, part_of, with_prefix
 from foreframe.models.registry import CORES
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.frame_by_frame import FrameByFrame
 from foreframe.models.checks import at_least, odd
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, pointwise, tanh
-from foreframe.models.frame_by_frame import FrameByFrame
 from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d2 h w"]

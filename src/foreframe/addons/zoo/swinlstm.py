@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.frame_by_frame import FrameByFrame
 from foreframe.models.checks import at_least
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d, pointwise, tanh
-from foreframe.models.frame_by_frame import FrameByFrame
 from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from foreframe import Forecaster, Window
+from foreframe.addons.zoo.flow import Flow, _noise
 from foreframe.models import members, placed
-from foreframe.models.flow import Flow, _noise
 
 
 def flow(of: str = "persistence", **changes) -> Flow:

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
+from foreframe.addons.zoo.convert_options import ConvertOptions
+from foreframe.addons.zoo.originals import converted
 from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
-from foreframe.forecasting.forecast_options import ConvertOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.models.originals import converted
 
 
 def convert_checkpoint(checkpoint: Path, folder: Path, options: ConvertOptions) -> Forecaster:

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.frame_by_frame import FrameByFrame
 from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import Conv2d, channels_last, pointwise
-from foreframe.models.frame_by_frame import FrameByFrame
 from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.batch_norm import BatchNorm
+from foreframe.addons.zoo.tau import TemporalAttention, differential_divergence
 from foreframe.models.at_once import FromLastFrames
-from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d, Sequential
 from foreframe.models.interface import State, TrainingForecast
-from foreframe.models.tau import TemporalAttention, differential_divergence
 
 GROUPS = 8  # of the translators' grouped convolutions
 

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.batch_norm import BatchNorm
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.keyed import further, normals
-from foreframe.models.batch_norm import BatchNorm
 from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d

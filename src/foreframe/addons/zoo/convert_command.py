@@ -1,8 +1,8 @@
 """foreframe convert"""
 
+from foreframe.addons.zoo.convert_options import ConvertOptions
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
-from foreframe.forecasting.forecast_options import ConvertOptions
 
 
 def convert_checkpoint(checkpoint: str, options: ConvertOptions, *, output: str) -> None:
@@ -14,7 +14,7 @@ def convert_checkpoint(checkpoint: str, options: ConvertOptions, *, output: str)
     """
     check_source(checkpoint)
 
-    from foreframe.api import convert
+    from foreframe.addons.zoo.convert_call import convert
 
     print(f"{convert(checkpoint, output, options)}\nlies in {output}")
 

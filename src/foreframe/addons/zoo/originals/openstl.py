@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foreframe.addons.zoo.originals import Weights, patch_order, reordered
+from foreframe.addons.zoo.phydnet import PhyDNet
 from foreframe.models.engine import Conv2d
 from foreframe.models.interface import Model
-from foreframe.models.originals import Weights, patch_order, reordered
-from foreframe.models.phydnet import PhyDNet
 
 
 def last_convolution(theirs: Weights, network: Model) -> tuple[list[int], dict[str, Tensor]]:

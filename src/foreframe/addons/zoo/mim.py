@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.predrnn import STLSTMCell, published, small
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
 from foreframe.models.convlstm import ConvLSTMCell
 from foreframe.models.core import Hidden, Maps
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.predrnn import STLSTMCell, published, small
-from foreframe.models.zigzag import ZigZag, ZigZagCell
 
 
 class MIMBlock(ZigZagCell):

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.zigzag import ZigZag, ZigZagCell
 
 
 class STLSTMCell(ZigZagCell):

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.predrnn import published, small
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
-from foreframe.models.predrnn import published, small
-from foreframe.models.zigzag import ZigZag, ZigZagCell
 
 
 class CausalLSTMCell(ZigZagCell):

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 import foreframe
+from foreframe.addons.zoo.originals import ORIGINALS
 from foreframe.cli import main
-from foreframe.models import ORIGINALS, build_model
+from foreframe.models import build_model
 from refusals import refused
 
 ARGS = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}

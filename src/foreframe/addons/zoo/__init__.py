@@ -1,0 +1,17 @@
+"""Networks of papers other than ConvLSTM, and converters of the authors' checkpoints.
+
+Contributes models, cores, presets, recipes, originals and the verb `convert` with the call
+`foreframe.convert`.
+"""
+
+from pathlib import Path
+
+from foreframe.base.verbs import Verb
+
+RECIPES = Path(__file__).parent / "recipes"
+
+CONVERT = Verb(
+    "make a forecaster of a checkpoint of a paper's own code",
+    "foreframe.addons.zoo.convert_command",
+    {"convert": "foreframe.addons.zoo.convert_call:convert"},
+)
