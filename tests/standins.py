@@ -8,7 +8,6 @@ import torch
 import xarray as xr
 from PIL import Image
 
-from foreframe.addons.zoo.originals.openstl import their_name
 from foreframe.models import build_model
 from foreframe.visuals import write_mp4
 
@@ -162,5 +161,7 @@ def kth(path: Path) -> None:
 
 def openstl_checkpoint(path: Path) -> None:
     """TAU of the size that OpenSTL trains on KTH, by the names of its code, untrained."""
+    from foreframe.addons.zoo.originals.openstl import their_name
+
     network = build_model("tau", {"temporal": 256, "blocks": 6, "layers": 2})
     torch.save({their_name(name): value for name, value in network.state_dict().items()}, path)

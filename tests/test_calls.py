@@ -77,9 +77,9 @@ def test_notes_are_those_of_their_own_thread(forecaster: Forecaster) -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert [*threads.map(notes, "ab")] == [(["a"], ["a"]), (["b"], ["b"])]
-    with pytest.warns(Note, match="5 frames are fewer than the 9 to look at"):
+    with pytest.warns(Note, match="5 frames are fewer than the 9 of training"):
         forecast = foreframe.predict(forecaster, "rain.nc", past=9, after=4)
-    assert forecast.notes == ("5 frames are fewer than the 9 to look at",)
+    assert forecast.notes == ("5 frames are fewer than the 9 of training: it forecasts worse",)
 
 
 def test_a_note_points_at_the_line_of_the_user() -> None:

@@ -1,5 +1,5 @@
 """Where presets start, and what changes to them become. The cell: tests/models/test_engine.py has
-the paper's equations; sizes as published: tests/parity/test_originals.py.
+the paper's equations; sizes as published: tests/addons/zoo/test_originals.py.
 """
 
 import pytest

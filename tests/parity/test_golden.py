@@ -6,43 +6,18 @@ repository, so these tests skip, and say so, without them.
 
 Equal here: holmdk's tutorial network (the preset `tutorial`), and the cells of Hzzone's
 encoder-forecaster, whose peepholes hold a number a pixel where ours hold one a channel: the plain
-cell takes either. tests/parity/test_originals.py has what
-`foreframe convert` takes over. Our network cannot express: the layer norm over all gates and pixels
+cell takes either. The add-on zoo tests what `foreframe
+convert` takes over. Our network cannot express: the layer norm over all gates and pixels
 of OpenSTL's `layer_norm=1`, the group norm of gates of jhhuang's, and the three sizes of maps, each
 with layers of its own, of Hzzone's and jhhuang's encoder-forecasters.
 """
 
-import os
-from pathlib import Path
-
-import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from foreframe.models import ConvLSTMCell, preset
-
-
-def golden(name: str) -> dict[str, Tensor]:
-    """All tensors in float64; leaves that want gradients are made by the tests."""
-    root = Path(os.environ.get("FOREFRAME_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
-    path = root / f"{name}.safetensors"
-    if not path.is_file():
-        pytest.skip(f"needs {path.name} in FOREFRAME_GOLDEN or ../shared/golden")
-    return {key: value.double() for key, value in load_file(path).items()}
-
-
-def same(ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> None:
-    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
-
-
-def near(ours: Tensor | None, theirs: Tensor) -> None:
-    """Of what is stored in float32: to a millionth of its largest value. What a norm takes away has
-    gradients of rounding alone.
-    """
-    assert ours is not None
-    same(ours, theirs, max(1e-6 * float(theirs.abs().max()), 1e-15))
+from golden_numbers import golden, near, same
 
 
 def ours_of(theirs: Tensor) -> Tensor:

@@ -215,7 +215,7 @@ def test_what_to_do_with_frames_and_recordings_in_a_list(tmp_path: Path, recipe)
         "takes no argument 'n': options of recordings are those of reading and": [
             (field(), {"data_args": {"n": 3}}),
         ],
-        "no window of 40 past .* a larger share .splits.shares., or longer": [
+        "no window of 40 past .* a larger share .splits.shares., all of a recording": [
             (field(), {"past": 40, "future": 40}),
         ],
     }

@@ -218,7 +218,7 @@ def test_processes_of_torchrun_learn_what_one_does(tmp_path, processes: int) -> 
     code = ended([torchrun(["train", *FLAGS, *more], tmp_path / "log", processes)])
     said = (tmp_path / "log").read_text()
     assert code == [0], said
-    assert said.count("The run lies in") == 1
+    assert said.count("The run is in") == 1
     (run,) = (tmp_path / "runs").iterdir()
     alone = train(*groups(tmp_path / "alone", batch_size=8, epochs=2))
     weights = last(run)["state_dict"]

@@ -51,7 +51,7 @@ def show_clip(
     if output is not None:
         _write_clip(output, frames[:past], frames[past : past + future], c)
         part = ", its past frames," if output.lower().endswith(".npy") else ""
-        print(f"clip {clip}{part} lies in {output}")
+        print(f"wrote clip {clip}{part} to {output}")
 
 
 def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:

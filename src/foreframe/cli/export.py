@@ -24,7 +24,7 @@ def export_run(run: str, options: ExportOptions, *, output: str) -> None:
     how = "card.md says how to run it"
     if (Path(output) / "index.html").is_file():
         how = f"any static host serves it, here python -m http.server --directory {output}"
-    print(f"{run} lies in {output} as {options.format}: {how}")
+    print(f"wrote {run} to {output} as {options.format}: {how}")
     apart = ", ".join(f"{name} {value:.1e}" for name, value in parity.items())
     print(f"largest difference from foreframe, as a share of the values' range: {apart}")
 

@@ -90,7 +90,5 @@ def main(arguments: Sequence[str]) -> int:
         print(f"foreframe: {died}", file=sys.stderr)
         return 1
     if is_first_process():
-        print(
-            f"\nThe run lies in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}"
-        )
+        print(f"\nThe run is in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")
     return 0

@@ -175,7 +175,7 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
     has = plural(longest, "frame") if clips else "no recording is in it"
     return (
         f"{has}, {window.length} needed: use a smaller past and future, a larger share "
-        "(splits.shares), or longer or more recordings"
+        "(splits.shares), all of a recording (split all, to score), or longer or more recordings"
     )
 
 

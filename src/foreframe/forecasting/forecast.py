@@ -307,4 +307,5 @@ def remarks(clip: Clip, options: PredictOptions) -> Iterable[str]:
     n = len(clip) if options.every else starts_of(clip, options)[0]
     if 0 < n < options.past:
         fewer = f"{plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer"
-        yield f"{fewer} than the {options.past} to look at"
+        worse = "no motion is seen" if n == 1 else "it forecasts worse"
+        yield f"{fewer} than the {options.past} of training: {worse}"

@@ -133,7 +133,9 @@ def test_frames_as_json(http: TestClient) -> None:
     frames = [[[1.0, None], [3.0, 4.0]]] * 2
     answer = http.post("/v1/forecast", json={"frames": frames, "steps": 1})
     assert answer.json()["frames"] == [[[[1.0, None], [3.0, 4.0]]]]
-    assert answer.json()["notes"] == ["2 frames are fewer than the 10 to look at"]
+    assert answer.json()["notes"] == [
+        "2 frames are fewer than the 10 of training: it forecasts worse"
+    ]
 
 
 def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `foreframe convert` takes and refuses; tests/parity/test_originals.py has every model."""
+"""What `foreframe convert` takes and refuses; test_originals.py has every model."""
 
 from pathlib import Path
 

@@ -45,7 +45,7 @@ def find_anomalies(
         found = anomalies(input, output, options, weights=weights, progress=tell)
     print(found)
     if output is not None:
-        print(f"what is found lies in {output}")
+        print(f"wrote {output}")
 
 
 def parser() -> Parser:

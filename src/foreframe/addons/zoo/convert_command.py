@@ -16,7 +16,7 @@ def convert_checkpoint(checkpoint: str, options: ConvertOptions, *, output: str)
 
     from foreframe.addons.zoo.convert_call import convert
 
-    print(f"{convert(checkpoint, output, options)}\nlies in {output}")
+    print(f"{convert(checkpoint, output, options)}\nwrote {output}")
 
 
 def parser() -> Parser:

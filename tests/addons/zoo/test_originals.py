@@ -1,7 +1,7 @@
 """Networks equal their originals, which were run elsewhere: forecasts, losses, gradients, in
 float64, and the number of parameters at full size; their checkpoints become forecasters.
 
-The numbers are looked for where tests/parity/test_golden.py looks for its own. Weights and
+The numbers are looked for where tests/golden_numbers.py looks for its own. Weights and
 gradients are taken over by the model's own converter, which `foreframe convert` uses, too. A
 network needs a line in CASES.
 """
@@ -16,7 +16,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from of_one_size import OF_ONE_SIZE, e3dlstm_of_places, of_places
-from test_golden import golden, near, same
 from torch import Tensor, nn
 
 from foreframe import Forecaster, Window
@@ -25,6 +24,7 @@ from foreframe.cli import main
 from foreframe.models import Model, build_model, preset
 from foreframe.models.interface import TrainingForecast
 from foreframe.training.objectives import truth_shares
+from golden_numbers import golden, near, same
 from small import SMALL
 
 

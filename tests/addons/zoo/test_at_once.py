@@ -1,5 +1,5 @@
 """Networks that take the whole past at once: what one of them alone promises; see also
-tests/contract and tests/parity.
+tests/contract and test_originals.py.
 """
 
 from typing import Any
@@ -12,7 +12,6 @@ from foreframe.addons.zoo.predformer import PredFormer
 from foreframe.addons.zoo.simvp import SimVP
 from foreframe.addons.zoo.tau import differential_divergence
 from foreframe.models.interface import TrainingForecast
-from foreframe.models.unet import LEAK, UNet
 from small import PREDFORMER
 
 
@@ -45,30 +44,6 @@ def test_the_divergence_is_that_of_changes() -> None:
     terms = network.terms(TrainingForecast(forecast, truth, {}))
     torch.testing.assert_close(terms, {"divergence": expected / 2})
     assert network.terms(TrainingForecast(forecast[:, :1], truth[:, :1], {})) == {}
-
-
-def test_forecasts_of_a_unet_are_cut_and_in_training_lean_back() -> None:
-    """Beyond [0,1] with a small slope, which tells what is sharpened."""
-    network, past = UNet(frames=2, widths=[4], blocks=[1], sharpen=0.4), torch.rand(4, 2, 1, 8, 8)
-    with torch.no_grad():
-        network.last.weight.mul_(8)
-        trained = network(past, 2)
-        forecast = network.eval()(past, 2)
-    assert trained.min() < 0
-    assert trained.max() > 1
-    p = trained.where(trained >= 0, trained / LEAK).where(trained <= 1, 1 + (trained - 1) / LEAK)
-    torch.testing.assert_close(forecast, ((p - 0.2) / 0.6).clamp(0, 1), atol=1e-4, rtol=0)
-    assert forecast.min() == 0
-
-
-def test_a_unet_starts_at_the_mean() -> None:
-    """About: by its last bias, where its weights add little."""
-    network, past = UNet(frames=2, widths=[4], blocks=[1]).eval(), torch.rand(4, 2, 1, 8, 8)
-    with torch.no_grad():
-        network.last.weight.mul_(0.1)
-        for mean in (0.3, 0.6):
-            network.start_at(mean)
-            assert network(past, 2).mean().item() == pytest.approx(mean, abs=0.1)
 
 
 def predformer(**args: Any) -> PredFormer:

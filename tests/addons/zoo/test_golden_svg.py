@@ -1,7 +1,7 @@
 """SVG-LP equals its authors' code, which was run elsewhere: training step and forecasts, in
 float64.
 
-The numbers are looked for where tests/parity/test_golden.py looks for its own. Theirs goes frame
+The numbers are looked for where tests/golden_numbers.py looks for its own. Theirs goes frame
 by frame, so batch norm here takes the frames of one time together, where ours takes those of all
 times. Biases before a norm, which ours does not have, are a part of what it has seen as mean. Their
 skips are of the last but one frame of the past: in training as if the past were a frame shorter,
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from test_golden import golden, near, same
 from torch import Tensor, nn
 
 from foreframe.addons.zoo.svg import SVG, Norm
 from foreframe.clips.clip import Window
 from foreframe.training.objectives import mse
+from golden_numbers import golden, near, same
 
 CLIPS, PAST = 2, 3
 

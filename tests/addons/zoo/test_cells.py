@@ -1,5 +1,5 @@
 """Cells beside the ConvLSTM's: the ConvGRU against its paper's equations, in torch's own
-convolutions, and what E3D-LSTM alone has; that it equals its original, tests/parity shows.
+convolutions, and what E3D-LSTM alone has; that it equals its original, test_originals.py shows.
 """
 
 from typing import Any

@@ -1,5 +1,5 @@
 """PredFormer equals its authors' code, which was run elsewhere, in float64: beyond what
-tests/parity/test_originals.py holds every original to, its exact positions, long forecasts, and
+test_originals.py holds every original to, its exact positions, long forecasts, and
 training with what dropout and stochastic depth left out there.
 """
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_golden import golden, near, same
 from test_originals import CASES, Case, loaded
 from torch import Tensor
 
 from foreframe.addons.zoo.originals.authors import _names
+from golden_numbers import golden, near, same
 
 VARIANTS = [pytest.param(case, id=case.golden) for case in CASES["predformer"]]
 # Of what the attention gives, of what is within the feed-forward part and what it gives, of paths.
