@@ -16,7 +16,7 @@ from learning import loaded
 import foreframe
 
 TEMPERATURES = 1.0, 1.03, 1.06, 1.1, 1.15
-SPREAD = 0.97
+SPREAD = 0.96
 
 
 def main() -> int:
