@@ -13,7 +13,10 @@ from foreframe import clips_from
 from foreframe.base.extras import registered
 from foreframe.cli import main
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models import CORES, MODELS, Persistence, build_model
+from foreframe.models import CORES, MODELS, PRESETS, Persistence, build_model
+from foreframe.models.heads import HEADS
+from foreframe.models.names import published
+from foreframe.training.recipes import options_from
 from refusals import refused
 
 TIDES = '''
@@ -40,6 +43,11 @@ def tell(place: str, *, hours: int = 6) -> None:
     print(f"{place} in {hours} h")
 def parser():
     return Parser("tide", tell)
+from pathlib import Path
+from foreframe.models.heads import Carry
+FILES = Path(__file__).parent
+class Drift(Carry): "A head."
+PRESETS = {"small": ("next_frame", {"core": {"ebb": {"hidden": [2]}}})}
 '''
 ENTRY_POINTS = """
 [foreframe.models]
@@ -50,6 +58,14 @@ ebb = tides:Ebb
 broken = tides_that_is_nowhere:Core
 [foreframe.readers]
 tide = tides:reader
+[foreframe.heads]
+drift = tides:Drift
+[foreframe.presets]
+small = tides:PRESETS
+[foreframe.recipes]
+spring = tides:FILES
+[foreframe.weights]
+calm = tides:FILES
 [foreframe.verbs]
 tide = tides:verb
 ebbing = tides_that_is_nowhere:verb
@@ -59,7 +75,8 @@ train = tides:verb
 
 def forget() -> None:
     registered.cache_clear()
-    for registry, name in ((CORES, "ebb"), (MODELS, "still")):
+    names = ((CORES, "ebb"), (MODELS, "still"), (HEADS, "drift"), (PRESETS, "small"))
+    for registry, name in names:
         registry.data.pop(name, None)
     sys.modules.pop("tides", None)
 
@@ -181,6 +198,19 @@ def test_the_help_of_a_verb_looks_for_none() -> None:
         "assert not {'torch', 'importlib.metadata'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_preset_with_a_head_a_recipe_and_weights(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = {"output": {"drift": {}}, "core": {"convlstm": {"hidden": [2]}}}
+    assert type(build_model("encoder_decoder", head).output) is sys.modules["tides"].Drift
+    Forecaster(build_model("small")).save(installed / "calm")
+    (installed / "spring.yaml").write_text("model: small\nlearning_rate: 0.5\n")
+    assert "calm" in published()
+    assert type(Forecaster.load("calm").model.encoder) is sys.modules["tides"].Ebb
+    options = options_from(["spring"], [])
+    assert (options.model.model, options.learning.learning_rate) == ("small", 0.5)
 
 
 @pytest.mark.slow

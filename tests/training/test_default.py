@@ -331,7 +331,7 @@ def published_scenes(monkeypatch: pytest.MonkeyPatch, folder: Path, factor: floa
     with torch.no_grad():
         network.output.last.bias.copy_(numbers.repeat_interleave(4))
     foreframe.Forecaster(network, foreframe.Window(10, 10)).save(folder / "scenes")
-    monkeypatch.setattr("foreframe.forecasting.saving.WEIGHTS", folder)
+    monkeypatch.setattr("foreframe.models.names.WEIGHTS", folder)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from foreframe.forecasting.forecast_options import NONE, Match
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
 from foreframe.models.exported import Exported
-from foreframe.models.names import WEIGHTS, check_forecaster, is_name
+from foreframe.models.names import check_forecaster, is_name, weights_folder
 
 LONGEST = 2**20  # bytes of a config.json
 ABOUT = "about.json"  # of an exported folder
@@ -115,7 +115,7 @@ def read_forecaster(
             warn(f"{name} is what comes with foreframe; ./{name} is the file or folder here")
         if name in FREE:
             return FREE[name](), None, Path(name)
-        what = WEIGHTS / name
+        what = weights_folder(name)
     else:
         check_forecaster(what)
         what = downloaded(name) if name.startswith(HUB) else Path(what)

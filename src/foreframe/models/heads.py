@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.models.blend import Blend
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.head import Frames, Head, HeadInputs, Hidden, Over, Sums
-from foreframe.models.mixture import Mixture
+from foreframe.models.registry import Registry
 
 
 class Draw(Head):
@@ -175,10 +174,13 @@ def _kernel(start: Tensor, width: Tensor, patch: int, size: int, dtype: torch.dt
     return k.unfold(-1, size, 1).contiguous()  # else its product is taken patch by patch
 
 
-HEADS: dict[str, type[Head]] = {
-    "draw": DrawAndFeed,
-    "carry": Carry,
-    "blend": Blend,
-    "mixture": Mixture,
-}
+HEADS: Registry[type[Head]] = Registry(
+    {
+        "draw": "heads:DrawAndFeed",
+        "carry": "heads:Carry",
+        "blend": "blend:Blend",
+        "mixture": "mixture:Mixture",
+    },
+    "heads",
+)
 """Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

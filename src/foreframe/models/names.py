@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from foreframe.base.extras import of_package, registered
 from foreframe.base.files import exists
 from foreframe.base.hub import HUB, client, repository_of
 from foreframe.base.wording import closest
@@ -16,8 +17,15 @@ of models that need no arguments, 0 without weights; `tests/golden/record.py` wr
 
 
 def published() -> list[str]:
-    """Names of the published weights; each has a card in `weights/NAME/README.md`."""
-    return sorted(path.parent.name for path in WEIGHTS.glob("*/model.safetensors"))
+    """Names of the published weights, of installed packages too; each has a card, README.md."""
+    own = {path.parent.name for path in WEIGHTS.glob("*/model.safetensors")}
+    return sorted({*own, *registered("weights")})
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of these published weights; a package registers the folder that holds it."""
+    own = WEIGHTS / name
+    return own if own.is_dir() else of_package("weights", name) / name
 
 
 def is_name(what: object) -> bool:

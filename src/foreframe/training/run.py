@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foreframe.evaluation import EvaluateOptions
-from foreframe.models.names import WEIGHTS, is_name
+from foreframe.models.names import is_name, published, weights_folder
 from foreframe.training.calls import with_changes
 from foreframe.visuals import Card, curves_png, image_html
 
@@ -98,7 +98,7 @@ def known_scores(what: Any) -> str:
     if not isinstance(what, str | os.PathLike):
         return ""
     name = os.fspath(what)
-    folder = WEIGHTS / name if is_name(what) else Path(name)
+    folder = weights_folder(name) if is_name(what) and name in published() else Path(name)
     report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
     if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
         return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
