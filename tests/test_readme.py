@@ -31,7 +31,7 @@ import standins
 from fewer import fewer, fewer_in_python, write_shims
 from foreframe.base.notes import Note
 from foreframe.base.schema import check_types, converted, parameters, type_hints
-from foreframe.cli import main, verbs
+from foreframe.cli import main, module_of, verbs
 from foreframe.cli.train import parse
 from foreframe.models import build_model
 from foreframe.training.options import GROUPS
@@ -294,7 +294,7 @@ def commands_not_run() -> list[str]:
 def test_a_command_that_is_not_run_parses(command: str) -> None:
     words = [word for word in shlex.split(command, comments=True) if word[0] != "$"]
     verb, *rest = words
-    module = command(verb)
+    module = module_of(verb)
     parser = module.check_parser() if words[:2] == ["data", "check"] else module.parser()
     values = parser.values(rest[words[:2] == ["data", "check"] :])
     if verb == "train":  # whose groups of options are read with their config

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import foreframe
-from foreframe.cli import command, main, verbs
+from foreframe.cli import main, module_of, verbs
 from foreframe.models import BASELINES, PRESETS
 
 
@@ -45,7 +45,7 @@ def test_help_shows_the_options_that_people_use_and_help_all_every_one(
     assert main([*verb, "--help-all"]) == 0
     every = capsys.readouterr().out
     assert {*flags(short), "--help-all"} <= set(flags(every))
-    named = command(verb[0])
+    named = module_of(verb[0])
     parser = named.check_parser() if verb[1:] else named.parser()
     assert set(parser.common) <= set(parser.options)
     shown = {f"--{name}" for name, option in parser.options.items() if not option.positional}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foreframe.cli import command, main, verbs
+from foreframe.cli import main, module_of, verbs
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, build_model
 from refusals import refused
@@ -44,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("verb", [*verbs(), "data check"])
 def test_every_verb_takes_it(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     named, *check = verb.split()
-    module = command(named)
+    module = module_of(named)
     shown = (module.check_parser() if check else module.parser()).help(False).splitlines()
     assert len([line for line in shown if line.startswith("  --import ")]) == 1
     line = "foreframe: --import broken: cannot import it (ZeroDivisionError: division by zero)\n"

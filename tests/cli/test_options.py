@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foreframe.cli import command, main
+from foreframe.cli import main, module_of
 from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
@@ -203,7 +203,7 @@ def test_what_is_not_given_is_as_in_training() -> None:
 def values(arguments: list[str]) -> dict:
     """What a verb's function would be called with."""
     verb, *rest = arguments
-    return command(verb).parser().values(rest)
+    return module_of(verb).parser().values(rest)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def verbs() -> dict[str, Verb]:
     return own | {name: verb for name, verb in added_verbs().items() if name not in own}
 
 
-def command(verb: str) -> ModuleType:
+def module_of(verb: str) -> ModuleType:
     """The module of a verb.
 
     Raises:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             if not set(rest) & {"-h", "--help", "--help-all"}:
                 keep_memory()
-            module = command(verb)
+            module = module_of(verb)
             run = getattr(module, "main", None) or module.parser().run
             return run(rest) or 0
     except SystemExit:  # after the help

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, Literal
 
-from foreframe.cli import command, verbs
+from foreframe.cli import module_of, verbs
 from foreframe.cli.parser import Parser
 
 
@@ -18,7 +18,7 @@ def print_script(shell: Literal["bash", "zsh", "fish"]) -> None:
     root = argparse.ArgumentParser("foreframe")
     subparsers = root.add_subparsers()
     for name, verb in verbs().items():
-        module = command(name)
+        module = module_of(name)
         completed = _completed(subparsers, name, module.parser(), verb.about)
         if name == "data":
             _completed(completed.add_subparsers(), "check", module.check_parser(), "examine them")
