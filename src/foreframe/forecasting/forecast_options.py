@@ -74,9 +74,9 @@ class ForecastOptions(MemberOptions):
     """Options of every forecast.
 
     Args:
-        match: last keeps the ranks of the forecast's values and takes the values themselves from
-            the last frame, guide from the model's guide, so that heavy rain does not fade; none is
-            the plain forecast; by default the forecaster's choice (radar: guide)
+        match: none is the plain forecast, last and guide keep the ranks of its values and take the
+            values from the last frame or the model's guide, so that heavy rain does not fade; by
+            default the forecaster's choice (radar: guide)
         budget: GiB of memory for a forecast; a larger forecast is refused
 
     Raises:
@@ -146,7 +146,7 @@ class RecordingOptions(DeviceOptions):
     """What is forecast of a recording
 
     Args:
-        steps: frames to forecast, beyond the trained horizon too; 0 takes the trained horizon
+        steps: frames to forecast, 0 for as many as in training
         at: a place, latitude,longitude, or row,column if the input has neither, or a .csv that
             lists places by name; may be given several times
         probability: how likely it is, by members, that this value, in the data's units, is reached;
@@ -171,7 +171,7 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
     """Horizon, past and output of a forecast.
 
     Args:
-        past: past frames to use; 0 takes as many as in training
+        past: past frames to use, 0 for as many as in training
         after: number of the last input frame, from 0; by default the last of the recording
         every: forecast again after every so many frames, and score each forecast by the frames that
             followed

@@ -495,7 +495,8 @@ def _scores(
         if not change and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
             change = _change_of_view([*watch.recent]) if frame.dtype == np.uint8 else ""
             if change:
-                warn(f"{name}: {change} before {time}; the camera must be at rest")
+                when = f"{time} s" if plain else time
+                warn(f"{name}: {change} before {when}; the camera must be at rest")
 
 
 def _check_alike(clip: Clip, first: Clip) -> None:
