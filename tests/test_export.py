@@ -35,8 +35,6 @@ def small(name: str = "quick") -> Forecaster:
 def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
     """As a client pairs what comes out of a graph with what goes into it next."""
     model = built(name)
-    if "flow" in name and model.inputs:
-        pytest.skip("the same names as without inputs")
     for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(noise=model.draws)):
         if graph.name == "begin":
             continue

@@ -9,8 +9,8 @@ EARTHFORMER = {
     "frames": 3, "horizon": 3, "width": 8, "heads": 2, "encoder": 1, "decoder": 1, "vectors": 2,
     "places": [4, 3], "dropout": 0.0,
 }  # fmt: skip
-# Cores whose layers are of one width.
-ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 4]}
+# Of cores, some of which have layers of one width.
+HIDDEN = {"convgru": [5, 4], "predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 4]}
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -54,7 +54,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             start="mirrored",
             output=draw(feed="frame"),
         )
-        for kind, hidden in {"convgru": [5, 4], **ZIGZAGS}.items()
+        for kind, hidden in HIDDEN.items()
     },
     "decoupled": way(
         "encoder_decoder",
@@ -85,41 +85,24 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-TWINS = {
-    "predrnn_small", "predrnnpp_small", "mim_small", "predrnnv2_small", "simvp_v2_small",
-    "tau_small", "swinlstm_small", "predformer_small", "earthformer_small", "mau_small",
-    "e3dlstm_small", "phydnet_small",
-}  # fmt: skip
+TWINS = {name for name in PRESETS if name.endswith("_small")} - {"simvp_small", "svg_small"}
+
+
+def alike(names: str, **how: Any) -> dict[str, dict[str, Any]]:
+    return dict.fromkeys(names.split(), how)
+
 
 # How they are recorded, in golden/: arguments of a `Way` of tests/golden/record.py.
 RECORDED: dict[str, dict[str, Any]] = {
-    "predrnn": {"gain": 2},
-    "predrnnpp": {"gain": 2},
-    "predrnn_small": {"gain": 2},
-    "predrnnv2": {"gain": 2},
-    "predrnnv2_small": {"gain": 2},
-    "predrnnpp_small": {"gain": 2},
-    "mim": {"gain": 2},
-    "mim_small": {},
-    "simvp_v1": {"frame": (10, 14), "gain": 1},
-    "simvp_v2": {"steps": 2, "gain": 1},
-    "tau": {"gain": 1},
-    "simvp_small": {"gain": 1},
-    "simvp_v2_small": {"gain": 1},
-    "tau_small": {"gain": 1},
-    "swinlstm_d": {},
-    "swinlstm_b": {},
-    "swinlstm_small": {"frame": (20, 36), "steps": 2},  # two windows, of which one is cut off
-    "svg_lp": {"frame": (14, 18), "steps": 3},
-    "svg_small": {"steps": 2},
-    "predformer": {"frame": (10, 14)},
-    "predformer_small": {"steps": 2},
-    "earthformer": {"frame": (10, 14), "gain": 1},
-    "earthformer_small": {"steps": 2, "gain": 1},
-    "mau": {"frame": (10, 14), "gain": 1},
-    "mau_small": {"frame": (10, 14), "gain": 1},
-    "e3dlstm": {"frame": (10, 14), "gain": 1},
-    "e3dlstm_small": {"frame": (10, 14), "gain": 1},
-    "phydnet": {"frame": (10, 14), "gain": 1},
-    "phydnet_small": {"frame": (10, 14), "gain": 1},
+    **alike("mim_small swinlstm_d swinlstm_b"),
+    **alike("predrnn predrnn_small predrnnpp predrnnpp_small", gain=2),
+    **alike("predrnnv2 predrnnv2_small mim", gain=2),
+    **alike("tau tau_small simvp_small simvp_v2_small", gain=1),
+    **alike("simvp_v2 earthformer_small", steps=2, gain=1),
+    **alike("svg_small predformer_small", steps=2),
+    **alike("svg_lp", frame=(14, 18), steps=3),
+    **alike("swinlstm_small", frame=(20, 36), steps=2),  # two windows, of which one is cut off
+    **alike("predformer", frame=(10, 14)),
+    **alike("simvp_v1 earthformer phydnet phydnet_small", frame=(10, 14), gain=1),
+    **alike("mau mau_small e3dlstm e3dlstm_small", frame=(10, 14), gain=1),
 }

@@ -18,7 +18,6 @@ USUAL: dict[str, dict[str, Any]] = {
     ("model", "bad", "message"),
     [
         ("tutorial", {"core": {"convgru": {"kernel": 4}}}, "kernel 4 is even"),
-        ("tutorial", {"core": {"convgru": {"hidden": [0]}}}, "needs hidden channels"),
         ("tutorial", {"core": {"convgru": {"hidden": []}}}, "1 layer or more"),
         ("predrnn", {"core": {"predrnn": {"hidden": [3, 4]}}}, r"equal numbers.*not \[3, 4\]"),
         ("predrnnpp", {"core": {"predrnnpp": {"hidden": [3]}}}, "2 layers or more"),
