@@ -218,6 +218,7 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
     "lagged_motion": ("lagged", {"of": "linear_motion", "lags": 5}),
 }
 """The same for models without weights."""
+
 EACH_WAY = [name for name in SMALL if name not in TWINS]
 """Names in `SMALL`, one of each class and each way through its code."""
 

@@ -11,18 +11,9 @@ from foreframe.training.objectives import forecast, next_frames
 from small import SMALL, available
 
 WAYS = available(
-    "own_frames_with_an_input",
-    "both_skips",
-    "fed_nothing",
-    "fed_frames",
-    "guided_patches",
-    "carried_colours",
-    "at_once",
-    "simvp_small",
-    "unet",
-    "predformer_small",
-    "earthformer_small",
-)
+    "own_frames_with_an_input", "both_skips", "fed_nothing", "fed_frames", "guided_patches",
+    "carried_colours", "at_once", "unet", "simvp_small", "predformer_small", "earthformer_small",
+)  # fmt: skip
 SOME = torch.rand(3, 5, 3, 16, 12, generator=torch.Generator().manual_seed(1))
 KNOWN = torch.rand(3, 9, 2, 16, 12, generator=torch.Generator().manual_seed(2))
 
