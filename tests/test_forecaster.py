@@ -256,9 +256,8 @@ def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> 
 def test_members_are_values_that_frames_may_have() -> None:
     """Of a range, beyond which frames are refused; of other scalings they are as they are drawn."""
     torch.manual_seed(0)
-    args = {"of": "linear_motion", "frames": 2, "width": 8, "blocks": 1}
-    model, past = build_model("flow", args), 50 * torch.rand(2, 1, 16, 16)
-    torch.nn.init.normal_(model.network.out.weight, std=0.1)
+    args = {"of": "linear_motion", "by": "persistence", "lags": 2}
+    model, past = build_model("dressed", args), 50 * torch.rand(2, 1, 16, 16)
     ranged, free = (
         Forecaster(model, Window(2, 2), Scaling(0, 50, "K", kind)) for kind in ("range", "minmax")
     )
