@@ -1,24 +1,17 @@
 """Small networks by name, the one list for the tests of contract, golden numbers, streams and
 precision.
 
-A preset, a model or a core of your own needs a line here: tests build it by its name, with these
-arguments and no others.
+A preset, a model or a core of your own needs a line here, one of an add-on in its small_NAME.py:
+tests build it by its name, with these arguments and no others.
 """
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from foreframe.models import BASELINES, Model, build_model
-
-PREDFORMER = {"frames": 3, "patch": 4, "width": 8, "heads": 2, "expansion": 2, "blocks": 1}
-EARTHFORMER = {
-    "frames": 3, "horizon": 3, "width": 8, "heads": 2, "encoder": 1, "decoder": 1, "vectors": 2,
-    "places": [4, 3], "dropout": 0.0,
-}  # fmt: skip
-# Cores whose layers are of one width.
-ZIGZAGS = {"predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 4]}
-SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 
 def way(kind: str, **args: Any) -> tuple[str, dict[str, Any]]:
@@ -49,6 +42,8 @@ def blend(**args: Any) -> dict[str, Any]:
     return {"blend": args}
 
 
+UNET = {"frames": 2, "widths": [4, 6], "blocks": [1, 2]}
+
 # Presets: their cores, layers, kernels and options, with few channels. Where layers may differ they
 # do, so that no two can be exchanged.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,14 +51,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "shi2015": {"core": convlstm(2, 1, 2)},
     "fc_lstm": {"core": convlstm(3, 2), "codec": patches(4)},
     "openstl": {"core": convlstm(2, 1, 2, 1)},
-    "predrnn": {"core": {"predrnn": {"hidden": [2, 2, 2]}}},
-    "predrnn_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
-    "predrnnpp": {"core": {"predrnnpp": {"hidden": [2, 2, 2]}}},
-    "predrnnpp_small": {"core": {"predrnnpp": {"hidden": [3, 3]}}, "codec": patches(4)},
-    "mim": {"core": {"mim": {"hidden": [2, 2, 2]}}},
-    "mim_small": {"core": {"mim": {"hidden": [3, 3]}}, "codec": patches(4)},
-    "predrnnv2": {"core": {"predrnn": {"hidden": [2, 2]}}},
-    "predrnnv2_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
     # 32 channels are the fewest that group norm takes in two groups.
     "quick": {"core": convlstm(2), "codec": strided(3, 4, 32)},
     "nowcast": {"core": convlstm(3), "codec": strided(3, 5)},  # two strides, as it has
@@ -72,30 +59,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "codec": strided(3, 4, 5),
         "output": blend(guides=["persistence", "mean"], hindcast=2, blurs=[1.0], short=8),
     },
-    "simvp_v1": {**SIMVP, "blocks": 3, "kernels": [3, 5]},
-    "simvp_v2": {**SIMVP, "frames": 1, "expansion": 3},
-    "tau": {**SIMVP, "layers": 2, "expansion": 2},
-    "simvp_small": SIMVP,
-    "simvp_v2_small": SIMVP,
-    "tau_small": SIMVP,
     "unet": {"frames": 3, "widths": [4], "blocks": [2]},
-    "unet_small": {"frames": 2, "widths": [4, 6], "blocks": [1, 2]},
+    "unet_small": UNET,
     "sprites": {"frames": 3, "side": 24, "size": 8, "width": 4, "blocks": 1, "hidden": 6},
-    "svg_lp": {"width": 2, "code": 4, "latent": 2, "hidden": 3, "layers": 2},
-    "swinlstm_d": {"width": 4, "depths": [1, 2, 3, 1], "heads": [1, 2, 4, 2], "window": 3},
-    "swinlstm_b": {"width": 6, "depths": [3], "heads": [2], "window": 3},
-    "swinlstm_small": {"width": 4, "depths": [2, 1], "heads": [1, 2], "window": 2},
-    "svg_small": {"width": 2, "code": 3, "latent": 2, "hidden": 4, "last_frame_skip": True},
-    "predformer": {**PREDFORMER, "blocks": 2},
-    "predformer_small": PREDFORMER,
-    "earthformer": {**EARTHFORMER, "width": 4, "decoder": 2, "horizon": 2},
-    "earthformer_small": {**EARTHFORMER, "width": 4, "heads": 1, "patch": 2},
-    "phydnet": {"width": 4, "core": convlstm(3, 2, 4), "groups": 2},
-    "phydnet_small": {"width": 4, "core": convlstm(3), "groups": 2},
-    "mau": {"width": 3},
-    "mau_small": {"width": 4},
-    "e3dlstm": {"width": 2, "layers": 3, "kernel": 3, "tau": 3},
-    "e3dlstm_small": {"width": 3, "tau": 2, "patch": 4},
 }
 
 # What the examples make of presets, and other ways to build and to step ahead.
@@ -168,16 +134,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         output=carry(over="all"),
     ),
     "openstl_offset": way("openstl", core=convlstm(2, 1, forget_bias=1.0), codec=patches(2)),
-    # A core of each other kind, which is fed its own frames from states in reversed order.
-    **{
-        f"core_{kind}": way(
-            "encoder_decoder",
-            core={kind: {"hidden": hidden}},
-            start="mirrored",
-            output=draw(feed="frame"),
-        )
-        for kind, hidden in {"convgru": [5, 4], **ZIGZAGS}.items()
-    },
     "mixed_from_zeros": way(
         "encoder_decoder",
         core=convlstm(5, 4),
@@ -189,13 +145,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         start="mirrored",
         output=draw(feed="nothing"),
         backward=3,
-    ),
-    "decoupled": way(
-        "encoder_decoder",
-        core={"predrnn": {"hidden": [3, 3], "kernel": 3, "decouple": 0.5}},
-        codec=patches(2),
-        output=draw(feed="nothing"),
-        backward=2,
     ),
     "guided_with_two_inputs": way(
         "encoder_decoder",
@@ -234,21 +183,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         attention=9,
         backward=9,
     ),
-    **{
-        f"predformer_{order}": way("predformer", **PREDFORMER | {"order": order, "layers": 2})
-        for order in ("F", "TS")
-    },
-    "earthformer_without_vectors": way(
-        "earthformer", **EARTHFORMER | {"vectors": 0, "levels": 3, "inputs": 1, "width": 4}
-    ),
-    "windows_with_an_input": way(
-        "swinlstm", patch=3, width=4, depths=[2, 2, 1], heads=[2, 1, 2], channels=2, inputs=1
-    ),
-    "flow": way("flow", of={"simvp": SIMVP}, frames=3, width=16, blocks=2, times=[0.0, 0.4]),
-    "flow_of_motion": way("flow", of="dense_motion", channels=2, frames=2, width=8, blocks=1),
-    "dressed": way("dressed", of={"simvp": SIMVP}, by="persistence", lags=3),
+    "dressed": way("dressed", of={"unet": UNET}, by="persistence", lags=3),
     "dressed_of_any_channels": way("dressed", of="linear_motion"),
-    "perturbed": way("perturbed", of={"simvp": SIMVP}),
+    "perturbed": way("perturbed", of={"unet": UNET}),
     "perturbed_of_any_channels": way("perturbed", of="linear_motion"),
     "dressed_with_an_input": way(
         "dressed",
@@ -256,15 +193,21 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         by="linear_motion",
         lags=4,
     ),
-    "flow_with_an_input": way(
-        "flow",
-        of={"next_frame": {"core": convlstm(4), "codec": patches(2)}},
-        inputs=1,
-        frames=4,
-        width=8,
-        blocks=1,
-    ),
 }
+
+# Same classes with other numbers: what one of a pair is tried by, the other is, too.
+TWINS = {"unet", "openstl_offset"}
+
+# Of each add-on that is there, found as a file, since its folder may be deleted: its PRESETS, WAYS
+# and TWINS, and RECORDED, which tests/golden/record.py reads.
+ADDONS = {
+    file: runpy.run_path(str(file))
+    for file in sorted(Path(__file__).parent.glob("addons/*/small_*.py"))
+}
+for more in ADDONS.values():
+    PRESETS |= more["PRESETS"]
+    WAYS |= more["WAYS"]
+    TWINS |= more["TWINS"]
 
 SMALL = {name: (name, args) for name, args in PRESETS.items()} | WAYS
 """Networks by name: an entry of foreframe's PRESETS or MODELS, and arguments that make it small."""
@@ -276,15 +219,13 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """The same for models without weights."""
 
-
-# Same classes with other numbers: what one of a pair is tried by, the other is, too.
-TWINS = {
-    "predrnn_small", "predrnnpp_small", "mim_small", "predrnnv2_small", "simvp_v2_small",
-    "tau_small", "unet", "swinlstm_small", "predformer_small", "earthformer_small", "mau_small",
-    "e3dlstm_small", "phydnet_small", "openstl_offset",
-}  # fmt: skip
 EACH_WAY = [name for name in SMALL if name not in TWINS]
 """Names in `SMALL`, one of each class and each way through its code."""
+
+
+def available(*names: str) -> list[str]:
+    """Those of these networks that are there: an add-on may be deleted."""
+    return [name for name in names if name in SMALL | FREE]
 
 
 def perturbed(network: Model) -> Model:

@@ -20,7 +20,7 @@ from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models import Model, exported, members
 from foreframe.models.footprint import footprint
 from foreframe.training.run import known_scores
-from small import EACH_WAY, built
+from small import EACH_WAY, available, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
 CLIP = np.random.default_rng(0).random((5, 1, 24, 32)).astype(np.float32)
@@ -35,8 +35,6 @@ def small(name: str = "quick") -> Forecaster:
 def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
     """As a client pairs what comes out of a graph with what goes into it next."""
     model = built(name)
-    if "flow" in name and model.inputs:
-        pytest.skip("the same names as without inputs")
     for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(noise=model.draws)):
         if graph.name == "begin":
             continue
@@ -47,7 +45,7 @@ def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
         assert not {*graph.inputs} & {*ENTERING} or graph.name == "step"
 
 
-@pytest.mark.parametrize("name", ["tutorial", "decoupled"])
+@pytest.mark.parametrize("name", available("tutorial", "decoupled"))
 def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
     """Else a graph has one input in place of two, and a check of values does not see it."""
     graph = graphs(Forecaster(built(name), Window(2, 2)), ExportOptions())[2]
@@ -181,7 +179,7 @@ def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
 @pytest.mark.full
 def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    saved, out = small("simvp_small").save(tmp_path / "saved"), tmp_path / "out"
+    saved, out = small("unet_small").save(tmp_path / "saved"), tmp_path / "out"
     parity = export(saved, "-o", out, "--steps", "3")
     assert parity.keys() == {"encode", "begin", "step", "forecast", "chain"}
     expected = Forecaster.load(saved).predict(CLIP[3:], 3)
@@ -248,7 +246,7 @@ def as_exported(forecaster: Forecaster, folder: Path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["quick", "simvp_small", "guided", "dressed"])
+@pytest.mark.parametrize("name", ["quick", "unet_small", "guided", "dressed"])
 def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) -> None:
     own = Forecaster(built(name).eval(), Window(5, 4), Scaling(0.0, 2.0, "K"))
     other = Forecaster.load(as_exported(own, tmp_path / "out", monkeypatch))

@@ -13,7 +13,7 @@ from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.tiles import _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from small import built
+from small import available, built
 
 
 def test_rank_and_kind_come_back_as_given(forecaster) -> None:
@@ -139,8 +139,10 @@ def test_no_pickle_is_loaded(tmp_path) -> None:
 
 # Frame by frame
 
-ROLLED = ["quick", "radar", "at_once", "svg_lp", "persistence", "flow", "dressed", "perturbed"]
-ROLLED += ["guided_with_two_inputs"]
+ROLLED = available(
+    "quick", "radar", "at_once", "svg_lp", "persistence", "flow", "dressed", "perturbed",
+    "guided_with_two_inputs",
+)  # fmt: skip
 
 
 @pytest.mark.usefixtures("without_types")
@@ -254,9 +256,8 @@ def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> 
 def test_members_are_values_that_frames_may_have() -> None:
     """Of a range, beyond which frames are refused; of other scalings they are as they are drawn."""
     torch.manual_seed(0)
-    args = {"of": "linear_motion", "frames": 2, "width": 8, "blocks": 1}
-    model, past = build_model("flow", args), 50 * torch.rand(2, 1, 16, 16)
-    torch.nn.init.normal_(model.network.out.weight, std=0.1)
+    args = {"of": "linear_motion", "by": "persistence", "lags": 2}
+    model, past = build_model("dressed", args), 50 * torch.rand(2, 1, 16, 16)
     ranged, free = (
         Forecaster(model, Window(2, 2), Scaling(0, 50, "K", kind)) for kind in ("range", "minmax")
     )
@@ -284,7 +285,7 @@ def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
         assert {model.stride_in(size) for size in sizes} == {stride}
     dressed = build_model("dressed", {"of": {"guided": model.args}})
     assert dressed.stride_in((300, 900)) == 24
-    assert tile_layout(build_model("simvp_small"), 30, 100, 100) == (32, 4)
+    assert tile_layout(build_model("unet_small"), 30, 100, 100) == (32, 8)
 
 
 def test_tiles_with_missing_values_and_in_a_clip(forecaster) -> None:

@@ -43,12 +43,12 @@ def test_a_network_is_one_of_mlcasts(page: Any) -> None:
     past = batches()[0]["input"]
     future = network(past, steps=4, ensemble_size=3)
     torch.testing.assert_close(future, past[:, -1:].expand(-1, 4, 3, -1, -1))
-    drawn = page("mlcast_network").Network("svg_small")
+    drawn = page("mlcast_network").Network("sprites")
     several = drawn(past, steps=2, ensemble_size=3)
     assert several.shape == (2, 2, 3, 32, 32)
     assert several.std(dim=2).amax(dim=(1, 2, 3)).min() > 0  # of each clip
     several.mean().backward()
-    assert drawn.model.state_dict().keys() == build_model("svg_small").state_dict().keys()
+    assert drawn.model.state_dict().keys() == build_model("sprites").state_dict().keys()
 
 
 @pytest.mark.full
@@ -57,7 +57,7 @@ def test_mlcast_trains_it(page: Any, tmp_path: Path) -> None:
     module = pytest.importorskip("mlcast.nowcasting_module")
     lightning = importlib.import_module("pytorch_lightning")
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    for name, loss, members in (("quick", "mse", 1), ("svg_small", "crps", 2)):
+    for name, loss, members in (("quick", "mse", 1), ("sprites", "crps", 2)):
         network = page("mlcast_network").Network(name)
         before = [weight.clone() for weight in network.parameters()]
         trained = module.NowcastLightningModule(network, ensemble_size=members, loss_class=loss)

@@ -30,7 +30,7 @@ with torch.inference_mode():
     model.decode(model.encode(torch.rand(1, 10, c, h, w)), 10)
 print(said, peak() - before)
 """
-SIZES = {"quick": (1, 320, 384), "simvp_small": (1, 640, 640), "scenes": (3, 480, 640)}
+SIZES = {"quick": (1, 320, 384), "unet_small": (1, 640, 640), "scenes": (3, 480, 640)}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import torch
 
 from foreframe import MovingMNIST, evaluate
 from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_precision
+from small import available
 from test_streams import NEAR, apart, gappy, small_forecaster
 
 # Forecasts
@@ -37,7 +38,7 @@ def test_auto_is_half_where_the_processor_multiplies_it(
 
 
 @pytest.mark.parametrize(("saved", "restored"), [(HALF, EXACT), (EXACT, HALF)])
-@pytest.mark.parametrize("name", ["guided", "svg_small"])
+@pytest.mark.parametrize("name", available("guided", "svg_small"))
 def test_a_stream_goes_on_in_another(name, saved, restored, tmp_path) -> None:
     forecaster, frames = small_forecaster(name), gappy()
     live = forecaster.stream(3, precision=saved)

@@ -115,7 +115,7 @@ def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -
 @pytest.mark.parametrize(
     ("recipe", "options", "told"),
     [
-        ("quik", {}, r"did you mean quick\? These are recipes by name: default, e3dlstm"),
+        ("quik", {}, r"did you mean quick\? These are recipes by name: default"),
         ("zzz", {}, "cannot be read: No such file or directory; recipes by name: default"),
         ("quick", {"epoch": 3}, "there is no option 'epoch'; did you mean epochs"),
         ("quick", {"reading": {"sise": [9, 9]}}, "did you mean size"),

@@ -83,7 +83,6 @@ def test_yaml_of_values() -> None:
             {"output": {"blend": {"guides": [{"cycle": {"period": 10**5}}]}}},
             "from 1 to 10000",
         ),
-        ("simvp", {"blocks": 10**6}, "from 2 to 1000"),
     ],
 )
 def test_models_that_are_refused_before_they_take_memory(name: Any, args: Any, said: str) -> None:

@@ -12,11 +12,11 @@ from foreframe.base.budget import OverBudgetError
 from foreframe.forecasting.precision import EXACT, HALF
 from foreframe.forecasting.streaming import Stream
 from foreframe.models import build_model
-from small import built
+from small import available, built
 
 STREAMED = [
-    *((name, EXACT) for name in ("quick", "guided", "simvp_v2", "svg_small", "persistence")),
-    *((name, HALF) for name in ("tutorial", "guided", "svg_small")),
+    *((name, EXACT) for name in available("quick", "guided", "unet", "svg_small", "persistence")),
+    *((name, HALF) for name in available("tutorial", "guided", "svg_small")),
 ]
 NEAR = 4e-2  # some roundings to bfloat16, each of 2**-9 at most
 

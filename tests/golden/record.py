@@ -5,7 +5,8 @@
     python tests/golden/record.py NAME --anew     in place of their files: a change was meant
 
 A preset of your own needs a line in tests/small.py, with arguments that make it small, and one in
-WAYS, and is then recorded by its name. What is recorded of each: the weights, a past, the forecast,
+WAYS, and is then recorded by its name; one of an add-on both in its small_NAME.py, and is recorded
+in the folder golden beside that. What is recorded of each: the weights, a past, the forecast,
 the state after the past, and the gradients of a loss; of a guided one what its guide forecasts,
 too. All is computed in float64 on one thread, so that the files hold no rounding but their own, to
 float32. What goes in is drawn as numbers of float16, which files keep in half of the room.
@@ -36,7 +37,7 @@ from foreframe.models.names import SIZES
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))  # as a script it would not find tests/small.py
-from small import SMALL  # noqa: E402
+from small import ADDONS, SMALL  # noqa: E402
 
 CLIPS, PAST = 2, 5
 
@@ -60,40 +61,12 @@ WAYS: dict[str, Way] = {
     "shi2015": Way(),
     "fc_lstm": Way((4, 8), gain=1),
     "openstl": Way(gain=5),
-    "predrnn": Way(gain=2),
-    "predrnnpp": Way(gain=2),
-    **dict.fromkeys(
-        ("predrnn_small", "predrnnv2", "predrnnv2_small", "predrnnpp_small"), Way(gain=2)
-    ),
-    "mim": Way(gain=2),
-    "mim_small": Way(),
     "quick": Way(),
     "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
-    "simvp_v1": Way((10, 14), gain=1),
-    "simvp_v2": Way(steps=2, gain=1),
-    "tau": Way(gain=1),
-    "simvp_small": Way(gain=1),
-    "simvp_v2_small": Way(gain=1),
-    "tau_small": Way(gain=1),
     "unet": Way((10, 14), gain=1),
     "unet_small": Way(gain=1),
     "sprites": Way((20, 24), gain=2),
-    "swinlstm_d": Way(),
-    "swinlstm_b": Way(),
-    "swinlstm_small": Way((20, 36), steps=2),  # two windows, of which one is cut off
-    "svg_lp": Way((14, 18), steps=3),
-    "svg_small": Way(steps=2),
-    "predformer": Way((10, 14)),
-    "predformer_small": Way(steps=2),
-    "earthformer": Way((10, 14), gain=1),
-    "earthformer_small": Way(steps=2, gain=1),
-    "mau": Way((10, 14), gain=1),
-    "mau_small": Way((10, 14), gain=1),
-    "e3dlstm": Way((10, 14), gain=1),
-    "e3dlstm_small": Way((10, 14), gain=1),
-    "phydnet": Way((10, 14), gain=1),
-    "phydnet_small": Way((10, 14), gain=1),
     "radar": Way((12, 12), steps=12, guide={"dense_motion": {"pairs": 2, "smooth": 2.0}}),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),
@@ -108,6 +81,10 @@ WAYS: dict[str, Way] = {
     "carried_colours": Way((5, 7)),
     "openstl_offset": Way((8, 10)),
 }
+FILES = {name: FOLDER / f"{name}.safetensors" for name in WAYS}
+for beside, more in ADDONS.items():
+    WAYS |= {name: Way(**how) for name, how in more["RECORDED"].items()}
+    FILES |= {name: beside.parent / "golden" / f"{name}.safetensors" for name in more["RECORDED"]}
 
 KINDS = {kind for kind, _ in PRESETS.values()}
 SIZED = [  # names of sizes.json
@@ -194,7 +171,7 @@ def one_thread() -> Iterator[None]:
 
 def load(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What is recorded under that name: its description, and its tensors as float32."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
+    with safe_open(FILES[name], "pt") as file:
         about = json.loads(file.metadata()["recorded"])
         return about, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
 
@@ -218,7 +195,7 @@ def record(name: str) -> None:
         "torch": torch.__version__,
     }
     # One key, since safetensors writes several in an order that changes from run to run.
-    with atomic_write(FOLDER / f"{name}.safetensors") as path:
+    with atomic_write(FILES[name]) as path:
         kept = {key: packed(value) for key, value in found.items()}
         save_file(kept, path, {"recorded": json.dumps(about)})
     print(f"{name}: recorded")
@@ -283,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     names = given.names or list(WAYS)
     try:
         for name in names:
-            if given.anew or not (FOLDER / f"{name}.safetensors").exists():
+            if given.anew or not FILES[name].exists():
                 record(name)
             elif given.names:
                 print(f"{name}: has a file, which stays; --anew replaces it")

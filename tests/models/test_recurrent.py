@@ -86,17 +86,6 @@ def test_read_both_ways_states_are_added(start: str, t: int) -> None:
     close(model(past, 3), torch.stack(expected, dim=1))
 
 
-def test_a_mirrored_decoder_goes_on_from_the_same_memory() -> None:
-    """Of a core whose layers share one."""
-    network = build_model(
-        "encoder_decoder", {"core": {"predrnn": {"hidden": [3, 3]}}, "start": "mirrored"}
-    )
-    state = network.encode(torch.rand(1, 2, 1, 8, 8))
-    begun = network.begin(state)
-    assert torch.equal(begun["decoder/m0"], state["encoder/m0"])
-    assert torch.equal(begun["decoder/c0"], state["encoder/c1"])
-
-
 # Attention
 
 

@@ -463,13 +463,12 @@ def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
 
 
 def test_weights_that_draw_members_fit_a_network_that_draws_none(tmp_path) -> None:
-    """The forecaster of a flow."""
-    small = {"simvp": {"frames": 3, "spatial": 8, "temporal": 16, "blocks": 2}}
+    """Those of its forecaster."""
     past = torch.rand(2, 5, 1, 16, 16)
-    drawing = build_model("flow", {"of": small, "width": 8, "blocks": 1})
-    Forecaster(drawing.eval()).save(tmp_path / "flow")
-    network = build_model("simvp", small["simvp"]).eval()
-    load_initial_weights(network, str(tmp_path / "flow"))
+    drawing = build_model("dressed", {"of": "quick"}).eval()
+    Forecaster(drawing).save(tmp_path / "dressed")
+    network = build_model("quick").eval()
+    load_initial_weights(network, str(tmp_path / "dressed"))
     torch.testing.assert_close(network(past, 4), drawing(past, 4))
 
 

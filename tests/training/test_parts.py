@@ -289,31 +289,6 @@ def test_truncated_gradients_of_every_next_frame() -> None:
         assert [t for t in range(8) if (gradient[:, t] != 0).any()] == seen
 
 
-@pytest.mark.parametrize("way", ["encoder_decoder", "next_frame"])
-def test_the_decoupling_term_is_a_mean_over_frames(way: str) -> None:
-    """However it is computed: saving memory, and of what is truncated those frames whose gradients
-    are computed.
-    """
-    core = {"predrnn": {"hidden": [3, 3], "kernel": 3, "decouple": 0.1}}
-    network = build_model(way, {"core": core, "codec": {"patches": {"size": 2}}}).double()
-    clips, window = torch.rand(2, 7, 1, 8, 8).double(), Window(4, 3)
-
-    def learnt(memory: str = "keep", **how: int) -> list[torch.Tensor]:
-        network.memory = memory
-        made = next_frames(network, clips, window, 1.0, **how)
-        (term,) = network.terms(made).values()
-        weights = network.encoder.adapter.weight, network.encoder.cells[0].gates.weight
-        return [term, *torch.autograd.grad(term, weights)]
-
-    whole, saved, cut = learnt(), learnt("save"), learnt(truncate=3)
-    torch.testing.assert_close(saved, whole)
-    torch.testing.assert_close(cut[:2], whole[:2])  # the adapter learns from all of them
-    assert not torch.allclose(cut[2], whole[2])
-    assert 0 < whole[0] < 0.1
-    made = forecast(network, clips, window, truncate=1)
-    assert made.state[f"{network.last_core}/d0"][0, 1] == (3 if way == "next_frame" else 4)
-
-
 def test_worker_processes_draw_anew_each_epoch_and_rank() -> None:
     class Drawn(torch.utils.data.Dataset):
         def __len__(self) -> int:

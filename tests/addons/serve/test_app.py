@@ -31,8 +31,8 @@ OWN = "http://127.0.0.1:8000"
 
 
 def models() -> dict[str, Forecaster]:
-    flow = Forecaster(built("flow"), Window(4, 3), Scaling(0, 1, "mm/h", "minmax"))
-    return {"persistence": Forecaster.load("persistence"), "flow": flow}
+    dressed = Forecaster(built("dressed"), Window(4, 3), Scaling(0, 1, "mm/h", "minmax"))
+    return {"persistence": Forecaster.load("persistence"), "dressed": dressed}
 
 
 def sent(name: str = "clip.npy", content: bytes = npy(CLIP)) -> dict[str, Any]:
@@ -100,9 +100,9 @@ def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None
     (tmp_path / "clip.npy").write_bytes(npy(CLIP))
     with pytest.warns(Note, match="it does not say its units: mm/h is assumed"):
         made = predict(
-            models()["flow"], str(tmp_path / "clip.npy"), steps=5, after=5, members=2, seed=4
+            models()["dressed"], str(tmp_path / "clip.npy"), steps=5, after=5, members=2, seed=4
         )
-    fields = {"model": "flow", "steps": 5, "after": 5, "members": 2, "seed": 4}
+    fields = {"model": "dressed", "steps": 5, "after": 5, "members": 2, "seed": 4}
     answers = {}
     for output in ("json", "npy", "safetensors"):
         answer = http.post("/v1/forecast", files=sent(), data={**fields, "output": output})
@@ -113,7 +113,7 @@ def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None
     of_json = json.loads(answers["json"])
     assert of_json["shape"] == [2, 5, 1, 16, 16]
     assert "clip.npy: it does not say its units: mm/h is assumed" in of_json["notes"]
-    assert (of_json["model"], of_json["units"], of_json["times"]) == ("flow", "mm/h", None)
+    assert (of_json["model"], of_json["units"], of_json["times"]) == ("dressed", "mm/h", None)
     tensors = load(answers["safetensors"])
     for frames in (
         np.array(of_json["frames"], np.float32),
@@ -152,9 +152,9 @@ def test_fields_that_choose(http: TestClient, tmp_path: Path) -> None:
     np.testing.assert_allclose(answer.json()["frames"][0], CLIP[5], atol=1e-5)
     frames = np.nan_to_num(CLIP[:6])
     for more in ({}, {"past": 1}, {"match": "last"}):
-        fields = {"model": "flow", "steps": 1, "output": "npy", **more}
+        fields = {"model": "dressed", "steps": 1, "output": "npy", **more}
         answer = http.post("/v1/forecast", files=sent("clip.npy", npy(frames)), data=fields)
-        expected = predict(models()["flow"], frames, steps=1, **more).frames
+        expected = predict(models()["dressed"], frames, steps=1, **more).frames
         np.testing.assert_allclose(np.load(io.BytesIO(answer.content)), expected, atol=1e-5)
 
 
@@ -205,7 +205,7 @@ def test_titles_are_words_of_users() -> None:
 @pytest.mark.parametrize(
     ("status", "fields", "words"),
     [
-        (422, {"model": "nix"}, "there is no model nix; choose one of persistence, flow"),
+        (422, {"model": "nix"}, "there is no model nix; choose one of persistence, dressed"),
         (422, {"output": "exe"}, "there is no output exe"),
         (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
         (422, {"steps": "-1"}, "steps"),
@@ -257,10 +257,10 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
 def test_words_are_for_a_client(http: TestClient) -> None:
     """Which cannot change the server's budget, and whose file has a name."""
     for steps, told in ((10**6, "; forecast less, or in tiles"), (-3, "at least 0, not -3")):
-        answer = http.post("/v1/forecast", files=sent(), data={"steps": steps, "model": "flow"})
+        answer = http.post("/v1/forecast", files=sent(), data={"steps": steps, "model": "dressed"})
         assert problem(answer, 422).endswith(told)
     for members in ({}, {"members": 2}):
-        asked = {"output": "nc", "model": "flow", **members}
+        asked = {"output": "nc", "model": "dressed", **members}
         answer = http.post("/v1/forecast", files=sent("rain over Bern.npy"), data=asked)
         assert xr.load_dataset(io.BytesIO(answer.content)).title == "rain over Bern.npy"
 

@@ -121,7 +121,7 @@ def test_what_nobody_wants_any_more_ends(worker: Worker) -> None:
     assert worker.run(lambda: 5).result(10) == 5
 
 
-@pytest.mark.parametrize("name", ["tutorial", "simvp_small"])
+@pytest.mark.parametrize("name", ["tutorial", "unet_small"])
 def test_a_forecast_asks_before_each_step_whether_it_is_wanted(name: str) -> None:
     forecaster, asked = Forecaster(built(name), Window(2, 2)), 0
 
@@ -135,7 +135,7 @@ def test_a_forecast_asks_before_each_step_whether_it_is_wanted(name: str) -> Non
     assert asked == 9
 
 
-@pytest.mark.parametrize(("name", "members"), [("tutorial", None), ("flow", 2)])
+@pytest.mark.parametrize(("name", "members"), [("tutorial", None), ("dressed", 2)])
 def test_a_batch_is_the_forecast_of_each(name: str, members: int | None) -> None:
     forecaster = Forecaster(built(name), Window(4, 3), Scaling(0, 1, "mm/h", "minmax"))
     frames = np.random.default_rng(0).random((3, 4, 1, 16, 20)).astype(np.float32)
@@ -155,7 +155,7 @@ def test_a_batch_is_the_forecast_of_each(name: str, members: int | None) -> None
 def test_the_memory_of_forecasts_is_measured_in_other_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, threads = built("flow"), set[str]()
+    model, threads = built("dressed"), set[str]()
 
     def most(*_: Any) -> int:
         threads.add(threading.current_thread().name)
@@ -164,7 +164,7 @@ def test_the_memory_of_forecasts_is_measured_in_other_threads(
     monkeypatch.setattr("foreframe.models.footprint._most", most)
     monkeypatch.setattr("foreframe.models.footprint.MOST", 2**20)  # all are to be measured
     in_threads.use(monkeypatch)
-    app = create_app({"flow": Forecaster(model, Window(4, 3))}, ServeOptions(seconds=20))
+    app = create_app({"dressed": Forecaster(model, Window(4, 3))}, ServeOptions(seconds=20))
     frames = np.random.default_rng(0).random((4, 1, 16, 16)).astype(np.float32)
     with TestClient(app, base_url="http://localhost") as http:
         asked = {"frames": frames.tolist(), "members": 3}

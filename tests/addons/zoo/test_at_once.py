@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from small_zoo import PREDFORMER
 
 from foreframe.addons.zoo.earthformer import _Positions
 from foreframe.addons.zoo.predformer import PredFormer
 from foreframe.addons.zoo.simvp import SimVP
 from foreframe.addons.zoo.tau import differential_divergence
+from foreframe.models import build_model
 from foreframe.models.interface import TrainingForecast
-from small import PREDFORMER
+from small import SMALL, built
 
 
 def test_simvp_starts_at_the_mean() -> None:
@@ -57,6 +59,28 @@ def test_weights_serve_any_number_of_frames() -> None:
     longer = predformer(frames=7)
     longer.load_state_dict(predformer().state_dict())
     assert longer(torch.rand(1, 2, 1, 8, 8), 9).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("predformer_small", {"dropout": 0.2}),
+        ("predformer_small", {"drop_path": 0.4}),
+        ("earthformer_small", {"dropout": 0.2}),
+    ],
+)
+def test_training_leaves_out_what_forecasts_do_not(name: str, rates: dict[str, float]) -> None:
+    kind, args = SMALL[name]
+    network, whole = build_model(kind, args | rates), built(name).eval()
+    network.load_state_dict(whole.state_dict())
+    past = torch.rand(3, 3, 1, 24, 16)
+    assert torch.equal(network.eval()(past, 5), whole(past, 5))
+    network.train()
+    torch.manual_seed(1)
+    drawn = network(past, 5)
+    torch.manual_seed(1)
+    assert torch.equal(network(past, 5), drawn)
+    assert not torch.equal(network(past, 5), drawn)
 
 
 def test_what_is_computed_again_to_save_memory_leaves_the_same_out() -> None:

@@ -67,3 +67,14 @@ def test_a_memory_is_recalled_wherever_it_lies() -> None:
     r, past, real = torch.rand(1, 5, 3, 4), torch.rand(1, 2, 10, 3, 4), torch.ones(1, 2).bool()
     here, aside = (cell.recalled(r, each, real) for each in (past, past.roll(1, dims=-1)))
     torch.testing.assert_close(here, aside)
+
+
+def test_a_mirrored_decoder_goes_on_from_the_same_memory() -> None:
+    """Of a core whose layers share one."""
+    network = build_model(
+        "encoder_decoder", {"core": {"predrnn": {"hidden": [3, 3]}}, "start": "mirrored"}
+    )
+    state = network.encode(torch.rand(1, 2, 1, 8, 8))
+    begun = network.begin(state)
+    assert torch.equal(begun["decoder/m0"], state["encoder/m0"])
+    assert torch.equal(begun["decoder/c0"], state["encoder/c1"])

@@ -1,0 +1,62 @@
+"""Arguments that make no network of a paper are refused in a line that says what would do."""
+
+from typing import Any
+
+import pytest
+from small_zoo import EARTHFORMER, PREDFORMER
+
+from foreframe.models import build_model
+
+USUAL: dict[str, dict[str, Any]] = {
+    "predformer": PREDFORMER,
+    "earthformer": EARTHFORMER,
+    "flow": {"of": "persistence"},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "bad", "message"),
+    [
+        ("tutorial", {"core": {"convgru": {"kernel": 4}}}, "kernel 4 is even"),
+        ("tutorial", {"core": {"convgru": {"hidden": []}}}, "1 layer or more"),
+        ("predrnn", {"core": {"predrnn": {"hidden": [3, 4]}}}, r"equal numbers.*not \[3, 4\]"),
+        ("predrnnpp", {"core": {"predrnnpp": {"hidden": [3]}}}, "2 layers or more"),
+        ("simvp", {"translator": "words"}, "one of inception, gated, tau, mixing, not 'words'"),
+        ("simvp", {"blocks": 1}, "blocks must be from 2 to 1000, not 1"),
+        ("simvp", {"translator": "mixing", "spatial": 12}, "multiples of 8"),
+        ("simvp", {"kernels": (3, 4)}, "kernels must be odd"),
+        ("simvp", {"layers": 0}, "layers must be from 1 to 16"),
+        ("simvp", {"translator": "tau", "divergence": -1.0}, "divergence must be at least 0"),
+        ("simvp", {"frames": 0}, "frames must be at least 1"),
+        ("predformer", {"patch": 0}, "patch must be at least 1, not 0"),
+        ("predformer", {"heads": 3}, "a multiple of heads, not 8 and 3"),
+        ("predformer", {"order": "TX"}, "letters T, S and F, such as TSST, not 'TX'"),
+        ("predformer", {"order": ""}, "letters T, S and F"),
+        ("predformer", {"blocks": 300, "order": "TSST"}, "1200 layers; 1000 at most"),
+        ("predformer", {"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
+        ("earthformer", {"horizon": 0}, "horizon must be at least 1, not 0"),
+        ("earthformer", {"vectors": -1}, "vectors must be at least 0, not -1"),
+        ("earthformer", {"heads": 3}, "heads that divide its width"),
+        ("earthformer", {"levels": 9}, "levels must be from 1 to 8"),
+        ("earthformer", {"decoder": 200}, "up to 250 blocks"),
+        ("earthformer", {"places": [4]}, r"places \(h,w\)"),
+        ("earthformer", {"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
+        ("svg", {"width": 1}, "width must be at least 2"),
+        ("svg", {"latent": 0}, "latent must be at least 1"),
+        ("svg", {"layers": 17}, "layers must be from 1 to 16"),
+        ("svg", {"beta": -1.0}, "beta must be at least 0"),
+        ("svg", {"inputs": 2}, "inputs"),
+        ("flow", {"times": [0.0, 0.5, 0.5]}, "times begin at 0"),
+        ("flow", {"times": []}, "times begin at 0"),
+        ("flow", {"width": 12}, "a width that 8 divides"),
+        ("flow", {"levels": 0}, "1 channel, frame, block and level or more"),
+        ("flow", {"spread": 0.0}, "spread is a number above 0"),
+        ("flow", {"of": "nothing"}, "model 'nothing' is unknown"),
+        ("flow", {"of": {}}, "members are of one model"),
+        ("flow", {"of": {"simvp": {"frames": 0}}}, "frames must be at least 1"),
+    ],
+)
+def test_choices_that_do_not_fit(model: str, bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        build_model(model, USUAL.get(model, {}) | bad)
+    assert "\n" not in str(refused.value)
