@@ -27,7 +27,8 @@ def list_models() -> None:
         found = [f"{name} ({p.value})" for name, p in points.items() if name not in own]
         if found:
             print(f"{kind.capitalize()} of installed packages: {', '.join(found)}")
-    print("flow, dressed, perturbed give any trained forecaster members: docs/members.md says how.")
+    drawing = ", ".join(name for name in ("flow", "dressed", "perturbed") if name in MODELS)
+    print(f"{drawing} give any trained forecaster members: docs/members.md says how.")
 
 
 def parser() -> Parser:

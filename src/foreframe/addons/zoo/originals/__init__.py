@@ -49,7 +49,7 @@ def converted(name: str, checkpoint: object, network: Model) -> dict[str, Tensor
             others than those of that preset.
     """
     if name not in ORIGINALS:
-        raise ValueError(f"no original of {name!r} is known; choose {', '.join(ORIGINALS)}")
+        raise ValueError(f"no original of {name!r} is known; choose {', '.join(sorted(ORIGINALS))}")
     held = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
     if not isinstance(held, Mapping):
         raise ValueError("the checkpoint holds no weights by name")
