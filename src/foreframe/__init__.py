@@ -20,8 +20,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 
 _NAMES = {  # of a module: the public names that live there
     "api": (
-        "Run", "check", "evaluate", "export", "fit", "open_run",
-        "predict", "stream",
+        "Run", "check", "evaluate", "export", "fit", "open_run", "predict", "stream",
     ),
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
