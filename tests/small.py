@@ -66,17 +66,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # What the examples make of presets, and other ways to build and to step ahead.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "radar": way(
-        "guided",
-        core=convlstm(3),
-        codec=strided(3, 5),
-        output={
-            "mixture": {
-                "guides": [{"dense_motion": {"pairs": 2, "smooth": 2.0}}, "persistence"],
-                "blurs": [1.0, 2.0],
-            }
-        },
-    ),
     "camera": way(
         "nowcast",
         core=convlstm(3),
@@ -185,8 +174,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "dressed": way("dressed", of={"unet": UNET}, by="persistence", lags=3),
     "dressed_of_any_channels": way("dressed", of="linear_motion"),
-    "perturbed": way("perturbed", of={"unet": UNET}),
-    "perturbed_of_any_channels": way("perturbed", of="linear_motion"),
     "dressed_with_an_input": way(
         "dressed",
         of={"next_frame": {"core": convlstm(4), "codec": patches(2), "inputs": 1}},

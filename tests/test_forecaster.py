@@ -220,39 +220,6 @@ def test_tiles_of_a_strided_model() -> None:
         assert forecaster.predict(past[..., :13, :18], 1, tile=tile, overlap=0).isfinite().all()
 
 
-def blending(short: int | None) -> Forecaster:
-    """A network of large steps that draws members, without group norm."""
-    torch.manual_seed(0)
-    args = {
-        "core": {"convlstm": {"hidden": [4]}},
-        "codec": {"strided": {"widths": [4, 8], "norm": "none"}},
-        "start": "states",
-        "output": {"blend": {"guides": ["persistence", "black"], "blurs": [1.0], "short": short}},
-    }
-    model = build_model("perturbed", {"of": {"encoder_decoder": args}})
-    torch.nn.init.normal_(model.of.output.last.weight, std=0.5)
-    return Forecaster(model, Window(1, 2))
-
-
-@pytest.mark.usefixtures("without_types")
-@pytest.mark.parametrize(
-    ("short", "size", "tile", "overlap"),
-    [(None, (100, 107), 96, 92), (84, (184, 200), 176, 168)],
-)
-def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> None:
-    """By pixels: the noise of a place is the same whichever tile it lies in, also where frames are
-    seen two or three times smaller.
-    """
-    forecaster, past = blending(short), torch.rand(1, 1, 1, *size)
-    for drawn in ({}, {"members": 2}):
-        whole = forecaster.predict(past, 2, **drawn)
-        tiles = forecaster.predict(past, 2, tile=tile, overlap=overlap, **drawn)
-        assert (tiles - whole).abs().max() < 1e-3  # places are rounded, counted from elsewhere
-    assert (whole - forecaster.predict(past, 2)).abs().mean() > 0.02
-    other = forecaster.predict(past, 2, tile=tile, overlap=overlap, members=2, seed=1)
-    assert (other - whole).abs().max() > 0.1
-
-
 def test_members_are_values_that_frames_may_have() -> None:
     """Of a range, beyond which frames are refused; of other scalings they are as they are drawn."""
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from pysteps.motion.lucaskanade import dense_lucaskanade
 from pysteps.utils.transformation import dB_transform
 
 import foreframe
-from foreframe.pysteps import forecast as nowcast
+from foreframe.addons.radar.pysteps import forecast as nowcast
 
 LEAST = 0.1  # mm/h: less is no rain
 DRY = -15.0  # dB, for it

@@ -67,7 +67,6 @@ WAYS: dict[str, Way] = {
     "unet": Way((10, 14), gain=1),
     "unet_small": Way(gain=1),
     "sprites": Way((20, 24), gain=2),
-    "radar": Way((12, 12), steps=12, guide={"dense_motion": {"pairs": 2, "smooth": 2.0}}),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),
     "fed_frames": Way((8, 10)),

@@ -46,11 +46,11 @@ def import_user_module(what: str, module: str, name: str = "") -> Any:
 @cache
 def registered(kind: str) -> dict[str, Any]:
     """The entry points `foreframe.KIND` of installed packages, by name; none of these packages is
-    imported. Looking takes some hundredths of a second, and is done once; of kind "" are none.
+    imported. Looking takes some hundredths of a second, and is done once.
     """
     from importlib.metadata import entry_points
 
-    return {p.name: p for p in entry_points(group=f"foreframe.{kind}")} if kind else {}
+    return {p.name: p for p in entry_points(group=f"foreframe.{kind}")}
 
 
 def of_package(kind: str, name: str) -> Any:

@@ -26,7 +26,7 @@ from foreframe.data.data_options import ClipOptions
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
 from foreframe.data.published import PUBLISHED
-from foreframe.data.readers import SUFFIXES
+from foreframe.data.readers import endings
 from foreframe.data.windows import Recordings
 
 DATASETS: dict[str, Callable[..., Any]] = {
@@ -124,7 +124,7 @@ def holds_recordings(data: Any, variable: Any = None) -> bool:
     if not isinstance(data, str | Path):
         return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not holds_clips(data))
     data = str(data)
-    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in SUFFIXES
+    named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in endings()
     clips = _is_array(data) and holds_clips(data, variable)
     return data not in DATASETS and named and not clips
 

@@ -21,19 +21,14 @@ from foreframe.data.arrays import ARRAYS, read_arrays
 from foreframe.data.cuts import find_cuts, find_frozen
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import read_film
-from foreframe.data.grib import SUFFIXES as GRIBS
-from foreframe.data.grib import read_grib
 from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
-from foreframe.data.odim import SUFFIXES as RADAR
-from foreframe.data.odim import read_odim
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.pictures import Pictures, has_pages, natural, read_gif
 from foreframe.data.reading import apply_options, missing_value
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
 GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
-FRAMES = (*IMAGES, ".npy", *GRIDS, *RADAR, *GRIBS)  # files that may hold a frame each
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,6 @@ def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
 # The first that takes a path reads it.
 READERS = {
     "grid": Reader(GRIDS, lambda paths, o: [_grid(paths[0], o)]),
-    "grib": Reader(GRIBS, lambda paths, o: [read_grib(paths[0], o.variable, o.select, o.budget)]),
-    "odim": Reader(RADAR, lambda paths, o: [read_odim(paths[0], o.variable, o.select, o.budget)]),
     "film": Reader(
         FILMS, lambda paths, o: [read_film(paths[0], o.strict, o.budget)], pictures=True
     ),
@@ -94,8 +87,23 @@ READERS = {
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }
 PICTURES = READERS["pictures"]
-SUFFIXES = tuple(e for reader in READERS.values() if reader != PICTURES for e in reader.endings)
 ZIPPED = ".zip"  # a Zarr store in one file; folders hold other zips too, so it must be named
+
+
+def added() -> tuple[str, ...]:
+    """The endings that installed packages read."""
+    return tuple(f".{name}" for name in registered("readers"))
+
+
+def endings() -> tuple[str, ...]:
+    """The endings of all files that are read, except single pictures."""
+    own = (e for reader in READERS.values() if reader != PICTURES for e in reader.endings)
+    return (*own, *added())
+
+
+def holds_frame(path: str) -> bool:
+    """Whether a file with this ending may hold a single frame of a series."""
+    return Path(path).suffix.lower() in (*IMAGES, ".npy", *GRIDS, *added())
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -125,8 +133,8 @@ def clips_from(
     Args:
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
             pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
-            an ODIM HDF5 or GRIB file, a folder of any of these, however deep; or, in
-            memory, an array, a tensor or an xarray object.
+            a file of an installed reader (ODIM HDF5 and GRIB of the add-on radar), a folder of any
+            of these, however deep; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
 
     A recording is split where its times leave a gap; files of a folder that go on where the one
@@ -177,7 +185,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
         return
     if reader is None:
         ending = path.suffix.lower() or "a file without ending"
-        kinds = ", ".join((*SUFFIXES, *(f".{name}" for name in registered("readers"))))
+        kinds = ", ".join(endings())
         raise ValueError(f"{path}: {ending} is no kind that is read; {kinds} are")
     if reader == PICTURES:
         raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
@@ -205,7 +213,7 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
     if not clips:
         errors = [error for error in left_out.values() if error]
         nothing = f"the folder {folder} holds no recording: no pictures, and no "
-        raise errors[0] if errors else ValueError(nothing + ", ".join(SUFFIXES))
+        raise errors[0] if errors else ValueError(nothing + ", ".join(endings()))
     if left_out:
         named = [f"{path.name} ({e or 'no kind that is read'})" for path, e in left_out.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""

@@ -24,7 +24,7 @@ from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import CAMERAS, film_stream
 from foreframe.data.npy import read_array
 from foreframe.data.pictures import natural
-from foreframe.data.readers import FRAMES, PICTURES, in_parts, read_clips, reader_of
+from foreframe.data.readers import PICTURES, holds_frame, in_parts, read_clips, reader_of
 from foreframe.data.store import written
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import (
@@ -292,7 +292,7 @@ def may_grow(source: str) -> bool:
 
 def _is_frame(name: str) -> bool:
     """Whether a file is a frame by its name. One called latest is the newest a second time."""
-    return Path(name).suffix.lower() in FRAMES and name[0] != "." and "latest" not in name.lower()
+    return holds_frame(name) and name[0] != "." and "latest" not in name.lower()
 
 
 def folder_of(source: str) -> tuple[Path, str]:

@@ -31,7 +31,6 @@ from foreframe.models.registry import (
     CORES,
     FREE,
     MODELS,
-    NOWCASTS,
     PRESETS,
     SCORED,
     STILL,
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from foreframe.models.members_of import MembersOf
     from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
     from foreframe.models.optical_flow import OpticalFlow
-    from foreframe.models.perturbed import Perturbed
     from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
 
 _HOMES = (  # of public names, beside those of classes in MODELS and CORES
@@ -157,9 +155,9 @@ def model_name(model: "Model") -> str:
 
     model = before_export(model)
     for kind in type(model).__mro__:
-        if nowcast := NOWCASTS.name_of(kind):
-            return nowcast
         name = MODELS.name_of(kind)
+        if name is None and (free := FREE.name_of(kind)):
+            return free
         if name is not None and MODELS[name].variant(model.args) is type(model):
             return name
     raise ValueError(
@@ -175,7 +173,6 @@ __all__ = [
     "FREE",
     "HEADS",
     "MODELS",
-    "NOWCASTS",
     "PRESETS",
     "SCORED",
     "STILL",
@@ -197,7 +194,6 @@ __all__ = [
     "OpticalFlow",
     "Parts",
     "Persistence",
-    "Perturbed",
     "RecurrentAtOnce",
     "State",
     "baselines_here",

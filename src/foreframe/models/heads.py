@@ -179,7 +179,6 @@ HEADS: Registry[type[Head]] = Registry(
         "draw": "heads:DrawAndFeed",
         "carry": "heads:Carry",
         "blend": "blend:Blend",
-        "mixture": "mixture:Mixture",
     },
     "heads",
 )

@@ -67,6 +67,7 @@ class Model(nn.Module):
             (`foreframe.models.members`).
         accumulated_states: names in an encoded state of what is only summed for `terms`, whose
             gradients a training that truncates those of other states keeps.
+        made_for: units of the data in whose scorecards an installed baseline is a row.
     """
 
     args: dict[str, Any]
@@ -82,6 +83,7 @@ class Model(nn.Module):
     sized: bool = False
     draws: bool = False
     accumulated_states: Sequence[str] = ()
+    made_for: str = ""
 
     def __new__(cls, *given: Any, **named: Any) -> Any:
         known = inspect.signature(cls.__init__).bind_partial(None, *given, **named)

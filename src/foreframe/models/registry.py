@@ -24,38 +24,44 @@ class Registry(UserDict[str, Kind]):
     Attributes:
         data: by name what was asked for or added, and where else it is, "module:attribute" of
             foreframe.models; where the attribute is a mapping, its entry of that name is meant.
-        kind: of the entry points `foreframe.KIND`; "" for none.
+        kinds: of the entry points `foreframe.KIND`.
     """
 
     data: dict[str, Any]
 
-    def __init__(self, homes: Mapping[str, str], kind: str = "") -> None:
-        self.data, self.kind = dict(homes), kind
+    def __init__(self, homes: Mapping[str, str], *kinds: str) -> None:
+        self.data, self.kinds = dict(homes), kinds
 
     def __contains__(self, name: object) -> bool:
-        return name in self.data or name in registered(self.kind)
+        return name in self.data or name in self.added()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self.data, *registered(self.kind))))
+        return iter(dict.fromkeys((*self.data, *self.added())))
+
+    def added(self) -> dict[str, Any]:
+        """Entry points by name."""
+        return {name: point for kind in self.kinds for name, point in registered(kind).items()}
 
     def __len__(self) -> int:
         return len({*self})
 
     def __getitem__(self, name: str) -> Kind:
-        if name not in self.data and name in self:
-            self.data[name] = entry(of_package(self.kind, name), name)
+        if name not in self.data:
+            kind = next((kind for kind in self.kinds if name in registered(kind)), None)
+            if kind is not None:
+                self.data[name] = entry(of_package(kind, name), name)
         found = self.data[name]
         if isinstance(found, str):
             module, _, attribute = found.partition(":")
             found = getattr(import_module(f"foreframe.models.{module}"), attribute)
             self.data[name] = found = entry(found, name)
-        kind: Kind = found
-        return kind
+        own: Kind = found
+        return own
 
     def name_of(self, kind: type) -> str | None:
         """The name of a class here, which imports nothing; None without any."""
         home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
-        homes = {name: point.value for name, point in registered(self.kind).items()} | self.data
+        homes = {name: point.value for name, point in self.added().items()} | self.data
         return next((name for name, held in homes.items() if held in (kind, home)), None)
 
 
@@ -72,9 +78,9 @@ BASELINES: "Registry[type[Model]]" = Registry(
         "linear_motion": "baselines:LinearMotion",
         "dense_motion": "motion:DenseMotion",
         "optical_flow": "optical_flow:OpticalFlow",
-        "faded_motion": "faded_motion:FadedMotion",
         "cycle": "baselines:Cycle",
-    }
+    },
+    "baselines",
 )
 """Every baseline, a forecast without training, in the order of tables; any may guide a head."""
 
@@ -86,11 +92,13 @@ STILL = ("black", "mean", "persistence")
 
 
 def baselines_here(units: str = "") -> tuple[str, ...]:
-    """SCORED, and optical_flow where OpenCV is installed; it is not imported. Of rain, in mm/h,
-    also what fades, and the mean of a lagged ensemble: where a forecast begins is soon unsure.
+    """SCORED, optical_flow where OpenCV is installed, which is not imported, and those of installed
+    packages that are made for data in these units. Scorecards of rain, in mm/h, also have the mean
+    of a lagged ensemble, since the origin of a forecast is soon uncertain.
     """
     flow = ("optical_flow",) if find_spec("cv2") else ()
-    return (*SCORED, *flow, *(("faded_motion", "lagged") if units == "mm/h" else ()))
+    added = [name for name in registered("baselines") if BASELINES[name].made_for == units != ""]
+    return (*SCORED, *flow, *added, *(("lagged",) if units == "mm/h" else ()))
 
 
 MODELS: "Registry[type[Model]]" = Registry(
@@ -103,26 +111,16 @@ MODELS: "Registry[type[Model]]" = Registry(
         **BASELINES.data,
         "lagged": "lagged:Lagged",
         "dressed": "dressed:Dressed",
-        "perturbed": "perturbed:Perturbed",
     },
     "models",
+    "baselines",
 )
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
-NOWCASTS: "Registry[type[Model]]" = Registry(
-    {
-        "pysteps/extrapolation": "nowcasts:Nowcast",
-        "pysteps/sprog": "nowcasts:SProg",
-        "pysteps/anvil": "nowcasts:Anvil",
-        "pysteps/steps": "nowcasts:Steps",
-    }
-)
-"""Forecasts of rain by the package pysteps, named wherever a baseline is; none guides a head."""
-
 FREE: "Registry[type[Model]]" = Registry(
-    {**BASELINES.data, "lagged": "lagged:Lagged", **NOWCASTS.data}
+    {**BASELINES.data, "lagged": "lagged:Lagged"}, "baselines", "nowcasts"
 )
-"""All forecasts without training."""
+"""All forecasts without training. The nowcasts of an installed package cannot guide a head."""
 
 CORES: "Registry[Callable[..., Core]]" = Registry(
     {

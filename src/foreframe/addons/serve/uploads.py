@@ -41,7 +41,7 @@ from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
-from foreframe.data.readers import SUFFIXES, ZIPPED
+from foreframe.data.readers import ZIPPED, endings
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
@@ -224,8 +224,8 @@ def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[di
     name = Path((files[0].file_name or b"").decode(errors="replace").replace("\\", "/")).name
     name = "".join(filter(str.isprintable, name))[-100:] or "the file"
     ending = Path(name).suffix.lower()
-    if ending not in (*SUFFIXES, *IMAGES, ZIPPED):
-        kinds = ", ".join(SUFFIXES)
+    if ending not in (*endings(), *IMAGES, ZIPPED):
+        kinds = ", ".join(endings())
         raise Problem(415, f"{name}: {ending or 'no ending'} is no kind that is read; {kinds} are")
     path = body.parent / f"upload{ending}"
     os.replace(os.fsdecode(files[0].actual_file_name), path)

@@ -9,7 +9,7 @@ import xarray as xr
 
 import standins
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "pysteps" / "blend.py"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "pysteps" / "blend.py"
 
 
 @pytest.mark.slow

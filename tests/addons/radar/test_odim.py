@@ -1,5 +1,6 @@
 """ODIM_H5: files made by h5py after the specification; PROJ and xarray are the judges."""
 
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyproj
 import pytest
 import xarray as xr
 
-from foreframe.data.odim import read_odim
+from foreframe.addons.radar.odim import read_odim
 from refusals import one_line
 from roundtrip import assert_follows_cf, assert_said_again, predicted
 
@@ -178,3 +179,10 @@ def test_a_folder_through_predict_and_back(tmp_path: Path) -> None:
     )
     assert_said_again(forecast, given, "RATE")
     assert_follows_cf(forecast)
+
+
+@pytest.mark.parametrize("package", ["h5py", "pyproj"])
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with one_line(rf"needs {package}; pip install 'foreframe\[radar\]'"):
+        read_odim("a.h5")

@@ -2,6 +2,7 @@
 ecCodes itself are the judges.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from foreframe.data.grib import read_grib
+from foreframe.addons.radar.grib import read_grib
 from refusals import one_line
 from roundtrip import assert_follows_cf, assert_said_again, predicted
 
@@ -217,3 +218,10 @@ def as_cfgrib_has_it(paths: list[Path]) -> xr.Dataset:
     (title,) = given.data_vars
     given[title].attrs["cell_methods"] = "time: point"
     return given.rename(valid_time="time")
+
+
+@pytest.mark.parametrize("package", ["cfgrib"])
+def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with one_line(rf"needs {package}; pip install 'foreframe\[grib\]'"):
+        read_grib("a.grib")

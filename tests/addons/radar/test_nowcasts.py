@@ -9,10 +9,10 @@ import pytest
 
 import foreframe
 import standins
+from foreframe.addons.radar.nowcasts import filled
+from foreframe.base.extras import registered
 from foreframe.base.notes import listening
 from foreframe.clips.clip import Coordinate
-from foreframe.models.nowcasts import filled
-from foreframe.models.registry import NOWCASTS
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_the_extrapolation_is_pysteps_own(pysteps, rain: np.ndarray, capsys) -> 
     assert np.isfinite(forecast).all()
 
 
-@pytest.mark.parametrize("name", NOWCASTS)
+@pytest.mark.parametrize("name", registered("nowcasts"))
 def test_each_forecasts_showers_that_drift(pysteps, rain: np.ndarray, name: str) -> None:
     past, truth = rain[:6], rain[6:8]
     forecast = foreframe.Forecaster.load(name).predict(past, 2)[:, 0]

@@ -14,12 +14,12 @@ import pytest
 import foreframe
 import standins
 from foreframe import Forecaster, Scaling, Window
+from foreframe.addons.radar.pysteps import forecast, register
 from foreframe.base.notes import listening
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.pysteps import forecast, register
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 RAIN = Scaling(0, 20, "mm/h", "minmax")
 
 
@@ -126,7 +126,7 @@ def pysteps():
 def test_pysteps_gives_it_by_its_name(pysteps, monkeypatch: pytest.MonkeyPatch) -> None:
     interface = pysteps.nowcasts.interface
     assert isinstance(getattr(interface, "_nowcast_methods", None), dict), (
-        "pysteps' private table of methods has moved: foreframe.pysteps.register needs another way"
+        "pysteps' private table of methods has moved: register needs another way"
     )
     assert not hasattr(interface, "discover_nowcasts"), (
         "pysteps now reads the entry points of methods: say in docs/integrations.md since when"

@@ -22,9 +22,9 @@ from foreframe.clips.clip import Clip, Variable, shared_attributes
 from foreframe.clips.frames import FLOAT32, Frames
 from foreframe.data.data_options import BUDGET
 from foreframe.data.maps import on_map
+from foreframe.data.readers import Reader
 from foreframe.data.store import select_variables
 
-SUFFIXES = (".h5", ".hdf5", ".hdf")
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
 _WEIGHT = 24  # bytes a pixel that reading a picture takes: as it is stored, and as float64
 _IMAGES = ("COMP", "IMAGE", "CVOL")
@@ -290,3 +290,6 @@ def _place(where: Mapping[str, Any], height: int, width: int, name: str) -> dict
     x = left + (np.arange(width) + 0.5) * x_scale / unit
     y = top - (np.arange(height) + 0.5) * y_scale / unit
     return on_map(crs, x, y)
+
+
+READER = Reader((), lambda paths, o: [read_odim(paths[0], o.variable, o.select, o.budget)])

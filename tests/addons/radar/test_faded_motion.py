@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from conftest import real_data
 from foreframe import Scaling
+from foreframe.addons.radar.faded_motion import AHEAD, FRAMES, SLOPES, USUAL, FadedMotion
 from foreframe.models import build_model
-from foreframe.models.faded_motion import AHEAD, FRAMES, SLOPES, USUAL, FadedMotion
 
 
 def texture(seed: int, sigma: float, side: int = 64) -> np.ndarray:

@@ -33,6 +33,7 @@ class FadedMotion(DenseMotion):
     """
 
     scaling: Scaling | None = None
+    made_for = "mm/h"
 
     def __init__(self, pairs: int = 4) -> None:
         super().__init__(pairs)

@@ -34,7 +34,7 @@ def forecast(
 ) -> Float[np.ndarray, "*members steps m n"]:
     """Forecast rain as methods of pysteps do.
 
-        future = foreframe.pysteps.forecast(precip, None, 12, timestep=5, kmperpixel=2)
+        future = foreframe.addons.radar.pysteps.forecast(precip, None, 12, timestep=5, kmperpixel=2)
 
     Args:
         precip: (t,m,n), rain in mm/h, as importers of pysteps and `conversion.to_rainrate` give it,
@@ -100,5 +100,5 @@ def register() -> None:
     interface = needed("pysteps.nowcasts.interface", "pysteps", "a method of pysteps")
     methods = getattr(interface, "_nowcast_methods", None)
     if not isinstance(methods, dict):
-        raise ValueError("this pysteps has no table of methods: call foreframe.pysteps.forecast")
+        raise ValueError("this pysteps has no table of methods: call `forecast` itself")
     methods["foreframe"] = forecast

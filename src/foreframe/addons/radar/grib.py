@@ -14,9 +14,9 @@ from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.data.data_options import BUDGET
 from foreframe.data.grids import read_grid
+from foreframe.data.readers import Reader
 from foreframe.data.store import select_variables
 
-SUFFIXES = (".grib", ".grb", ".grib2", ".grb2", ".grib1", ".grb1")
 _WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
 _APART = ("typeOfLevel", "stepType", "dataType", "gridType")  # messages unlike in these are unlike
 _KEYS = (*_APART, "shortName", "cfVarName", "time", "step", "valid_time", "numberOfPoints")
@@ -166,3 +166,6 @@ def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
     if method := _METHODS.get(given.get("GRIB_stepType", "")):
         said["cell_methods"] = f"time: {method}"
     return said
+
+
+READER = Reader((), lambda paths, o: [read_grib(paths[0], o.variable, o.select, o.budget)])
