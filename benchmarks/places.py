@@ -28,12 +28,8 @@ from recordings import figure, leave, table
 
 import foreframe
 from foreframe import Clip
-from foreframe.base.schema import typed
-from foreframe.clips.ensembles import Ensemble
-from foreframe.evaluation.calibrating import learnt, quality, reliability
-from foreframe.evaluation.score_options import EvaluateOptions
-from foreframe.evaluation.scored import open_scored
-from foreframe.forecasting.calibration import (
+from foreframe.addons.radar.calibrating import learnt, quality, reliability
+from foreframe.addons.radar.calibration import (
     Calibration,
     Chances,
     Diagrams,
@@ -41,11 +37,15 @@ from foreframe.forecasting.calibration import (
     chances_of,
     diagrams,
 )
+from foreframe.addons.radar.hindcasts import corrected, hindcasts
+from foreframe.addons.radar.places import Place
+from foreframe.addons.radar.point_forecasts import point_forecasts
+from foreframe.base.schema import typed
+from foreframe.clips.ensembles import Ensemble
+from foreframe.evaluation.score_options import EvaluateOptions
+from foreframe.evaluation.scored import open_scored
 from foreframe.forecasting.forecast import resolved
 from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.hindcasts import corrected, hindcasts
-from foreframe.forecasting.places import Place
-from foreframe.forecasting.point_forecasts import point_forecasts
 
 FLOW, STEPS, STEPS_CALIBRATED = "optical_flow", "pysteps/steps", "pysteps/steps, calibrated"
 STEPS_MEMBERS = 24
@@ -95,7 +95,7 @@ def steps_calibrated(clip: Clip, first: int, known: Calibration, future: Ensembl
     """Probabilities of rain by STEPS, with the calibration that those of `radar` have."""
     steps = foreframe.Forecaster.load(STEPS)
     options = resolved(steps, clip, PredictOptions(steps=12, members=STEPS_MEMBERS, budget=8))
-    earlier = [hindcast[1:] for hindcast in hindcasts(steps, clip, first, options)]
+    earlier = [*hindcasts(steps, clip, first, options)]
     return calibrated(known, THRESHOLDS[0], future, earlier)
 
 
@@ -110,7 +110,6 @@ def tried(
 ) -> dict[str, Any]:
     """Diagrams before and after, and what is said at places, of one event."""
     forecaster = foreframe.Forecaster.load(folder)
-    forecaster.calibration = known
     clip = forecaster.open(str(file), **READ)
     options = resolved(forecaster, clip, PredictOptions(steps=12, members=members, budget=8))
     observed = np.asarray(clip.frames[0 : len(clip)])
@@ -121,7 +120,7 @@ def tried(
     firsts = np.linspace(min(22, len(clip) - SOON), len(clip) - SOON, starts).astype(int)
     for first in map(int, firsts):
         past, future = forecaster.forecast_from(clip, first, 12, options.past, options)
-        earlier = [hindcast[1:] for hindcast in hindcasts(forecaster, clip, first, options)]
+        earlier = [*hindcasts(forecaster, clip, first, options)]
         truth = observed[first : first + 12]
         for threshold in THRESHOLDS:
             after = calibrated(known, threshold, future, earlier)
@@ -131,7 +130,7 @@ def tried(
         chances = calibrated(known, THRESHOLDS[0], future, earlier)
         ours = point_forecasts(spots, past, future, None, THRESHOLDS[0], chances)
         rows = {"radar": ours}
-        others = {FLOW: {}, STEPS: {"members": STEPS_MEMBERS, "probability": 0.2}}
+        others = {FLOW: {}, STEPS: {"members": STEPS_MEMBERS}}
         for name, how in others.items():
             given = {"steps": 12, "after": first - 1, "reading": READ, "budget": 8}
             made = foreframe.predict(name, str(file), **given, **how)
@@ -146,7 +145,8 @@ def tried(
             one |= {name: float(points[k].within[SOON - 1]) for name, points in rows.items()}
             own = ours[k]
             one["within"] = float(own.within[-1])
-            one["interval"] = [own.begins(share) for share in (0.1, 0.5, 0.9)]
+            begins = own.outlook()["begins"] or {}
+            one["interval"] = [begins.get(name) for name in ("from", "median", "to")]
             found["said"].append(one)
         print(f"{file.stem}: start {first}", file=sys.stderr, flush=True)
     return found

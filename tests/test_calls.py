@@ -45,9 +45,6 @@ def test_a_forecast_says_what_it_is(forecaster: Forecaster) -> None:
     }
     for text, options in said.items():
         assert str(foreframe.predict(forecaster, "rain.nc", **options)) == text
-    lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(4, 3), forecaster.scaling)
-    wet = foreframe.predict(lagged, "rain.nc", members=2, probability=1.5)
-    assert str(wet).startswith("3 frames of probabilities (1.5 mm/h or more, by 2 members) that")
 
 
 def test_a_forecast_is_the_bytes_of_its_files(forecaster: Forecaster) -> None:

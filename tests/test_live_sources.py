@@ -291,8 +291,6 @@ def test_the_last_forecast_has_one_name_too_and_old_ones_go(capsys) -> None:
     assert kept == [f"frame-{k:06d}.nc" for k in range(5, 12)]  # six steps of five minutes
     assert Path("out/latest.nc").read_bytes() == Path("out/frame-000011.nc").read_bytes()
     assert len(list(Path("out").iterdir())) == 7 + 1 + 3
-    streamed(capsys, "rain", "--wait", "0", "--output", "csv", "--at", "47.5,7.5")
-    assert Path("csv/latest.csv").read_text() == Path("csv/frame-000011.csv").read_text()
     words = ["stream", "run", "rain", "--output"]
     assert "is the folder that is followed" in refused(capsys, *words, "rain")
     said = refused(capsys, "stream", "run", "rain/*.nc", "--output", "rain")

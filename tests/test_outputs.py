@@ -1,9 +1,7 @@
 """Forecasts of clips, and the files that they become, read back by av, Pillow, numpy and xarray."""
 
-import csv
 import resource
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from PIL import Image, ImageSequence
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from, predict
 from foreframe.base.notes import listening
-from foreframe.clips.clip import Variable
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions
@@ -25,8 +22,6 @@ from foreframe.forecasting.outputs import (
     check_output,
     write_values,
 )
-from foreframe.forecasting.places import places_at
-from foreframe.forecasting.point_forecasts import point_forecasts, write_point_forecasts
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
 
@@ -282,31 +277,3 @@ def test_a_full_disk_loses_nothing(tmp_path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert all(file.read_text() == "old" for file in files)
     write_forecast(tmp_path / "out.nc", clip, future, KELVIN)  # and nothing is locked
-
-
-@pytest.mark.parametrize("times", [None, TIMES["seconds"][0], np.array(NOLEAP)], ids=str)
-def test_one_place_of_several_variables_at_any_times(tmp_path, times) -> None:
-    """As xarray finds it in the file of the whole forecast."""
-    clip = field(times, units="K, m/s", c=3)
-    wind = {"long_name": "wind towards the east"}
-    names = (Variable("t2m", "K", channels=2), Variable("u", "m/s", wind))
-    clip = replace(clip, variables=names, variable="")
-    future = still(Scaling(0, 400, "K, m/s", "minmax")).predict(clip, 2)
-    points = point_forecasts(places_at(clip, "57.2,4.9"), clip, future, future)
-    write_point_forecasts(tmp_path / "place.csv", points)
-    with (tmp_path / "place.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["variable"] for row in rows] == ["t2m 1", "t2m 2", "u"] * 6
-    assert [row["units"] for row in rows[:3]] == ["K", "K", "m/s"]
-    assert [int(row["ahead"]) for row in rows[::3]] == [-3, -2, -1, 0, 1, 2]
-    measured = np.array([float(row["measured"]) for row in rows]).reshape(6, 3)
-    np.testing.assert_allclose(measured[:4], clip.frames[:, :, 3, 5], rtol=1e-5)
-    forecast = np.array([float(row["forecast"]) for row in rows[12:]]).reshape(2, 3)
-    np.testing.assert_allclose(forecast, np.asarray(future.frames)[:, :, 3, 5], rtol=1e-5)
-    whens = [row["time"] for row in rows[::3]]
-    if times is None:
-        assert whens == [""] * 6
-    elif times.dtype.kind == "f":
-        assert [float(when) for when in whens] == pytest.approx([*times, *future.times])
-    else:
-        assert whens == [str(of)[:19].replace(" ", "T") for of in (*times, *future.times)]

@@ -102,13 +102,8 @@ BAD = [
     ([*PREDICT, "--precision", "[auto]"], "--precision is one of 32-true, bf16-mixed, auto, not"),
     ([*PREDICT, "--colours", "nope"], "no colours named 'nope'"),
     ([*PREDICT, "--members", "0"], "members must be at least 1, not 0"),
-    ([*PREDICT, "--probability", "1"], "a probability is the share of members"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
-    ("evaluate moving-mnist --calibrate", "calibrate needs --members, such as 16"),
-    ([*PREDICT, "--at", "5,7"], "single places, --at, are written as .csv, .json, .geojson"),
-    ([*PREDICT[:-1], "out.csv", "--at", "Zurich"], "a place is latitude,longitude or row,column"),
-    ([*PREDICT[:-1], "out.csv", "--at", "-64,0"], "of rows 0 to 63 and columns 0 to 63"),
     # of external forecasts
     ([*SCORE, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64) is no recording"),
     ([*SCORE, "--forecasts", "none.npy"], "there is no file or folder none.npy"),

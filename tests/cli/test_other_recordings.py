@@ -2,7 +2,6 @@
 unlike.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +130,6 @@ def test_an_undeclared_fill_value_is_missing(radar, capsys, fill: float) -> None
     assert f"{said} no data" in capsys.readouterr().err
     with xr.open_dataset("future.nc") as made:
         assert made.rain[0].isnull().mean() == 0.5
-    assert main(["predict", radar, "rain.nc", "--at", "1,3", "-o", "place.json"]) == 0
-    (place,) = json.loads(Path("place.json").read_text())
-    assert "no radar coverage" in place["sentence"]
-    assert place["within"] is place["now"] is None
     words = ["--data", "rain.nc", "--baselines", "[]", "--clips", "1", "--split", "all"]
     assert main(["evaluate", radar, *words]) == 0
     assert f"{said} values; --reading.missing" in capsys.readouterr().err

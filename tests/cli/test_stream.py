@@ -285,25 +285,6 @@ def test_files_of_a_series_are_forecast_with_times_and_grid(showers, capsys) -> 
             assert "forecast from run" in made.history
 
 
-def test_one_place_of_a_stream(showers, capsys, monkeypatch) -> None:
-    words = ["--steps", "2", "--output", "out", "--wait", "0", "--at", "47.5,7.0"]
-    told = streamed(capsys, "run", "rain", *words)
-    assert all(line["places"][0]["name"] == "47.5,7.0" for line in told)
-    assert told[-1]["places"][0]["sentence"].startswith("Rain (0.2 mm/h or more) ")
-    rows = Path("out/frame-000008.csv").read_text().splitlines()
-    assert rows[0] == "place,time,ahead,variable,units,measured,forecast"
-    assert rows[1].startswith('"47.5,7.0",2026-07-01T00:40:00Z,0,rain,mm/h,')
-    assert rows[3].startswith('"47.5,7.0",2026-07-01T00:50:00Z,2,rain,mm/h,,')
-    mean = with_outage(showers)[:, 0, 2, 0].mean()
-    assert float(rows[3].split(",")[-1]) == pytest.approx(mean, rel=1e-5)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)  # a person reads it
-    assert main(["stream", "run", "rain", *words[:2], *words[4:]]) == 0
-    *_, line = capsys.readouterr().out.splitlines()
-    assert line == f"2026-07-01T00:40:00Z, 47.5,7.0: {told[-1]['places'][0]['sentence']}"
-    words[3] = "elsewhere"
-    assert "no cell lies there" in refused(capsys, "stream", "run", "rain", *words[:-1], "0,0")
-
-
 def test_a_series_that_grows_and_is_gone_on_from_within_a_file(showers, capsys) -> None:
     """Stopped after the first frame of a file of two; then files come while it waits."""
     place: dict = {}

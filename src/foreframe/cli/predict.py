@@ -7,12 +7,8 @@ from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.models.names import check_forecaster
 
 
-def forecast_clip(
-    run: str, input: list[str], *, options: PredictOptions, output: str | None = None
-) -> None:
+def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output: str) -> None:
     """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
-
-    With --at it tells what comes at a place, and needs no OUTPUT.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
@@ -20,16 +16,12 @@ def forecast_clip(
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units; or
             several, or a pattern such as 'rain/*.nc': files that follow each other are one input
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone); .csv, .json, .geojson (of places); of several inputs a folder (a file
-            each) or .zarr
+            (forecast alone); of several inputs a folder (a file each) or .zarr
     """
-    if output is None and not options.at:
-        raise ValueError("missing: --output, or --at for what comes at one place")
     check_forecaster(run)
     check_source(input)
 
     from foreframe.api import predict
-    from foreframe.base.wording import plural
     from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.outputs import slow_fps, usual_fps
     from foreframe.forecasting.rolling import Rolling
@@ -42,12 +34,7 @@ def forecast_clip(
         if table := forecast.table():
             print(table)
         return
-    if forecast.places:
-        print("\n\n".join(map(str, forecast.points)))
-    if output is None:
-        return
-    what = plural(len(forecast.places), "place") if forecast.places else str(forecast)
-    print(f"{what} {'lies' if what.startswith('1 ') else 'lie'} in {output}")
+    print(f"{forecast} {'lies' if forecast.options.steps == 1 else 'lie'} in {output}")
     slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
     if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
         print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")
@@ -55,7 +42,7 @@ def forecast_clip(
 
 def parser() -> Parser:
     common = (
-        "steps past after every recording reading match members seed at probability "
-        "calibrated colours fps tile precision device budget workers continue_job"
+        "steps past after every recording reading match members seed "
+        "colours fps tile precision device budget workers continue_job"
     )
     return Parser("predict", forecast_clip, common=common)

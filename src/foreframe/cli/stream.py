@@ -25,8 +25,7 @@ def forecast_live(
     """Forecast after every incoming frame: foreframe stream RUN INPUT
 
     Each frame gives a line of JSON: its number, the root mean squared errors, in the data's units,
-    of earlier forecasts of this frame, and the forecast at places, --at. A terminal shows the
-    forecast at places as sentences instead.
+    of earlier forecasts of this frame.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
@@ -34,8 +33,8 @@ def forecast_live(
         input: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
             pattern of its files; - for standard input, a film or .npy frames
         output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
-            frame-N.npy, with --at frame-N.csv, and the last one as latest.nc, .npy or .csv too; by
-            default only scores are printed
+            frame-N.npy, and the last one as latest.nc or .npy too; by default only scores are
+            printed
         keep: hours after which forecasts in the folder are removed, by the times of their frames;
             by default they all stay
     """
@@ -55,7 +54,6 @@ def forecast_live(
         check_output(Path(output), input, options.state)
     # Service managers stop a program by SIGTERM: it ends well, and its state is saved.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    sentences = options.at and sys.stdout.isatty()
     with closing(stream(run, input, options)) as lives:
         for live in lives:
             line: dict[str, Any] = {"frame": live.frame}
@@ -63,25 +61,13 @@ def forecast_live(
                 path = write_live(live.made, live.frame, Path(output), keep)
                 if path is not None:
                     line["forecast"] = str(path)
-            points = live.made.points if live.made is not None and live.made.places else []
-            if points:
-                line["places"] = [
-                    {"name": one.place.name, **one.outlook(), "sentence": one.sentence()}
-                    for one in points
-                ]
             if live.errors:
                 line["rmse"] = {f"+{k}": float(f"{e:.6g}") for k, e in live.errors.items()}
-            if not sentences:
-                print(json.dumps(line), flush=True)
-            for one in points if sentences else []:
-                when = one.outlook()["time"] or f"frame {live.frame}"
-                words = one.sentence()
-                print(f"{when}, {one.place.name}: {words}" if words else one, flush=True)
+            print(json.dumps(line), flush=True)
 
 
 def parser() -> Parser:
     common = (
-        "steps every state wait keep at probability reading members seed match device compile "
-        "precision budget"
+        "steps every state wait keep reading members seed match device compile precision budget"
     )
     return Parser("stream", forecast_live, common=common)

@@ -89,8 +89,6 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
             (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
             NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
-        calibrate: learn from validation clips how to correct the probabilities of --thresholds, for
-            foreframe predict --probability and --at, and say what that makes of the clips scored
         output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
             or runs/NAME, or here without a run
 
@@ -102,18 +100,11 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
     protocol: Literal["dmvfn"] | None = None
     forecasts: str | Sequence[str] = ()
     pasts: str | None = None
-    calibrate: bool = False
     output: str | None = None
 
     def __post_init__(self) -> None:
         for kind in (ScoreOptions, TaskOptions, ClipOptions):
             kind.__post_init__(self)
-        if self.calibrate and not (self.members and self.thresholds):
-            raise ValueError("calibrate needs --members, such as 16, and --thresholds, such as [1]")
-        if self.calibrate and self.split not in (None, "test"):
-            raise ValueError(
-                "calibrate learns from the validation split and is scored on test: leave out split"
-            )
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
 

@@ -167,10 +167,6 @@ def evaluate_scored(
         if options.pasts is not None:
             written = plural(scored.write_pasts(options.pasts), "clip")
             say(f"the past frames of {written} are in {options.pasts}")
-        if options.calibrate:
-            from foreframe.evaluation.calibrating import calibrate  # which opens what is scored
-
-            say(calibrate(scored.what, options, scored))
     return scored.score(progress)
 
 

@@ -62,7 +62,7 @@ def forecast_sources(
 
 def _kind_of(path: Path, sources: list[Any], options: PredictOptions) -> str:
     """The ending of an output that can be written, and is none of the sources."""
-    kind = check_output(path, bool(options.at), bool(options.every), options.continue_job)
+    kind = check_output(path, bool(options.every), options.continue_job)
     paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
     if path.resolve() in paths:
         raise ValueError(f"output {path} is the input: name another file")

@@ -1,11 +1,10 @@
 """The forecast of a recording as an object that prints, shows and writes itself."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,8 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import next_cut, since_cut
-from foreframe.forecasting.calibration import Chances
-from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions, StreamOptions
+from foreframe.forecasting.forecast_options import GUIDE, LAST, PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.hindcasts import calibrated_chances
 from foreframe.forecasting.outputs import (
     VALUES,
     check_output,
@@ -30,19 +27,8 @@ from foreframe.forecasting.outputs import (
     write_picture,
     write_values,
 )
-from foreframe.forecasting.places import Place, places_at
-from foreframe.forecasting.point_forecasts import (
-    PointForecast,
-    point_forecasts,
-    write_point_forecasts,
-)
 from foreframe.forecasting.tiles import choose_tile
-from foreframe.visuals import Paint, paint_for
-
-OfPlaces = TypeVar("OfPlaces", PredictOptions, StreamOptions)
-
-RAIN, WET = "mm/h", 0.2  # at places it is asked whether it rains
-MEMBERS = 16  # to tell how sure that is
+from foreframe.visuals import Paint
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +45,6 @@ class Forecast:
         scaling: the forecaster's.
         made_by: the forecaster's name, for files.
         options: options of the forecast, all resolved.
-        places: those of `options.at`; none for whole frames.
-        chances: calibrated probabilities of the options' threshold, if there are any.
         notes: notes for the user.
     """
 
@@ -72,8 +56,6 @@ class Forecast:
     scaling: Scaling
     made_by: str
     options: PredictOptions
-    places: Sequence[Place] = ()
-    chances: Chances | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,15 +64,9 @@ class Forecast:
         return np.asarray(self.future.frames)
 
     def __repr__(self) -> str:
-        text = summary(self.options, self.clip.units or self.scaling.units)
+        text = summary(self.options)
         follow = "follows" if self.options.steps == 1 else "follow"
         return f"{text} that {follow} frame {self.last} of {self.clip.name or 'the recording'}"
-
-    @cached_property
-    def points(self) -> list[PointForecast]:
-        """The forecast at each of the options' places."""
-        about = self.past, self.future, self.truth, self.options.probability, self.chances
-        return point_forecasts(self.places, *about)
 
     def _repr_png_(self) -> bytes:
         return self.to_bytes(".png")
@@ -111,12 +87,9 @@ class Forecast:
 
     def to_dataset(self) -> Any:
         """An xarray Dataset (start, lead, [channel,] y, x), of members (start, realization, lead,
-        ...), of one start; of probabilities where the options ask for these.
+        ...), of one start.
         """
-        future, threshold = self.future, self.options.probability
-        if threshold is not None and isinstance(future, Ensemble):
-            future = probability_of(threshold, future, self.chances)
-        return forecast_dataset(future, history(self.made_by, self.options))
+        return forecast_dataset(self.future, history(self.made_by, self.options))
 
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
@@ -124,8 +97,8 @@ class Forecast:
         """Write it by the ending of `path`: .mp4 and .gif play the past and then the forecast; .png
         lays them side by side; a name without ending becomes a folder of numbered pictures; .npy,
         .npz, .nc and .zarr hold the forecast alone, the last three with its times, units and
-        coordinates; .csv, .json and .geojson hold the `points`. The truth is shown, too. Of
-        members films show the mean and some, a .png also the spread, and other files have all.
+        coordinates. The truth is shown, too. Of members films show the mean and some, a .png also
+        the spread, and other files have all.
 
         Args:
             progress: called with the number of forecasts written and the total, as for several.
@@ -135,13 +108,8 @@ class Forecast:
                 stays.
         """
         options, past, future, truth = self.options, self.past, self.future, self.truth
-        threshold = options.probability
-        if threshold is not None and isinstance(future, Ensemble) and not self.places:
-            past, future, truth = exceedance(threshold, past, future, truth, self.chances)
-        kind = check_output(path, of_places=bool(self.places))
-        if self.places:
-            write_point_forecasts(Path(path), self.points)
-        elif kind in VALUES:
+        kind = check_output(path)
+        if kind in VALUES:
             write_values(path, future, history(self.made_by, options))
         elif kind == ".png":
             write_picture(path, past, future, truth, self._paint())
@@ -152,10 +120,8 @@ class Forecast:
         progress(1, 1)
 
     def _paint(self) -> Paint:
-        """Colours of the threshold, or over the range of what is shown."""
+        """Colours over the range of what is shown."""
         options, past, future, truth = self.options, self.past, self.future, self.truth
-        if options.probability is not None:
-            return paint_of_probability(options, self.clip.units or self.scaling.units)
         # A range with outlying members would show all other values in one colour.
         mean = future.mean() if isinstance(future, Ensemble) else future
         shown = (past, mean) if truth is None else (past, mean, truth)
@@ -168,19 +134,15 @@ def forecast_recording(
     clip: Clip,
     made_by: str,
     options: PredictOptions,
-    shared: dict[int, Chances] | None = None,
 ) -> Forecast:
     """Forecast from a single frame of a recording on.
 
     Args:
         options: with steps, past and tile resolved to numbers.
-        shared: as `calibrated_chances`.
 
     Raises:
-        ValueError: no such frame or place; errors of `Forecaster.predict`.
+        ValueError: no such frame; errors of `Forecaster.predict`.
     """
-    # Before anything is computed: it refuses what is no place.
-    places = places_at(clip, options.at, files=True)
     last = starts_of(clip, options)[0] - 1
     seen, end = options.past, len(clip)
     if clip.pictures and (options.reading or {}).get("cuts") is None:
@@ -196,9 +158,7 @@ def forecast_recording(
     past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some, end) if last + 1 < end else None
-    chances = calibrated_chances(forecaster, clip, last + 1, future, options, shared)
-    about = last, forecaster.scaling, made_by, options, places, chances
-    return Forecast(clip, past, future, truth, *about)
+    return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options)
 
 
 def starts_of(clip: Clip, options: PredictOptions) -> range:
@@ -227,67 +187,25 @@ def last_seen(clip: Clip) -> int:
     return last
 
 
-def for_places(forecaster: Forecaster, options: OfPlaces) -> OfPlaces:
-    """The options; for places with probabilities, of rain by default, and members to count."""
-    if not options.at:
-        return options
-    rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)
-    members = options.members or (MEMBERS if forecaster.model.draws else None)
-    probability = WET if options.probability is None and rain else options.probability
-    return replace(options, members=members, probability=probability)
-
-
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:
     """The options with what they leave open: the forecaster's steps, past and match, and tiles.
 
     Raises:
         ValueError: errors of `Forecaster.options`.
     """
-    options = forecaster.options(for_places(forecaster, options))
+    options = forecaster.options(options)
     window = forecaster.window
     steps, past = options.steps or window.future, options.past or window.past
     tile = choose_tile(forecaster, (past, *clip.frames.shape[1:]), steps, options)
     return replace(options, steps=steps, past=past, tile=tile)
 
 
-def probability_of(threshold: float, members: Ensemble, chances: Chances | None) -> Clip:
-    """The share of members that reach a threshold, or in its place calibrated chances."""
-    shares = members.probability(threshold)
-    return shares if chances is None else replace(shares, frames=chances.at)
-
-
-def exceedance(
-    threshold: float,
-    past: Clip,
-    members: Ensemble,
-    truth: Clip | None,
-    chances: Chances | None = None,
-) -> tuple[Clip, Clip, Clip | None]:
-    """Past, forecast probability and truth of values that reach a threshold; past and truth are 0
-    or 1.
-    """
-    came = None if truth is None else Ensemble([truth]).probability(threshold)
-    seen, forecast = Ensemble([past]), probability_of(threshold, members, chances)
-    return seen.probability(threshold), forecast, came
-
-
-def paint_of_probability(options: PredictOptions, units: str) -> Paint:
-    """Colours from 0 to 1 with the threshold as heading."""
-    value = f"{options.probability:g} {units}".rstrip()
-    paint = paint_for(options.colours, 0, 1, "1")
-    return replace(paint, heading=(value, "or more,", "probability"))
-
-
-def summary(options: PredictOptions, units: str) -> str:
+def summary(options: PredictOptions) -> str:
     """A short description, such as "3 frames of 8 members"."""
     frames = plural(options.steps, "frame")
     if options.members is None:
         return frames
-    members = plural(options.members, "member")
-    if options.probability is None:
-        return f"{frames} of {members}"
-    value = f"{options.probability:g} {units}".rstrip()
-    return f"{frames} of probabilities ({value} or more, by {members})"
+    return f"{frames} of {plural(options.members, 'member')}"
 
 
 def history(made_by: str, options: PredictOptions) -> dict[str, str]:

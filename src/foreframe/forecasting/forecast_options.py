@@ -2,7 +2,7 @@
 no torch, so that `--help` is fast.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any, Literal, TypeVar, get_args
@@ -147,19 +147,10 @@ class RecordingOptions(DeviceOptions):
 
     Args:
         steps: frames to forecast, 0 for as many as in training
-        at: a place, latitude,longitude, or row,column if the input has neither, or a .csv that
-            lists places by name; may be given several times
-        probability: how likely it is, by members, that this value, in the data's units, is reached;
-            of rain at places by default 0.2 mm/h
-        calibrated: correct probabilities, of weights that know how, by forecasts of the frames just
-            seen
         reading: read options that differ from training, e.g. --reading.size [96,128]
     """
 
     steps: int = 0
-    at: str | Sequence[str] = ()
-    probability: float | None = None
-    calibrated: bool = True
     reading: ReadingAsTrained = None
 
     def __post_init__(self) -> None:
@@ -198,10 +189,6 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
         check_above_0(fps=self.fps)
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
-        if self.every and self.at:
-            raise ValueError("--at is of one forecast: give --after, not --every")
-        if self.probability is not None and self.members is None and not self.at:
-            raise ValueError("a probability is the share of members: give --members, such as 16")
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,6 @@ from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import read_clips
-from foreframe.forecasting.calibration import (
-    FILE,
-    Calibration,
-    read_calibration,
-    write_calibration,
-)
 from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast_options import (
     GUIDE,
@@ -89,7 +83,7 @@ class Forecaster:
         match: the default match of forecasts: "last", "guide" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
-        calibration: of probabilities, as `foreframe evaluate --calibrate` learns it.
+        folder: where it was loaded from; None for a new one or a baseline.
     """
 
     def __init__(
@@ -101,13 +95,13 @@ class Forecaster:
         about: Mapping[str, Any] | None = None,
         match: str = NONE,
         free: bool = False,
-        calibration: Calibration | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._elsewhere: Compute | None = None
         self.model, self.window, self.trained = model.in_units(scaling), window, trained
         self.scaling = scaling
         self.about, self.free, self.match = dict(about or {}), free, match
-        self.calibration = calibration
+        self.folder = folder
         self.check_match(match)
 
     def __repr__(self) -> str:
@@ -543,10 +537,7 @@ class Forecaster:
         """
         self.check_weights()
         folder = Path(folder)
-        write_forecaster(folder, self.config(), self.model.state_dict())
-        (folder / FILE).unlink(missing_ok=True)  # of the weights that lay here
-        if self.calibration is not None:
-            write_calibration(folder, self.calibration, self.model)
+        write_forecaster(folder, self.config(), self.model.state_dict(), self.folder)
         return folder
 
     @classmethod
@@ -569,7 +560,7 @@ class Forecaster:
         if of is None:
             return cls(model, free=True)
         about = of.window, of.scaling, of.trained, of.about, of.match
-        return cls(model, *about, calibration=read_calibration(where, model))
+        return cls(model, *about, folder=where)
 
     @classmethod
     def from_pretrained(

@@ -34,7 +34,7 @@ def check_output(folder: Path, source: str, state: str | None) -> None:
 
 def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None) -> Path | None:
     """Write the forecast after a frame of that number as frame-N, and as latest, in place of the
-    last: .nc with times and grid, .npy without dates, .csv of places. The file's modification
+    last: .nc with times and grid, .npy without dates. The file's modification
     time is that of the frame, if it has a date.
 
     Args:
@@ -46,7 +46,7 @@ def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None)
     """
     times = forecast.past.times
     kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
-    path = folder / f"frame-{frame:06d}{'.csv' if forecast.places else kind}"
+    path = folder / f"frame-{frame:06d}{kind}"
     try:
         forecast.write(path)
         if times is not None and times.dtype.kind == "M":

@@ -15,12 +15,10 @@ from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
 from foreframe.forecasting.errors import LeadErrors
-from foreframe.forecasting.forecast import Forecast, for_places
+from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.forecasting.hindcasts import LiveHindcasts
 from foreframe.forecasting.incoming import live_frames, may_grow, note_left_out, place_of
 from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.places import Place, places_at
 from foreframe.forecasting.streaming import Stream, pace
 
 SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
@@ -36,11 +34,15 @@ class Live:
         made: the forecast after it, with times and place; None between forecasts.
         errors: root mean squared errors of earlier forecasts of this frame, of members of their
             mean, by lead time, the shortest first. Missing values are not scored.
+        observed: (C,H,W), the frame in the data's units, without inputs.
+        anew: whether forecasts begin anew with it, at the start and after a long gap.
     """
 
     frame: int
     made: Forecast | None
     errors: Mapping[int, float]
+    observed: np.ndarray
+    anew: bool
 
     @property
     def forecast(self) -> np.ndarray | None:
@@ -51,7 +53,6 @@ class Live:
 def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[Live, None, None]:
     """As `foreframe.stream`."""
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
-    options = for_places(forecaster, options)
     live = forecaster.stream(options.steps or forecaster.window.future, options)
     if options.state is not None and Path(options.state).exists():
         live.restore(options.state)
@@ -60,9 +61,8 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
     # Forecasts of which frames are still to come, and how many frames each has seen.
     pending = deque[tuple[int, np.ndarray]](maxlen=-(-live.steps // options.every))
     wait = None if options.wait is None else float(options.wait)
-    known = forecaster.calibration if options.members and options.calibrated else None
-    resolved = _resolved(live, options)
-    places: list[Place] | None = None  # those of all frames, which are on one grid
+    drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
+    resolved = PredictOptions(steps=live.steps, **drawn)
     try:
         for past in live_frames(forecaster, source, place, wait, **(options.reading or {})):
             frame, made = past.frames[-1], None
@@ -76,22 +76,16 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
                 continue
             live.source = place.copy()
             came = frame[: live.forecaster.model.channels]
-            if not pending:  # at the beginning, and after a gap
-                hindcasts = LiveHindcasts(known, options.probability, live.steps)
-            hindcasts.see(live.seen, came)
+            anew = not pending
             errors = _errors_of(came, live, pending)
             if live.seen % options.every == 0:
                 forecast = live.forecast(like=frame)
                 members = live.options.members
                 pending.append((live.seen, forecast if members is None else forecast.mean(axis=0)))
-                chances = hindcasts.correct(forecast)
-                if places is None:
-                    places = places_at(past, options.at, files=True)
                 future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
-                about = live.forecaster.scaling, made_by, resolved, places, chances
-                seen = past.without_inputs()[-1:]
-                made = Forecast(past, seen, future, None, live.seen - 1, *about)
-            yield Live(live.seen - 1, made, errors)
+                about = live.seen - 1, live.forecaster.scaling, made_by, resolved
+                made = Forecast(past, past.without_inputs()[-1:], future, None, *about)
+            yield Live(live.seen - 1, made, errors, came, anew)
             if options.state is not None and time.monotonic() - saved >= SAVE_EVERY:
                 saved = time.monotonic()
                 try:
@@ -145,13 +139,6 @@ def _errors_of(
     errors.add("forecast", forecasts, np.where(np.isnan(forecasts), np.nan, frame))
     rmse = errors.by_lead()["forecast"]
     return {lead: error for lead, error in zip(earlier, rmse, strict=True) if isfinite(error)}
-
-
-def _resolved(live: Stream, options: StreamOptions) -> PredictOptions:
-    """The options of each forecast."""
-    drawn = {name: getattr(live.options, name) for name in ("members", "seed", "match")}
-    asked = {name: getattr(options, name) for name in ("at", "probability", "calibrated")}
-    return PredictOptions(steps=live.steps, **asked, **drawn)
 
 
 def _times_after(past: Clip, live: Stream) -> np.ndarray | None:

@@ -14,7 +14,6 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import write_grid
 from foreframe.data.check import Checked
-from foreframe.forecasting.point_forecasts import POINT_FILES
 from foreframe.visuals import (
     Paint,
     animation_frames,
@@ -33,14 +32,11 @@ PICTURES = (".mp4", ".gif", ".png")
 VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 
-def check_output(
-    path: str | Path, of_places: bool = False, rolling: bool = False, resume: bool = False
-) -> str:
+def check_output(path: str | Path, rolling: bool = False, resume: bool = False) -> str:
     """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
     Wrong paths are refused here, before anything is computed.
 
     Args:
-        of_places: whether the file is for single places alone.
         rolling: whether it is for several forecasts, which are no single picture.
         resume: whether a folder may hold files already.
 
@@ -49,11 +45,8 @@ def check_output(
     """
     path = Path(path)
     kind = path.suffix
-    if of_places != (kind in POINT_FILES):
-        files = ", ".join(POINT_FILES)
-        raise ValueError(f"output {path}: single places, --at, are written as {files}")
     kinds = [known for known in (*PICTURES, *VALUES) if known != ".png" or not rolling]
-    if kind not in (*kinds, "", *POINT_FILES):
+    if kind not in (*kinds, ""):
         raise ValueError(
             f"output {path}: cannot write {kind}; choose {', '.join(kinds)}, or a folder's name "
             "for numbered pictures"

@@ -9,18 +9,10 @@ import numpy as np
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.errors import LeadErrors, table_of_errors
-from foreframe.forecasting.forecast import (
-    exceedance,
-    history,
-    paint_of_probability,
-    starts_of,
-    summary,
-)
+from foreframe.forecasting.forecast import history, starts_of, summary
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.hindcasts import calibrated_chances
 from foreframe.forecasting.outputs import (
     VALUES,
     check_output,
@@ -101,17 +93,11 @@ class Rolling:
         Raises:
             ValueError: unknown ending, or the file cannot be written; no partial file stays.
         """
-        options, shared = self.options, dict[int, Chances]()
+        options = self.options
 
-        def forecasts() -> Iterator[tuple[Clip, Any, Clip | None]]:
-            for number, (first, clips) in enumerate(zip(self.firsts, self, strict=True), 1):
-                if options.probability is None:
-                    yield clips
-                else:
-                    chances = calibrated_chances(
-                        self.forecaster, self.clip, first, clips[1], options, shared
-                    )
-                    yield exceedance(options.probability, *clips, chances)
+        def forecasts() -> Iterator[tuple[Clip, Any, Clip]]:
+            for number, clips in enumerate(self, 1):
+                yield clips
                 progress(number, len(self))
 
         if check_output(path, rolling=True) in VALUES:
@@ -122,12 +108,8 @@ class Rolling:
             write_moving(path, forecasts(), self._paint(), fps)
 
     def _paint(self) -> Paint:
-        """Colours of the threshold, or over the range of frames spread evenly: it is needed before
-        the first picture.
-        """
+        """Colours over the range of frames spread evenly, needed before the first picture."""
         clip, options = self.clip, self.options
-        if options.probability is not None:
-            return paint_of_probability(options, self.units)
         some = np.linspace(0, len(clip) - 1, min(len(clip), 32)).astype(int)
         frames = clip.without_inputs().frames
         scaling = self.forecaster.scaling.of(clip.frames.dtype)
@@ -135,7 +117,7 @@ class Rolling:
 
     def __repr__(self) -> str:
         start = f"one after every {self.options.every} from frame {self.firsts[0] - 1} on"
-        return f"{plural(len(self), 'forecast')} of {summary(self.options, self.units)}, {start}"
+        return f"{plural(len(self), 'forecast')} of {summary(self.options)}, {start}"
 
     def table(self) -> str:
         """A table of errors by lead time."""

@@ -31,6 +31,9 @@ LONGEST = 2**20  # bytes of a config.json
 ABOUT = "about.json"  # of an exported folder
 
 
+BESIDE = ("calibration.json",)  # files of add-ons that go with the weights
+
+
 @dataclass(frozen=True)
 class Description:
     """A forecaster's config.json, also in its checkpoints: all but the weights.
@@ -77,7 +80,10 @@ class Export:
 
 
 def write_forecaster(
-    folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    source: Path | None = None,
 ) -> None:
     """Write config.json, model.safetensors and the model card, README.md.
 
@@ -85,12 +91,14 @@ def write_forecaster(
         folder: is created if it does not exist.
         config: `Forecaster.config`.
         weights: by name.
+        source: the folder that they were loaded from, whose files of add-ons are copied.
 
     Raises:
         ValueError: the folder cannot be written.
     """
     from safetensors.torch import save
 
+    beside = [(name, _content(source, name)) for name in BESIDE]
     kept = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with atomic_write(folder / "model.safetensors") as rough:
         # The save_file of safetensors reports a full disk as a format error.
@@ -100,6 +108,16 @@ def write_forecaster(
     with atomic_write(folder / "README.md") as rough:
         parameters = sum(value.numel() for value in weights.values())
         rough.write_text(_card(config, parameters), encoding="utf-8")
+    for name, content in beside:
+        (folder / name).unlink(missing_ok=True)  # of the weights that were here
+        if content is not None:
+            with atomic_write(folder / name) as rough:
+                rough.write_bytes(content)
+
+
+def _content(folder: Path | None, name: str) -> bytes | None:
+    path = None if folder is None else folder / name
+    return path.read_bytes() if path is not None and path.is_file() else None
 
 
 def read_forecaster(

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from foreframe.base.budget import OverBudgetError
+from foreframe.base.extras import needed
 from foreframe.base.files import atomic_write
 from foreframe.base.schema import check_at_least, typed
-from foreframe.base.wording import plural
+from foreframe.base.wording import in_one_line, plural
 from foreframe.clips.clip import check_frames
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
+from foreframe.data.maps import on_map
 from foreframe.forecasting.compute import requested
 from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
@@ -372,3 +374,37 @@ def _fingerprint(forecaster: "Forecaster") -> str:
     """A digest of a network's arguments, scaling and weights."""
     config = forecaster.config()
     return fingerprint(forecaster.model, *(config[name] for name in ("model", "args", "scaling")))
+
+
+def coordinates(live: Stream) -> Mapping[str, Any]:
+    """The place of a stream's frames, as `on_map` returns it; empty for a stream without a grid.
+
+    Raises:
+        ValueError: PROJ does not know the map projection; pyproj is not installed.
+    """
+    grid = live.source.get("map")
+    if grid is None:
+        return {}
+    pyproj = needed("pyproj", "radar", "a grid")
+    with in_one_line(f"crs {grid['crs']} is not known"):
+        crs = pyproj.CRS(grid["crs"])
+    x, y = (np.asarray(grid[axis], np.float64) for axis in "xy")
+    if crs.is_geographic and not (np.abs(y) <= 90).all():
+        raise ValueError("a grid in degrees has y from -90 to 90; of another map give its crs")
+    return on_map(crs, x, y)
+
+
+def date(live: Stream, frames: int, time: str | None) -> None:
+    """Note the time of the last of the next frames of a stream. Frames without a time keep the pace
+    of the stream.
+
+    Raises:
+        ValueError: the time is not later than the one before.
+    """
+    source = live.source
+    since = source.get("undated", 0) + frames
+    source["undated"] = since if time is None else 0
+    if time is not None:
+        if "time" in source and np.datetime64(time) <= np.datetime64(source["time"]):
+            raise ValueError(f"a frame of {time}, not later than {source['time']}")
+        note_time(source, np.datetime64(time), since)

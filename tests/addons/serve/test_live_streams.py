@@ -17,13 +17,15 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from served import npy, problem
 
-from foreframe import Forecaster, Scaling, Window, predict
+import foreframe
+from foreframe import Forecaster, Scaling, Window
 from foreframe.addons.serve import problems
 from foreframe.addons.serve.app import create_app
 from foreframe.addons.serve.live import router
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.addons.serve.streams import Streams
 from foreframe.addons.serve.worker import Worker
+from foreframe.base.extras import registered
 from foreframe.base.notes import listening
 from foreframe.forecasting.streaming import Stream
 from foreframe.forecasting.trained import Trained
@@ -31,6 +33,10 @@ from small import built
 
 FRAMES = np.random.default_rng(0).random((5, 1, 16, 20)).astype(np.float32)
 FRAMES[2, 0, 3, 4] = np.nan
+
+needs_places = pytest.mark.skipif(
+    "places" not in registered("answers"), reason="needs the add-on radar"
+)
 
 
 def forecaster(name: str) -> Forecaster:
@@ -371,6 +377,7 @@ def test_the_service_has_streams_behind_its_token() -> None:
     assert "token" in problem(http.post("/v1/streams"), 401)
 
 
+@needs_places
 def test_places_of_a_stream_on_a_grid(service) -> None:
     """As the forecast has them; in minutes once the time of a frame is told."""
     grid = {"x": [8 + 0.1 * k for k in range(20)], "y": [48 - 0.1 * k for k in range(16)]}
@@ -403,6 +410,7 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
         assert other.http.get(f"{at}/places", params=asked).json()["places"][0]["row"] == 4
 
 
+@needs_places
 def test_what_is_no_place_of_a_stream(service) -> None:
     at = service.begin()
     assert problem(service.http.get(f"{at}/places", params={"at": "1,2"}), 422)
@@ -434,8 +442,9 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     assert "coordinate latitude has shape (2,)" in said
 
 
+@needs_places
 @pytest.mark.parametrize(("trained", "last", "place"), [(300, 4, "4,5"), (None, 2, "3,4")])
-def test_places_of_a_stream_are_those_of_predict(service, trained, last, place) -> None:
+def test_places_of_a_stream_are_those_of_the_outlook(service, trained, last, place) -> None:
     """In the time step of its frames, which those without a time keep, and with the same notes;
     where the last frame has no value nothing is said of the present.
     """
@@ -453,7 +462,7 @@ def test_places_of_a_stream_are_those_of_predict(service, trained, last, place) 
     dims, coords = ("time", "y", "x"), {"time": dates}
     rain = xr.DataArray(frames[:, 0], coords, dims, attrs={"units": "mm/h"})
     with listening(lambda note: None):
-        made = predict(f, rain, at=place, probability=0.5)
+        made = foreframe.outlook(f, rain, at=place, probability=0.5)
     (there,), (here,) = answer["places"], made.points
     assert {name: there[name] for name in here.outlook()} == here.outlook()
     assert there["time"] == "2026-07-01T12:40:00Z"
@@ -464,6 +473,7 @@ def test_places_of_a_stream_are_those_of_predict(service, trained, last, place) 
     assert len(made.notes) == bool(trained)
 
 
+@needs_places
 def test_a_place_without_coverage_has_no_probability(service) -> None:
     """Its fill value, which nothing declares, is missing; of that a note tells."""
     frames, at = FRAMES[:2].copy(), service.begin(model="persistence")

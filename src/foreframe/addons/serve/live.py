@@ -15,8 +15,8 @@ from jaxtyping import Num
 
 from foreframe.addons.serve.problems import Problem
 from foreframe.addons.serve.streams import ID, BeginningStream, NewStream, Streams
+from foreframe.base.extras import of_package, registered
 from foreframe.data.npy import read_array
-from foreframe.forecasting.live_places import points_after
 
 Frames = Num[np.ndarray, "t c h w"]
 
@@ -107,8 +107,11 @@ async def places(
     """
     live = streams.find(id)
     async with streams.answering():
-        found, notes = await streams.on_model(points_after, live.stream, at, probability)
-    return {"model": live.model, "places": [one.config() for one in found], "notes": notes}
+        if "places" not in registered("answers"):
+            raise Problem(404, "no installed package forecasts at places")
+        answer = of_package("answers", "places")
+        found, notes = await streams.on_model(answer, live.stream, at, probability)
+    return {"model": live.model, "places": found, "notes": notes}
 
 
 @router.delete("/{id}", status_code=204)

@@ -20,9 +20,8 @@ from foreframe.addons.serve.worker import FullError, Worker
 from foreframe.base.budget import GIB
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.live_places import coordinates, date
 from foreframe.forecasting.recordings import without_fills
-from foreframe.forecasting.streaming import Stream
+from foreframe.forecasting.streaming import Stream, coordinates, date
 from foreframe.models.footprint import UnmeasuredError
 
 ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream

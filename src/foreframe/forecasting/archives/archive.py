@@ -54,7 +54,7 @@ class Archive:
         return self.forecasts
 
     def __repr__(self) -> str:
-        each, of = summary(self.options, self.units), plural(self.recordings, "recording")
+        each, of = summary(self.options), plural(self.recordings, "recording")
         return f"{plural(self.forecasts, 'forecast')} of {each}, of {of}"
 
     def table(self) -> str:
@@ -136,7 +136,8 @@ def _write_store(
     items = [(place, *start) for place, start in enumerate(starts)]
     with tasks.open_job(part, job.digest, job.options) as workers:
         if not store.exists():
-            first = _forecast(job, clips[starts[0][0]], *starts[0])
+            recording, frame = starts[0]
+            first = _forecast(job, clips[recording], frame)
             some = first.future[0] if isinstance(first.future, Ensemble) else first.future
             dataset = first.to_dataset().assign_attrs(foreframe_job=job.digest)
             with atomic_folder(store) as rough:
@@ -157,14 +158,8 @@ def _times(some: Clip, clip: Clip, first: int) -> Clip:
     return replace(some, times=clip.times_from(first, len(some)), start=start)
 
 
-def _forecast(job: Job, clip: Clip, recording: Recording, first: int) -> Forecast:
-    # A process's earlier forecasts of the same recording serve as hindcasts; those of another go.
-    by_recording: dict[Recording, Any] = tasks.cached((job.digest, "chances"), dict)
-    shared = by_recording.get(recording, {})
-    by_recording.clear()
-    by_recording[recording] = shared
-    options = replace(job.options, every=0, after=first - 1)
-    return forecast_of(clip, job.what, options, shared)
+def _forecast(job: Job, clip: Clip, first: int) -> Forecast:
+    return forecast_of(clip, job.what, replace(job.options, every=0, after=first - 1))
 
 
 def _opened(job: Job, recording: Recording) -> Clip:
@@ -180,7 +175,7 @@ def _forecast_start(job: Job, store: Path, marker: Path, start: tuple[int, Recor
     place, recording, first = start
     clip = _opened(job, recording)
     try:
-        made = _forecast(job, clip, recording, first)
+        made = _forecast(job, clip, first)
     except ValueError as error:  # frames without any value; all others are forecast
         warn(f"{clip.name}: the forecast after frame {first - 1} is left missing ({error})")
         tasks.write_marker(marker, {})

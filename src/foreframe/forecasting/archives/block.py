@@ -6,7 +6,6 @@ from typing import Any
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.archives.tasks import cached, modified_at
-from foreframe.forecasting.calibration import Chances
 from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
@@ -35,7 +34,7 @@ def forecast_block(
         [channel,] y, x), of one start, the time of the last frame seen.
 
     Raises:
-        ValueError: as `foreframe.predict`; options of several forecasts, or of places.
+        ValueError: as `foreframe.predict`; options of several forecasts.
     """
     options = check_one(changed(options or PredictOptions(), changes))
     made = forecast_of(dataset, forecaster, options)
@@ -46,26 +45,23 @@ def forecast_block(
 
 def check_one(options: PredictOptions) -> PredictOptions:
     """Options of a single forecast of whole frames, or else refused."""
-    if options.every or options.at or options.in_tasks:
-        raise ValueError("every, at and workers are for foreframe.predict: this is one forecast")
+    if options.every or options.in_tasks:
+        raise ValueError("every and workers are for foreframe.predict: this is one forecast")
     return options
 
 
-def forecast_of(
-    source: Any, what: Any, options: PredictOptions, shared: dict[int, Chances] | None = None
-) -> Forecast:
+def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
     """The same as a `Forecast`.
 
     Args:
         source: may be a `Clip` of the forecaster's own reading.
-        shared: as `calibrated_chances`.
     """
     forecaster, made_by = cached_forecaster(what, options.device)
     clip = source
     if not isinstance(source, Clip):
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
     options = resolved(forecaster, clip, options)
-    return forecast_recording(forecaster, clip, made_by, options, shared)
+    return forecast_recording(forecaster, clip, made_by, options)
 
 
 def cached_forecaster(what: Any, device: str) -> tuple[Forecaster, str]:

@@ -16,6 +16,7 @@ from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import described
 from foreframe.forecasting.fingerprint import fingerprint
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Model
 from foreframe.models.motion import blurred
 
@@ -101,14 +102,17 @@ class Calibration:
         return np.array([[own[min(s, len(own) - 1)] for s in range(steps)] for own in both])
 
 
-def read_calibration(folder: Path, model: Model) -> Calibration | None:
-    """The calibration of a model's weights that `foreframe evaluate --calibrate` wrote beside them;
-    None without one, and with a note for one of other weights.
+def calibration_of(forecaster: Forecaster) -> Calibration | None:
+    """The calibration that `foreframe calibrate` wrote beside a forecaster's weights; None without
+    one, and with a note for one of other weights.
 
     Raises:
         ValueError: it is damaged.
     """
-    cure = "learn it again by foreframe evaluate --calibrate, or remove it"
+    folder, model = forecaster.folder, forecaster.model
+    if folder is None:
+        return None
+    cure = "learn it again with foreframe calibrate, or remove it"
     try:
         with (folder / FILE).open("rb") as file:
             found = typed(Calibration, msgspec.json.decode(file.read(LONGEST)), "")

@@ -3,23 +3,26 @@ probabilities are today.
 """
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 
-from foreframe.clips.clip import Clip
-from foreframe.clips.ensembles import Ensemble
-from foreframe.forecasting.calibration import (
+from foreframe.addons.radar.calibration import (
     Calibration,
     Chances,
     added,
     calibrated,
+    calibration_of,
     chances_of,
     diagrams,
     fitted,
 )
+from foreframe.addons.radar.outlook_options import OutlookOptions
+from foreframe.clips.clip import Clip
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 
@@ -30,56 +33,34 @@ Truth = Float[np.ndarray, "_ c h w"]
 
 
 def calibrated_chances(
-    forecaster: Forecaster,
-    clip: Clip,
-    first: int,
-    future: Clip | Ensemble,
-    options: PredictOptions,
-    shared: dict[int, Chances] | None = None,
+    forecaster: Forecaster, made: Forecast, options: OutlookOptions
 ) -> Chances | None:
-    """Probabilities that frames from `first` on reach the options' threshold; None where there are
+    """Probabilities that a forecast's frames reach the options' threshold; None where there are
     no members, no threshold or no calibration, and the share of members stands for them.
-
-    Args:
-        future: the forecast from `first` on.
-        options: all resolved.
-        shared: by first frame, not yet calibrated, the chances of this forecast and its hindcasts:
-            rolling forecasts serve as hindcasts of later ones.
 
     Raises:
         ValueError: as `Forecaster.predict`.
     """
-    known = forecaster.calibration if options.calibrated else None
-    threshold = options.probability
+    known = calibration_of(forecaster) if options.calibrated else None
+    threshold, future = options.probability, made.future
     if threshold is None or known is None or not isinstance(future, Ensemble):
         return None
-    kept = {} if shared is None else shared
-    kept[first] = chances_of(future.frames, threshold, known.blur)
-    past = []
-    for start, members, truth in hindcasts(forecaster, clip, first, options, shared):
-        if members is not None:
-            kept[start] = chances_of(members.frames, threshold, known.blur)
-        past.append((kept[start], truth))
-    for start in [*kept]:
-        if start < first - HINDCASTS * apart(options.steps):
-            del kept[start]
-    return corrected(known, kept[first], threshold, past)
+    chances = chances_of(future.frames, threshold, known.blur)
+    past = [
+        (chances_of(members.frames, threshold, known.blur), truth)
+        for members, truth in hindcasts(forecaster, made.clip, made.last + 1, made.options)
+    ]
+    return corrected(known, chances, threshold, past)
 
 
 def hindcasts(
-    forecaster: Forecaster,
-    clip: Clip,
-    first: int,
-    options: PredictOptions,
-    known: Container[int] | None = None,
-) -> Iterator[tuple[int, Any, Truth]]:
-    """Forecasts of frames just before `first`, as far as these are recorded, each with its first
-    frame and the observed frames. Each takes as long as the forecast itself.
+    forecaster: Forecaster, clip: Clip, first: int, options: PredictOptions
+) -> Iterator[tuple[Any, Truth]]:
+    """Forecasts of frames just before `first`, as far as these are recorded, each with the observed
+    frames. Each takes as long as the forecast itself.
 
     Args:
         options: all resolved, with members.
-        known: first frames of hindcasts that are not computed again, whose members are None. The
-            others then have all lead times, because later forecasts use them too.
 
     Raises:
         ValueError: as `Forecaster.predict`.
@@ -87,11 +68,9 @@ def hindcasts(
     for k in range(1, HINDCASTS + 1):
         start = first - k * apart(options.steps)
         if start >= options.past:
-            members, ahead = None, min(options.steps, first - start)
-            if known is None or start not in known:
-                steps = ahead if known is None else options.steps
-                _, members = forecaster.forecast_from(clip, start, steps, options.past, options)
-            yield start, members, np.asarray(clip.without_inputs().frames[start : start + ahead])
+            ahead = min(options.steps, first - start)
+            _, members = forecaster.forecast_from(clip, start, ahead, options.past, options)
+            yield members, np.asarray(clip.without_inputs().frames[start : start + ahead])
 
 
 def apart(steps: int) -> int:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from foreframe import Clip
+from foreframe.addons.radar.places import places_at
 from foreframe.clips.clip import Coordinate
 from foreframe.data.maps import on_map
-from foreframe.forecasting.places import places_at
 
 
 def regular(latitudes: np.ndarray, longitudes: np.ndarray) -> Clip:

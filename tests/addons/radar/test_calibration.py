@@ -11,10 +11,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 
 from foreframe import Forecaster
+from foreframe.addons.radar import calibration as of
+from foreframe.addons.radar.calibration import Calibration, Diagrams
+from foreframe.addons.radar.hindcasts import LiveHindcasts, corrected
 from foreframe.base.notes import listening
-from foreframe.forecasting import calibration as of
-from foreframe.forecasting.calibration import Calibration, Diagrams
-from foreframe.forecasting.hindcasts import LiveHindcasts, corrected
 from foreframe.models import build_model
 
 UNCHANGED = np.broadcast_to([0.0, 1.0], (2, 3, 2))
@@ -120,40 +120,36 @@ def test_hindcasts_make_wrong_probabilities_reliable() -> None:
 def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
     lines = (((0.1, 0.9), (0.2, 0.8)), ((0.5, 1.0), (0.6, 1.1)))
     known = Calibration(0.25, (1.0, 5.0), lines, lines[::-1])
-    mine = build_model("persistence")
-    of.write_calibration(tmp_path, known, mine)
-    assert replace(of.read_calibration(tmp_path, mine), weights="") == known
+    mine = Forecaster(build_model("persistence"), folder=tmp_path)
+    assert of.calibration_of(mine) is None
+    of.write_calibration(tmp_path, known, mine.model)
+    assert replace(of.calibration_of(mine), weights="") == known
     assert known.prior(4.0, 3)[0].tolist() == [[0.5, 1.0], [0.6, 1.1], [0.6, 1.1]]
     assert known.prior(0.2, 1)[1].tolist() == [[0.5, 1.0]]
-    assert of.read_calibration(tmp_path / "none", mine) is None
     whole = json.loads((tmp_path / of.FILE).read_text())
     for damage in ({"blur": "much"}, {"blur": 1e9}, {"thresholds": []}, {"at": [[], []]}):
         (tmp_path / of.FILE).write_text(json.dumps(whole | damage))
-        with pytest.raises(ValueError, match=r"is damaged .*--calibrate, or remove it"):
-            of.read_calibration(tmp_path, mine)
+        with pytest.raises(ValueError, match=r"is damaged .*foreframe calibrate, or remove it"):
+            of.calibration_of(mine)
 
 
 def test_other_weights_drop_a_calibration(tmp_path: Path) -> None:
-    """A copy keeps it; a training that goes on, and other weights, do not."""
+    """A copy keeps it; other weights do not, nor does what is saved over it."""
     lines = (((0.1, 0.9),),)
-    known = Calibration(0.25, (1.0,), lines, lines)
-    mine = Forecaster(build_model("unet_small"), calibration=known)
-    mine.save(tmp_path)
-    assert Forecaster.load(tmp_path).calibration.blur == 0.25
+    mine = Forecaster.load(Forecaster(build_model("unet_small")).save(tmp_path / "a"))
+    of.write_calibration(tmp_path / "a", Calibration(0.25, (1.0,), lines, lines), mine.model)
+    copy = Forecaster.load(mine.save(tmp_path / "b"))
+    assert of.calibration_of(copy).blur == 0.25
+    assert of.calibration_of(Forecaster.load(copy.save(tmp_path / "b"))).blur == 0.25
     with torch.no_grad():
         next(mine.model.parameters()).add_(1)
-    content = (tmp_path / of.FILE).read_bytes()
-    mine.save(tmp_path)
-    assert Forecaster.load(tmp_path).calibration.blur == 0.25
-    (tmp_path / of.FILE).write_bytes(content)
     notes: list[str] = []
     with listening(notes.append):
-        assert Forecaster.load(tmp_path).calibration is None
+        assert of.calibration_of(Forecaster.load(mine.save(tmp_path / "c"))) is None
     assert "belongs to other weights and is ignored" in notes[0]
-    mine.calibration = None
-    mine.save(tmp_path)
-    assert not (tmp_path / of.FILE).exists()
-    assert Forecaster.load("radar").calibration.blur == 0.25
+    Forecaster(mine.model).save(tmp_path / "c")
+    assert not (tmp_path / "c" / of.FILE).exists()
+    assert of.calibration_of(Forecaster.load("radar")).blur == 0.25
 
 
 def test_a_stream_keeps_its_own_hindcasts() -> None:

@@ -1,20 +1,14 @@
-"""Learning how to correct probabilities: `foreframe evaluate --calibrate`."""
+"""Learning how to correct probabilities: `foreframe calibrate`."""
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from foreframe.base.schema import typed
-from foreframe.base.wording import plural
-from foreframe.data import batches, chosen
-from foreframe.evaluation.score_options import EvaluateOptions
-from foreframe.evaluation.scored import Scored, open_scored
-from foreframe.forecasting.calibration import (
+from foreframe.addons.radar.calibration import (
     FILE,
     Calibration,
     Diagrams,
@@ -25,36 +19,33 @@ from foreframe.forecasting.calibration import (
     on_lines,
     write_calibration,
 )
+from foreframe.addons.radar.outlook_options import CalibrateOptions
+from foreframe.base.schema import typed
+from foreframe.base.wording import plural
+from foreframe.data import batches, chosen
+from foreframe.evaluation.score_options import EvaluateOptions
+from foreframe.evaluation.scored import Scored, open_scored
 from foreframe.forecasting.forecast_options import TiledOptions
 
 BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels a frame ahead, of which the best is taken
-CLIPS = 64
 WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1, which many cases outweigh
 ENOUGH = 200  # cases of a class of a reliability diagram
 
 
-def calibrate(what: Any, options: EvaluateOptions, scored: Scored) -> str:
-    """Learn from validation clips how to correct the probabilities of a run's members, and leave
-    that beside its weights.
-
-    Args:
-        scored: the clips to try it on.
-
-    Returns:
-        What it made of these, in words.
-
-    Raises:
-        ValueError: no folder of a run; as `open_scored`.
-    """
-    folder = Path(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path()
-    if not (folder.is_dir() and what):
-        raise ValueError("calibrate needs a run's folder, in which it leaves what it learns")
-    learning = open_scored(what, replace(options, split="validation", calibrate=False))
+def learn_calibration(run: str | os.PathLike[str], options: CalibrateOptions) -> str:
+    """As `foreframe.calibrate`."""
+    folder = Path(run)
+    if not folder.is_dir():
+        raise ValueError(f"{run} is no folder: calibrate needs a run, and writes {FILE} into it")
+    how = EvaluateOptions(**asdict(options), split="test")
+    scored, learning = (
+        open_scored(folder, replace(how, split=split)) for split in ("test", "validation")
+    )
     seen = reliability(learning)
     calibration = learnt(seen)
     write_calibration(folder, calibration, learning.forecaster.model)
     lines = [
-        f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, lies in {folder}. On "
+        f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, is in {folder}. On "
         f"{plural(_clips(scored), 'clip')} of {scored.where.get('split', 'the data')}:"
     ]
     units = scored.forecaster.scaling.units
@@ -85,7 +76,7 @@ def reliability(scored: Scored) -> Reliability:
 
 
 def _clips(scored: Scored) -> int:
-    return len(chosen(scored.dataset, scored.options.limit or CLIPS))
+    return len(chosen(scored.dataset, scored.options.limit))
 
 
 def _members(
@@ -94,7 +85,7 @@ def _members(
     """Members and truth of each clip, in the data's units."""
     forecaster, options = scored.forecaster, scored.options
     scaling, window = forecaster.scaling, forecaster.window
-    which = chosen(scored.dataset, options.limit or CLIPS)
+    which = chosen(scored.dataset, options.limit)
     drawn = TiledOptions(
         members=options.members, precision=options.precision, budget=options.budget
     )

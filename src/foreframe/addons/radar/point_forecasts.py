@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from foreframe.addons.radar.calibration import Chances, chances_of
+from foreframe.addons.radar.places import Place
 from foreframe.base.files import atomic_write
 from foreframe.clips.clip import Clip, Variable, stamp
 from foreframe.clips.ensembles import Ensemble
-from foreframe.forecasting.calibration import Chances, chances_of
-from foreframe.forecasting.places import Place
 from foreframe.visuals.tables import Table, number
 
 POINT_FILES = (".csv", ".json", ".geojson")

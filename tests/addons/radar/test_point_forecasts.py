@@ -6,19 +6,23 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import cftime
 import numpy as np
 import pytest
 
-from foreframe import Clip
-from foreframe.clips.ensembles import Ensemble
-from foreframe.forecasting.calibration import Chances
-from foreframe.forecasting.places import places_at
-from foreframe.forecasting.point_forecasts import (
+from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.addons.radar.calibration import Chances
+from foreframe.addons.radar.places import places_at
+from foreframe.addons.radar.point_forecasts import (
     PointForecast,
     point_forecasts,
     write_point_forecasts,
 )
+from foreframe.clips.clip import Variable
+from foreframe.clips.ensembles import Ensemble
+from foreframe.models import build_model
 
+NOLEAP = [cftime.DatetimeNoLeap(2001, 2, day) for day in (25, 26, 27, 28)]
 START, STEP = np.datetime64("2026-07-01T14:00", "ns"), np.timedelta64(5, "m")
 PAST = Clip(
     np.zeros((4, 1, 3, 3), np.float32),
@@ -211,3 +215,31 @@ def test_files_hold_places_by_name(tmp_path: Path) -> None:
             tmp_path / "no.geojson", point_forecasts(places_at(nowhere, "1,1"), PAST, COMING)
         )
     assert not (tmp_path / "no.geojson").exists()
+
+
+@pytest.mark.parametrize("times", [None, np.arange(4) / 25, np.array(NOLEAP)], ids=str)
+def test_several_variables_at_any_times(tmp_path: Path, times: np.ndarray | None) -> None:
+    names = (Variable("t2m", "K", channels=2), Variable("u", "m/s"))
+    values = np.random.default_rng(0).uniform(260, 300, (4, 3, 6, 8)).astype(np.float32)
+    grid = {"latitude": np.linspace(60.0, 55.0, 6), "longitude": np.linspace(0.0, 7.0, 8)}
+    clip = replace(Clip(values, times, "K, m/s", grid), variables=names)
+    still = Forecaster(build_model("persistence"), Window(4, 4), Scaling(0, 400, "K, m/s"))
+    future = still.predict(clip, 2)
+    points = point_forecasts(places_at(clip, "57.2,4.9"), clip, future, future)
+    write_point_forecasts(tmp_path / "place.csv", points)
+    with (tmp_path / "place.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variable"] for row in rows] == ["t2m 1", "t2m 2", "u"] * 6
+    assert [row["units"] for row in rows[:3]] == ["K", "K", "m/s"]
+    assert [int(row["ahead"]) for row in rows[::3]] == [-3, -2, -1, 0, 1, 2]
+    measured = np.array([float(row["measured"]) for row in rows]).reshape(6, 3)
+    np.testing.assert_allclose(measured[:4], values[:, :, 3, 5], rtol=1e-5)
+    forecast = np.array([float(row["forecast"]) for row in rows[12:]]).reshape(2, 3)
+    np.testing.assert_allclose(forecast, np.asarray(future.frames)[:, :, 3, 5], rtol=1e-5)
+    whens = [row["time"] for row in rows[::3]]
+    if times is None:
+        assert whens == [""] * 6
+    elif times.dtype.kind == "f":
+        assert [float(when) for when in whens] == pytest.approx([*times, *future.times])
+    else:
+        assert whens == [str(each)[:19].replace(" ", "T") for each in (*times, *future.times)]

@@ -1,0 +1,214 @@
+"""The outlook: the forecast at locations, and the probability that a threshold is reached."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from foreframe.addons.radar.calibration import Chances, calibration_of
+from foreframe.addons.radar.hindcasts import LiveHindcasts, calibrated_chances
+from foreframe.addons.radar.outlook_options import OutlookOptions
+from foreframe.addons.radar.places import Place, places_at
+from foreframe.addons.radar.point_forecasts import (
+    POINT_FILES,
+    RAIN,
+    PointForecast,
+    point_forecasts,
+    write_point_forecasts,
+)
+from foreframe.base.files import check_writable, matching
+from foreframe.base.notes import collecting, warn
+from foreframe.base.schema import parameters
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
+from foreframe.forecasting.forecast_options import StreamOptions
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.live_forecasts import forecast_live
+from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.outputs import check_output
+from foreframe.visuals import Paint, paint_for
+
+WET = 0.2  # mm/h, the default threshold of rain at locations
+MEMBERS = 16  # whose share is the probability there
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What is likely after the last frame of a recording.
+
+    Args:
+        forecast: the forecast that it is computed from.
+        places: the locations; none for whole frames.
+        threshold: in the data's units; None without probabilities.
+        chances: calibrated probabilities of the threshold; None for the share of members.
+        notes: notes for the user.
+    """
+
+    forecast: Forecast
+    places: tuple[Place, ...]
+    threshold: float | None
+    chances: Chances | None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def points(self) -> list[PointForecast]:
+        """The outlook at each location."""
+        made = self.forecast
+        about = made.past, made.future, made.truth, self.threshold, self.chances
+        return point_forecasts(self.places, *about)
+
+    @cached_property
+    def map(self) -> "ProbabilityMap":
+        """The probability at each pixel, with past and truth as 0 or 1.
+
+        Raises:
+            ValueError: a forecast without members.
+        """
+        made, threshold = self.forecast, self.threshold
+        if threshold is None or not isinstance(made.future, Ensemble):
+            raise ValueError("a map of probabilities needs members and a threshold")
+        future = made.future.probability(threshold)
+        if self.chances is not None:
+            future = replace(future, frames=self.chances.at)
+        past, truth = (
+            clip if clip is None else Ensemble([clip]).probability(threshold)
+            for clip in (made.past, made.truth)
+        )
+        fields = {name: getattr(made, name) for name in parameters(Forecast)}
+        fields |= {"past": past, "future": future, "truth": truth}
+        return ProbabilityMap(threshold=threshold, **fields)
+
+    def write(self, path: str | Path) -> None:
+        """Write it by the ending of `path`: locations as .csv, .json or .geojson, a map as
+        `Forecast.write` does.
+
+        Raises:
+            ValueError: an unknown ending, or the file cannot be written; no partial file stays.
+        """
+        check_outlook_file(path, bool(self.places))
+        if self.places:
+            write_point_forecasts(Path(path), self.points)
+        else:
+            self.map.write(path)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.points)) if self.places else repr(self.map)
+
+    def config(self) -> dict[str, Any]:
+        """Plain values for a line of JSON: the last frame, and each location's outlook."""
+        places = [
+            {"name": one.place.name, **one.outlook(), "sentence": one.sentence()}
+            for one in self.points
+        ]
+        return {"frame": self.forecast.last, "places": places}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbabilityMap(Forecast):
+    """Probabilities as a forecast, which is written and shown as others are.
+
+    Args:
+        threshold: in the data's units.
+    """
+
+    threshold: float
+
+    @property
+    def _value(self) -> str:
+        return f"{self.threshold:g} {self.clip.units or self.scaling.units}".rstrip()
+
+    def __repr__(self) -> str:
+        options = self.options
+        by = f"of probabilities ({self._value} or more, by {options.members} members)"
+        return f"{options.steps} frames {by} that follow frame {self.last} of {self.clip.name}"
+
+    def _paint(self) -> Paint:
+        """Colours from 0 to 1 with the threshold as heading."""
+        paint = paint_for(self.options.colours, 0, 1, "1")
+        return replace(paint, heading=(self._value, "or more,", "probability"))
+
+
+def find_outlook(what: Any, source: Any, output: Any, options: OutlookOptions) -> Outlook:
+    """As `foreframe.outlook`."""
+    options.check()
+    if options.every or options.wait is not None:
+        raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
+    if output is not None:
+        check_outlook_file(output, bool(options.at))
+    forecaster, made_by = open_forecaster(what, options.device, options.compile)
+    options, notes = counted(forecaster, options), list[str]()
+    with collecting(notes):
+        sources = matching(source)
+        clips = forecaster.recordings(sources, **(options.reading or {}))
+        clip = forecaster.chosen(clips, sources, options.recording)
+        resolved_options = resolved(forecaster, clip, options)
+        places = places_at(clip, options.at, files=True)  # before anything is computed
+        made = forecast_recording(forecaster, clip, made_by, resolved_options)
+        chances = calibrated_chances(forecaster, made, options)
+        for remark in remarks(clip, resolved_options):
+            warn(remark)
+    found = Outlook(made, tuple(places), options.probability, chances, tuple(notes))
+    if output is not None:
+        found.write(output)
+    return found
+
+
+def follow_outlooks(
+    what: Any, source: str, options: OutlookOptions
+) -> Generator[Outlook, None, None]:
+    """As `foreframe.outlooks`."""
+    options.check()
+    forecaster, _ = open_forecaster(what, options.device, options.compile)
+    options = counted(forecaster, options)
+    shared = {*parameters(StreamOptions)} & {*parameters(OutlookOptions)} - {"every"}
+    how = StreamOptions(
+        every=options.every or 1, **{name: getattr(options, name) for name in shared}
+    )
+    known = calibration_of(forecaster) if options.members and options.calibrated else None
+    steps = options.steps or forecaster.window.future
+    hindcasts = LiveHindcasts(known, options.probability, steps)
+    places: tuple[Place, ...] | None = None  # those of all frames, which are on one grid
+    for live in forecast_live(forecaster, source, how):
+        if live.anew:
+            hindcasts = LiveHindcasts(known, options.probability, steps)
+        hindcasts.see(live.frame + 1, live.observed)
+        if live.made is not None:
+            if places is None:
+                places = tuple(places_at(live.made.clip, options.at, files=True))
+            chances = hindcasts.correct(live.made.frames)
+            yield Outlook(live.made, places, options.probability, chances)
+
+
+def counted(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
+    """The options; at locations with members, and for rain with a threshold."""
+    if not options.at:
+        return options
+    members, threshold = defaults_at(forecaster, options.members, options.probability)
+    return replace(options, members=members, probability=threshold)
+
+
+def defaults_at(
+    forecaster: Forecaster, members: int | None, threshold: float | None
+) -> tuple[int | None, float | None]:
+    """The number of members and the threshold at locations, with their defaults."""
+    rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)
+    return (
+        members or (MEMBERS if forecaster.model.draws else None),
+        WET if threshold is None and rain else threshold,
+    )
+
+
+def check_outlook_file(path: str | Path, of_places: bool) -> None:
+    """Refuse a file that cannot be written, before anything is computed.
+
+    Raises:
+        ValueError: an ending that does not fit; a folder that cannot be written to.
+    """
+    if of_places and Path(path).suffix not in POINT_FILES:
+        files = ", ".join(POINT_FILES)
+        raise ValueError(f"output {path}: locations, --at, are written as {files}")
+    if of_places:
+        check_writable(Path(path).parent)
+    else:
+        check_output(path)
