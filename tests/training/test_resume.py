@@ -17,8 +17,7 @@ from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import _ignore_interrupts
-from foreframe.training.faults import is_dead_worker
-from foreframe.training.fit import Stopped, train
+from foreframe.training.fit import Stopped, is_dead_worker, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import Options
 from foreframe.training.run_folder import cut_rows, differences, recipe_of

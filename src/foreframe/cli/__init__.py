@@ -26,7 +26,6 @@ VERBS = {  # of the core
     "export": "write the steps of a forecaster for other runtimes",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",
-    "completion": "print a completion script for bash, zsh or fish",
 }
 
 READING = ("PIL", "zarr", "xarray", "numcodecs")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from foreframe.base.notes import say
-from foreframe.base.processes import is_first_process
+from foreframe.base.processes import all_gather, is_first_process, rank_and_size
 from foreframe.clips.clip import Clip, Window, in_seconds
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
@@ -29,7 +29,6 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices, is_given
-from foreframe.training.launchers import broadcast, shared_store
 from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
@@ -85,9 +84,9 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     minutes = options.learning.minutes
     share = SCORING_SHARE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
-    scored = broadcast(
+    scored = all_gather(
         is_first_process() and scores_of_start(models, validation, options.data.window, share)
-    )
+    )[0]
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
@@ -117,7 +116,7 @@ def _clock(explicit: Mapping[str, Any]) -> Iterator[Choice]:
     ends = "epochs" in explicit or "max_steps" in trainer or bool(explicit.get("train_steps"))
     if ends:
         yield Choice(("minutes",), None)
-    if ends or shared_store():
+    if ends or rank_and_size()[1] > 1:
         yield Choice(("trainer", "val_check_interval"), 1.0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
+import torch.distributed as dist
 import yaml
 
 from foreframe.base.files import atomic_write
@@ -28,8 +29,6 @@ from foreframe.models.names import published
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
-from foreframe.training.faults import DeadProcessError, heartbeat, is_dead_worker
-from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import Pictures, Watch, progress
@@ -53,8 +52,8 @@ from foreframe.training.run_folder import (
     resumed,
     resuming,
 )
-from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import build_trainer, quiet, resolved_precision
+from foreframe.training.stops import DeadProcessError, StopAtOnce, Stopped, Stops
+from foreframe.training.trainer import build_trainer, launched, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
 FEWEST = 8  # clips of a validation, if there are as many
@@ -272,7 +271,7 @@ def run_fit(training: Training) -> None:
     """
     trainer, stops, checkpoint = training.trainer, training.stops, training.start.checkpoint
     again = training.resume_command
-    with quiet(), heartbeat(trainer, again), stops.listening():
+    with quiet(), stops.listening():
         try:
             trainer.fit(
                 training.module, datamodule=training.clips, ckpt_path=checkpoint, weights_only=True
@@ -291,19 +290,31 @@ def run_fit(training: Training) -> None:
 def _explain(error: Exception, training: Training) -> None:
     """Raise a clearer error if the cause is known."""
     stays = f"the last checkpoint stays, go on with: {training.resume_command}"
-    if is_dead_worker(error, training.clips.data.loader_workers):
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    message, several = str(error), training.trainer.world_size > 1
+    if several and (isinstance(error, dist.DistError | ConnectionError) or "gloo" in message):
         raise DeadProcessError(
-            f"a loader process has died ({reason}); where memory ran out, fewer --loader_workers "
-            f"take less; {stays}"
+            f"another process of this training has died or cannot be reached; {stays}"
         ) from error
-    if isinstance(error, ConnectionError) and training.trainer.world_size > 1:
-        return  # another process is gone, as `heartbeat` says
+    if is_dead_worker(error, training.clips.data.loader_workers):
+        raise DeadProcessError(
+            f"a loader process has died ({type(error).__name__}: {' '.join(message.split())}); if "
+            f"memory ran out, use fewer --loader_workers; {stays}"
+        ) from error
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
     if training.start.checkpoint is not None and not training.checkpoints.restored:
         with resuming(training.start.checkpoint):
             raise error
+
+
+def is_dead_worker(error: Exception, workers: int) -> bool:
+    """Whether an error means that a loader process has died: by torch's message, or by a closed
+    connection. (Errors of a Dataset name a "DataLoader worker process".)
+    """
+    if "DataLoader worker process" in str(error):
+        return False
+    cut = isinstance(error, EOFError | ConnectionError | FileNotFoundError)
+    return "DataLoader worker (pid" in str(error) or (workers > 0 and cut)
 
 
 def report(training: Training, seconds: float) -> None:

@@ -12,12 +12,11 @@ from typing import Any
 
 from foreframe.base.files import RunLock, atomic_write
 from foreframe.base.notes import listener
-from foreframe.base.processes import is_first_process
+from foreframe.base.processes import all_gather, is_first_process
 from foreframe.base.schema import brief
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import Model
-from foreframe.training.launchers import broadcast
 from foreframe.training.options import ModelOptions, Options, RunOptions
 
 # Options without effect on the weights after further steps: start, length, device, memory and
@@ -50,7 +49,7 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
         ConnectionError: the first of several processes, which chooses the folder, has ended.
     """
     if not is_first_process():  # the first one has the lock
-        yield Path(broadcast(None))
+        yield Path(all_gather(None)[0])
         return
     folder = Path(run.resume or run.run or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and not (run.resume or run.run):  # one of the same second
@@ -64,7 +63,7 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
                     f"{folder} already holds a run; choose another --run, or go on with: "
                     f"{resume_command(folder)}"
                 )
-            broadcast(str(folder))
+            all_gather(str(folder))
             yield folder
         finally:
             lock.release()

@@ -1,4 +1,4 @@
-"""Early ends of a training: by hand, or at the end of its minutes."""
+"""Early ends of a training: by hand, by a dead process, or at the end of its minutes."""
 
 import os
 import signal
@@ -18,6 +18,10 @@ class Stopped(KeyboardInterrupt):
     def _render_traceback_(self) -> list[str]:
         """For notebooks: no traceback, since nothing went wrong."""
         return [str(self)]
+
+
+class DeadProcessError(RuntimeError):
+    """A process of a training has died; the message has the command to resume."""
 
 
 class StopAtOnce(BaseException):
