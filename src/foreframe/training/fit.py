@@ -56,10 +56,10 @@ from foreframe.training.stops import DeadProcessError, StopAtOnce, Stopped, Stop
 from foreframe.training.trainer import build_trainer, launched, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
-FEWEST = 8  # clips of a validation, if there are as many
-FEW_STEPS = 300  # of a training: more of them usually lower the error
-TEST_SECONDS = 20.0  # of scores after a training from published weights
-LONG = 0.2  # of the time: waiting for data that more processes may shorten
+FEWEST = 8  # smallest number of validation clips, if the data have as many
+FEW_STEPS = 300  # steps: more usually lower the error
+TEST_SECONDS = 20.0  # time for test scores after a training from published weights
+LONG = 0.2  # share of the time spent waiting for data from which more workers may help
 
 
 def train(
@@ -81,14 +81,14 @@ def train(
             Dataset or one for each split (see `open_dataset`); or that object itself. config.yaml
             keeps its name only.
         given: the user's options for the default recipe, which chooses all others (see
-            `explicit_options`); of the arguments before only `run.verbose` is then used.
-        strategy, plugins, callbacks: further ones of Lightning's Trainer.
+            `explicit_options`). The options above are then ignored, except `run.verbose`.
+        strategy, plugins, callbacks: additional ones for Lightning's Trainer.
 
     Raises:
         ValueError: conflicting options, data that is not clips, an unwritable folder.
         ConnectionError: the first of several processes has ended before the training.
         Stopped: Ctrl-C; everything is saved.
-        DeadProcessError: a loader's worker, or one of several processes; the last checkpoint stays.
+        DeadProcessError: a loader's worker or another process has died; the last checkpoint stays.
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     options = Options(model, data, learning, machine, run)
@@ -140,12 +140,11 @@ def open_training(
     callbacks: Sequence[L.Callback],
     processes: dict[str, Any],
 ) -> Training:
-    """Set up a training. All checks come here, before the first file, so that a refused run leaves
-    none.
+    """Set up a training. All checks come before the first file, so an invalid run leaves no files.
 
     Args:
-        given: the user's options, where the default recipe chooses the others.
-        callbacks, processes: further arguments of the Trainer.
+        given: the user's options if the default recipe chooses the others.
+        callbacks, processes: additional arguments of the Trainer.
     """
     loggers = options.run.loggers
     options, window, network, clips, opened = open_parts(options, given)
@@ -182,8 +181,8 @@ def open_training(
 def open_parts(
     options: Options, given: Given | None
 ) -> tuple[Options, Window, Model, Clips, float]:
-    """The options as config.yaml has them, what they describe, and when the data were opened, which
-    begins the minutes.
+    """Return the options for config.yaml, the parts they describe, and the time of opening the
+    data, which starts the minutes.
     """
     splits = opened = None
     if given is not None:
@@ -264,8 +263,8 @@ def run_fit(training: Training) -> None:
     """Run the training steps.
 
     Raises:
-        Stopped: by hand.
-        DeadProcessError: a loader's worker, or another process of this training.
+        Stopped: the user has stopped the training.
+        DeadProcessError: a loader's worker or another process has died.
         ValueError: a checkpoint that cannot be resumed; a file that cannot be written; errors of
             the callbacks.
     """
@@ -295,7 +294,10 @@ def _explain(error: Exception, training: Training) -> None:
         raise DeadProcessError(
             f"another process of this training has died or cannot be reached; {stays}"
         ) from error
-    if is_dead_worker(error, training.clips.data.loader_workers):
+    # An error of the Dataset itself mentions a "DataLoader worker process".
+    own = training.clips.data.loader_workers and "DataLoader worker process" not in message
+    cut = own and isinstance(error, EOFError | ConnectionError | FileNotFoundError)
+    if cut or "DataLoader worker (pid" in message:
         raise DeadProcessError(
             f"a loader process has died ({type(error).__name__}: {' '.join(message.split())}); if "
             f"memory ran out, use fewer --loader_workers; {stays}"
@@ -307,18 +309,8 @@ def _explain(error: Exception, training: Training) -> None:
             raise error
 
 
-def is_dead_worker(error: Exception, workers: int) -> bool:
-    """Whether an error means that a loader process has died: by torch's message, or by a closed
-    connection. (Errors of a Dataset name a "DataLoader worker process".)
-    """
-    if "DataLoader worker process" in str(error):
-        return False
-    cut = isinstance(error, EOFError | ConnectionError | FileNotFoundError)
-    return "DataLoader worker (pid" in str(error) or (workers > 0 and cut)
-
-
 def report(training: Training, seconds: float) -> None:
-    """Print the result of so many seconds."""
+    """Print the result of a training that took `seconds`."""
     loader: Any = training.trainer.train_dataloader
     if loader is not None:
         share, workers = loader.waited / seconds, training.options.data.loader_workers
