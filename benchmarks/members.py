@@ -88,7 +88,7 @@ def act_of(way: str, given: dict[str, Any]) -> Callable[[], Any]:
 
 def wait(way: str, given: dict[str, Any]) -> None:
     """A way in this process: answers each line with seconds, after a first one with MiB."""
-    from foreframe.base.memory import keep_memory
+    from foreframe.cli import keep_memory
 
     act = act_of(way, given)
     act()

@@ -46,7 +46,7 @@ def torch_way(way: str, bf16: bool, folder: Path, task: dict[str, Any]) -> Forec
     past = torch.from_numpy(np.load(folder / "past.npy"))
     network.eval()
     if way != "plain":  # as `Forecaster.load` lays weights, and `foreframe predict` keeps memory
-        from foreframe.base.memory import keep_memory
+        from foreframe.cli import keep_memory
 
         network.to(memory_format=torch.channels_last)
         keep_memory()

@@ -23,7 +23,7 @@ import torch
 from candidates import CANDIDATES
 from torch import Tensor
 
-from foreframe.base.memory import keep_memory
+from foreframe.cli import keep_memory
 from foreframe.models import Model, build_model, multiply_adds
 from foreframe.training.optimizers import Muon
 

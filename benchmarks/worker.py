@@ -147,7 +147,7 @@ def main(way: str, sizes: dict[str, int], device: str = "cpu", clock: str = "wal
         step()  # compilers take memory too, once
     give_memory_back()
     if device == "cpu" and not way.startswith("plain"):
-        from foreframe.base.memory import keep_memory
+        from foreframe.cli import keep_memory
 
         keep_memory()  # as `foreframe train` does
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here

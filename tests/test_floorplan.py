@@ -36,7 +36,6 @@ def test_help_loads_no_torch() -> None:
 
 def test_what_needs_no_torch_waits_for_none() -> None:
     assert "torch" not in loaded_by(
-        "completion bash",
         "train --reading.sice 8",
         "train --splits.by tyme",
         "predict moving-mnist nowhere.npy -o x.npy",

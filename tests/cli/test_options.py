@@ -66,7 +66,6 @@ BAD = [
     ("train --device abacus", "accelerator"),
     ("train --precision foo", "precision"),
     ("train --compile perhaps", "--compile is true or false or one of auto"),
-    ("completion tcsh", "one of bash, zsh, fish"),
     ("evaluate moving-mnist --protocol kth", "--protocol is one of dmvfn, not"),
     ("evaluate moving-mnist --lpips squeeze", "--lpips is one of alex, vgg, not"),
     ("evaluate moving_mnist", "there is no folder moving_mnist; did you mean moving-mnist?"),

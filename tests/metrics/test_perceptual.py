@@ -15,8 +15,8 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from foreframe.evaluation.metrics import Scorecard, scores_of
-from foreframe.evaluation.metrics.perceptual import lpips
 from foreframe.evaluation.metrics.scorecard import Score
+from foreframe.evaluation.metrics.structural import lpips
 
 
 def scored(score: Score, P: Tensor, Y: Tensor) -> list[float]:

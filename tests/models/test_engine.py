@@ -572,7 +572,7 @@ def test_memory_that_is_kept_is_not_asked_for_again() -> None:
     """In a process alone. Each page of memory that the system hands over is a fault."""
     script = """
 import resource, torch
-from foreframe.base.memory import keep_memory
+from foreframe.cli import keep_memory
 torch.set_num_threads(1)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -17,7 +17,6 @@ from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import _ignore_interrupts
-from foreframe.training.faults import is_dead_worker
 from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import Options
@@ -304,18 +303,6 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
     with pytest.raises(ValueError, match=message) as refused:
         train(*groups(None, resume=str(run)))
     assert "\n" not in str(refused.value)
-
-
-def test_what_is_a_dead_worker() -> None:
-    killed = "DataLoader worker (pid 71) is killed by signal: Killed. "
-    assert is_dead_worker(RuntimeError(killed), 1)
-    assert is_dead_worker(RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), 2)
-    cut = ConnectionResetError(104, "Connection reset by peer")
-    assert is_dead_worker(cut, 1)
-    assert not is_dead_worker(cut, 0)  # a Dataset that reads from afar
-    within = "Caught ConnectionResetError in DataLoader worker process 0.\nOriginal Traceback"
-    assert not is_dead_worker(ConnectionResetError(within), 1)
-    assert not is_dead_worker(RuntimeError("shapes differ"), 1)
 
 
 @pytest.mark.parametrize(("parent", "code"), [(None, 0), (1, 1)])

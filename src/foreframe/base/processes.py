@@ -1,4 +1,4 @@
-"""Processes that do one thing together: which one this is, and what all of them have found."""
+"""Several processes with one task: their ranks, and exchange of values between them."""
 
 import os
 import time
@@ -11,22 +11,20 @@ _GROUPS = count()  # used up alike on all processes
 
 
 def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the one that prints and writes."""
+    """Return whether this process prints and writes: the only one of a training, or the first."""
     names = ["RANK"] if "RANK" in os.environ else ["SLURM_PROCID", "LOCAL_RANK"]
     return not any(int(os.environ.get(name, 0)) for name in names)
 
 
 def give_way() -> None:
-    """Let the first process tell of a fault that all of them find: its launcher then ends the
-    others.
-    """
+    """Wait while the first process reports an error of all; its launcher then ends the others."""
     if not is_first_process():
         time.sleep(10)
 
 
 def rank_and_size() -> tuple[int, int]:
-    """The number of this process and how many there are, of those that torchrun started or that
-    others have joined; (0, 1) of one alone. Those of SLURM, say, may each do a thing of their own.
+    """Return the rank of this process and the number of processes, if torchrun or a training has
+    connected them; else (0, 1). Tasks of SLURM may each do something else.
     """
     import torch.distributed as dist
 
@@ -39,7 +37,7 @@ def rank_and_size() -> tuple[int, int]:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Have the processes that torchrun started find each other, and part at the end."""
+    """Connect the processes that torchrun started, and disconnect them at the end."""
     import torch.distributed as dist
 
     rank, size = rank_and_size()
@@ -56,7 +54,7 @@ def process_group() -> Iterator[None]:
 
 
 def all_gather(value: Any) -> list[Any]:
-    """The value of each process of the `process_group`, in their order; all of them call this.
+    """Return the value of each process, by rank; all processes call this.
 
     Raises:
         ConnectionError: another process has ended or cannot be reached.

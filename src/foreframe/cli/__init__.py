@@ -4,6 +4,7 @@
 torch.
 """
 
+import ctypes
 import os
 import sys
 import traceback
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
-from foreframe.base.memory import keep_memory
 from foreframe.base.notes import listening
 from foreframe.base.processes import give_way
 from foreframe.base.verbs import Verb, added_verbs
@@ -26,7 +26,6 @@ VERBS = {  # of the core
     "export": "write the steps of a forecaster for other runtimes",
     "models": "list models and presets with their sizes",
     "data": "show clips; data check examines recordings",
-    "completion": "print a completion script for bash, zsh or fish",
 }
 
 READING = ("PIL", "zarr", "xarray", "numcodecs")
@@ -118,6 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{last.filename}, line {last.lineno} (FOREFRAME_DEBUG=1 shows all)"
         _fail(f"unexpected {type(error).__name__}: {message}, in {where}")
         return 1
+
+
+def keep_memory() -> None:
+    """Keep freed memory in this process, for the next step of a training (glibc only).
+
+    Otherwise every large tensor on a CPU is allocated by the system again, which clears its pages.
+    Other processes cannot use the memory meanwhile.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: large tensors come from the heap too,
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: whose end is never given back,
+        mallopt(-2, 2**26)  # M_TOP_PAD: and which grows by 64 MiB
 
 
 def _note(message: str) -> None:

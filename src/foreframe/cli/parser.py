@@ -109,31 +109,25 @@ class Parser:
         self.common = [*own, *(common.split() or known)]
 
     def help(self, everything: bool) -> str:
-        """The help: the options that people use, or all."""
-        more = "" if everything else f"{self.prog} --help-all lists every option"
-        return self.as_argparse(None if everything else self.common, more).format_help()
-
-    def as_argparse(self, names: Sequence[str] | None = None, more: str = "") -> ArgumentParser:
-        """A parser of argparse with these options, by default all, which prints help and is asked
-        by what completes words in a shell.
-        """
+        """Return the help: the common options, or all."""
         usage = " ".join([self.prog, *map(str.upper, self._places), "[options]"])
+        more = "" if everything else f"{self.prog} --help-all lists every option"
         parser = ArgumentParser(
             self.prog, usage, _about(self.function), epilog=more, add_help=False
         )
         for title, options in self.groups.items():
             group = parser.add_argument_group(title) if title else parser
             known = {option.name: option for option in options}
-            shown = dict.fromkeys(known if names is None else names)
+            shown = dict.fromkeys(known if everything else self.common)
             for option in (known[name] for name in shown if name in known):
                 # In short a field's first clause says it; of the verb's own options all matters.
-                short = names is not None and title
+                short = title and not everything
                 about = option.about.split("; ")[0] if short else option.about
                 _add(group, option._replace(about=about))
-        if names is None:
+        if everything:
             for flags in HELP:
                 parser.add_argument(*flags, action="help", help=HELP[flags])
-        return parser
+        return parser.format_help()
 
     def parsed(self, arguments: Sequence[str]) -> Given:
         """What the words say, in order, each value of its option's type. --import is done.
@@ -266,7 +260,7 @@ def _add(group: Any, option: Option) -> None:
         group.add_argument(option.name, nargs=several, metavar=option.name.upper(), help=about)
         return
     flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
-    group.add_argument(*flags, metavar="", choices=_choices(option) or None, help=about)
+    group.add_argument(*flags, metavar="", help=about)
 
 
 def _choices(option: Option) -> list[str]:

@@ -17,8 +17,8 @@ from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
-from foreframe.evaluation.metrics.perceptual import lpips
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
+from foreframe.evaluation.metrics.structural import lpips
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring

@@ -1,8 +1,8 @@
-"""The default recipe: what `foreframe train --data X` does where nobody names another one.
+"""The default recipe of `foreframe train --data X`.
 
-It looks at the recording and chooses sizes and windows (`choices`), scores the free baselines on
-the validation split, and lets a network begin exactly at the best of them. Each choice is said, and
-is from then on an option as any other, which config.yaml keeps.
+It chooses sizes and windows from the recording (`choices`) and scores the untrained baselines on
+the validation split. The network then starts exactly at the best baseline. Each choice is printed
+and becomes an ordinary option in config.yaml.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from foreframe.base.notes import say
-from foreframe.base.processes import is_first_process
+from foreframe.base.processes import all_gather, is_first_process, rank_and_size
 from foreframe.clips.clip import Clip, Window, in_seconds
 from foreframe.data import ReadOptions, Recordings, batches, chosen
 from foreframe.data.arrays import data_name
@@ -29,13 +29,12 @@ from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
 from foreframe.training.choices import Choice, Recording, choices, is_given
-from foreframe.training.launchers import broadcast, shared_store
 from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
 from foreframe.training.recipes import DEFAULT, Given, options_from, put
 
 SCENES = "scenes"  # weights for films
-# How these are trained on: by what a film's own frames can tell, which is soon learnt.
+# Options of fine-tuning these weights: a single film teaches little, and quickly.
 FINE_TUNING = {
     "weights": SCENES,
     "freeze_encoder": True,
@@ -44,23 +43,27 @@ FINE_TUNING = {
     "warmup": 10,
     "patience": 3,
 }
-CLIPS = 100  # of validation, on which baselines are scored
-SAMPLED_FRAMES = 8  # where a recording is looked at
-MOST_SEARCHED = 20_000  # frames of films, at most, in which changes of the scene are looked for
-COLOUR = 2.0  # mean difference of channels, of 255, from which pictures have colour
-GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")  # beside the best
-SCORING_SHARE = 0.07  # of the minutes, for scores before the training
+CLIPS = 100  # validation clips that the baselines are scored on
+SAMPLED_FRAMES = 8  # frames of a recording that are inspected
+MOST_SEARCHED = 20_000  # largest number of frames searched for scene changes
+COLOUR = 2.0  # lowest mean difference of channels (0 to 255) of colour pictures
+# Baselines that a network may use besides the best one.
+GUIDES = ("dense_motion", "persistence", "mean", "linear_motion", "cycle")
+SCORING_SHARE = 0.07  # share of the minutes for scores before the training
 
 
 def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
-    """The options of a training that nobody chose a recipe for, its data, opened, and when these
-    were (`time.monotonic`): what is scored after that comes out of its minutes.
+    """Choose the options of a training without a recipe.
 
     Args:
-        given: the user's options, which stay as they are.
+        given: the user's options, which are unchanged.
+
+    Returns:
+        The options, the opened data, and the time of opening (`time.monotonic`): the scores after
+        it count for the minutes.
 
     Raises:
-        ValueError: as of opening data; too few frames to train on; errors of `check_options`.
+        ValueError: errors of opening data and of `check_options`; too few frames to train on.
     """
     explicit = put({}, given)
     usual = options_from([DEFAULT], given)
@@ -85,9 +88,9 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     minutes = options.learning.minutes
     share = SCORING_SHARE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
-    scored = broadcast(
+    scored = all_gather(
         is_first_process() and scores_of_start(models, validation, options.data.window, share)
-    )
+    )[0]
     for line in score_lines(scored):
         say(line)
     if next(iter(scored)) == SCENES:
@@ -110,14 +113,14 @@ def _with(given: Given, made: Sequence[Choice]) -> Options:
 
 
 def _clock(explicit: Mapping[str, Any]) -> Iterator[Choice]:
-    """Validations by epochs where these, or steps, are to end the training, or where several
-    processes, whose clocks differ, are to agree.
+    """Validate by epochs if epochs or steps end the training, or with several processes, whose
+    clocks differ.
     """
     trainer = explicit.get("trainer") or {}
     ends = "epochs" in explicit or "max_steps" in trainer or bool(explicit.get("train_steps"))
     if ends:
         yield Choice(("minutes",), None)
-    if ends or shared_store():
+    if ends or rank_and_size()[1] > 1:
         yield Choice(("trainer", "val_check_interval"), 1.0)
 
 
@@ -126,14 +129,15 @@ def look_at(
     reading: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
     cuts: bool = True,
 ) -> Recording:
-    """What recordings are, from what their files say of them and from some of their frames.
+    """Describe recordings from their headers and some of their frames.
 
     Args:
-        reading: how they are read.
-        cuts: whether changes of the scene are looked for.
+        source: files, or frames in memory.
+        reading: options of reading.
+        cuts: whether to search for scene changes.
 
     Raises:
-        ValueError: as of reading them.
+        ValueError: errors of reading.
     """
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
@@ -168,11 +172,11 @@ def _lengths(recordings: Sequence[Sequence[Clip]]) -> list[list[int]]:
 
 
 def _cadence(clip: Clip) -> tuple[float | None, bool]:
-    """Hours from frame to frame, and whether that is a month; None of frames without dates."""
+    """Return the hours between frames, None without dates, and whether frames are monthly."""
     if clip.times is None or clip.times.dtype.kind == "f" or clip.step is None:
         return None, False
     hours = in_seconds(clip.step) / 3600
-    # Of frames every 28 days, two are of one month.
+    # With a frame every 28 days, two frames share a month.
     months = {str(time)[:7] for time in clip.times}
     return hours, 27.5 <= hours / 24 <= 31.5 and len(months) == len(clip)
 
@@ -190,7 +194,7 @@ def _has_colour(clip: Clip) -> bool:
 def _to_score(
     options: Options, validation: ClipSet, period: int | None, explicit: Mapping[str, Any]
 ) -> dict[str, Model]:
-    """What a training may begin at: free baselines, and of pictures the weights for films."""
+    """Return the candidates for a start: untrained baselines, and the weights for films."""
     models: dict[str, Model] = {name: build_model(name) for name in SCORED}
     if period is not None and period <= options.data.past:
         models["cycle"] = build_model("cycle", {"period": period})
@@ -204,11 +208,11 @@ def _to_score(
 def scores_of_start(
     models: Mapping[str, Model], validation: ClipSet, window: Window, seconds: float = math.inf
 ) -> dict[str, float]:
-    """The MSE of each model on validation clips, summed over a frame, of all lead times, the best
-    first.
+    """Return the MSE of each model on validation clips, summed over a frame, for all lead times,
+    the best first.
 
     Args:
-        seconds: that this may take, about; clips are fewer where it would take longer.
+        seconds: approximate time limit, which reduces the number of clips.
     """
     clip, mse = np.shape(validation[0]), {"openstl": {"mse": SCORES["openstl"]["mse"]}}
     at_once = clips_at_once(models.values(), window, clip, 4, validation.inputs)
@@ -231,7 +235,7 @@ def scores_of_start(
 
 
 def score_lines(scored: Mapping[str, float]) -> list[str]:
-    """A line for each, and what the training begins at."""
+    """Return a line for each score; the training starts at the first."""
     first, best = next(iter(scored.items()))
     lines = ["scores on validation (MSE summed over a frame), the best of which it begins at:"]
     for name, mse in scored.items():
@@ -242,7 +246,7 @@ def score_lines(scored: Mapping[str, float]) -> list[str]:
 
 
 def _head(names: Sequence[str], period: int | None) -> Choice:
-    """A network that begins exactly at the first of these baselines, and may take from others."""
+    """Choose a network that starts at the first of these baselines and may use the others."""
     others = [name for name in names[1:] if name in GUIDES]
     guides = [
         {name: {"period": period}} if name == "cycle" else name for name in (names[0], *others)
@@ -251,13 +255,12 @@ def _head(names: Sequence[str], period: int | None) -> Choice:
 
 
 def verdict(network: Model, weights: str | None, start: float, best: float) -> str:
-    """Compare the best checkpoint of a training with the baseline or the weights that it began at,
-    on validation.
+    """Compare the best checkpoint with the baseline or the weights at the start, on validation.
 
     Args:
-        network: as trained.
-        weights: with which it began, if with any.
-        start, best: validation errors of what it began with, and of its best checkpoint.
+        network: the trained network.
+        weights: name of the initial weights, if any.
+        start, best: validation errors at the start and of the best checkpoint.
     """
     guide: Any = network.guide
     first = getattr(guide, "each", [guide])[0]

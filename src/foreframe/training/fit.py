@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
+import torch.distributed as dist
 import yaml
 
 from foreframe.base.files import atomic_write
@@ -28,8 +29,6 @@ from foreframe.models.names import published
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
-from foreframe.training.faults import DeadProcessError, heartbeat, is_dead_worker
-from foreframe.training.launchers import launched
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import Pictures, Watch, progress
@@ -53,14 +52,14 @@ from foreframe.training.run_folder import (
     resumed,
     resuming,
 )
-from foreframe.training.stops import StopAtOnce, Stopped, Stops
-from foreframe.training.trainer import build_trainer, quiet, resolved_precision
+from foreframe.training.stops import DeadProcessError, StopAtOnce, Stopped, Stops
+from foreframe.training.trainer import build_trainer, launched, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
-FEWEST = 8  # clips of a validation, if there are as many
-FEW_STEPS = 300  # of a training: more of them usually lower the error
-TEST_SECONDS = 20.0  # of scores after a training from published weights
-LONG = 0.2  # of the time: waiting for data that more processes may shorten
+FEWEST = 8  # smallest number of validation clips, if the data have as many
+FEW_STEPS = 300  # steps: more usually lower the error
+TEST_SECONDS = 20.0  # time for test scores after a training from published weights
+LONG = 0.2  # share of the time spent waiting for data from which more workers may help
 
 
 def train(
@@ -82,14 +81,14 @@ def train(
             Dataset or one for each split (see `open_dataset`); or that object itself. config.yaml
             keeps its name only.
         given: the user's options for the default recipe, which chooses all others (see
-            `explicit_options`); of the arguments before only `run.verbose` is then used.
-        strategy, plugins, callbacks: further ones of Lightning's Trainer.
+            `explicit_options`). The options above are then ignored, except `run.verbose`.
+        strategy, plugins, callbacks: additional ones for Lightning's Trainer.
 
     Raises:
         ValueError: conflicting options, data that is not clips, an unwritable folder.
         ConnectionError: the first of several processes has ended before the training.
         Stopped: Ctrl-C; everything is saved.
-        DeadProcessError: a loader's worker, or one of several processes; the last checkpoint stays.
+        DeadProcessError: a loader's worker or another process has died; the last checkpoint stays.
     """
     data = data if isinstance(data, DataOptions) else DataOptions(data=data)
     options = Options(model, data, learning, machine, run)
@@ -141,12 +140,11 @@ def open_training(
     callbacks: Sequence[L.Callback],
     processes: dict[str, Any],
 ) -> Training:
-    """Set up a training. All checks come here, before the first file, so that a refused run leaves
-    none.
+    """Set up a training. All checks come before the first file, so an invalid run leaves no files.
 
     Args:
-        given: the user's options, where the default recipe chooses the others.
-        callbacks, processes: further arguments of the Trainer.
+        given: the user's options if the default recipe chooses the others.
+        callbacks, processes: additional arguments of the Trainer.
     """
     loggers = options.run.loggers
     options, window, network, clips, opened = open_parts(options, given)
@@ -183,8 +181,8 @@ def open_training(
 def open_parts(
     options: Options, given: Given | None
 ) -> tuple[Options, Window, Model, Clips, float]:
-    """The options as config.yaml has them, what they describe, and when the data were opened, which
-    begins the minutes.
+    """Return the options for config.yaml, the parts they describe, and the time of opening the
+    data, which starts the minutes.
     """
     splits = opened = None
     if given is not None:
@@ -265,14 +263,14 @@ def run_fit(training: Training) -> None:
     """Run the training steps.
 
     Raises:
-        Stopped: by hand.
-        DeadProcessError: a loader's worker, or another process of this training.
+        Stopped: the user has stopped the training.
+        DeadProcessError: a loader's worker or another process has died.
         ValueError: a checkpoint that cannot be resumed; a file that cannot be written; errors of
             the callbacks.
     """
     trainer, stops, checkpoint = training.trainer, training.stops, training.start.checkpoint
     again = training.resume_command
-    with quiet(), heartbeat(trainer, again), stops.listening():
+    with quiet(), stops.listening():
         try:
             trainer.fit(
                 training.module, datamodule=training.clips, ckpt_path=checkpoint, weights_only=True
@@ -291,14 +289,19 @@ def run_fit(training: Training) -> None:
 def _explain(error: Exception, training: Training) -> None:
     """Raise a clearer error if the cause is known."""
     stays = f"the last checkpoint stays, go on with: {training.resume_command}"
-    if is_dead_worker(error, training.clips.data.loader_workers):
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    message, several = str(error), training.trainer.world_size > 1
+    if several and (isinstance(error, dist.DistError | ConnectionError) or "gloo" in message):
         raise DeadProcessError(
-            f"a loader process has died ({reason}); where memory ran out, fewer --loader_workers "
-            f"take less; {stays}"
+            f"another process of this training has died or cannot be reached; {stays}"
         ) from error
-    if isinstance(error, ConnectionError) and training.trainer.world_size > 1:
-        return  # another process is gone, as `heartbeat` says
+    # An error of the Dataset itself mentions a "DataLoader worker process".
+    own = training.clips.data.loader_workers and "DataLoader worker process" not in message
+    cut = own and isinstance(error, EOFError | ConnectionError | FileNotFoundError)
+    if cut or "DataLoader worker (pid" in message:
+        raise DeadProcessError(
+            f"a loader process has died ({type(error).__name__}: {' '.join(message.split())}); if "
+            f"memory ran out, use fewer --loader_workers; {stays}"
+        ) from error
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
     if training.start.checkpoint is not None and not training.checkpoints.restored:
@@ -307,7 +310,7 @@ def _explain(error: Exception, training: Training) -> None:
 
 
 def report(training: Training, seconds: float) -> None:
-    """Print the result of so many seconds."""
+    """Print the result of a training that took `seconds`."""
     loader: Any = training.trainer.train_dataloader
     if loader is not None:
         share, workers = loader.waited / seconds, training.options.data.loader_workers

@@ -12,12 +12,11 @@ from typing import Any
 
 from foreframe.base.files import RunLock, atomic_write
 from foreframe.base.notes import listener
-from foreframe.base.processes import is_first_process
+from foreframe.base.processes import all_gather, is_first_process
 from foreframe.base.schema import brief
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import Model
-from foreframe.training.launchers import broadcast
 from foreframe.training.options import ModelOptions, Options, RunOptions
 
 # Options without effect on the weights after further steps: start, length, device, memory and
@@ -36,7 +35,7 @@ TRAINER_RECIPE = {
     "accumulate_grad_batches", "gradient_clip_algorithm", "limit_train_batches",
     "overfit_batches", "sync_batchnorm",
 }  # fmt: skip
-FIXED = {"network", "optimizer"}  # what a checkpoint holds is of no use to another
+FIXED = {"network", "optimizer"}  # another one cannot use the values of a checkpoint
 
 
 @contextmanager
@@ -47,10 +46,10 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
     Raises:
         ValueError: a folder with another run; a run that another process is training; a folder that
             cannot be created.
-        ConnectionError: the first of several processes, which chooses the folder, has ended.
+        ConnectionError: the first process, which chooses the folder, has ended.
     """
     if not is_first_process():  # the first one has the lock
-        yield Path(broadcast(None))
+        yield Path(all_gather(None)[0])
         return
     folder = Path(run.resume or run.run or f"runs/{model.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     if folder.exists() and not (run.resume or run.run):  # one of the same second
@@ -64,7 +63,7 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
                     f"{folder} already holds a run; choose another --run, or go on with: "
                     f"{resume_command(folder)}"
                 )
-            broadcast(str(folder))
+            all_gather(str(folder))
             yield folder
         finally:
             lock.release()
@@ -92,12 +91,12 @@ def _lock(folder: Path) -> RunLock:
 
 @dataclass(frozen=True)
 class Start:
-    """What a training begins with.
+    """The start of a training.
 
     Args:
-        checkpoint: an undamaged one to resume, if any.
-        step: of the checkpoint; -1 without one.
-        line: about the checkpoint and changed options.
+        checkpoint: an undamaged checkpoint to resume, if any.
+        step: step of the checkpoint; -1 without one.
+        line: printed note on the checkpoint and changed options.
     """
 
     checkpoint: Path | None = None
@@ -106,8 +105,8 @@ class Start:
 
 
 def resumed(folder: Path, options: Options, network: Model) -> Start:
-    """The start of a resumed run: its newest undamaged checkpoint, whose weights `network` is
-    given; a new one for a run without checkpoints.
+    """Find the start of a resumed run, its newest undamaged checkpoint, and load its weights into
+    `network`; a run without checkpoints starts again.
 
     Raises:
         ValueError: damaged checkpoints, another network or other options; nothing left to train.
@@ -131,10 +130,10 @@ def resumed(folder: Path, options: Options, network: Model) -> Start:
 
 @contextmanager
 def resuming(checkpoint: Path) -> Iterator[None]:
-    """A checkpoint may hold anything.
+    """Replace errors of libraries and of Python: a checkpoint may contain anything.
 
     Raises:
-        ValueError: in place of the error of a library or of Python.
+        ValueError: the checkpoint cannot be resumed.
     """
     try:
         yield
@@ -148,7 +147,7 @@ def resuming(checkpoint: Path) -> Iterator[None]:
 
 
 def recipe_of(options: Options) -> dict[str, Any]:
-    """The options that affect later weights, as plain values for the checkpoints."""
+    """Return the options that affect later weights, as plain values for the checkpoints."""
     recipe = {name: value for name, value in options.flat().items() if name not in NO_RECIPE}
     del recipe["reading"]["budget"]  # of memory, as `budget` is
     trainer = recipe["trainer"].items()
@@ -158,15 +157,15 @@ def recipe_of(options: Options) -> dict[str, Any]:
 
 
 def differences(trained: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """The differences between two recipes in words, by name. Options that only one of them knows
-    are ignored.
+    """Return the differences between two recipes in words, by name; ignores options that only one
+    of them has.
     """
     both = (name for name in trained if name in now)
     return dict(each for name in both for each in _compare(name, trained[name], now[name]))
 
 
 def _compare(name: str, was: Any, is_now: Any) -> Iterator[tuple[str, str]]:
-    """What differs, in words, by the name of each value in nested mappings."""
+    """Yield each difference of nested mappings: the name of the value, and the words."""
     if isinstance(was, Mapping) and isinstance(is_now, Mapping):
         for key in dict.fromkeys((*was, *is_now)):
             yield from _compare(f"{name}.{key}", was.get(key), is_now.get(key))
@@ -175,10 +174,10 @@ def _compare(name: str, was: Any, is_now: Any) -> Iterator[tuple[str, str]]:
 
 
 def _check_recipe(changed: Mapping[str, str], folder: Path, accepted: bool) -> str:
-    """A line about accepted changes; "" without any.
+    """Return a line about accepted changes; "" without any.
 
     Raises:
-        ValueError: a change that was not accepted, or cannot be.
+        ValueError: a change that was not accepted, or cannot be accepted.
     """
     what = ", ".join(changed.values())
     fixed = any(name.partition(".")[0] in FIXED for name in changed)
@@ -199,7 +198,7 @@ def check_unfinished(folder: Path, contents: Mapping[str, Any], options: Options
     """Check that a resumed training would do something.
 
     Raises:
-        ValueError: it has had all its minutes, epochs, steps or validations.
+        ValueError: its minutes, epochs, steps or validations are used up.
     """
     learning, trainer = options.learning, options.machine.trainer
     batches = contents["loops"]["fit_loop"]["epoch_loop.batch_progress"]

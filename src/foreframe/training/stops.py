@@ -1,4 +1,4 @@
-"""Early ends of a training: by hand, or at the end of its minutes."""
+"""Early ends of a training: by hand, by a dead process, or at the end of its minutes."""
 
 import os
 import signal
@@ -20,18 +20,21 @@ class Stopped(KeyboardInterrupt):
         return [str(self)]
 
 
+class DeadProcessError(RuntimeError):
+    """A process of a training has died; the message has the command to resume."""
+
+
 class StopAtOnce(BaseException):
-    """A second Ctrl-C. No KeyboardInterrupt, which Lightning would handle by ending the process."""
+    """A second Ctrl-C. Lightning would end the process at a KeyboardInterrupt."""
 
 
 class Stops(L.Callback):
-    """Ctrl-C, SIGTERM and SIGUSR1 (of SLURM, before its time is over) finish the current step,
-    save and stop; a second Ctrl-C stops at once, a third kills. Lightning's own handling of SIGTERM
-    would end without saving, and hang with several processes. The end of the minutes stops in the
-    same way.
+    """Ctrl-C, SIGTERM and SIGUSR1 (SLURM's warning before a time limit) finish the step, save and
+    stop. A second Ctrl-C stops at once, a third kills. Lightning's own handling of SIGTERM would
+    end without saving, and hang with several processes. The end of the minutes stops in the same
+    way.
 
-    Python delivers signals to the main thread alone: a training in another thread is not stopped by
-    them.
+    Python delivers signals to the main thread only, so they do not stop a training in another one.
 
     Attributes:
         by_hand: a stop was requested, maybe only in this process.
@@ -68,7 +71,7 @@ class Stops(L.Callback):
     on_validation_start = on_train_start
 
     def _on_interrupt(self, *_: Any) -> None:
-        if os.getpid() != self._process:  # a loader's worker, just forked: its training decides
+        if os.getpid() != self._process:  # a loader's worker, just forked: the training decides
             return
         if self.by_hand:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -76,7 +79,7 @@ class Stops(L.Callback):
         self.by_hand = True
         say("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.")
 
-    def _on_terminate(self, *_: Any) -> None:  # it may come twice, to the process and to its group
+    def _on_terminate(self, *_: Any) -> None:  # it may arrive twice, for the process and its group
         self.by_hand = True
 
     def on_train_batch_end(

@@ -1,6 +1,6 @@
 """Structural similarity (Wang et al. 2004, IEEE TIP 13(4)), with scikit-image's defaults: uniform
 window, sample covariance, K1 = 0.01, K2 = 0.03, only where the whole window fits. And that of
-several scales, with the Gaussian window of its paper.
+several scales, with the Gaussian window of its paper. LPIPS, by torchmetrics.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from foreframe.base.extras import needed
 from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame, Sum
-from foreframe.evaluation.metrics.sums import whole_frames
+from foreframe.evaluation.metrics.scorecard import Score
+from foreframe.evaluation.metrics.sums import ratio, whole_frames
 
 WINDOW = 7  # pixels
 RANGES = 1.0, 2.0  # of values in [0,1], and of the convention `openstl`
@@ -144,3 +146,38 @@ def _sums_of_windows(maps: Float[Tensor, "n k h w"], weights: Sequence[float]) -
             total.add_(maps.narrow(axis, k, count), alpha=weight)
         maps = total
     return maps
+
+
+def lpips(net: str, channels: int, side: int) -> Score:
+    """Return the score LPIPS (Zhang, Isola, Efros, Shechtman & Wang 2018, CVPR).
+
+    It is the mean distance of pictures in the features of a classification network, over frames
+    without missing values. 0 is perfect. The forecast is clipped to [0,1]. A grey picture has three
+    equal channels.
+
+    Args:
+        net: "alex" or "vgg", whose weights torchvision downloads once.
+        channels, side: of the frames; their shorter side in pixels.
+
+    Raises:
+        ValueError: torchvision or torchmetrics is missing, the weights cannot be downloaded, or
+            frames are no pictures, or too small.
+    """
+    if channels not in (1, 3) or side < 32:  # AlexNet has nothing left of smaller pictures
+        raise ValueError("lpips is of films: 1 or 3 channels, and 32 pixels or more a side")
+    needed("torchvision", "lpips", f"lpips {net}")
+    module = needed("torchmetrics.image.lpip", "lpips", f"lpips {net}")
+    try:
+        network = module.LearnedPerceptualImagePatchSimilarity(net).net
+    except OSError as error:
+        raise ValueError(f"lpips {net}: its weights cannot be downloaded ({error})") from error
+
+    def distance(pair: Pair) -> PerFrame:
+        network.to(pair.P.device)
+        P, Y = (X.expand(-1, -1, 3, -1, -1).flatten(0, 1) for X in (pair.clipped.P, pair.Y))
+        # One by one: the maps of a large frame fill the memory.
+        each = [network(*two, normalize=True) for two in zip(P.split(1), Y.split(1), strict=True)]
+        of_frames = torch.stack(each).view(pair.P.shape[:2])
+        return of_frames.where(pair.of(whole_frames) > 0, 0)
+
+    return Score(ratio, distance, whole_frames)
