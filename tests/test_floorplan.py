@@ -39,7 +39,7 @@ def test_what_needs_no_torch_waits_for_none() -> None:
         "completion bash",
         "train --reading.sice 8",
         "train --splits.by tyme",
-        "predict moving-mnist nowhere.npy -o x.npy",
+        "predict scenes nowhere.npy -o x.npy",
         "evaluate nowhere",
         "train --data nowhere/film.mp4",
     )

@@ -1,6 +1,6 @@
 """Networks of papers other than ConvLSTM, and converters of the authors' checkpoints.
 
-Contributes models, cores, presets, recipes, originals and the verb `convert` with the call
+Contributes models, cores, presets, recipes, weights, originals and the verb `convert` with the call
 `foreframe.convert`.
 """
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from foreframe.base.verbs import Verb
 
 RECIPES = Path(__file__).parent / "recipes"
+WEIGHTS = Path(__file__).parent / "weights"
 
 CONVERT = Verb(
     "make a forecaster of a checkpoint of a paper's own code",
