@@ -1,7 +1,8 @@
-"""Networks of papers other than ConvLSTM, and converters of the authors' checkpoints.
+"""Networks of papers other than ConvLSTM, converters of the authors' checkpoints, and datasets of
+the field by name.
 
-Contributes models, cores, presets, recipes, weights, originals and the verb `convert` with the call
-`foreframe.convert`.
+Contributes models, cores, presets, recipes, weights, datasets, originals and the verb `convert`
+with the call `foreframe.convert`.
 """
 
 from pathlib import Path
