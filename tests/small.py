@@ -61,7 +61,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "unet": {"frames": 3, "widths": [4], "blocks": [2]},
     "unet_small": UNET,
-    "sprites": {"frames": 3, "side": 24, "size": 8, "width": 4, "blocks": 1, "hidden": 6},
 }
 
 # What the examples make of presets, and other ways to build and to step ahead.

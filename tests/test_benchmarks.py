@@ -17,9 +17,10 @@ from foreframe import MovingMNIST
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Which others use.
 WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}
-# Of an add-on whose tests it borrows, and which may be deleted.
-BORROWING = set() if (Path(__file__).parent / "addons" / "serve").is_dir() else {"browser"}
-PROGRAMS = sorted(p for p in BENCHMARKS.rglob("*.py") if p.stem not in WORKERS | BORROWING)
+# Programs of add-ons, which may be deleted.
+ADDONS = {"browser": "serve", "last_picture": "zoo", "motion": "zoo", "temperature": "zoo"}
+MISSING = {p for p, a in ADDONS.items() if not (Path(__file__).parent / "addons" / a).is_dir()}
+PROGRAMS = sorted(p for p in BENCHMARKS.rglob("*.py") if p.stem not in WORKERS | MISSING)
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
 
 

@@ -170,7 +170,7 @@ def test_what_the_example_does_not_take_is_said_in_a_line(
 
 
 def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
-    assert "fair CRPS" in known_scores("moving-mnist")
+    assert "On 200 clips of generated scenes" in known_scores("scenes")
     assert known_scores("persistence") == ""
     (tmp_path / "config.yaml").touch()
     assert "no validation yet" in known_scores(str(tmp_path))
@@ -193,7 +193,6 @@ def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
     "name",
     [
         pytest.param("tutorial", marks=pytest.mark.full),
-        pytest.param("sprites", marks=pytest.mark.full),
         pytest.param("dressed", marks=pytest.mark.slow),
         pytest.param("perturbed", marks=pytest.mark.slow),
     ],

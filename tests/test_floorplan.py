@@ -38,7 +38,7 @@ def test_what_needs_no_torch_waits_for_none() -> None:
     assert "torch" not in loaded_by(
         "train --reading.sice 8",
         "train --splits.by tyme",
-        "predict moving-mnist nowhere.npy -o x.npy",
+        "predict scenes nowhere.npy -o x.npy",
         "evaluate nowhere",
         "train --data nowhere/film.mp4",
     )

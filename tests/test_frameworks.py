@@ -15,6 +15,7 @@ import torch
 from foreframe.models import build_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "frameworks.md"
+DRAWS = {"of": "linear_motion"}  # of a network that draws members
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def test_a_network_is_one_of_mlcasts(page: Any) -> None:
     past = batches()[0]["input"]
     future = network(past, steps=4, ensemble_size=3)
     torch.testing.assert_close(future, past[:, -1:].expand(-1, 4, 3, -1, -1))
-    drawn = page("mlcast_network").Network("sprites")
+    drawn = page("mlcast_network").Network("dressed", **DRAWS)
     several = drawn(past, steps=2, ensemble_size=3)
     assert several.shape == (2, 2, 3, 32, 32)
     assert several.std(dim=2).amax(dim=(1, 2, 3)).min() > 0  # of each clip
     several.mean().backward()
-    assert drawn.model.state_dict().keys() == build_model("sprites").state_dict().keys()
+    assert drawn.model.state_dict().keys() == build_model("dressed", DRAWS).state_dict().keys()
 
 
 @pytest.mark.full
@@ -57,8 +58,8 @@ def test_mlcast_trains_it(page: Any, tmp_path: Path) -> None:
     module = pytest.importorskip("mlcast.nowcasting_module")
     lightning = importlib.import_module("pytorch_lightning")
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    for name, loss, members in (("quick", "mse", 1), ("sprites", "crps", 2)):
-        network = page("mlcast_network").Network(name)
+    for name, args, loss, members in (("quick", {}, "mse", 1), ("dressed", DRAWS, "crps", 2)):
+        network = page("mlcast_network").Network(name, **args)
         before = [weight.clone() for weight in network.parameters()]
         trained = module.NowcastLightningModule(network, ensemble_size=members, loss_class=loss)
         trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", **quiet)

@@ -4,5 +4,5 @@
 source "$(dirname "$0")/rules.sh"
 here=$(dirname "$0")
 train "$run/search" 22 --config sprites --average 0.995
-python "$here/motion.py" "$run/motion" --weights "$run/search" --digits "$digits" --minutes 8 --clips 3000
-python "$here/last_picture.py" "$run/last_picture" --weights "$run/motion" --digits "$digits" --minutes 4 --clips 1200
+python "$here/../zoo/motion.py" "$run/motion" --weights "$run/search" --digits "$digits" --minutes 8 --clips 3000
+python "$here/../zoo/last_picture.py" "$run/last_picture" --weights "$run/motion" --digits "$digits" --minutes 4 --clips 1200

@@ -17,7 +17,7 @@ FEW = [
     *("--data_args.clips", "8", "--validation_clips", "2", "--batch_size", "2"),
     *("--device", "cpu", "--devices", "1", "--run", "run"),
 ]
-PREDICT = ["predict", "moving-mnist", "clip.npy", "-o", "out.npy"]
+PREDICT = ["predict", "scenes", "clip.npy", "-o", "out.npy"]
 SCORE = ["evaluate", "--data", "moving_mnist", "--clips", "5", "--past", "2", "--future", "3"]
 
 
@@ -42,21 +42,21 @@ BAD = [
     ("train --batch_size many", "batch_size"),
     ("train --seed -1", "seed must be at least 0"),
     ("train --devices [0,0]", "devices"),
-    ("evaluate moving-mnist --thresholds [nan]", "thresholds"),
+    ("evaluate scenes --thresholds [nan]", "thresholds"),
     ("predict persistence a.npy -o b.mp4 --fps 0", "fps must be above 0, not 0"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
-    ("evaluate moving-mnist --past 0", "past must be at least 1"),
+    ("evaluate scenes --past 0", "past must be at least 1"),
     ("data check clip.npy --stride 0", "stride must be at least 1"),
-    ("stream moving-mnist clip.npy --wait nan", "wait"),
+    ("stream scenes clip.npy --wait nan", "wait"),
     # more than any memory or machine has
     ("train --hidden 100000", "more than the budget of 1 GiB"),
     ("train --data_args.clips 1000000000000", "at most"),
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
     ("train --loader_workers 1000000", "256 at most"),
-    ("evaluate moving-mnist --clips 2 --batch_size 1000000", "batch_size must be 1 to 4096"),
-    ("evaluate moving-mnist --clips 2 --period 1000000", "from 1 to 10000"),
+    ("evaluate scenes --clips 2 --batch_size 1000000", "batch_size must be 1 to 4096"),
+    ("evaluate scenes --data moving_mnist --period 1000000", "from 1 to 10000"),
     ("data --clip 99999", "clips 0 to 9999"),
-    ("stream moving-mnist clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
+    ("stream scenes clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
     # words that are none of those known
     ("trian", "did you mean train?"),
     ("train --learning_rat 1", "did you mean --learning_rate?"),
@@ -66,9 +66,9 @@ BAD = [
     ("train --device abacus", "accelerator"),
     ("train --precision foo", "precision"),
     ("train --compile perhaps", "--compile is true or false or one of auto"),
-    ("evaluate moving-mnist --protocol kth", "--protocol is one of dmvfn, not"),
-    ("evaluate moving-mnist --lpips squeeze", "--lpips is one of alex, vgg, not"),
-    ("evaluate moving_mnist", "there is no folder moving_mnist; did you mean moving-mnist?"),
+    ("evaluate scenes --protocol kth", "--protocol is one of dmvfn, not"),
+    ("evaluate scenes --lpips squeeze", "--lpips is one of alex, vgg, not"),
+    ("evaluate scene", "there is no folder scene; did you mean scenes?"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
     ("train --model_args.core.convlstm.hiden [4]", "did you mean hidden?"),

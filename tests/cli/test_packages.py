@@ -1,4 +1,4 @@
-"""Models, cores and readers that an installed package registers by entry points."""
+"""Models, readers, datasets and more that an installed package registers by entry points."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import foreframe
 from foreframe import clips_from
 from foreframe.base.extras import registered
 from foreframe.cli import main
+from foreframe.data import open_splits
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, PRESETS, Persistence, build_model
 from foreframe.models.heads import HEADS
@@ -30,6 +31,13 @@ class Still(Persistence): "A model."
 def read(paths, options):
     return [Clip(np.loadtxt(paths[0]).reshape(-1, 1, 40, 40))]
 reader = Reader((".tide",), read)
+from foreframe.data.splits import Published
+class Gauges(Published):
+    "A dataset."
+    name, files, protocol = "gauges", "train/*.tide, ...", {"past": 2, "future": 1}
+    def read(self, options):
+        for path in sorted(self.folder.rglob("*.tide")):
+            yield path.parent.name, read([path], options)[0]
 from foreframe.base.verbs import Verb
 from foreframe.cli.parser import Parser
 verb = Verb("tell the tide", "tides", {"tide": "tides:tell"})
@@ -58,6 +66,9 @@ ebb = tides:Ebb
 broken = tides_that_is_nowhere:Core
 [foreframe.readers]
 tide = tides:reader
+[foreframe.datasets]
+gauges = tides:Gauges
+moving_mnist = tides:Gauges
 [foreframe.heads]
 drift = tides:Drift
 [foreframe.presets]
@@ -190,6 +201,24 @@ def test_a_reader_reads_its_ending_alone_and_in_folders(
     forget()
     sys.path.remove(str(installed))
     assert ".tide is no kind" in refused(capsys, "predict", "mean", "high/one.tide", "-o", "a.npy")
+
+
+def test_a_dataset_has_splits_and_a_protocol(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split, frames in (("train", 6), ("validation", 5), ("test", 4)):
+        Path("sea", split).mkdir(parents=True)
+        np.savetxt(f"sea/{split}/one.tide", np.random.default_rng(0).random((frames, 1600)))
+    named = [(("data",), "gauges"), (("data_args", "folder"), "sea"), (("stride",), 2)]
+    splits = open_splits(options_from(["quick"], named).data)
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [2, 2, 1]
+    assert splits["test"][0].shape == (3, 1, 40, 40)
+    assert options_from([], []).data.past == 10  # foreframe's own moving_mnist
+    words = ["--data", "gauges", "--data_args.folder"]
+    assert main(["evaluate", "persistence", *words, "sea", "-o", "report"]) == 0
+    assert "data gauges: lake is no folder; give one with train/*" in refused(
+        capsys, "data", *words, "lake"
+    )
 
 
 def test_the_help_of_a_verb_looks_for_none() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from foreframe import Window, clips_from
 from foreframe.data import ArrayClips, DataOptions, batches, check_first_clip, open_dataset
-from foreframe.data.arrays import array_of, published_moving_mnist
+from foreframe.data.arrays import array_of
 from foreframe.data.datasets import collate
 
 
@@ -55,7 +55,7 @@ def test_the_published_file_is_a_test_set_and_nothing_else(tmp_path, in_memory) 
     path = tmp_path / "mnist_test_seq.npy"
     held = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(20, 10_000, 64, 64))
     held[3, 9_999] = 255
-    data = ArrayClips(held) if in_memory else published_moving_mnist(path)
+    data = ArrayClips(held if in_memory else path)
     assert len(data) == 10_000
     assert data[9_999].shape == (20, 1, 64, 64)
     assert data[9_999][3].min() == 1
@@ -63,20 +63,6 @@ def test_the_published_file_is_a_test_set_and_nothing_else(tmp_path, in_memory) 
     assert data.scaling.high == 1
     with pytest.raises(ValueError, match="none of its 10000 clips is for train"):
         ArrayClips(path, "train")
-
-
-def test_the_published_file_is_downloaded_only_when_asked(tmp_path, monkeypatch) -> None:
-    utils = pytest.importorskip("torchvision.datasets.utils")
-
-    def offline(url, root, filename, md5):
-        raise OSError(f"no network for {filename}")
-
-    monkeypatch.setattr(utils, "download_url", offline)
-    path = tmp_path / "mnist_test_seq.npy"
-    with pytest.raises(ValueError, match="allow the download"):
-        published_moving_mnist(path)
-    with pytest.raises(OSError, match="no network for mnist_test_seq"):
-        published_moving_mnist(path, download=True)
 
 
 @pytest.fixture

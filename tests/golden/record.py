@@ -66,7 +66,6 @@ WAYS: dict[str, Way] = {
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
     "unet": Way((10, 14), gain=1),
     "unet_small": Way(gain=1),
-    "sprites": Way((20, 24), gain=2),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),
     "fed_frames": Way((8, 10)),

@@ -296,7 +296,7 @@ READERS = ("npy", "npz", "gif", "webp", "mp4", "nc", "zarr")
 
 def a_verb(draw: random.Random, verbs: str, path: str = "") -> list[str]:
     """One of some verbs, a line each."""
-    names = {"PATH": path, "MODEL": draw.choice(["model", "moving-mnist", "run", "a.ckpt"])}
+    names = {"PATH": path, "MODEL": draw.choice(["model", "scenes", "run", "a.ckpt"])}
     return [names.get(word, word) for word in draw.choice(verbs.splitlines()).split()]
 
 

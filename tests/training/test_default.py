@@ -179,7 +179,6 @@ def test_sizes_keep_their_shape() -> None:
         ([], {"resume": "runs/x"}, False),
         ([], {}, False),
         ([], {"data": "moving_mnist"}, False),
-        ([], {"data": "moving_mnist_published"}, False),
         ([], {"data": "examples.scenes.Scenes"}, True),
     ],
 )

@@ -384,7 +384,10 @@ class Spoilt(torch.utils.data.Dataset):
         ({"model": "unet_small", "hidden": None, "freeze_encoder": True}, "for encoder-decoders"),
         ({"freeze_encoder": True, "sampling_steps": 9}, "freeze_encoder has no sampling_steps"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
-        ({"weights": "moving-mnist"}, "describe: sprites, not encoder_decoder; choose"),
+        (
+            {"weights": "scenes", "model": "unet_small", "hidden": None},
+            "describe: encoder_decoder, not unet; choose",
+        ),
     ],
 )
 def test_options_that_do_not_fit_each_other_are_refused_before_training(

@@ -59,12 +59,11 @@ def help_of_data(name: str) -> str:
     Raises:
         ValueError: it cannot be imported.
     """
-    from foreframe.data.opening import DATASETS, holds_recordings, imported
+    from foreframe.data.opening import dataset_of, holds_recordings
 
     if holds_recordings(name):
         return ""
-    dataset = DATASETS[name] if name in DATASETS else imported(name)
-    return _page(f"arguments of data {name}", options_of(dataset, "data_args."))
+    return _page(f"arguments of data {name}", options_of(dataset_of(name), "data_args."))
 
 
 def _page(title: str, options: list[Option]) -> str:

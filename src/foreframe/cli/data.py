@@ -5,8 +5,7 @@ from typing import Any
 
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
-from foreframe.data.data_options import ClipOptions, WindowOptions
-from foreframe.data.protocols import as_published
+from foreframe.data.data_options import ClipOptions, WindowOptions, as_published
 
 
 def show_clip(

@@ -15,8 +15,8 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     """Score a trained run beside the baselines, or external forecasts
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, or published weights (moving-mnist,
-            radar, scenes); without one external forecasts are scored, and the baselines
+        run: a run's folder, a saved folder, a checkpoint, or published weights, such as
+            scenes; without one external forecasts are scored, and the baselines
     """
     if run is not None:
         check_forecaster(run)

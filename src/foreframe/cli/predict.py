@@ -11,8 +11,8 @@ def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output
     """Forecast the frames after a recording: foreframe predict RUN INPUT -o OUTPUT
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
-            scenes), or a baseline, such as optical_flow
+        run: a run's folder, a saved folder, a checkpoint, published weights, such as
+            scenes, or a baseline, such as optical_flow
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units; or
             several, or a pattern such as 'rain/*.nc': files that follow each other are one input
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr

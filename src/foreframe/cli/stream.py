@@ -28,8 +28,8 @@ def forecast_live(
     of earlier forecasts of this frame.
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
-            scenes), or a baseline, such as optical_flow
+        run: a run's folder, a saved folder, a checkpoint, published weights, such as
+            scenes, or a baseline, such as optical_flow
         input: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
             pattern of its files; - for standard input, a film or .npy frames
         output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.budget import check_budget
-from foreframe.base.extras import needed
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip, Variable, direction_of_name
@@ -26,8 +25,6 @@ ARRAYS = (".npy", ".npz")
 # Names that an .npz may give to the places of its rows and columns.
 PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
-_PUBLISHED_URL = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
-_PUBLISHED_MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 Source = str | Path | np.ndarray | Tensor
 
@@ -333,28 +330,3 @@ def split_block(n: int, split: str, train: int = 8, validation: int = 1) -> slic
     a, b = n * train // 10, n * (train + validation) // 10
     ends = {"train": (0, a), "validation": (a, b), "test": (b, n), "all": (0, n)}
     return slice(*ends[split])
-
-
-def published_moving_mnist(
-    path: str | Path = "data/mnist_test_seq.npy", download: bool = False, split: str = "test"
-) -> ArrayClips:
-    """The 10,000 published test clips (Srivastava et al. 2015), read from `path` one by one;
-    fetched there first if `download`.
-
-    Raises:
-        ValueError: a split to train on; when the file is not there and may not be downloaded, or is
-            another file.
-        OSError, RuntimeError: the download failed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        if not download:
-            raise ValueError(
-                f"there is no {path}; put mnist_test_seq.npy there, or allow the download "
-                "(download true, 820 MB)"
-            )
-        utils = needed("torchvision.datasets.utils", "digits", "downloading the published clips")
-        utils.download_url(_PUBLISHED_URL, str(path.parent), path.name, _PUBLISHED_MD5)
-    if header_of(path).shape != PUBLISHED_SHAPE:
-        raise ValueError(f"{path} is not the published test set: its shape is another")
-    return ArrayClips(path, split)

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from foreframe.base.extras import of_package, registered
 from foreframe.base.schema import LONG, check_at_least, check_types, check_words, optional
 
 if TYPE_CHECKING:
     from foreframe.clips.clip import Window
 
 BUDGET = 1.0  # GiB
+GENERATED = "moving_mnist"  # the name of data that need no choices
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,12 @@ class SourceOptions:
 
     Args:
         data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), a published
-            dataset (kth, taxibj, weatherbench, sevir, ...), or any Dataset's import path
+            dataset by its name (such as kth), or any Dataset's import path
         data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
         scaling: of recordings' values, e.g. standard, or --scaling.kind log; by default fitted
     """
 
-    data: Any = "moving_mnist"  # a name on the command line; in Python also what is in memory
+    data: Any = GENERATED  # a name on the command line; in Python also what is in memory
     data_args: dict = field(default_factory=dict)
     scaling: str | dict | None = field(default=None, kw_only=True)
 
@@ -227,6 +229,21 @@ class DataOptions(ClipOptions):
             raise ValueError(
                 f"loader_workers must be 0 or more, and 256 at most, not {self.loader_workers}"
             )
+
+
+def protocol_of(data: Any) -> Mapping[str, Any]:
+    """The options with which papers use a dataset that is registered by this name; none of other
+    data.
+    """
+    named = isinstance(data, str) and data != GENERATED and data in registered("datasets")
+    return getattr(of_package("datasets", data), "protocol", {}) if named else {}
+
+
+def as_published(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `DataOptions` as a user gives them, the others by the protocol of `data`."""
+    protocol = protocol_of(given.get("data"))
+    reading = {**protocol.get("reading", {}), **(given.get("reading") or {})}
+    return {**protocol, **given, **({"reading": reading} if reading else {})}
 
 
 def not_usual(options: Any) -> dict[str, Any]:

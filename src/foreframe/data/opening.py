@@ -9,33 +9,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from foreframe.base.extras import import_user_module
+from foreframe.base.extras import import_user_module, of_package, registered
 from foreframe.base.schema import brief, check_types
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import described
 from foreframe.clips.scaling import Scaling
-from foreframe.data.arrays import (
-    ArrayClips,
-    data_name,
-    holds_clips,
-    is_xarray,
-    published_moving_mnist,
-    split_block,
-)
-from foreframe.data.data_options import ClipOptions
+from foreframe.data.arrays import ArrayClips, data_name, holds_clips, is_xarray, split_block
+from foreframe.data.data_options import GENERATED, ClipOptions
 from foreframe.data.datasets import ClipSet, ForeignClips, check_map_style, clip_set
 from foreframe.data.moving_mnist import MovingMNIST
-from foreframe.data.published import PUBLISHED
 from foreframe.data.readers import endings
+from foreframe.data.splits import Published
 from foreframe.data.windows import Recordings
-
-DATASETS: dict[str, Callable[..., Any]] = {
-    "moving_mnist": MovingMNIST,
-    "moving_mnist_published": published_moving_mnist,
-    **PUBLISHED,
-}
-"""Datasets that have a name. Each is given the split, and the length of clips, if it takes them;
-those of PUBLISHED give recordings."""
 
 
 class Splits(dict[str, ClipSet]):
@@ -55,14 +40,13 @@ def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
     """The clips of every split that a name stands for, or that lie in memory.
 
     Args:
-        options: their `data` is a name in DATASETS, those of PUBLISHED with the folder of their
-            files; a .npy or .npz file of clips; anything else that `foreframe.clips_from` opens, of
-            which windows are cut (`Recordings`); or the import path of any Dataset (or of a
-            function that makes one), such as "mypackage.radar.Storms". In memory: an array or
-            tensor, taken as a .npy file of its shape is; an xarray object; a map-style Dataset; or
-            one for each split, {"train": ..., "validation": ...}. An imported Dataset that takes a
-            `split` argument is given it; any other is cut into blocks of items, 80, 10 and 10 %, in
-            its own order, and so is one in memory.
+        options: their `data` is the name of a dataset, also of an installed package; a .npy or .npz
+            file of clips; anything else that `foreframe.clips_from` opens, of which windows are cut
+            (`Recordings`); or the import path of any Dataset (or of a function that makes one),
+            such as "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of
+            its shape is; an xarray object; a map-style Dataset; or one for each split, {"train":
+            ..., "validation": ...}. A Dataset that takes a `split` argument is given it; any other
+            is cut into blocks of items, 80, 10 and 10 %, in its own order, and so is one in memory.
         scaling: of a trained forecaster, in place of one fitted to these recordings.
 
     Raises:
@@ -83,11 +67,12 @@ def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
         )
     if recordings:
         return _recordings(data, options, scaling)
-    if named and name in PUBLISHED:
+    is_file = named and not has_name(name) and _is_array(name)
+    make = None if is_file or not named else dataset_of(name)
+    if isinstance(make, type) and issubclass(make, Published):
         if "folder" not in args:
             raise ValueError(f"data {name}: name the folder of its files by --data_args.folder")
-        return _recordings(_call(PUBLISHED[name], name, args), options, scaling)
-    is_file = named and name not in DATASETS and _is_array(name)
+        return _recordings(_call(make, name, args), options, scaling)
     of_arrays = {"variable": options.reading.variable, "budget": options.reading.budget}
     for given in options.of_recordings():
         if not (is_file and given.removeprefix("reading.") in of_arrays):
@@ -96,13 +81,10 @@ def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
             )
     if not named:
         return _in_memory(data, name)
-    make: Any = ArrayClips
     if is_file:
-        args = {"source": name, **of_arrays, **args}
-    else:
-        make = DATASETS[name] if name in DATASETS else imported(name)
+        make, args = ArrayClips, {"source": name, **of_arrays, **args}
     takes = inspect.signature(make).parameters if callable(make) else {}
-    if name in DATASETS and "length" in takes:
+    if has_name(name) and "length" in takes:
         args = {"length": options.window.length, **args}
     if "split" in takes:
         return Splits(lambda split: clip_set(_call(make, name, {"split": split, **args}), name))
@@ -126,7 +108,7 @@ def holds_recordings(data: Any, variable: Any = None) -> bool:
     data = str(data)
     named = "://" in data or os.path.exists(data) or os.path.splitext(data)[1].lower() in endings()
     clips = _is_array(data) and holds_clips(data, variable)
-    return data not in DATASETS and named and not clips
+    return not has_name(data) and named and not clips
 
 
 def _is_array(data: str) -> bool:
@@ -183,7 +165,7 @@ def _recordings(source: Any, options: ClipOptions, scaling: Scaling | None) -> S
 
 
 def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
-    if make in (ArrayClips, *DATASETS.values()):
+    if make is ArrayClips or has_name(data):
         args = check_types(make, args, f"data {data}")
     try:
         return make(**args)
@@ -193,16 +175,24 @@ def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
         raise ValueError(f"data {data}: {described(error)}") from error
 
 
-def imported(path: str) -> Any:
-    """What an import path names: a Dataset, or what makes one.
+def has_name(data: str) -> bool:
+    """Whether this is the name of a dataset, also of an installed package."""
+    return data == GENERATED or data in registered("datasets")
+
+
+def dataset_of(data: str) -> Any:
+    """What a name or an import path stands for: a Dataset, or what makes one.
 
     Raises:
         ValueError: it cannot be imported.
     """
-    module, _, name = path.replace(":", ".").rpartition(".")
+    if has_name(data):
+        return MovingMNIST if data == GENERATED else of_package("datasets", data)
+    module, _, name = data.replace(":", ".").rpartition(".")
     if not module:
+        names = ", ".join((GENERATED, *registered("datasets")))
         raise ValueError(
-            f"data {path!r} is unknown; give {' or '.join(DATASETS)}, an existing file or folder, "
-            "or an import path such as pkg.Clips"
+            f"data {data!r} is unknown; give {names}, an existing file or folder, or an import "
+            "path such as pkg.Clips"
         )
-    return import_user_module(f"data {path}", module, name)
+    return import_user_module(f"data {data}", module, name)

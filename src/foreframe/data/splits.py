@@ -3,11 +3,10 @@ in two of them.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,22 +21,31 @@ FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("t
 UNDECIDED = "undecided"
 
 
-@dataclass(frozen=True)
 class Published:
-    """The recordings of a published dataset, whose splits are published too.
+    """The recordings of a published dataset, whose splits are published too. A subclass is
+    registered by its name, as an entry point `foreframe.datasets`.
 
     Args:
+        folder: where its files are.
+
+    Attributes:
         name: of the dataset.
-        folder: where its files lie.
         files: what these are and where they come from, for messages.
-        read: from the folder, and how it is read, to recordings as the files have them, or parts of
-            these, each with its split. The name of a part is that of its file and then " [x]".
+        protocol: options of data that papers use, if a user gives no others.
     """
 
-    name: str
-    folder: Path
-    files: str
-    read: Callable[[Path, ReadOptions], Iterator[tuple[str, Clip]]]
+    name: ClassVar[str]
+    files: ClassVar[str]
+    protocol: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def read(self, options: ReadOptions) -> Iterator[tuple[str, Clip]]:
+        """Yield recordings as the files have them, or parts of these, each with its split. The name
+        of a part is that of its file and then " [x]".
+        """
+        raise NotImplementedError
 
     def by_split(self, options: ReadOptions) -> dict[str, list[Clip]]:
         """The recordings of each split.
@@ -46,7 +54,7 @@ class Published:
             ValueError: there are none; what reading raises.
         """
         clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
-        for split, clip in self.read(self.folder, options) if self.folder.is_dir() else ():
+        for split, clip in self.read(options) if self.folder.is_dir() else ():
             clips[split].append(clip)
         if not any(clips.values()):
             there = "holds none of its files" if self.folder.is_dir() else "is no folder"

@@ -40,7 +40,7 @@ class Recordings(ClipSet):
     others are decoded into a file under FOREFRAME_CACHE (~/.cache/foreframe).
 
     Args:
-        source: anything that `foreframe.clips_from` opens, or a dataset of `PUBLISHED`. URLs and
+        source: anything that `foreframe.clips_from` opens, or a `Published`. URLs and
             xarray objects have no date: times and some frames tell whether a file of decoded frames
             is still theirs.
         split: "train", "validation", "test" or "all".

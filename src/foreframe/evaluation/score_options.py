@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from foreframe.base.schema import check_at_least, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
-from foreframe.data.protocols import protocol_of
 from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions, TaskOptions
 
 BUDGET = 2.0  # GiB
+DMVFN = {"past": 2, "future": 5, "stride": 1}  # windows of films (Hu et al. 2023, CVPR)
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,4 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
         """What is given of the fields of `ClipOptions`, and what the protocol says of others."""
         values = {name: getattr(self, name) for name in parameters(ClipOptions)}
         given = {name: value for name, value in values.items() if value is not None}
-        return {**protocol_of(self.protocol), **given}
+        return {**(DMVFN if self.protocol else {}), **given}

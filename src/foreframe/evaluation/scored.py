@@ -18,9 +18,8 @@ from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
 from foreframe.data.arrays import data_name
-from foreframe.data.data_options import DataOptions, not_usual
+from foreframe.data.data_options import DataOptions, as_published, not_usual, protocol_of
 from foreframe.data.forecasts import Forecasts, open_forecasts
-from foreframe.data.protocols import as_published, protocol_of
 from foreframe.evaluation.card import Scorer, Scores, score_clips
 from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.report import write_report

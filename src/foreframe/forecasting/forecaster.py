@@ -547,7 +547,7 @@ class Forecaster:
         unpickled.
 
         Args:
-            what: the name of published weights, such as "moving-mnist", or of a baseline, such as
+            what: the name of published weights, such as "scenes", or of a baseline, such as
                 "persistence"; a folder or file, "./radar" if it has such a name; or a repository
                 of the Hugging Face Hub, "hf://USER/NAME" or "hf://USER/NAME@REVISION" (extra
                 `hub`).

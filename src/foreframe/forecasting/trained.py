@@ -6,8 +6,14 @@ from typing import Any
 
 from foreframe.base.schema import check_at_least, check_plain, typed
 from foreframe.base.untrusted import check_harmless, leaves
-from foreframe.data.data_options import BUDGET, DataOptions, ReadOptions, SplitOptions, not_usual
-from foreframe.data.protocols import as_published
+from foreframe.data.data_options import (
+    BUDGET,
+    DataOptions,
+    ReadOptions,
+    SplitOptions,
+    as_published,
+    not_usual,
+)
 
 
 @dataclass(frozen=True)

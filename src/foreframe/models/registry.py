@@ -107,7 +107,6 @@ MODELS: "Registry[type[Model]]" = Registry(
         "next_frame": "recurrent:NextFrame",
         "at_once": "recurrent:RecurrentAtOnce",
         "unet": "unet:UNet",
-        "sprites": "sprites:Sprites",
         **BASELINES.data,
         "lagged": "lagged:Lagged",
         "dressed": "dressed:Dressed",
@@ -133,7 +132,6 @@ CORES: "Registry[Callable[..., Core]]" = Registry(
 _PRESETS_OF = {  # of a module: the names in its PRESETS
     "convlstm": ("tutorial", "shi2015", "fc_lstm", "openstl", "quick", "nowcast", "guided"),
     "unet": ("unet_small", "unet"),
-    "sprites": ("sprites",),
 }
 PRESETS: "Registry[tuple[str, dict[str, Any]]]" = Registry(
     {name: f"{module}:PRESETS" for module, names in _PRESETS_OF.items() for name in names},

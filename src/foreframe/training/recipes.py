@@ -13,12 +13,11 @@ from foreframe.base.schema import Given, brief, converted, put, type_hints, type
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import read_yaml
-from foreframe.data.protocols import as_published, protocol_of
+from foreframe.data.data_options import GENERATED, as_published, protocol_of
 from foreframe.training.options import GROUPS, DataOptions, Options
 
 RECIPES = Path(__file__).parents[1] / "configs"
 DEFAULT = "default"  # the recipe where none is named
-GENERATED = ("moving_mnist", "moving_mnist_published")  # data that need no choices
 KINDS = {name.name: type_hints(group)[name.name] for group in GROUPS for name in fields(group)}
 KINDS["data"] = str  # where they have a name
 
@@ -40,7 +39,7 @@ def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
     """
     named = {path[0] for path, _ in given}
     data = dict(given).get(("data",), DataOptions.data)
-    generated = isinstance(data, str) and data in GENERATED
+    generated = isinstance(data, str) and data == GENERATED
     if generated or not set(configs) <= {DEFAULT} or named & {"model", "resume"}:
         return None
     return [(path, value) for path, value in given if path != ("config",)]

@@ -42,8 +42,8 @@ def wait_for(holds: Callable[[], Any]) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a service of the published digits."""
-    server = Server(tmp_path_factory.mktemp("served"), "moving-mnist")
+    """Address of a service of the weights `scenes`."""
+    server = Server(tmp_path_factory.mktemp("served"), "scenes")
     yield server.address + "/"
     server.ended_by(signal.SIGTERM)
 

@@ -43,6 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mau_small": {"width": 4},
     "e3dlstm": {"width": 2, "layers": 3, "kernel": 3, "tau": 3},
     "e3dlstm_small": {"width": 3, "tau": 2, "patch": 4},
+    "sprites": {"frames": 3, "side": 24, "size": 8, "width": 4, "blocks": 1, "hidden": 6},
 }
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -103,6 +104,7 @@ RECORDED: dict[str, dict[str, Any]] = {
     **alike("svg_lp", frame=(14, 18), steps=3),
     **alike("swinlstm_small", frame=(20, 36), steps=2),  # two windows, of which one is cut off
     **alike("predformer", frame=(10, 14)),
+    **alike("sprites", frame=(20, 24), gain=2),
     **alike("simvp_v1 earthformer phydnet phydnet_small", frame=(10, 14), gain=1),
     **alike("mau mau_small e3dlstm e3dlstm_small", frame=(10, 14), gain=1),
 }

@@ -24,7 +24,7 @@ def bench(
 ) -> "Leaderboard":
     """Compare forecasters on the same clips, as `foreframe bench` does.
 
-        foreframe.bench(["runs/demo", "moving-mnist"], clips=200, output="leaderboard")
+        foreframe.bench(["runs/demo", "scenes"], clips=200, output="leaderboard")
 
     Args:
         what: forecasters as in `evaluate`: one, several, or {name of its row: forecaster}.

@@ -21,7 +21,7 @@ def compare(
     that a leaderboard of the same clips has there stay.
 
     Args:
-        runs: runs, saved folders, checkpoints, published weights (moving-mnist, radar, scenes),
+        runs: runs, saved folders, checkpoints, published weights, such as scenes,
             baselines; with --train or --forecasts none is needed
     """
     for run in runs:

@@ -10,8 +10,8 @@ def serve_models(run: list[str], options: ServeOptions) -> None:
     """Answer forecasts over HTTP, and show a page to try them: foreframe serve RUN
 
     Args:
-        run: a run's folder, a saved folder, a checkpoint, published weights (moving-mnist, radar,
-            scenes), or a baseline, such as optical_flow; or several
+        run: a run's folder, a saved folder, a checkpoint, published weights, such as
+            scenes, or a baseline, such as optical_flow; or several
     """
     for one in run:
         check_forecaster(one)

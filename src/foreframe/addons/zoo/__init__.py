@@ -1,7 +1,8 @@
-"""Networks of papers other than ConvLSTM, and converters of the authors' checkpoints.
+"""Networks of papers other than ConvLSTM, converters of the authors' checkpoints, and datasets of
+the field by name.
 
-Contributes models, cores, presets, recipes, originals and the verb `convert` with the call
-`foreframe.convert`.
+Contributes models, cores, presets, recipes, weights, datasets, originals and the verb `convert`
+with the call `foreframe.convert`.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from foreframe.base.verbs import Verb
 
 RECIPES = Path(__file__).parent / "recipes"
+WEIGHTS = Path(__file__).parent / "weights"
 
 CONVERT = Verb(
     "make a forecaster of a checkpoint of a paper's own code",

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.addons.zoo.predrnn import STLSTMCell, published, small
-from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell, hidden_map
 from foreframe.models.convlstm import ConvLSTMCell
 from foreframe.models.core import Hidden, Maps
 from foreframe.models.engine import Conv2d, pointwise, tanh
@@ -69,7 +69,7 @@ class MIMBlock(ZigZagCell):
             T, S = torch.zeros_like(x), torch.zeros_like(M)
             temporal = torch.cat([T, T, T], dim=1)
         memories, o = _memories(self.input(x), temporal, self.spatial(M), T, M)
-        h = _hidden(o, self.mix(memories.to(o.dtype)))
+        h = hidden_map(o, None, self.mix(memories.to(o.dtype)), torch.sigmoid)
         c, M = memories.chunk(2, dim=1)
         return {"h": h, "c": c, "s": S}, M
 
@@ -97,12 +97,6 @@ def _memories(
     new = torch.sigmoid(i_x + i_m) * tanh(g_x + g_m)
     M = torch.addcmul(new, torch.sigmoid(f_x + f_m + 1), M)
     return torch.cat([C, M], dim=1), (o_x + o_h + o_m).to(input.dtype)
-
-
-@pointwise
-def _hidden(o: Hidden, mixed: Hidden) -> Hidden:
-    wide = torch.promote_types(o.dtype, torch.float32)
-    return (torch.sigmoid(o.to(wide)) * tanh(mixed.to(wide))).to(o.dtype)
 
 
 class MIM(ZigZag):

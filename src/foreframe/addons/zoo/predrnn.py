@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell, hidden_map, updated
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
@@ -72,7 +72,8 @@ class STLSTMCell(ZigZagCell):
         memories = _memories(gates, memory_gates, own.get("c", nothing), M, self.forget_bias)
         c, M = memories.chunk(2, dim=1)
         seen = memories.to(o.dtype)
-        new = {"h": _hidden(o, self.output(seen), self.mix(seen)), "c": c}
+        h = hidden_map(o, self.output(seen), self.mix(seen), torch.sigmoid)
+        new = {"h": h, "c": c}
         if self.increments and torch.is_grad_enabled():
             new["i"] = _increments(gates, memory_gates)
         return new, M
@@ -86,22 +87,9 @@ def _memories(
     M: Hidden,
     forget_bias: float,
 ) -> Float[Tensor, "b k2 h w"]:
-    """c' and M' side by side, in the precision of c, which is never less than float32, so that
-    small changes add up.
-    """
-    news = []
-    for raw, old in ((gates, c), (memory_gates, M)):
-        i, f, g = raw.to(c.dtype).chunk(3, dim=1)
-        kept = torch.sigmoid(f + forget_bias)
-        news.append(torch.addcmul(torch.sigmoid(i) * tanh(g), kept, old))
+    """c' and M' side by side."""
+    news = [updated(gates, c, forget_bias), updated(memory_gates, M, forget_bias)]
     return torch.cat(news, dim=1)
-
-
-@pointwise
-def _hidden(o: Hidden, seen: Hidden, mixed: Hidden) -> Hidden:
-    """h', from o of [x, h] and of [c', M'], and the mixed memories."""
-    wide = torch.promote_types(o.dtype, torch.float32)
-    return (torch.sigmoid(o.to(wide) + seen.to(wide)) * tanh(mixed.to(wide))).to(o.dtype)
 
 
 @pointwise

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.addons.zoo.predrnn import published, small
-from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell
+from foreframe.addons.zoo.zigzag import ZigZag, ZigZagCell, hidden_map, updated
 from foreframe.models.core import Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
@@ -70,15 +70,11 @@ class CausalLSTMCell(ZigZagCell):
         seen = torch.cat([c, M], dim=1)
         c, M = seen.chunk(2, dim=1)  # views of it, so that they are kept once
         seen = seen.to(o.dtype)
-        h = _hidden(o + self.output(seen), self.mix(seen))
+        h = hidden_map(o + self.output(seen), None, self.mix(seen), tanh)
         return {"h": h, "c": c}, M
 
 
-@pointwise
-def _first_memory(gates: Float[Tensor, "b k3 h w"], c: Hidden, forget_bias: float) -> Hidden:
-    """c', in the precision of c, which is never less than float32."""
-    i, f, g = gates.to(c.dtype).chunk(3, dim=1)
-    return torch.addcmul(torch.sigmoid(i) * tanh(g), torch.sigmoid(f + forget_bias), c)
+_first_memory = pointwise(updated)
 
 
 @pointwise
@@ -93,12 +89,6 @@ def _second_memory(
     i_of_M, f_of_M, m = raw_of_M.to(dtype).chunk(3, dim=1)
     kept = torch.sigmoid(f + f_of_M + forget_bias)
     return torch.addcmul(torch.sigmoid(i + i_of_M) * tanh(g), kept, tanh(m))
-
-
-@pointwise
-def _hidden(o: Hidden, mixed: Hidden) -> Hidden:
-    wide = torch.promote_types(o.dtype, torch.float32)
-    return (tanh(o.to(wide)) * tanh(mixed.to(wide))).to(o.dtype)
 
 
 @pointwise

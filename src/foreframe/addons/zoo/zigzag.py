@@ -4,13 +4,33 @@ after it.
 Shapes: maps b d h w, hidden maps b k h w.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from foreframe.models.core import Core, Hidden, Maps
+from foreframe.models.engine import pointwise, tanh
 from foreframe.models.interface import State
+
+Gate = Callable[[Tensor], Tensor]
+
+
+def updated(raw: Float[Tensor, "b k3 h w"], memory: Hidden, forget_bias: float) -> Hidden:
+    """f ∘ memory + i ∘ g of the raw gates i, f and g, in the precision of the memory, which is
+    never less than float32, so that small changes add up.
+    """
+    i, f, g = raw.to(memory.dtype).chunk(3, dim=1)
+    return torch.addcmul(torch.sigmoid(i) * tanh(g), torch.sigmoid(f + forget_bias), memory)
+
+
+@pointwise
+def hidden_map(o: Hidden, seen: Hidden | None, mixed: Hidden, gate: Gate) -> Hidden:
+    """h' of the raw gate o, of what it sees of the new memories, and of the mixed memories."""
+    wide = torch.promote_types(o.dtype, torch.float32)
+    o_wide = o.to(wide) if seen is None else o.to(wide) + seen.to(wide)
+    return (gate(o_wide) * tanh(mixed.to(wide))).to(o.dtype)
 
 
 class ZigZagCell(nn.Module):

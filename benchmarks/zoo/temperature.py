@@ -1,6 +1,6 @@
 """Calibrates the future places of `sprites`: divides their log-probabilities by a temperature.
 
-    OMP_NUM_THREADS=1 python benchmarks/digits/temperature.py OUT --digits mnist_train.npz
+    OMP_NUM_THREADS=1 python benchmarks/zoo/temperature.py OUT --digits mnist_train.npz
 
 Temperature scaling (Guo et al. 2017, arXiv 1706.04599) of the motion network, as part of the
 weights of its last layer. It takes the lowest temperature with which 16 members of the validation

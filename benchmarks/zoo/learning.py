@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import foreframe
-from foreframe.models.sprites import Sprites
+from foreframe.addons.zoo.sprites import Sprites
 from foreframe.training.optimizers import Muon
 
 AVERAGE, WARMUP, DECAY = 0.995, 50, 0.7

@@ -1,6 +1,6 @@
 """Trains the motion network of `sprites` on simulated trajectories of Moving MNIST.
 
-    OMP_NUM_THREADS=1 python benchmarks/digits/motion.py OUT --digits mnist_train.npz
+    OMP_NUM_THREADS=1 python benchmarks/zoo/motion.py OUT --digits mnist_train.npz
 
 The networks that find sprites come from the weights and are not trained. They find the sprites in
 some training clips, whose true positions are known. For each sprite the script stores the
@@ -23,7 +23,7 @@ from learning import Loss, learn, loaded, options_of
 from torch import Tensor, nn
 
 import foreframe
-from foreframe.models import sprites
+from foreframe.addons.zoo import sprites
 
 PAST = 10
 SURE = 0.05  # with less probability inside the range, a frame is exact

@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from foreframe.models import build_model, members
-from foreframe.models.sprites import (
+from foreframe.addons.zoo.sprites import (
     Sprites,
     centre_of_mass,
     cut,
@@ -14,6 +13,7 @@ from foreframe.models.sprites import (
     scores,
     windows,
 )
+from foreframe.models import build_model, members
 
 SIDE, SIZE, PLACES, MARGIN = 16, 8, 11, 1
 

@@ -10,11 +10,12 @@ import yaml
 
 import standins
 from foreframe import clips_from, evaluate, fit
+from foreframe.addons.zoo.published import published_moving_mnist
+from foreframe.base.extras import of_package, registered
 from foreframe.clips.frames import resized
 from foreframe.data import DataOptions, ReadOptions, decoding
 from foreframe.data.chunks import ChunkedFrames
 from foreframe.data.opening import Splits, open_splits
-from foreframe.data.published import PUBLISHED
 from foreframe.data.splits import SPLITS
 from foreframe.training.recipes import options_from
 from refusals import refused
@@ -106,7 +107,9 @@ PROTOCOL = {
 
 
 def test_every_dataset_is_here() -> None:
-    assert PROTOCOL.keys() == MADE.keys() == PUBLISHED.keys()
+    here = {name for name, point in registered("datasets").items() if ".zoo." in point.value}
+    assert PROTOCOL.keys() == MADE.keys() == here - {"moving_mnist_published"}
+    assert [of_package("datasets", name).name for name in PROTOCOL] == [*PROTOCOL]
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +227,7 @@ def test_sevir_is_streamed_by_the_event_in_bytes(made, monkeypatch) -> None:
     np.testing.assert_allclose(splits["test"][1][:, 0, :, 0], frames[12:37] / 255, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PROTOCOL)
 def test_files_that_are_missing_are_told(name, tmp_path) -> None:
     with pytest.raises(ValueError, match=f"^data {name}: .*gone is no folder; give one with "):
         splits_of(name, str(tmp_path / "gone"))["test"]
@@ -244,6 +247,20 @@ def test_damaged_files_are_told_in_one_line(name, made, tmp_path, capsys) -> Non
         copy.write_bytes(path.read_bytes()[: 1000 if path.suffix == ".h5" else None])
     said = refused(capsys, "data", "--data", name, "--data_args.folder", str(tmp_path))
     assert "is it whole?" in said
+
+
+def test_the_published_file_is_downloaded_only_when_asked(tmp_path, monkeypatch) -> None:
+    utils = pytest.importorskip("torchvision.datasets.utils")
+
+    def offline(url, root, filename, md5):
+        raise OSError(f"no network for {filename}")
+
+    monkeypatch.setattr(utils, "download_url", offline)
+    path = tmp_path / "mnist_test_seq.npy"
+    with pytest.raises(ValueError, match="allow the download"):
+        published_moving_mnist(path)
+    with pytest.raises(OSError, match="no network for mnist_test_seq"):
+        published_moving_mnist(path, download=True)
 
 
 @pytest.mark.slow

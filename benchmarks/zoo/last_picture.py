@@ -1,6 +1,6 @@
 """Trains the network of `sprites` that draws a sprite's picture at last, on true digits.
 
-    OMP_NUM_THREADS=1 python benchmarks/digits/last_picture.py OUT --digits mnist_train.npz
+    OMP_NUM_THREADS=1 python benchmarks/zoo/last_picture.py OUT --digits mnist_train.npz
 
 All else comes from the weights and stays. The sprites of some training clips are found as in a
 forecast; where a sprite's places follow a digit of the clip, that digit's image is the target, as
@@ -19,7 +19,7 @@ from learning import Loss, learn, loaded, options_of
 from torch import Tensor, nn
 
 import foreframe
-from foreframe.models import sprites
+from foreframe.addons.zoo import sprites
 
 PAST = 10
 NEAR = 3  # pixels: a digit further from its window's centre is not used
