@@ -1,9 +1,9 @@
 """Forecasts of rain, and the formats and methods of radar meteorology.
 
 Contributes the verbs `outlook` and `calibrate` with the calls `foreframe.outlook`, `outlooks` and
-`calibrate`; the weights `radar`, the model `perturbed`, the head `mixture`, the baseline
-`faded_motion`, nowcasts of pysteps, readers of ODIM HDF5 and GRIB, the locations of the service's
-streams, and a method for pysteps.
+`calibrate`. It also contributes the weights `radar`, the model `perturbed`, the head `mixture` and
+the baseline `faded_motion`. Readers take ODIM HDF5 and GRIB. The nowcasts of pysteps become
+baselines, and foreframe a nowcasting method of pysteps. The service forecasts at locations.
 """
 
 from pathlib import Path

@@ -27,8 +27,8 @@ from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.evaluation.scored import Scored, open_scored
 from foreframe.forecasting.forecast_options import TiledOptions
 
-BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels a frame ahead, of which the best is taken
-WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1, which many cases outweigh
+BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels per frame ahead; the best is used
+WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1; many cases outweigh them
 ENOUGH = 200  # cases of a class of a reliability diagram
 
 
@@ -109,7 +109,7 @@ def learnt(of: Reliability) -> Calibration:
 
 
 def corrected(of: Diagrams, calibration: Calibration, threshold: float) -> Diagrams:
-    """The diagrams of the probabilities that are made of these."""
+    """The diagrams of the corrected probabilities."""
     lines = calibration.prior(threshold, of.cases.shape[1])
     means = of.summed / np.maximum(of.cases, 1)
     made = np.stack([on_lines(p, line[:, :, None]) for p, line in zip(means, lines, strict=True)])
@@ -117,8 +117,8 @@ def corrected(of: Diagrams, calibration: Calibration, threshold: float) -> Diagr
 
 
 def quality(of: Diagrams) -> tuple[float, float]:
-    """The Brier score of probabilities at a lead time, and how far the frequency of the worst tenth
-    with enough cases is from its probability, over all lead times.
+    """The Brier score over all lead times, and the largest difference between a probability and the
+    observed frequency among tenths with enough cases.
     """
     n, total, came = (part[0].ravel() for part in of)
     p = total / np.maximum(n, 1)

@@ -1,4 +1,4 @@
-"""Probabilities that values reach a threshold: from members, and calibrated by what came."""
+"""Probabilities that values reach a threshold, from members and calibrated by observations."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Model
 from foreframe.models.motion import blurred
 
-FILE = "calibration.json"  # beside the weights
+FILE = "calibration.json"  # in the folder of the weights
 LONGEST = 2**20  # bytes
 MOST = 4.0  # pixels of blur
 
@@ -32,8 +32,8 @@ Lines = tuple[Line, ...]  # by lead time
 # A reliability diagram in classes of the logit, from probabilities of .004 to .996.
 EDGES = np.linspace(-5.5, 5.5, 56)
 LEAST = 0.01  # lines are of probabilities from here to 1 - LEAST; 0 stays 0, and 1 stays 1
-# Neighbouring pixels are far from independent: hindcasts count at most as so many cases of the
-# rarer outcome, and lie about as far as this from what was learnt, in a and b.
+# Neighbouring pixels are far from independent. Hindcasts therefore count as at most CASES cases of
+# the rarer outcome, and their a and b deviate from the learnt ones by about DEVIATIONS.
 CASES = 1000.0
 DEVIATIONS = (0.1, 0.05)
 
@@ -66,7 +66,7 @@ class Diagrams(NamedTuple):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What probabilities of a forecaster's members become.
+    """The correction of probabilities from a forecaster's members.
 
     A probability p becomes 1 / (1 + exp(-a - b log(p / (1 - p)))), with a and b for each threshold
     and lead time: logistic regression, as Hamill et al. (2004, Monthly Weather Review 132,
@@ -103,8 +103,8 @@ class Calibration:
 
 
 def calibration_of(forecaster: Forecaster) -> Calibration | None:
-    """The calibration that `foreframe calibrate` wrote beside a forecaster's weights; None without
-    one, and with a note for one of other weights.
+    """The calibration that `foreframe calibrate` wrote into the folder of a forecaster; None without
+    one, and with a note if it belongs to other weights.
 
     Raises:
         ValueError: it is damaged.
@@ -127,7 +127,7 @@ def calibration_of(forecaster: Forecaster) -> Calibration | None:
 
 
 def write_calibration(folder: Path, calibration: Calibration, model: Model) -> None:
-    """Write it beside the weights of a model (ValueError: it cannot be written)."""
+    """Write it into the folder of a model's weights (ValueError: it cannot be written)."""
     calibration = replace(calibration, weights=fingerprint(model))
     with atomic_write(folder / FILE) as rough:
         rough.write_text(json.dumps(asdict(calibration)) + "\n", encoding="utf-8")

@@ -19,14 +19,14 @@ REACH = 24  # pixels from which a blur takes values
 
 
 class FadedMotion(DenseMotion):
-    """Dense motion that fades: what is small is soon unknown, and a forecast of least squared
-    error says so. S-PROG (Seed 2003, Journal of Applied Meteorology 42, 381-388) does this by scale
-    and by the autocorrelation of each; here the frame is blurred by a Gaussian of σ = a (lead + 2)
-    pixels, and `a` is the slope by which a forecast of the last frame from those until six before
-    it would have had the least squared error. It is .45 where fewer than ten frames were seen.
+    """Dense motion that fades: small features are soon unpredictable, so a forecast of least
+    squared error smooths them. S-PROG (Seed 2003, Journal of Applied Meteorology 42, 381-388) does
+    this by scale and by the autocorrelation of each. Here a Gaussian of σ = a (lead + 2) pixels
+    blurs the frame. The slope a is the one that would have had the least squared error for the last
+    frame, forecast from six frames earlier; it is .45 if fewer than ten frames were seen.
 
-    Where the scaling of the frames is known (`in_units`), they are blurred in the data's units, so
-    that rain keeps its amount.
+    With a known scaling (`in_units`) frames are blurred in the data's units, so that rain keeps its
+    amount.
 
     Args:
         pairs: as of `DenseMotion`.

@@ -81,7 +81,7 @@ def read_grib(
 
 
 def _messages(path: Path) -> list[Message]:
-    """What each message says of itself.
+    """The keys of each message.
 
     Raises:
         ValueError: no GRIB, or not all of it.
@@ -98,7 +98,7 @@ def _messages(path: Path) -> list[Message]:
 
 
 def _name(message: Message) -> str:
-    """What CF calls it, else what GRIB does."""
+    """Its CF name, or else its GRIB name."""
     return str(message["shortName" if message["cfVarName"] in _UNKNOWN else "cfVarName"])
 
 
@@ -141,7 +141,7 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
         cache=False,
         decode_timedelta=False,
         backend_kwargs={
-            "indexpath": "",  # no index file beside the user's
+            "indexpath": "",  # no index file in the user's folder
             "filter_by_keys": {key: first[key] for key in (*_APART, "shortName")},
             "time_dims": ("time", "step") if by_run else ("valid_time",),
             "squeeze": False,

@@ -1,5 +1,5 @@
-"""Calibration that goes with the weather: forecasts of the frames just past say how far off
-probabilities are today.
+"""Calibration that follows the weather: forecasts of the frames just past show how far
+probabilities are off today.
 """
 
 from collections import deque
@@ -81,7 +81,7 @@ def apart(steps: int) -> int:
 def corrected(
     known: Calibration, chances: Chances, threshold: float, past: Sequence[tuple[Chances, Truth]]
 ) -> Chances:
-    """Probabilities by what a calibration knows, and by how hindcasts came true."""
+    """Probabilities corrected by a calibration and by the outcome of hindcasts."""
     steps = len(chances.at)
     lines = known.prior(threshold, steps)
     if past:

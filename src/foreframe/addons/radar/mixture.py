@@ -30,15 +30,16 @@ class Mixture(Blend):
 
         c · γ · Σ_k w_k level_k,    w = softmax(z),    γ = 1.5 σ(g + log 2)
 
-    Levels are the guides' frames, and Gaussian blurs of the first one's; z and g are what the
-    hidden maps say, 0 at first. At each lead time c is the number by which the total of a frame is
-    the first guide's: where squared error is the aim, a network would else learn that less rain is
-    safe. No value is beyond 1.5 times the largest of the levels, and what is dry in all guides
-    stays dry. For values of 0 or more.
+    Levels are the guides' frames, and Gaussian blurs of the first guide's; z and g are computed
+    from the hidden maps and start at 0. At each lead time c makes the total of a frame equal to the
+    first guide's: a network trained on squared error would otherwise learn that less rain is safe.
+    No value exceeds 1.5 times the largest of the levels, and pixels that are dry in all guides stay
+    dry. For values of 0 or more.
 
     Levels are in the data's units (`in_units`): on a logarithmic scale a mean, and so a blur, loses
-    rain, and a gain makes single pixels far too strong. Beside what `Blend` shows it the decoder is
-    told the lead time, as the share of an hour of five-minute steps, by which blurs gain weight.
+    rain, and a gain makes single pixels far too strong. In addition to the inputs of `Blend` the
+    decoder sees the lead time, as a share of an hour of five-minute steps, so that blurs can gain
+    weight.
 
     Args:
         channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
@@ -65,7 +66,7 @@ class Mixture(Blend):
     ) -> None:
         if any(b <= a for a, b in pairwise(blurs)):
             raise ValueError(f"blurs of a mixture grow from one to the next, unlike {list(blurs)}")
-        # Nothing is drawn.
+        # `False`: it draws no frame of its own.
         super().__init__(channels, read, up, guides, hindcast, blurs, False, short, kernel, over)
 
     @classmethod

@@ -26,17 +26,17 @@ MEMBERS = 24  # of the mean of STEPS
 
 class Nowcast(Model):
     """Rain moved along the motion of Lucas & Kanade between the last three frames, both by pysteps.
-    A subclass says what becomes of it on the way.
+    A subclass adds growth and decay.
 
-    It computes in mm/h, so it is told the scaling of its frames (`in_units`). A dry frame stays
-    dry, a single one stays as it is, and of fewer frames than a method needs it is the
-    extrapolation. What comes in from outside, where pysteps has no value, is the nearest one that
-    it has. All steps are made before the first; no further ones can follow. No parameters, and no
+    It computes in mm/h, so it needs the scaling of its frames (`in_units`). A dry frame stays dry
+    and a single frame is repeated; with fewer frames than a method needs it extrapolates. Pixels
+    that move in from outside, where pysteps has no value, get the nearest value. All steps are
+    computed before the first one, and no further steps can follow. It has no parameters and no
     gradient.
 
     Raises:
-        ValueError: pysteps is missing, or refuses what it is given, such as a frame that is too
-            small for its cascade; units other than mm/h.
+        ValueError: pysteps is missing, or rejects its input, such as a frame that is too small for
+            its cascade; units other than mm/h.
     """
 
     needs = 3  # frames
@@ -98,15 +98,15 @@ class Nowcast(Model):
         return filled(made.astype(np.float32), rain[-1])
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
-        """The next frames, NaN where there is no value; V (2,h,w) is the motion, in pixels."""
+        """The next frames, NaN for missing values; V (2,h,w) is the motion, in pixels."""
         from pysteps.nowcasts import extrapolation
 
         return np.asarray(extrapolation.forecast(rain[-1], V, steps))
 
 
 class SProg(Nowcast):
-    """S-PROG (Seed 2003, Journal of Applied Meteorology 42, 381-388): what is small fades first, as
-    it cannot be foretold. The mean of what may come.
+    """S-PROG (Seed 2003, Journal of Applied Meteorology 42, 381-388): small features fade first,
+    because they are the least predictable. It approximates the mean of possible futures.
     """
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
@@ -131,8 +131,8 @@ class Anvil(Nowcast):
 
 
 class Steps(Nowcast):
-    """STEPS (Bowler et al. 2006, Quarterly Journal 132, 2127-2155): S-PROG with noise in place of
-    what fades, and motion that is unsure. The forecast without members is the mean of 24.
+    """STEPS (Bowler et al. 2006, Quarterly Journal 132, 2127-2155): S-PROG with noise where
+    features fade, and perturbed motion. The forecast without members is the mean of 24.
 
     Args:
         spacing: km from pixel to pixel, and
@@ -187,7 +187,7 @@ def cascade_levels(rain: Rain) -> int:
 
 
 def filled(forecast: Rain, last: Float[np.ndarray, "h w"]) -> Rain:
-    """The nearest value in place of those that are missing; the last frame's where all are."""
+    """Missing values replaced by the nearest value, or by the last frame if all are missing."""
     from scipy.ndimage import distance_transform_edt
 
     for frame in forecast:

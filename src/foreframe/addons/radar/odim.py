@@ -31,7 +31,7 @@ _IMAGES = ("COMP", "IMAGE", "CVOL")
 
 
 class _Quantity(NamedTuple):
-    """What ODIM's name of a quantity means.
+    """The meaning of ODIM's name of a quantity.
 
     Args:
         units, attributes: as CF has them.
@@ -89,10 +89,10 @@ def read_odim(
 ) -> Clip:
     """A composite or an image out of an ODIM_H5 file, read when its frames are needed.
 
-    Frames are float32 (1,C,H,W): files hold one time. What was not measured
-    (`nodata`) is NaN. Where nothing was detected (`undetect`), a rate, an amount or a column is 0
-    and a reflectivity -32 dBZ; other quantities are NaN there. `notes` say so. The place is x and y
-    in metres, or longitude and latitude, with a grid mapping.
+    Frames are float32 (1,C,H,W): files hold one time. Pixels that were not measured
+    (`nodata`) are NaN. Pixels in which nothing was detected (`undetect`) are 0 for a rate, an
+    amount or a column and -32 dBZ for a reflectivity; for other quantities they are NaN. `notes`
+    mention it. The position is x and y in metres, or longitude and latitude, with a grid mapping.
 
     Args:
         path: of the file.
@@ -171,7 +171,7 @@ def _note(name: str, kind: _Quantity) -> str:
     return f"{name}: where nothing was detected (undetect) the value is {value}"
 
 
-# What a file says of itself
+# Reading the attributes of a file
 
 
 @contextmanager
@@ -266,7 +266,7 @@ def _chosen(
     return at[wanted]
 
 
-# Where its pixels lie
+# The position of its pixels
 
 
 def _place(where: Mapping[str, Any], height: int, width: int, name: str) -> dict[str, Any]:

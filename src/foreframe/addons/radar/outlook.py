@@ -35,7 +35,7 @@ MEMBERS = 16  # whose share is the probability there
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """What is likely after the last frame of a recording.
+    """Forecast at locations and probabilities after the last frame of a recording.
 
     Args:
         forecast: the forecast that it is computed from.
@@ -168,7 +168,7 @@ def follow_outlooks(
     known = calibration_of(forecaster) if options.members and options.calibrated else None
     steps = options.steps or forecaster.window.future
     hindcasts = LiveHindcasts(known, options.probability, steps)
-    places: tuple[Place, ...] | None = None  # those of all frames, which are on one grid
+    places: tuple[Place, ...] | None = None  # all frames are on one grid
     for live in forecast_live(forecaster, source, how):
         if live.anew:
             hindcasts = LiveHindcasts(known, options.probability, steps)

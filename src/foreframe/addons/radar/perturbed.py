@@ -27,21 +27,21 @@ class Perturbed(MembersOf):
         m · exp(√k Σ_s a_s x_s)
 
     where x_s is normal noise, drawn at points s = 4, 8, 16, 32 and 64 pixels apart and linear
-    between them, the same at all lead times: of rain small patterns are uncertain as large ones
-    are, and more so where it rains more. No member has more than 1.5 times the largest value of the
-    last frame. For values of 0 or more.
+    between them, the same at all lead times: small patterns of rain are as uncertain as large ones,
+    and heavy rain is more uncertain than light rain. No member exceeds 1.5 times the largest value
+    of the last frame. For values of 0 or more.
 
-    What counts are a member's ranks: it is made to be matched to the guide, which gives it the
-    values of rain (`foreframe.forecasting.matching`). STEPS (Bowler et al. 2006) adds noise to the
+    Only a member's ranks matter: it is meant to be matched to the guide, which provides the values
+    of rain (`foreframe.forecasting.matching`). STEPS (Bowler et al. 2006) adds noise to the
     logarithm, too, but to the levels of a cascade, as each loses its skill.
 
     Args:
-        of: the forecaster, {name: arguments} as `build_model` takes them, or a name alone. A
-            training takes by default that of the weights with which it begins; it learns the five
-            numbers a_s, which are .17 at first.
+        of: the forecaster, {name: arguments} as `build_model` takes them, or a name alone. By
+            default a training uses the forecaster of its initial weights; it learns the five
+            numbers a_s, which start at .17.
 
     Raises:
-        ValueError: what is no model.
+        ValueError: an unknown model.
     """
 
     losses = ("crps",)
@@ -70,7 +70,7 @@ class Perturbed(MembersOf):
         return with_prefix("of/", encoded) | {"last": last}
 
     def exogenous(self, state: State, steps: int) -> State:
-        """What enters the forecaster; of members their noise."""
+        """The inputs of the forecaster, and the noise of members."""
         entering: State = {}
         if "forecast" not in state:
             entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
@@ -123,7 +123,7 @@ class Perturbed(MembersOf):
         return m, with_prefix("of/", own)
 
     def precompute(self, state: State, steps: int) -> State:
-        """The forecast, and the guide's, in place of what they come from."""
+        """The forecast and the guide's, which replace the state they are computed from."""
         if "forecast" in state:
             return state
         made: State = {name: state[name] for name in ("last", "place") if name in state}

@@ -21,9 +21,9 @@ class Place(NamedTuple):
     """One cell of a grid.
 
     Args:
-        name: by which it was asked for: that of a list, or the two numbers.
+        name: the name in a list, or the two numbers.
         row, column: of the cell.
-        latitude, longitude: of its centre, in degrees; None where the recording does not tell.
+        latitude, longitude: of its centre, in degrees; None for a recording without them.
     """
 
     name: str
@@ -43,11 +43,10 @@ def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[
     """The cells whose centres are nearest to points.
 
     Args:
-        files: whether `at` may name files: not where a stranger asks.
-        at: each "latitude,longitude" where the clip's coordinates or map projection tell these, of
-            a regular or any other grid, else "row,column", counted from 0 at the top left; or the
-            path of a .csv whose header names these two columns, or lat and lon, and perhaps
-            `name`.
+        files: whether `at` may name files; never for requests of strangers.
+        at: each "latitude,longitude" if the clip has coordinates or a map projection, on a regular
+            or any other grid, otherwise "row,column", counted from 0 at the top left; or the path
+            of a .csv whose header names these two columns, or lat and lon, and perhaps `name`.
 
     Raises:
         ValueError: no two numbers; a point beyond the grid; a .csv that is not there, or has other
@@ -59,7 +58,7 @@ def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[
             points += _listed(Path(word))
         else:
             points.append(_point(word, word.split(","), word))
-    # Of no point nothing is asked: a map projection takes a package, and a while.
+    # Only if there are points: a map projection needs a package and takes a while.
     grid = degrees(clip) if points else None
     if grid is None:
         return [_cell(clip, *point) for point in points]

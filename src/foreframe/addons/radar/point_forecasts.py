@@ -24,7 +24,7 @@ RAIN = "mm/h"
 
 @dataclass(frozen=True, eq=False)
 class PointForecast:
-    """What comes at one place.
+    """The forecast at one location.
 
     Args:
         place: which.
@@ -33,7 +33,7 @@ class PointForecast:
         unit: of these: "min", "d" or "months", without dates "frames".
         digits: decimals of each channel in tables.
         variables: name and units of each channel.
-        measured: (T,C), the past and what came after it, NaN where unknown.
+        measured: (T,C), the past and the observed future, NaN if unknown.
         values: (M,S,C), members of the forecast, or one alone.
         drawn: whether the values are members.
         threshold: in the data's units; None without probabilities.
@@ -70,11 +70,11 @@ class PointForecast:
         return self.threshold is not None and self.drawn
 
     def outlook(self) -> dict[str, Any]:
-        """What is likely, as plain values, None where that cannot be said: whether the threshold is
-        reached `now`; the probability that it is reached `within` the forecast, of members; when it
-        `begins`, in the middle of those cases and in 8 of 10; of members that reach it, `until`
-        when half of them do, and `up_to` which value 9 of 10 stay, rounded up. Times are in `unit`.
-        Without a threshold the values at each lead time, of members their median.
+        """The outlook as plain values, None if unknown: whether the threshold is reached `now`; the
+        members' probability that it is reached `within` the forecast; when it `begins` (the median
+        and the range of 8 in 10 such cases); `until` when half of the members that reach it still
+        do; and `up_to`, a value that 9 of 10 of these members do not exceed, rounded up. Times are
+        in `unit`. Without a threshold it has the values at each lead time, or the members' median.
         """
         about: dict[str, Any] = {"units": self.variables[0][1], "unit": self.unit}
         about |= {"time": self.times[self._past - 1] or None}
@@ -94,7 +94,7 @@ class PointForecast:
             found["begins"] = {name: self.leads[int(k)] for name, k in first.items()}
         reached = self.values[..., 0] >= self.threshold
         wet = reached.any(axis=1)
-        # What there is now ends for all members; what comes, for those that have any.
+        # A present event ends for all members, a coming one for the members that have it.
         spells = reached if self.now else reached[wet]
         if len(spells):
             over = np.logical_or.accumulate(spells | bool(self.now), axis=1) & ~spells
@@ -304,7 +304,7 @@ def _feature(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
-    """Name and units of each channel: those of the clip's file, if it has any."""
+    """Name and units of each channel, from the clip's file if it has them."""
     n = clip.frames.shape[1]
     whole = Variable(clip.variable or ("value" if n == 1 else "channel"), clip.units, {}, n)
     return [

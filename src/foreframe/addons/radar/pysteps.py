@@ -47,10 +47,10 @@ def forecast(
         n_ens_members: how many members; None is one forecast, without members.
         seed: of the members; equal seeds draw equal ones, and None is 0.
         timestep: minutes from frame to frame, and
-        kmperpixel: kilometres from pixel to pixel: a note says where they are not those that the
-            weights were scored at, 5 and 2 of `radar`, or were not told. They change no value.
-        options: further fields of `TiledOptions` by name, such as match, tile and budget. What
-            concerns the insides of other methods, such as n_cascade_levels, is refused.
+        kmperpixel: kilometres from pixel to pixel: a note appears if they are missing or differ
+            from those that the weights were scored at (5 and 2 for `radar`). They change no value.
+        options: further fields of `TiledOptions` by name, such as match, tile and budget. Options
+            of other methods, such as n_cascade_levels, are errors.
 
     Returns:
         (timesteps,m,n), or with members (n_ens_members,timesteps,m,n), mm/h, float32, NaN where no
