@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-full lint docs dist bench clean
+.PHONY: demo test test-slow test-full lint docs llms dist bench clean
 .DELETE_ON_ERROR:
 
 .venv/bin/python:
@@ -78,6 +78,10 @@ lint: .venv/installed-dev
 docs: | .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/zensical build --clean --strict
+
+# llms.txt, from the table of pages in docs/index.md.
+llms:
+	$(PYTHON) .ci/llms.py
 
 # Wheel and sdist, in dist/. `python .ci/try_installed.py FOLDER` tries them where they are installed.
 dist: | .venv/bin/python

@@ -1,4 +1,4 @@
-"""The class of docs/frameworks.md that adapts networks to mlcast, read from the page."""
+"""The class of docs/integrations.md that adapts networks to mlcast, read from the page."""
 
 import importlib
 import re
@@ -14,7 +14,7 @@ import torch
 
 from foreframe.models import build_model
 
-PAGE = Path(__file__).parents[1] / "docs" / "frameworks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "integrations.md"
 DRAWS = {"of": "linear_motion"}  # of a network that draws members
 
 

@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -47,9 +48,10 @@ PAGES = [
 ]
 # Records of what was measured: their links are checked, and their commands are not run again.
 REPORTS = sorted((ROOT / "docs" / "reports").glob("*.md"))
+LLMS = str(ROOT / ".ci" / "llms.py")
 CALLED = Path("called.jsonl")  # by a script, in the reader's folder
 LONG = (
-    "camera.md",
+    "examples.md",
     "datasets.md",
     "radar.md",
     "scale.md",
@@ -223,7 +225,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
             lines = (line for line in text.splitlines() if line.strip() and line[0] != "#")
             ran |= {run_line(line) for line in lines}
     if page == PAGES[0]:
-        assert {"predict", "data", "train", "evaluate", "models"} <= ran
+        assert {"predict", "data", "train", "evaluate"} <= ran
         with Image.open("future.gif") as moving:
             assert moving.n_frames == 35
         assert Path("runs/film/evaluation/scorecard.json").exists()
@@ -306,9 +308,16 @@ def test_a_command_that_is_not_run_parses(command: str) -> None:
 
 def test_user_pages_are_short() -> None:
     lengths = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in PAGES}
-    assert lengths.pop("README.md") <= 150
+    assert lengths.pop("README.md") <= 120
     assert lengths.pop("architecture.md") <= 250  # for developers
-    assert {name for name, length in lengths.items() if length > 200} == set()
+    assert {name for name, length in lengths.items() if length > 160} == set()
+
+
+def test_the_overview_lists_every_page_and_llms_txt_repeats_it() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"(?m)^\| \[[^]]+\]\(([^/)]+)\) \|", index))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert (ROOT / "llms.txt").read_text(encoding="utf-8") == runpy.run_path(LLMS)["text"]()
 
 
 def test_the_architecture_names_every_module() -> None:

@@ -103,7 +103,7 @@ class Calibration:
 
 
 def calibration_of(forecaster: Forecaster) -> Calibration | None:
-    """The calibration that `foreframe calibrate` wrote into the folder of a forecaster; None without
+    """The calibration that `foreframe calibrate` wrote into a forecaster's folder; None without
     one, and with a note if it belongs to other weights.
 
     Raises:
