@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = """\
 ```bash
 foreframe predict scenes film.mp4 -o future.mp4   # forecast a film
-foreframe predict radar rain.nc --at 47.38,8.54   # forecast rain at a location
+foreframe outlook radar rain.nc --at 47.38,8.54   # forecast rain at a location
 foreframe train --data film.mp4 --run runs/film   # train on a recording
 foreframe evaluate runs/film                      # compare it with baselines
 foreframe anomalies street.mp4 -o unusual.png     # find unusual events
