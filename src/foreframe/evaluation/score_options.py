@@ -7,7 +7,7 @@ from typing import Any, Literal
 from foreframe.base.schema import check_at_least, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
 from foreframe.data.protocols import protocol_of
-from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions, TaskOptions
+from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions
 
 BUDGET = 2.0  # GiB
 
@@ -69,7 +69,7 @@ class ScoreOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
+class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
     """On what it is scored, and where that goes
 
     Args:
@@ -106,8 +106,8 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
     output: str | None = None
 
     def __post_init__(self) -> None:
-        for kind in (ScoreOptions, TaskOptions, ClipOptions):
-            kind.__post_init__(self)
+        super().__post_init__()
+        ClipOptions.__post_init__(self)
         if self.calibrate and not (self.members and self.thresholds):
             raise ValueError("calibrate needs --members, such as 16, and --thresholds, such as [1]")
         if self.calibrate and self.split not in (None, "test"):

@@ -168,13 +168,11 @@ def forecast_recording(
     clip: Clip,
     made_by: str,
     options: PredictOptions,
-    shared: dict[int, Chances] | None = None,
 ) -> Forecast:
     """Forecast from a single frame of a recording on.
 
     Args:
         options: with steps, past and tile resolved to numbers.
-        shared: as `calibrated_chances`.
 
     Raises:
         ValueError: no such frame or place; errors of `Forecaster.predict`.
@@ -196,7 +194,7 @@ def forecast_recording(
     past, future = forecaster.forecast_from(clip, last + 1, options.steps, seen, options)
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some, end) if last + 1 < end else None
-    chances = calibrated_chances(forecaster, clip, last + 1, future, options, shared)
+    chances = calibrated_chances(forecaster, clip, last + 1, future, options)
     about = last, forecaster.scaling, made_by, options, places, chances
     return Forecast(clip, past, future, truth, *about)
 
