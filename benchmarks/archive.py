@@ -3,7 +3,7 @@
     python benchmarks/archive.py [--starts 100 1000 2000] [--workers 0 2 4] [--side 32]
 
 A network of `quick` with random weights (hidden 8; 4 frames from 4) forecasts grids of side x side
-by `foreframe predict --every 1`; with 0 workers the command is alone. Seconds are of all of it, and
+by `foreframe archive --every 1`; with 0 workers the command is alone. Seconds are of all of it, and
 memory is the peak of the command, in which the scheduler runs, and of its largest worker.
 """
 
@@ -37,7 +37,7 @@ def prepare(folder: Path, starts: int, side: int) -> None:
 
 def measure(folder: Path, workers: int, output: Path) -> tuple[float, float, float]:
     """Seconds, and MiB of the command and of its largest worker."""
-    words = ["predict", folder / "run", folder / "rain.zarr", "--every", "1", "-o", output]
+    words = ["archive", folder / "run", folder / "rain.zarr", "--every", "1", "-o", output]
     words += ["--workers", str(workers)] if workers else []
     began = time.perf_counter()
     program = [sys.executable, "-m", "foreframe", *map(str, words)]

@@ -139,7 +139,6 @@ def test_a_dataset_is_evaluated(rain: xr.Dataset, members: Forecaster) -> None:
     [
         ({"stpes": 3}, "no argument 'stpes'; did you mean steps"),
         ({"every": 3}, "for foreframe.predict: this is one"),
-        ({"workers": 2}, "for foreframe.predict: this is one"),
         ({"after": 99}, "has frames 0 to 9"),
         ({"reading": {"variable": "snow"}}, "no variable snow"),
     ],

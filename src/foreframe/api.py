@@ -26,7 +26,6 @@ from foreframe.visuals import Card
 
 if TYPE_CHECKING:
     from foreframe.data.check import DataCheck
-    from foreframe.forecasting.archives.archive import Archive
     from foreframe.forecasting.forecast import Forecast
     from foreframe.forecasting.forecaster import Forecaster
     from foreframe.forecasting.live_forecasts import Live
@@ -121,7 +120,7 @@ def predict(
     *,
     progress: Callable[[int, int], Any] = lambda done, total: None,
     **changes: Any,
-) -> "Forecast | Rolling | Archive":
+) -> "Forecast | Rolling | list[Path]":
     """Forecast what follows recordings, as `foreframe predict` does.
 
         foreframe.predict("scenes", "film.mp4", "future.mp4", steps=20)
@@ -132,13 +131,13 @@ def predict(
             data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc"; files
             that follow each other in time are one recording.
         output: a file to write it to, by its ending; by default none. Several recordings go to a
-            folder, a file each, or to one .zarr.
+            folder, a file each.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
         progress: called with the number of forecasts written and the total.
 
     Returns:
         The forecast, with the past and, as far as it is recorded, the truth; rolling forecasts with
-        `every`; an `Archive` of what several recordings, or `every` with a .zarr, have written.
+        `every`; the written files of several recordings.
 
     Raises:
         ValueError: as loading, opening, forecasting and writing do.

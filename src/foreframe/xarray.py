@@ -11,10 +11,10 @@ import xarray as xr
 
 from foreframe.api import evaluate
 from foreframe.data.cf import of_starts
-from foreframe.forecasting.archives.block import cached_forecaster, check_one, forecast_block
+from foreframe.forecasting.block import cached_forecaster, check_one, forecast_block
 from foreframe.forecasting.forecast import Forecast, starts_of
 from foreframe.forecasting.forecast_options import PredictOptions, changed
-from foreframe.forecasting.loading import for_tasks
+from foreframe.forecasting.loading import absolute
 from foreframe.forecasting.recordings import number_of
 from foreframe.visuals import Card
 
@@ -72,7 +72,7 @@ def delayed_block(data: Any, what: Any, options: PredictOptions) -> Any:
     """`forecast_block` of Dask's arrays, as a Dataset of such arrays."""
     from dask import array, delayed
 
-    what, _ = for_tasks(what, [], options)
+    what = absolute(what)  # workers may run in another folder
     forecaster, made_by = cached_forecaster(what, options.device)
     clips = forecaster.recordings(data, **(options.reading or {}))
     clip = clips[number_of(clips, clips[0].name, options.recording)]

@@ -148,6 +148,26 @@ def test_rolling_fields_keep_one_size_and_one_scale(kelvin) -> None:
     assert (scales == scales[0]).all()
 
 
+def test_several_recordings_go_to_a_folder_with_a_file_each(kelvin, capsys) -> None:
+    names = ["d1/a.nc", "d1/a-2.nc", "d2/a.nc", "9.npy"]
+    for number, name in enumerate(names[:3]):
+        grid(name, 9 + number)
+    np.save("9.npy", np.full((5, 1, 6, 8), 280, np.float32))
+    with pytest.warns(Note, match=r"^9\.npy: it does not say its units"):
+        files = foreframe.predict(kelvin, names, "each", steps=2)
+    assert [path.name for path in files] == ["a.nc", "a-2.nc", "a-3.nc", "9.npy"]
+    for name, path in zip(names[:3], files[:3], strict=True):
+        own = foreframe.predict(kelvin, name, steps=2)
+        np.testing.assert_array_equal(xr.load_dataset(path).t2m, own.frames[:, 0])
+    xr.load_dataset("d1/a.nc").where(False).to_netcdf("gone.nc")
+    words = ["--every", "3", "-o", "rolling"]
+    assert main(["predict", kelvin, "gone.nc", *names, *words]) == 2
+    assert "1 of 5 failed. The first: gone.nc: 192 of 192 values" in capsys.readouterr().err
+    assert len(list(Path("rolling").iterdir())) == 4
+    assert main(["predict", kelvin, *names, "-o", "again"]) == 0
+    assert capsys.readouterr().out == "4 forecasts written to again\n"
+
+
 def test_what_came_before_a_cut_is_not_looked_at() -> None:
     """A film is one recording, also to a run that was trained on its scenes."""
     Path("film").mkdir()

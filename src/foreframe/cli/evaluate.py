@@ -69,6 +69,6 @@ def print_table(card: Mapping[str, Any]) -> None:
 def parser() -> Parser:
     common = (
         "data data_args protocol past future reading split clips batch_size baselines thresholds "
-        "scales lpips match members seed forecasts output device precision budget workers"
+        "scales lpips match members seed forecasts output device precision budget"
     )
     return Parser("evaluate", score_run, common=common)

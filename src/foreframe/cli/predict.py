@@ -16,20 +16,23 @@ def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, in the data's units; or
             several, or a pattern such as 'rain/*.nc': files that follow each other are one input
         output: .mp4, .gif, .png (past and forecast), a folder (pictures); .npy, .npz, .nc, .zarr
-            (forecast alone); of several inputs a folder (a file each) or .zarr
+            (forecast alone); for several inputs a folder (a file each)
     """
     check_forecaster(run)
     check_source(input)
 
     from foreframe.api import predict
-    from foreframe.forecasting.archives.archive import Archive
+    from foreframe.base.wording import plural
     from foreframe.forecasting.outputs import slow_fps, usual_fps
     from foreframe.forecasting.rolling import Rolling
 
     with progress("forecasts") as tell:
         source = input if len(input) > 1 else input[0]
         forecast = predict(run, source, output, options, progress=tell)
-    if isinstance(forecast, Rolling | Archive):
+    if isinstance(forecast, list):
+        print(f"{plural(len(forecast), 'forecast')} written to {output}")
+        return
+    if isinstance(forecast, Rolling):
         print(f"{forecast}, {'lie' if len(forecast) > 1 else 'lies'} in {output}")
         if table := forecast.table():
             print(table)
@@ -43,6 +46,6 @@ def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output
 def parser() -> Parser:
     common = (
         "steps past after every recording reading match members seed "
-        "colours fps tile precision device budget workers continue_job"
+        "colours fps tile precision device budget"
     )
     return Parser("predict", forecast_clip, common=common)

@@ -75,10 +75,10 @@ def write_grid(
             from zarr.storage import MemoryStore
 
             files: dict[str, Any] = {}
-            packing = _encoding(dataset, "chunks")
+            packing = encoding(dataset, "chunks")
             dataset.to_zarr(MemoryStore(files), consolidated=True, encoding=packing)
         else:
-            packing = _encoding(dataset, "chunksizes", zlib=True, complevel=4)
+            packing = encoding(dataset, "chunksizes", zlib=True, complevel=4)
             content = dataset.to_netcdf(engine="netcdf4", encoding=packing)
     if path.suffix == ".zarr":
         _write_folder(path, {name: part.to_bytes() for name, part in files.items()})
@@ -94,55 +94,11 @@ def forecast_dataset(forecast: Clip | Ensemble, attributes: Mapping[str, Any] | 
     return _as_dataset([clips], True, members, attributes or {})
 
 
-def create_store(path: Path, first: Any, starts: Sequence[Clip]) -> None:
-    """Make a Zarr store for the forecasts of many starts: coordinates and metadata, and the values
-    of the first; those of others are NaN until `fill_store` writes them.
-
-    Args:
-        path: of a new folder.
-        first: the first forecast, a `forecast_dataset`.
-        starts: for each start a clip with the `start` and the `times` of its forecast, whose frames
-            are not looked at.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    import xarray as xr
-    import zarr
-
-    with in_one_line(f"cannot write {path}"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        packing = _encoding(first, "chunks")
-        first.to_zarr(path, mode="w", consolidated=False, encoding=packing)
-        store = zarr.open_group(path, mode="r+")
-        for name in of_starts(first):
-            store[name].resize((len(starts), *first[name].shape[1:]))
-        for name in ("start", "lead", starts[0].time_dim):
-            if name in store:
-                del store[name]
-        times = xr.Dataset(coords=_times(list(starts), True), attrs=first.attrs)
-        times.to_zarr(path, mode="a", consolidated=True, encoding=_encoding(times, "chunks"))
-
-
-def fill_store(path: Path, number: int, forecast: Any) -> None:
-    """Write the forecast of one start, a `forecast_dataset`, into its chunks of a store.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    import zarr
-
-    with in_one_line(f"cannot write {path}"):
-        store = zarr.open_group(path, mode="r+")
-        for name in of_starts(forecast):
-            store[name][number] = forecast[name].values[0]
-
-
 def of_starts(forecast: Any) -> list[str]:
     return [name for name, field in forecast.data_vars.items() if "start" in field.dims]
 
 
-def _encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
+def encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
     """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}
     places = {name for name, v in dataset.coords.items() if v.dtype.kind == "f"}
@@ -188,7 +144,7 @@ def _as_dataset(
     whole = whole.isel({} if has_members else {"realization": 0})
     if first.turned:
         whole = whole.isel({row: slice(None, None, -1)})
-    coordinates = places | _times([each[0] for each in clips], rolling)
+    coordinates = places | times_of([each[0] for each in clips], rolling)
     if has_members:
         coordinates["realization"] = ("realization", np.arange(len(clips[0])), _MEMBER)
     fields: dict[str, Any] = {}
@@ -348,7 +304,7 @@ _BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last frame that
 _AHEAD = {"standard_name": _PERIOD, "long_name": "time since the start of the forecast"}
 
 
-def _times(clips: list[Clip], rolling: bool) -> dict[str, Any]:
+def times_of(clips: list[Clip], rolling: bool) -> dict[str, Any]:
     """The valid times (time,) of a clip and, of a forecast, when it began and how far ahead each
     frame lies; of rolling forecasts start (start,), lead (lead,) and valid times (start, lead).
     Nothing of clips without times.

@@ -1,7 +1,7 @@
 """The scorecard: scores of a forecaster beside the baselines, as plain values."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,6 @@ def score_clips(
     forecasts: Sequence[Forecasts] = (),
     name: str = "model",
     progress: Tell | None = None,
-    score_by: "Callable[[Scorer, Sequence[int], Tell | None], Scores] | None" = None,
 ) -> Card:
     """Score a forecaster beside the baselines, per lead time and overall, in every convention of
     `SCORES`, with skill and the significance of differences. Each of several processes scores a
@@ -60,7 +59,6 @@ def score_clips(
         name: the forecaster's name in tables. A baseline's name takes that baseline's row;
             others are then compared with the first of `forecasts`, if there are any.
         progress: called after each batch, see `Tell`.
-        score_by: scores clips in place of `Scorer.score`: in other processes.
 
     Returns:
         {"clips", "past", "future", "units", "precision" ("auto" resolved), "period": of "cycle", or
@@ -91,7 +89,7 @@ def score_clips(
     fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
     clips = all_gather(fewer)[0]  # clocks differ
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
-    scoring, ensembles = (score_by or Scorer.score)(scorer, clips[first:last], progress)
+    scoring, ensembles = scorer.score(clips[first:last], progress)
     for part in _cards((scoring, ensembles)):
         part.gather()
     card = _card(scorer, scoring, *groups_of(dataset, clips, forecaster.window))
@@ -252,19 +250,6 @@ class Scorer:
             if tell is not None:
                 tell(scoring.clips, len(clips))
         return scoring, ensembles
-
-    def sums(self, clips: Sequence[int]) -> list[Any]:
-        """The sums of all scorecards of these clips, as plain values for `total`."""
-        return [card.plain() for card in _cards(self.score(clips))]
-
-    @torch.inference_mode()
-    def total(self, parts: Iterable[Sequence[Any]]) -> Scores:
-        """The scores of all parts, added in their order."""
-        scores = self.score([])
-        for part in parts:
-            for card, plain in zip(_cards(scores), part, strict=True):
-                card.add(plain)
-        return scores
 
     @torch.inference_mode()
     def parts(self, clip: int) -> Parts:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from foreframe.base.schema import check_at_least, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
-from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions, TaskOptions
+from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions
 
 BUDGET = 2.0  # GiB
 DMVFN = {"past": 2, "future": 5, "stride": 1}  # windows of films (Hu et al. 2023, CVPR)
@@ -69,7 +69,7 @@ class ScoreOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
-class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
+class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
     """On what it is scored, and where that goes
 
     Args:
@@ -103,8 +103,8 @@ class EvaluateOptions(ScoreOptions, TaskOptions, DeviceOptions, ClipsAsTrained):
     output: str | None = None
 
     def __post_init__(self) -> None:
-        for kind in (ScoreOptions, TaskOptions, ClipOptions):
-            kind.__post_init__(self)
+        super().__post_init__()
+        ClipOptions.__post_init__(self)
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
 

@@ -1,10 +1,8 @@
-"""What is scored: a forecaster and its clips, opened by what a user names, here or in tasks."""
+"""What is scored: a forecaster and its clips, opened by what a user names."""
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,12 @@ from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordin
 from foreframe.data.arrays import data_name
 from foreframe.data.data_options import DataOptions, as_published, not_usual, protocol_of
 from foreframe.data.forecasts import Forecasts, open_forecasts
-from foreframe.evaluation.card import Scorer, Scores, score_clips
+from foreframe.evaluation.card import Scorer, score_clips
 from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.report import write_report
 from foreframe.evaluation.score_options import EvaluateOptions
-from foreframe.forecasting.archives import tasks
-from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import for_tasks, open_forecaster
+from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.recordings import check_channels, doubts, on_grid_of, reading_as_trained
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
@@ -68,22 +64,10 @@ class Scored:
     def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
         """The scorecard; raises as `foreframe.evaluate`."""
         options = self.options
-        if options.clips is options.seconds is None and not (self.forecasts or options.in_tasks):
+        if options.clips is options.seconds is None and not self.forecasts:
             options = replace(options, seconds=SECONDS)
         given = self.forecaster, self.dataset, options, self.forecasts, self.name
-        score = self._score_in_tasks if options.in_tasks else None
-        return Card({**self.where, **score_clips(*given, progress, score)})
-
-    def _score_in_tasks(self, scorer: Any, clips: Sequence[int], tell: Any) -> Any:
-        """As `Scorer.score`, a task for each batch. What tasks have scored lies beside the report
-        until all is.
-        """
-        options, data = self.options, self.options.data
-        what, _ = for_tasks(self.what, [] if data is None else [data], options)
-        about = options.about(), self.where, tasks.modified_at(self.where.get("data"))
-        part = Path(os.path.abspath(f"{options.output or 'evaluation'}.part"))
-        again = partial(scorers_of, open_scored, what, options)
-        return score_in_tasks([scorer], clips, again, options, part, about, tell)[0]
+        return Card({**self.where, **score_clips(*given, progress)})
 
     def write_pasts(self, path: str | os.PathLike[str]) -> int:
         """As `foreframe.evaluation.external.write_pasts`."""
@@ -97,45 +81,6 @@ class Scored:
         return write_report(
             Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
         )
-
-
-def score_in_tasks(
-    scorers: Sequence[Scorer],
-    clips: Sequence[int],
-    again: Callable[[], list[Scorer]],
-    options: EvaluateOptions,
-    part: Path,
-    about: Any,
-    tell: Callable[[int, int], Any] | None,
-) -> list[Scores]:
-    """The scores of several forecasters on the same clips, a task for each batch.
-
-    Args:
-        again: opens the scorers in another process.
-        part: folder for what tasks have scored, until all is.
-        about: plain values that tell this job from others.
-        tell: called with the number of tasks done, and of all.
-    """
-    at_once = min(scorer.at_once for scorer in scorers)
-    items = [list(clips[k : k + at_once]) for k in range(0, len(clips), at_once)]
-    prints = [fingerprint(of.model, of.config()) for of in (s.forecaster for s in scorers)]
-    digest = fingerprint(scorers[0].forecaster.model, about, items, prints)
-    tasks.cached(digest, lambda: scorers)
-    do = partial(_score_task, again, digest)
-    with tasks.open_job(part, digest, options) as workers:
-        sums = tasks.results(do, items, part, workers, tell or (lambda *_: None))
-        total = [scorer.total(of[k] for of in sums) for k, scorer in enumerate(scorers)]
-    shutil.rmtree(part)
-    return total
-
-
-def _score_task(again: Callable[[], list[Scorer]], digest: str, marker: Path, clips: Any) -> None:
-    tasks.write_marker(marker, [scorer.sums(clips) for scorer in tasks.cached(digest, again)])
-
-
-def scorers_of(open: Callable[..., Any], what: Any, options: EvaluateOptions) -> list[Scorer]:
-    found = open(what, options)
-    return [each.scorer() for each in (found if isinstance(found, list) else [found])]
 
 
 def evaluate_forecaster(
@@ -176,8 +121,7 @@ def open_scored(
     if what is None and options.data is None:
         raise ValueError("name a RUN, or what to score on without one: --data")
     known = "persistence" if what is None else what
-    # Of tasks, bits must not depend on how many of them a process has done.
-    forecaster, _ = open_forecaster(known, options.device, options.compile and not options.in_tasks)
+    forecaster, _ = open_forecaster(known, options.device, options.compile)
     model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
     data = _data_to_score(what, forecaster, options)
     name = data_name(data.data)

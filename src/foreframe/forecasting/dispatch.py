@@ -1,7 +1,7 @@
-"""What `predict` makes of its sources: a forecast, rolling forecasts, or an archive."""
+"""From the sources of `predict` to a forecast, rolling forecasts, or a file for each recording."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from typing import Any
 from foreframe.base.files import matching
 from foreframe.base.notes import collecting, warn
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.archives.archive import Archive, write_archive
-from foreframe.forecasting.archives.tasks import Progress
 from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
 from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.loading import for_tasks, open_forecaster
-from foreframe.forecasting.outputs import check_output
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.outputs import VALUES, check_output
 from foreframe.forecasting.rolling import Rolling
 from foreframe.visuals import paint_for
+
+Progress = Callable[[int, int], Any]
 
 
 def forecast_sources(
@@ -25,7 +26,7 @@ def forecast_sources(
     output: str | os.PathLike[str] | None,
     options: PredictOptions,
     progress: Progress,
-) -> Forecast | Rolling | Archive:
+) -> Forecast | Rolling | list[Path]:
     """As `foreframe.predict`."""
     paint_for(options.colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
     sources = matching(source)
@@ -36,33 +37,66 @@ def forecast_sources(
     options = forecaster.options(options)
     notes: list[str] = []
     with collecting(notes):
-        clips: list[Clip] = []
-        if not (several and kind in ("", ".zarr")):
-            clips = forecaster.recordings(sources, **(options.reading or {}))
-        all_of_them = not clips or (len(clips) > 1 and options.recording is None)
-        to_archive = kind in ("", ".zarr") and all_of_them
-        if path and (to_archive or (kind == ".zarr" and options.every)):
-            archive = write_archive(*for_tasks(what, sources, options), path, options, progress)
-            return replace(archive, notes=tuple(notes))
-        if options.in_tasks:
-            raise ValueError(
-                "workers, scheduler and continue_job are of several recordings, or of --every N "
-                "with -o NAME.zarr"
-            )
+        clips = forecaster.recordings(sources, **(options.reading or {}))
+        if path and kind == "" and options.recording is None and (several or len(clips) > 1):
+            each = [forecaster.chosen([clip], clip.name, 0) for clip in clips]
+            return _write_each(forecaster, each, made_by, options, path, progress)
         clip = forecaster.chosen(clips, sources, options.recording)
-        options = resolved(forecaster, clip, options)
-        make: Callable[..., Any] = Rolling if options.every else forecast_recording
-        made = make(forecaster, clip, made_by, options)
+        made = _forecast(forecaster, clip, made_by, options)
         if path is not None:
             made.write(path, progress)
-        for remark in remarks(clip, options):
+        for remark in remarks(clip, made.options):
             warn(remark)
     return replace(made, notes=tuple(notes))
 
 
+def _forecast(
+    forecaster: Forecaster, clip: Clip, made_by: str, options: PredictOptions
+) -> Forecast | Rolling:
+    make: Callable[..., Any] = Rolling if options.every else forecast_recording
+    return make(forecaster, clip, made_by, resolved(forecaster, clip, options))
+
+
+def _write_each(
+    forecaster: Forecaster,
+    clips: Sequence[Clip],
+    made_by: str,
+    options: PredictOptions,
+    folder: Path,
+    progress: Progress,
+) -> list[Path]:
+    """Forecast each recording to a file of its name in a folder: arrays and grids in their own
+    format, films as .mp4.
+
+    Raises:
+        ValueError: recordings that cannot be forecast; all others are.
+    """
+    files: list[Path] = []
+    failed: list[str] = []
+    for clip in clips:
+        name = Path(clip.name)
+        kind = name.suffix if name.suffix in VALUES else ".mp4" if clip.pictures else ".nc"
+        file, number = folder / f"{name.stem}{kind}", len(files)
+        while file in files:
+            file, number = folder / f"{name.stem}-{number}{kind}", number + 1
+        files.append(file)
+        try:
+            made = _forecast(forecaster, clip, made_by, options)
+            made.write(file)
+        except ValueError as error:
+            failed.append(f"{clip.name}: {str(error).removeprefix(f'{clip.name}: ')}")
+        else:
+            for remark in remarks(clip, made.options):
+                warn(remark)
+        progress(len(files), len(clips))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(clips)} failed. The first: {failed[0]}")
+    return files
+
+
 def _kind_of(path: Path, sources: list[Any], options: PredictOptions) -> str:
-    """The ending of an output that can be written, and is none of the sources."""
-    kind = check_output(path, bool(options.every), options.continue_job)
+    """Return the ending of an output that can be written, and is none of the sources."""
+    kind = check_output(path, bool(options.every))
     paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
     if path.resolve() in paths:
         raise ValueError(f"output {path} is the input: name another file")

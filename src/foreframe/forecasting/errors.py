@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,14 +51,6 @@ class LeadErrors:
         self.add("forecast", np.asarray(forecast.frames), known)
         self.add("persistence", last.repeat(len(forecast), axis=0), known)
         return truth
-
-    def plain(self) -> dict[str, Any]:
-        """The sums as plain values, for `add_sums` in another process."""
-        return {name: sums.tolist() for name, sums in self.sums.items()}
-
-    def add_sums(self, plain: Mapping[str, Any]) -> None:
-        for name, sums in plain.items():
-            self.sums[name] += torch.tensor(sums, dtype=torch.float64)
 
     def by_lead(self) -> dict[str, list[float]]:
         """The root mean squared errors by name and lead time; NaN without any truth."""

@@ -3,7 +3,7 @@ no torch, so that `--help` is fast.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal, TypeVar, get_args
 
@@ -108,39 +108,6 @@ class TiledOptions(ForecastOptions):
         check_at_least(0, tile=self.tile)
 
 
-@dataclass(frozen=True)
-class TaskOptions:
-    """Who does a large job, of many files or starts.
-
-    Args:
-        workers: processes of this machine that share its cores; by default this one alone
-        scheduler: address of a Dask scheduler, tcp://HOST:8786, whose workers do it
-        continue_job: go on with a job that was stopped
-
-    Raises:
-        ValueError: no worker, or both workers and a scheduler.
-    """
-
-    workers: int | None = None
-    scheduler: str | None = None
-    continue_job: bool = False
-
-    def __post_init__(self) -> None:
-        check_at_least(1, workers=self.workers)
-        if self.workers and self.scheduler:
-            raise ValueError("give --workers, of this machine, or --scheduler, not both")
-
-    @property
-    def in_tasks(self) -> bool:
-        """Whether any of them is given."""
-        return bool(self.workers or self.scheduler or self.continue_job)
-
-    def about(self) -> dict[str, Any]:
-        """The options that say what is done: not by whom, and not where to."""
-        other = {"workers", "scheduler", "continue_job", "budget", "output"}
-        return {name: value for name, value in asdict(self).items() if name not in other}
-
-
 @dataclass(frozen=True, kw_only=True)
 class RecordingOptions(DeviceOptions):
     """What is forecast of a recording
@@ -158,7 +125,7 @@ class RecordingOptions(DeviceOptions):
 
 
 @dataclass(frozen=True)
-class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
+class PredictOptions(TiledOptions, RecordingOptions):
     """Horizon, past and output of a forecast.
 
     Args:
@@ -183,8 +150,8 @@ class PredictOptions(TiledOptions, TaskOptions, RecordingOptions):
     fps: float | None = None
 
     def __post_init__(self) -> None:
-        for kind in (TiledOptions, TaskOptions, RecordingOptions):
-            kind.__post_init__(self)
+        super().__post_init__()
+        RecordingOptions.__post_init__(self)
         check_at_least(0, past=self.past, every=self.every)
         check_above_0(fps=self.fps)
         if self.every and self.after is not None:

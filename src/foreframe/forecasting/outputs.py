@@ -32,13 +32,12 @@ PICTURES = (".mp4", ".gif", ".png")
 VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 
-def check_output(path: str | Path, rolling: bool = False, resume: bool = False) -> str:
+def check_output(path: str | Path, rolling: bool = False) -> str:
     """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
     Wrong paths are refused here, before anything is computed.
 
     Args:
         rolling: whether it is for several forecasts, which are no single picture.
-        resume: whether a folder may hold files already.
 
     Raises:
         ValueError: an unknown ending, or a path that cannot be written to.
@@ -54,7 +53,7 @@ def check_output(path: str | Path, rolling: bool = False, resume: bool = False) 
     what = "folder" if kind in ("", ".zarr") else "file"
     if path.exists() and path.is_dir() != (what == "folder"):
         raise ValueError(f"output {path} is there, and no {what}; choose another name")
-    if not kind and not resume and path.is_dir() and any(path.iterdir()):
+    if not kind and path.is_dir() and any(path.iterdir()):
         raise ValueError(f"output {path} is a folder that is not empty; name a new one")
     try:
         check_writable(path.parent)

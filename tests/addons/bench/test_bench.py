@@ -1,5 +1,5 @@
 """Leaderboards: the same numbers as evaluate's, ranks with ties, rows that are added, trainings of
-an equal budget; what was stopped goes on.
+an equal budget, which continue.
 """
 
 import json
@@ -151,29 +151,6 @@ def test_forecasts_of_another_program_and_members_have_their_rows() -> None:
     assert [row["name"] for row in board["rows"] if "crps" in row["scores"]] == [mean["name"]]
 
 
-@pytest.mark.slow
-def test_scoring_that_was_stopped_goes_on() -> None:
-    whole = foreframe.bench("three", **HERE | {"output": "whole"}, batch_size=4)
-
-    def stop(done: int, total: int) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        foreframe.bench("three", **HERE, batch_size=4, progress=stop)
-    with pytest.raises(ValueError, match="--continue_job goes on"):
-        foreframe.bench("three", **HERE, batch_size=4)
-    told: list[int] = []
-    board = foreframe.bench(
-        "three", **HERE, batch_size=4, continue_job=True, progress=lambda done, _: told.append(done)
-    )
-    assert overall(board, "mse") == overall(whole, "mse")
-    assert told == [1, 2, 3]
-    assert {path.name for path in Path("lb").iterdir()} == {
-        "leaderboard.json", "leaderboard.md", "leaderboard.png",
-    }  # fmt: skip
-
-
 TRAINING = """
 model: quick
 hidden: 4
@@ -216,11 +193,9 @@ def test_trainings_have_an_equal_budget_and_go_on(folder: Path, monkeypatch, cap
     with monkeypatch.context() as patched:
         patched.setattr(ForecastModule, "on_train_batch_start", stop)
         assert main(command) == 130
-    assert "--continue_job goes on" in capsys.readouterr().err
-    assert main(command) == 2
-    assert "runs/b was cut off: --continue_job goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     done = {path: path.stat().st_mtime_ns for path in Path("lb/runs/a").rglob("*.ckpt")}
-    assert main([*command, "--continue_job"]) == 0
+    assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in Path("lb/runs/a").rglob("*.ckpt")} == done
     assert trained()["a"]["budget"] == {"steps": 6}
     capsys.readouterr()
@@ -244,12 +219,6 @@ def test_few_steps_and_unequal_shares_of_the_processor_are_told(monkeypatch, tmp
     few, unequal = said
     assert "(a 16, b 36): give more minutes" in few
     assert "(a 0.4, b 0.8 cores)" in unequal
-
-
-@pytest.mark.full
-def test_trainings_run_side_by_side(folder: Path) -> None:
-    assert main([*equal(folder), "--workers", "2"]) == 0
-    trained()
 
 
 def test_what_cannot_be_compared_is_told(capsys) -> None:

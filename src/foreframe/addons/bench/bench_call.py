@@ -31,7 +31,8 @@ def bench(
         data: what to score on, as in `evaluate`; by default the data of the first.
         options, changes: the fields of `BenchOptions` by name, below, or an object that they
             change.
-        progress: called after each batch of clips with how many are scored, and how many will be.
+        progress: called after each batch with the number of clips scored, and of all, over all
+            forecasters.
 
     Returns:
         The leaderboard, which lies in `output` as leaderboard.json, .md and .png. Rows of other
@@ -40,7 +41,7 @@ def bench(
     Raises:
         ValueError: as `fit` and `evaluate`; forecasters that do not fit each other; a leaderboard
             of other frames, or a training with another budget, in `output`.
-        KeyboardInterrupt: Ctrl-C; what is done stays, and `continue_job` goes on.
+        KeyboardInterrupt: Ctrl-C; the same call continues the trainings.
     """
     if data is not None:
         changes["data"] = data

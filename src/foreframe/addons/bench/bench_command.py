@@ -35,13 +35,13 @@ def compare(
 
             def tell(done: int, total: int) -> None:  # trainings, which come first, have their own
                 if not bars:
-                    bars.append(stack.enter_context(progress("batches")))
+                    bars.append(stack.enter_context(progress("clips")))
                 bars[0](done, total)
 
             board = bench(runs, options=options, progress=tell)
     except KeyboardInterrupt:
-        again = "the same command with --continue_job goes on"
-        print(f"\nforeframe: stopped, and what is done is kept; {again}", file=sys.stderr)
+        again = "the same command continues the trainings"
+        print(f"\nforeframe: stopped; {again}", file=sys.stderr)
         return 130
     print(board)
     print(f"\nleaderboard.json, leaderboard.md and leaderboard.png are in {options.output}")
@@ -51,6 +51,6 @@ def compare(
 def parser() -> Parser:
     common = (
         "train minutes train_steps clips_seen training data data_args past future reading split "
-        "clips baselines thresholds match members output device precision workers continue_job"
+        "clips baselines thresholds match members output device precision"
     )
     return Parser("bench", compare, common=common)

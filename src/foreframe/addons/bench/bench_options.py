@@ -20,12 +20,11 @@ class BenchOptions(EvaluateOptions, LimitOptions):
         future: frames to score; by default as many as the first was trained to forecast
         data: what to score on, as in foreframe train; by default the data of the first
         train: presets and configs to train first, by name or file, e.g. quick,simvp_small, each in
-            output/runs/NAME; what is trained already stays. With workers side by side
+            output/runs/NAME; what is trained already stays, and an interrupted training continues
         minutes: of training, for each
         train_steps: in place of minutes
         clips_seen: clips to train on, in place of minutes
         training: options of all trainings, e.g. --training.learning_rate 1e-3
-        continue_job: go on with scoring and trainings that were stopped
 
     Raises:
         ValueError: a value out of its range; trainings without a budget, or with two.

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,6 @@ from foreframe.base.notes import listening
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import groups_of
 from foreframe.evaluation.networks import fewer_within
-from foreframe.evaluation.scored import score_in_tasks, scorers_of
-from foreframe.forecasting.forecast_options import changed
-from foreframe.forecasting.loading import for_tasks
 
 
 def compare(
@@ -48,23 +44,21 @@ def compare(
     clips, least = scorers[0].clips, scorers[0].at_once
     if options.seconds is not None:
         clips = fewer_within(
-            options.seconds, clips, least, lambda some: [each.sums(some) for each in scorers]
+            options.seconds, clips, least, lambda some: [each.score(some) for each in scorers]
         )
     found = identity(dataset, clips, window, first.where, first.forecaster.scaling.units)
     found["past"] = max(each.forecaster.window.past for each in contest)
     check_same(before, found, folder)
-    inside = [*named.values(), *([] if options.data is None else [options.data])]
-    paths = for_tasks("", inside, options)[1]
-    again = partial(scorers_of, open_bench, dict(zip(named, paths, strict=False)), options)
-    part, about = (
-        folder.absolute() / "scoring.part",
-        (changed(options, {"data": None}).about(), found),
-    )
-    scores = score_in_tasks(scorers, clips, again, options, part, about, progress)
     groups, _ = groups_of(dataset, clips, window)
     rows: dict[str, dict[str, Any]] = {}
-    for scorer, of in zip(scorers, scores, strict=True):
-        made, run = rows_of(scorer, of, groups, clips[0]), named.get(scorer.name)
+    for number, scorer in enumerate(scorers):
+
+        def tell(done: int, total: int, before: int = number * len(clips)) -> None:
+            if progress is not None:
+                progress(before + done, len(scorers) * total)
+
+        scores = scorer.score(clips, tell)
+        made, run = rows_of(scorer, scores, groups, clips[0]), named.get(scorer.name)
         if isinstance(run, str | os.PathLike):
             with suppress(ValueError), listening(verbose=False):  # a damaged run
                 trained = history_of(Path(run))

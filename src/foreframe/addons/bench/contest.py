@@ -46,8 +46,8 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
     Raises:
         ValueError: as `evaluate`; forecasters whose errors cannot be compared.
     """
-    compile = options.compile and not options.in_tasks
-    loaded = {name: open_forecaster(one, options.device, compile)[0] for name, one in named.items()}
+    computed = options.device, options.compile
+    loaded = {name: open_forecaster(one, *computed)[0] for name, one in named.items()}
     trained = {name: each for name, each in loaded.items() if not each.free}
     leading = next(iter(trained or loaded), None)
     past = options.given.get("past")

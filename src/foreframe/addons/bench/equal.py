@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.addons.bench.bench_options import BenchOptions
+from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say, warn
-from foreframe.forecasting.archives.tasks import run_tasks, workers_of, write_marker
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import PRESETS
 from foreframe.training.calls import given_options
@@ -22,10 +22,10 @@ FEW, UNEQUAL = 200, 1.5  # steps that rank nothing; a ratio of the cores that tr
 
 
 def train_each(options: BenchOptions) -> None:
-    """Train what is to be trained, as far as it was not.
+    """Train what is to be trained and is not; a training that was interrupted continues.
 
     Raises:
-        ValueError: as `fit`; a run with another budget; one to go on with, without `continue_job`.
+        ValueError: as `fit`; a run with another budget.
     """
     todo = {}
     for recipe in options.to_train:
@@ -35,29 +35,25 @@ def train_each(options: BenchOptions) -> None:
         config = None if recipe in PRESETS and recipe not in recipes() else recipe
         given |= {"model": recipe} if config is None else {}
         limits = limits_of(options.for_each, options_from(*given_options(config, given)))
-        if is_done(folder, limits):
-            continue
-        if folder.exists() and not options.continue_job:
-            raise ValueError(f"{folder} was cut off: --continue_job goes on; or remove it")
-        quiet = {"verbose": False} if options.workers or options.scheduler else {}
-        todo[folder / "trained"] = config, given | limits | quiet
-    if todo:
-        with workers_of(options) as workers:
-            run_tasks(_train_task, todo, workers, lambda *_: None)
-        if options.minutes:
-            warn_of_unequal([marker.parent for marker in todo])
+        if not is_done(folder, limits):
+            todo[folder] = config, given | limits
+    for folder, (config, given) in todo.items():
+        _train(folder, config, given)
+    if todo and options.minutes:
+        warn_of_unequal([*todo])
 
 
-def _train_task(marker: Path, item: tuple[str | None, dict[str, Any]]) -> None:
-    recipe, given = item
-    started = (marker.parent / "config.yaml").is_file()  # which has the recipe, and its choices
-    where = {"resume" if started else "run": str(marker.parent)}
-    chosen = given_options(None if started else recipe, given | where)
+def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
+    """Begin or resume a training; leave the cores that it used on average in the file "trained"."""
+    started = (run / "config.yaml").is_file()  # which has the recipe, and its choices
+    where = {"resume" if started else "run": str(run)}
+    chosen = given_options(None if started else recipe, {**given, **where})
     began, worked = time.monotonic(), time.process_time()
     with listening(verbose=given.get("verbose", True), python=True):
-        say(f"training {marker.parent.name}, in {marker.parent}")
+        say(f"training {run.name}, in {run}")
         train(*options_from(*chosen), explicit_options(*chosen))
-    write_marker(marker, (time.process_time() - worked) / (time.monotonic() - began))
+    with atomic_write(run / "trained") as rough:
+        rough.write_text(f"{(time.process_time() - worked) / (time.monotonic() - began)}")
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
@@ -120,7 +116,7 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
 
 def warn_of_unequal(runs: Sequence[Path]) -> None:
     """Warn where trainings of equal minutes say little of their networks: they had few steps, or
-    unequal shares of a busy processor, which the marker "trained" of each has.
+    unequal shares of a busy processor, which the file "trained" of each has.
     """
     steps = {run.name: (history_of(run) or {}).get("steps", 0) for run in runs}
     if min(steps.values()) < FEW:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.data.arrays import array_of
-from foreframe.forecasting.archives.block import forecast_block
+from foreframe.forecasting.block import forecast_block
 from foreframe.forecasting.forecast_options import TiledOptions, changed
 
 WETTEST = 12.0  # mm/h, which the mean of wet pixels of a radar seldom reaches

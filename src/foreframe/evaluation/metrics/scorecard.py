@@ -1,6 +1,6 @@
 """Scores that accumulate as sums for each lead time; forecasts are not kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -98,15 +98,6 @@ class Scorecard:
         parts = all_gather((self.sums, self._by_clip))
         self.sums = torch.stack([sums for sums, _ in parts]).sum(dim=0)
         self._by_clip = [rows for _, batches in parts for rows in batches]
-
-    def plain(self) -> list[Any]:
-        """The sums as plain values, for `add` of the same scorecard in another process."""
-        return [self.sums.tolist(), [of.tolist() for of in self._by_clip]]
-
-    def add(self, plain: Sequence[Any]) -> None:
-        sums, by_clip = plain
-        self.sums += torch.tensor(sums, dtype=torch.float64)
-        self._by_clip += [torch.tensor(of, dtype=torch.float64) for of in by_clip]
 
     @property
     def clips(self) -> int:

@@ -1,11 +1,12 @@
 """One forecast as a function from a dataset to a dataset, for any engine of parallel work."""
 
 import os
+from functools import lru_cache
 from typing import Any
 
+from foreframe.base.files import exists
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.archives.tasks import cached, modified_at
 from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
 from foreframe.forecasting.forecast_options import PredictOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
@@ -19,8 +20,7 @@ def forecast_block(
 
         future = foreframe.forecast_block("rain.nc", forecaster="radar", steps=6)
 
-    It can be pickled, and loads the forecaster once in a process. `foreframe predict --workers`
-    calls it for each start.
+    It can be pickled, and loads the forecaster once in a process.
 
     Args:
         dataset: the past, an xarray Dataset or DataArray (time, [channel,] y, x), in the data's
@@ -45,17 +45,13 @@ def forecast_block(
 
 def check_one(options: PredictOptions) -> PredictOptions:
     """Options of a single forecast of whole frames, or else refused."""
-    if options.every or options.in_tasks:
-        raise ValueError("every and workers are for foreframe.predict: this is one forecast")
+    if options.every:
+        raise ValueError("every is for foreframe.predict: this is one forecast")
     return options
 
 
 def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
-    """The same as a `Forecast`.
-
-    Args:
-        source: may be a `Clip` of the forecaster's own reading.
-    """
+    """Return the same as a `Forecast`; the source may be a `Clip` that this forecaster has read."""
     forecaster, made_by = cached_forecaster(what, options.device)
     clip = source
     if not isinstance(source, Clip):
@@ -65,13 +61,22 @@ def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
 
 
 def cached_forecaster(what: Any, device: str) -> tuple[Forecaster, str]:
-    """A forecaster and its name, loaded once in a process unless its files have changed. It never
-    compiles its cells, which changes the last bits: those of a task must not depend on how many
-    tasks a process has done.
+    """Return a forecaster and its name, loaded once in a process unless its files have changed. It
+    never compiles its cells, which changes the last bits: a forecast must not depend on the number
+    of forecasts that its process has computed before.
     """
     if isinstance(what, Forecaster):
         return open_forecaster(what)
     path = os.fspath(what)
     files = [path, *(os.path.join(path, part) for part in ("checkpoints", "model.safetensors"))]
-    key = path, device, *map(modified_at, files)
-    return cached(key, lambda: open_forecaster(path, device, compile=False))
+    return _loaded(path, device, tuple(map(modified_at, files)))
+
+
+@lru_cache(maxsize=16)
+def _loaded(path: str, device: str, modified: tuple[Any, ...]) -> tuple[Forecaster, str]:
+    return open_forecaster(path, device, compile=False)
+
+
+def modified_at(source: Any) -> float | None:
+    """Return when a file or folder was changed; None for anything else."""
+    return os.path.getmtime(source) if isinstance(source, str) and exists(source) else None

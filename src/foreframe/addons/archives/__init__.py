@@ -1,0 +1,12 @@
+"""Forecasts many starts and recordings into one Zarr store, with several processes.
+
+Contributes the verb `archive` with the call `foreframe.archive`.
+"""
+
+from foreframe.base.verbs import Verb
+
+ARCHIVE = Verb(
+    "forecast many starts or recordings into one Zarr store",
+    "foreframe.addons.archives.archive_command",
+    {"archive": "foreframe.addons.archives.archive_call:archive"},
+)

@@ -1,1 +1,0 @@
-"""Many forecasts in tasks, which this process, several, or a cluster do."""
