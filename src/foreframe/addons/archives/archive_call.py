@@ -24,7 +24,7 @@ def archive(
 ) -> Any:
     """Forecast many starts or recordings into one Zarr store, as `foreframe archive` does.
 
-        foreframe.archive("radar", "rain.nc", "all.zarr", every=12)
+        foreframe.archive("radar", "rain.nc", "starts.zarr", every=100, steps=3)
 
     Args:
         what: a run, a forecaster, or what `Forecaster.load` takes.
