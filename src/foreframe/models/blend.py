@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
-from foreframe.models.guides import Guides
+from foreframe.models.guides import Guides, evidence_channels
 from foreframe.models.head import Frames, Head, HeadInputs, Over, Sums
 from foreframe.models.interface import State, deciding_size
 from foreframe.models.motion import NARROW, blurred, displaced, exactly
@@ -89,8 +89,8 @@ class Blend(Head):
 
     @classmethod
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
-        guide = Guides(args["guides"], args["hindcast"])
-        return (channels or 1) * len(guide.each) + guide.evidence_channels
+        guides, hindcast = args["guides"], args["hindcast"]
+        return (channels or 1) * len(guides) + evidence_channels(guides, hindcast)
 
     def begin(self, state: State) -> State:
         """The guides, ready to step; the evidence as small as the network sees frames."""

@@ -295,6 +295,8 @@ class EncoderDecoder(Recurrent):
             raise ValueError(
                 "only heads that mix guides forecast any number of channels: give channels"
             )
+        if feed == "guides" and type(self) is EncoderDecoder:
+            raise ValueError(f"the head {name} mixes guides: build the network by build_model")
         self.start_from, self.attention, self.backward_frames = start, attention, backward
         self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
         hidden = list(self.encoder.hidden)
