@@ -140,14 +140,15 @@ def build_model(
         ValueError: unknown name, arguments that the model does not take, or weights of more than
             the budget; `weights` that do not fit it or are not finite.
     """
-    kind, args = resolved(name, args)
+    _, kind, args = resolved(name, args)
     from foreframe.models.building import built  # with torch
 
     return built(kind, args, f"model {name}", budget, weights)
 
 
-def resolved(name: Any, args: Any = None) -> tuple[type["Model"], dict[str, Any]]:
-    """Return the class of a model or preset and all arguments, with their types checked.
+def resolved(name: Any, args: Any = None) -> tuple[str, type["Model"], dict[str, Any]]:
+    """Return the name in MODELS, the class and the arguments of a model or preset, their types
+    checked.
 
     Raises:
         ValueError: unknown name, or arguments that the model does not take.
@@ -163,7 +164,7 @@ def resolved(name: Any, args: Any = None) -> tuple[type["Model"], dict[str, Any]
     kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
-    return kind.variant(args), args
+    return model, kind.variant(args), args
 
 
 def multiply_adds(network: "Model", past: int, future: int, frame: tuple[int, int]) -> int:

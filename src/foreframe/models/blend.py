@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.models.checks import at_least
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.guides import Guides, evidence_channels
 from foreframe.models.head import Frames, Head, HeadInputs, Over, Sums
@@ -75,8 +76,7 @@ class Blend(Head):
     ) -> None:
         if not all(sigma > 0 for sigma in blurs):
             raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
-        if short is not None and short < NARROW:
-            raise ValueError(f"short is a side of {NARROW} pixels or more, not {short}")
+        at_least(NARROW, short=NARROW if short is None else short)
         guide = Guides(guides, hindcast)
         # For each channel: the weights of other guides and of blurs, the gain, what is drawn.
         parts = (len(guide.each) - 1, len(blurs), 1, int(draw))

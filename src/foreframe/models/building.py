@@ -56,7 +56,10 @@ def built(
                 )
             return model if torch.get_default_device().type == "meta" else kind(**args)
         _check_weights(weights, empty)
-        copies = {name: _copy(value, empty[name].dtype) for name, value in weights.items()}
+        copies = {
+            name: torch.empty(value.shape, dtype=empty[name].dtype).copy_(value.detach())
+            for name, value in weights.items()
+        }
         if _needs_values(model, empty):
             with torch.random.fork_rng(devices=[]):
                 model = kind(**args)
@@ -79,11 +82,6 @@ class _WithoutValues(TorchFunctionMode):
         kwargs = kwargs or {}
         initializes = getattr(func, "__module__", "") == "torch.nn.init"
         return kwargs["tensor"] if initializes else func(*args, **kwargs)
-
-
-def _copy(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    copy = torch.empty(weight.shape, dtype=dtype)
-    return copy.copy_(weight.detach())
 
 
 def _needs_values(model: Model, weights: Mapping[str, Any]) -> bool:

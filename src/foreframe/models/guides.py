@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foreframe.base.schema import choice
 from foreframe.models.baselines import guide_of
+from foreframe.models.checks import at_least
 from foreframe.models.interface import (
     Future,
     Model,
@@ -51,8 +52,7 @@ class Guides(Model):
         super().__init__()
         if not guides:
             raise ValueError('guides are names of baselines, such as ["dense_motion"]')
-        if hindcast < 0:
-            raise ValueError(f"a hindcast is of 0 frames or more, not {hindcast}")
+        at_least(0, hindcast=hindcast)
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
         self.sized = any(guide.sized for guide in self.each)

@@ -33,12 +33,12 @@ class MembersOf(Model):
     losses: Sequence[str]
 
     def __init__(self, of: str | Mapping[str, Any]) -> None:
-        from foreframe.models import model_name, resolved  # which know this model, too
+        from foreframe.models import resolved  # which knows this model, too
 
         super().__init__()
-        kind, args = resolved(*one_of(of, ONE))
+        name, kind, args = resolved(*one_of(of, ONE))
         self.of = kind(**args).requires_grad_(False)
-        self.args["of"] = {model_name(self.of): self.of.args}
+        self.args["of"] = {name: self.of.args}
         self.inputs, self.reduces, self.sized = self.of.inputs, self.of.reduces, self.of.sized
         self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
 

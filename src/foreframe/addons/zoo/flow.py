@@ -229,9 +229,6 @@ class Flow(MembersOf, AtOnce):
         error, known = made.state["error"].sum(), made.state["known"].sum()
         return {"flow": error / known.clamp(min=1) / self.spread**2}
 
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frames"][:, -1, self.channels :]
-
     def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
         """r_0 to r_1; `r_hat` is r̂ at t = 0."""
         before, b = 0.0, torch.zeros_like(r_hat)
