@@ -172,6 +172,10 @@ class Flow(MembersOf, AtOnce):
         m, inner = self.of.advance(part_of(state, "of/"), self.frames, last)
         return m, with_prefix("of/", inner)
 
+    def rollout(self, state: State, steps: int) -> tuple[Frames, State]:
+        """In steps of `frames` frames, also without members."""
+        return AtOnce.rollout(self, state, steps)
+
     def next_frames(self, state: State) -> Frames:
         """m, plus an error that is sampled from the noise."""
         state = state if "mean_error" in state else self.precompute(state, self.frames)
