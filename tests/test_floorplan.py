@@ -66,6 +66,12 @@ def test_a_baseline_loads_no_network() -> None:
     assert not loaded & {f"foreframe.models.{name}" for name in networks}
 
 
+def test_a_forecaster_is_loaded_without_the_compiler_of_torch() -> None:
+    loaded = modules_after("import foreframe\nforeframe.Forecaster.load('scenes')")
+    assert "torch" in loaded
+    assert not loaded & {"torch._dynamo", "sympy"}
+
+
 def test_the_registry_has_the_presets_of_each_file() -> None:
     source = ROOT / "src"
     files = [path for path in source.rglob("*.py") if "\nPRESETS: dict" in path.read_text()]

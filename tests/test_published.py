@@ -1,17 +1,17 @@
 """The weights that come with foreframe: there at once, small, and what their card says."""
 
-import functools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
+from torch.nn import Module
 
 from examples.scenes import Scenes
 from foreframe import Forecaster, evaluate
 from foreframe.models import build_model
 from foreframe.models.names import WEIGHTS, published, weights_folder
-from foreframe.models.recurrent import EncoderDecoder
 
 
 def test_they_are_small_enough() -> None:
@@ -21,13 +21,17 @@ def test_they_are_small_enough() -> None:
     assert sum(path.stat().st_size for path in files) < 7.2e6
 
 
-def test_a_network_is_built_without_memory_and_once_more(monkeypatch) -> None:
-    """However deep it lies in others."""
-    before, built = EncoderDecoder.__init__, []
-    counted = lambda self, *given, **named: built.append(self) or before(self, *given, **named)  # noqa: E731
-    monkeypatch.setattr(EncoderDecoder, "__init__", functools.wraps(before)(counted))
+def test_each_network_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that lie within others."""
+    before, made = Module.__init__, Counter[str]()
+
+    def counted(self: Module) -> None:
+        made[type(self).__name__] += 1
+        before(self)
+
+    monkeypatch.setattr(Module, "__init__", counted)
     Forecaster.load("scenes")
-    assert len(built) == 2
+    assert (made["GuidedDecoder"], made["Guides"]) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["scenes", "mean"])

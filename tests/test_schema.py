@@ -10,7 +10,7 @@ import torch
 from foreframe import Forecaster, Scaling, Window
 from foreframe.base.schema import brief, check_types
 from foreframe.base.yaml_files import plain_yaml
-from foreframe.models import build_model
+from foreframe.models import MODELS, Model, build_model
 
 
 def test_open_names_are_no_names() -> None:
@@ -103,6 +103,23 @@ def test_a_network_that_is_to_be_filled_takes_no_more_than_what_fills_it() -> No
     assert all(torch.equal(value, weights[name]) for name, value in filled.state_dict().items())
     with pytest.raises(ValueError, match="in the model that it describes"):
         build_model("quick", {"core": {"convlstm": {"hidden": [2000]}}}, weights=weights)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_weights_do_not_replace_what_only_a_constructor_makes(shares: bool, monkeypatch) -> None:
+    class Mine(Model):
+        def __init__(self, shares: bool = False) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(1, 1)
+            self.second = self.first if shares else torch.nn.Linear(1, 1)
+            self.ramp = [] if shares else [torch.arange(3)]
+
+    monkeypatch.setitem(MODELS, "mine", Mine)
+    weights = {name: value.clone() for name, value in Mine(shares).state_dict().items()}
+    filled = build_model("mine", {"shares": shares}, weights=weights)
+    assert filled.args == {"shares": shares}
+    assert torch.equal(filled.second.weight, weights["second.weight"])
+    assert filled.second is filled.first if shares else filled.ramp[0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from foreframe.models import build_model
+from foreframe.models import EncoderDecoder, build_model
 
 USUAL: dict[str, dict[str, Any]] = {
     "unet": {"widths": [4, 4, 4], "blocks": [2, 4, 2]},
@@ -15,9 +15,9 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
 @pytest.mark.parametrize(
     ("model", "bad", "message"),
     [
-        ("tutorial", {"channels": 0}, "1 channel or more, not 0"),
-        ("tutorial", {"core": {"convlstm": {"kernel": 4}}}, "kernel 4x4 is even"),
-        ("tutorial", {"core": {"convlstm": {"hidden": [4, 0]}}}, "needs hidden channels .* not 0"),
+        ("tutorial", {"channels": 0}, "channels must be at least 1, not 0"),
+        ("tutorial", {"core": {"convlstm": {"kernel": 4}}}, "kernel must be odd, not 4"),
+        ("tutorial", {"core": {"convlstm": {"hidden": [4, 0]}}}, "hidden must be at least 1"),
         ("tutorial", {"core": {"convlstm": {"layers": 3}}}, "convlstm takes no argument 'layers'"),
         ("tutorial", {"core": {"convlstm": 5}}, "core convlstm holds names and values, not 5"),
         ("tutorial", {"core": 5}, "tutorial.core is a word or names and values, not 5"),
@@ -28,9 +28,9 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", {"codec": {"patches": {"sise": 2}}}, "'sise'; did you mean size"),
         ("tutorial", {"codec": {"strided": {"widths": [2] * 17}}}, "16 widths at most"),
         ("tutorial", {"codec": {"strided": {"norm": "batch"}}}, "norm is one of group, none, not"),
-        ("tutorial", {"attention": -1}, "numbers of frames, not -1, 0"),
+        ("tutorial", {"attention": -1}, "attention must be at least 0, not -1"),
         ("tutorial", {"embedding": 1}, "embedding is true or false, not 1"),
-        ("tutorial", {"output": {"draw": {"kernel": 2}}}, "a head's kernel has an odd side, not 2"),
+        ("tutorial", {"output": {"draw": {"kernel": 2}}}, "kernel must be odd, not 2"),
         ("tutorial", {"output": {"draw": {"over": "some"}}}, "over is one of last, all, not 'some"),
         ("tutorial", {"output": {"carry": {"feed": "frame"}}}, "feed is one of maps, nothing, not"),
         ("tutorial", {"output": {"blend": {"guides": ["oracle"]}}}, "guide 'oracle' is unknown"),
@@ -39,7 +39,7 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", MIRRORED, "fed back through mirrored layers need equal ends, not 4 and 8"),
         ("openstl", {"draw": {"feed": "maps"}}, "head draw takes no argument 'feed'"),
         ("openstl", {"start": "states"}, "takes no argument 'start'"),
-        ("at_once", {"horizon": 0}, "a horizon is 1 frame or more, not 0"),
+        ("at_once", {"horizon": 0}, "horizon must be at least 1, not 0"),
         ("quick", {"channels": None}, "only heads that mix guides"),
         ("guided", {"inputs": 2}, "give channels"),
         ("guided", {"output": {"blend": {"guides": []}}}, "guides are names"),
@@ -66,3 +66,8 @@ def test_choices_that_do_not_fit(model: str, bad: dict[str, Any], message: str) 
     with pytest.raises(ValueError, match=message) as refused:
         build_model(model, USUAL.get(model, {}) | bad)
     assert "\n" not in str(refused.value)
+
+
+def test_only_build_model_chooses_the_class_of_a_guided_network() -> None:
+    with pytest.raises(ValueError, match="the head blend mixes guides: build the network by"):
+        EncoderDecoder(output="blend")

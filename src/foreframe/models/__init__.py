@@ -26,40 +26,65 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.base.schema import UnknownError, brief, check_types, merged
 from foreframe.base.wording import closest
-from foreframe.models.registry import (
-    BASELINES,
-    CORES,
-    FREE,
-    MODELS,
-    PRESETS,
-    SCORED,
-    STILL,
-    baselines_here,
-)
+from foreframe.models.registry import BASELINES as BASELINES
+from foreframe.models.registry import CORES as CORES
+from foreframe.models.registry import FREE as FREE
+from foreframe.models.registry import MODELS as MODELS
+from foreframe.models.registry import PRESETS as PRESETS
+from foreframe.models.registry import SCORED as SCORED
+from foreframe.models.registry import STILL as STILL
+from foreframe.models.registry import baselines_here as baselines_here
 
-if TYPE_CHECKING:
-    from foreframe.models.at_once import AtOnce
-    from foreframe.models.baselines import Black, Cycle, LinearMotion, Mean, Persistence
-    from foreframe.models.codec import CODECS
-    from foreframe.models.convlstm import ConvLSTM, ConvLSTMCell
-    from foreframe.models.core import Core
-    from foreframe.models.dressed import Dressed
-    from foreframe.models.heads import HEADS
-    from foreframe.models.interface import Model, Parts, State, parts_of, with_known
-    from foreframe.models.lagged import Lagged
-    from foreframe.models.members_of import MembersOf
-    from foreframe.models.noise import EnsembleRequest, forecast_of, members, placed
-    from foreframe.models.optical_flow import OpticalFlow
-    from foreframe.models.recurrent import EncoderDecoder, NextFrame, RecurrentAtOnce
+if TYPE_CHECKING:  # by these names, so that type checkers know what is public
+    from foreframe.models.at_once import AtOnce as AtOnce
+    from foreframe.models.baselines import Black as Black
+    from foreframe.models.baselines import Cycle as Cycle
+    from foreframe.models.baselines import LinearMotion as LinearMotion
+    from foreframe.models.baselines import Mean as Mean
+    from foreframe.models.baselines import Persistence as Persistence
+    from foreframe.models.codec import CODECS as CODECS
+    from foreframe.models.convlstm import ConvLSTM as ConvLSTM
+    from foreframe.models.convlstm import ConvLSTMCell as ConvLSTMCell
+    from foreframe.models.core import Core as Core
+    from foreframe.models.dressed import Dressed as Dressed
+    from foreframe.models.heads import HEADS as HEADS
+    from foreframe.models.interface import Model as Model
+    from foreframe.models.interface import Parts as Parts
+    from foreframe.models.interface import State as State
+    from foreframe.models.interface import parts_of as parts_of
+    from foreframe.models.interface import with_known as with_known
+    from foreframe.models.lagged import Lagged as Lagged
+    from foreframe.models.members_of import MembersOf as MembersOf
+    from foreframe.models.noise import EnsembleRequest as EnsembleRequest
+    from foreframe.models.noise import forecast_of as forecast_of
+    from foreframe.models.noise import members as members
+    from foreframe.models.noise import placed as placed
+    from foreframe.models.optical_flow import OpticalFlow as OpticalFlow
+    from foreframe.models.recurrent import EncoderDecoder as EncoderDecoder
+    from foreframe.models.recurrent import NextFrame as NextFrame
+    from foreframe.models.recurrent import RecurrentAtOnce as RecurrentAtOnce
 
-_HOMES = (  # of public names, beside those of classes in MODELS and CORES
-    "at_once:AtOnce", "codec:CODECS", "convlstm:ConvLSTMCell", "heads:HEADS", "interface:Model",
-    "interface:Parts", "interface:State", "interface:parts_of", "interface:with_known",
-    "members_of:MembersOf", "noise:EnsembleRequest", "noise:forecast_of", "noise:members",
-    "noise:placed", "core:Core",
-)  # fmt: skip
-_HOME = dict(
-    home.split(":")[::-1] for home in (*_HOMES, *MODELS.data.values(), *CORES.data.values())
+_NAMES = {  # of a module: the public names that live there
+    "at_once": ("AtOnce",),
+    "baselines": ("Black", "Cycle", "LinearMotion", "Mean", "Persistence"),
+    "codec": ("CODECS",),
+    "convlstm": ("ConvLSTM", "ConvLSTMCell"),
+    "core": ("Core",),
+    "dressed": ("Dressed",),
+    "heads": ("HEADS",),
+    "interface": ("Model", "Parts", "State", "parts_of", "with_known"),
+    "lagged": ("Lagged",),
+    "members_of": ("MembersOf",),
+    "noise": ("EnsembleRequest", "forecast_of", "members", "placed"),
+    "optical_flow": ("OpticalFlow",),
+    "recurrent": ("EncoderDecoder", "NextFrame", "RecurrentAtOnce"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(
+    {*_HOME, "build_model", "model_name", "multiply_adds", "preset"}
+    | {"BASELINES", "CORES", "FREE", "MODELS", "PRESETS"}
+    | {"SCORED", "STILL", "baselines_here"}
 )
 
 
@@ -112,6 +137,19 @@ def build_model(
         ValueError: unknown name, arguments that the model does not take, or weights of more than
             the budget; `weights` that do not fit it or are not finite.
     """
+    _, kind, args = resolved(name, args)
+    from foreframe.models.building import built  # with torch
+
+    return built(kind, args, f"model {name}", budget, weights)
+
+
+def resolved(name: Any, args: Any = None) -> tuple[str, type["Model"], dict[str, Any]]:
+    """Return the name in MODELS, the class and the arguments of a model or preset, their types
+    checked.
+
+    Raises:
+        ValueError: unknown name, or arguments that the model does not take.
+    """
     if not isinstance(name, str) or not (name in PRESETS or name in MODELS):
         near = closest(str(name), [*PRESETS, *MODELS])
         raise UnknownError(
@@ -123,9 +161,7 @@ def build_model(
     kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
-    from foreframe.models.building import built  # with torch
-
-    return built(kind, args, f"model {name}", budget, weights)
+    return model, kind.variant(args), args
 
 
 def multiply_adds(network: "Model", past: int, future: int, frame: tuple[int, int]) -> int:
@@ -164,46 +200,3 @@ def model_name(model: "Model") -> str:
         f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
         "its own"
     )
-
-
-__all__ = [
-    "BASELINES",
-    "CODECS",
-    "CORES",
-    "FREE",
-    "HEADS",
-    "MODELS",
-    "PRESETS",
-    "SCORED",
-    "STILL",
-    "AtOnce",
-    "Black",
-    "ConvLSTM",
-    "ConvLSTMCell",
-    "Core",
-    "Cycle",
-    "Dressed",
-    "EncoderDecoder",
-    "EnsembleRequest",
-    "Lagged",
-    "LinearMotion",
-    "Mean",
-    "MembersOf",
-    "Model",
-    "NextFrame",
-    "OpticalFlow",
-    "Parts",
-    "Persistence",
-    "RecurrentAtOnce",
-    "State",
-    "baselines_here",
-    "build_model",
-    "forecast_of",
-    "members",
-    "model_name",
-    "multiply_adds",
-    "parts_of",
-    "placed",
-    "preset",
-    "with_known",
-]  # fmt: skip

@@ -35,8 +35,8 @@ class AtOnce(Model):
         return begun
 
     def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        """The inputs of the last frame seen, of a model that has inputs."""
-        raise NotImplementedError
+        """The inputs of the last frame seen, of a model that has inputs and keeps its frames."""
+        return state["frames"][:, -1, self.channels :]
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         frames = self.next_frames(state)
@@ -67,9 +67,6 @@ class FromLastFrames(AtOnce):
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last `frames` frames, and how many of them were seen. Any T >= 1."""
         return push_ring(past, state, self.frames)
-
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frames"][:, -1, self.channels :]
 
     def seen(self, state: State) -> Float[Tensor, "b frames _ h w"]:
         """The frames of the state, each with the known inputs of its counterpart in the future."""

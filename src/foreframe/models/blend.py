@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.models.checks import at_least
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
-from foreframe.models.guides import Guides
+from foreframe.models.guides import Guides, evidence_channels
 from foreframe.models.head import Frames, Head, HeadInputs, Over, Sums
 from foreframe.models.interface import State, deciding_size
 from foreframe.models.motion import NARROW, blurred, displaced, exactly
@@ -75,8 +76,7 @@ class Blend(Head):
     ) -> None:
         if not all(sigma > 0 for sigma in blurs):
             raise ValueError(f"blurs are widths in pixels above 0, not {list(blurs)}")
-        if short is not None and short < NARROW:
-            raise ValueError(f"short is a side of {NARROW} pixels or more, not {short}")
+        at_least(NARROW, short=NARROW if short is None else short)
         guide = Guides(guides, hindcast)
         # For each channel: the weights of other guides and of blurs, the gain, what is drawn.
         parts = (len(guide.each) - 1, len(blurs), 1, int(draw))
@@ -89,8 +89,8 @@ class Blend(Head):
 
     @classmethod
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
-        guide = Guides(args["guides"], args["hindcast"])
-        return (channels or 1) * len(guide.each) + guide.evidence_channels
+        guides, hindcast = args["guides"], args["hindcast"]
+        return (channels or 1) * len(guides) + evidence_channels(guides, hindcast)
 
     def begin(self, state: State) -> State:
         """The guides, ready to step; the evidence as small as the network sees frames."""

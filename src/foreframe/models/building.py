@@ -3,11 +3,12 @@ before it is taken.
 """
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from foreframe.base.budget import GIB, OverBudgetError
 from foreframe.base.schema import brief
@@ -17,8 +18,6 @@ from foreframe.models.interface import Model
 MANY = 1000  # values among a network's arguments, such as a width for each layer
 LARGE = 10**6  # channels, pixels or frames: more than any argument needs
 
-_inside = ContextVar("inside", default=False)  # another network, whose checks include this one
-
 
 def built(
     kind: type[Model],
@@ -27,19 +26,17 @@ def built(
     budget: float,
     weights: Mapping[str, Any] | None = None,
 ) -> Model:
-    """`kind(**args)`, which torch's meta device builds first, without memory.
+    """Build `kind(**args)` on torch's meta device, without memory, and then fill it.
 
     Args:
         what: its name in messages.
-        budget: GiB that it may take where it comes without weights.
-        weights: are loaded into it; untrusted. Then no random state changes.
+        budget: GiB that its weights may take if none are given.
+        weights: its weights, untrusted; with weights no random state changes.
 
     Raises:
         ValueError: arguments that make no network, or one of more than the budget; weights of other
             names and shapes, that their file does not hold, or that are not finite.
     """
-    if _inside.get():
-        return kind(**args)
     values = list(leaves(args))
     if len(values) > MANY:
         raise ValueError(f"{what} has {len(values)} arguments; {MANY} at most")
@@ -47,28 +44,53 @@ def built(
         if isinstance(value, int) and abs(value) > LARGE:
             name = ".".join((what, *path))
             raise ValueError(f"{name} is beyond reason: {brief(value)}; {LARGE:,} at most")
-    outside = _inside.set(True)
     try:
-        with torch.device("meta"):
-            empty = kind(**args).state_dict()
+        with torch.device("meta"), _WithoutValues():
+            model = kind(**args)
+        empty = model.state_dict()
         if weights is None:
             if sum(weight.numel() for weight in empty.values()) > budget * GIB / 4:
                 raise OverBudgetError(
                     f"the weights of {what} would take more than the budget of {budget:g} GiB; "
                     "choose fewer or smaller layers, or raise budget if that is meant"
                 )
-            return kind(**args)
+            return model if torch.get_default_device().type == "meta" else kind(**args)
         _check_weights(weights, empty)
-        with torch.random.fork_rng(devices=[]):
-            model = kind(**args)
-        model.load_state_dict(dict(weights))
+        copies = {
+            name: torch.empty(value.shape, dtype=empty[name].dtype).copy_(value.detach())
+            for name, value in weights.items()
+        }
+        if _needs_values(model, empty):
+            with torch.random.fork_rng(devices=[]):
+                model = kind(**args)
+            model.load_state_dict(copies)
+        else:
+            model.load_state_dict(copies, assign=True)
         return model
     except (TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
         # torch's own errors are among them.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{what}: {reason.replace('__init__() ', '')}") from None
-    finally:
-        _inside.reset(outside)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out `torch.nn.init`: on the meta device it does nothing but import torch's compiler,
+    which takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        initializes = getattr(func, "__module__", "") == "torch.nn.init"
+        return kwargs["tensor"] if initializes else func(*args, **kwargs)
+
+
+def _needs_values(model: Model, weights: Mapping[str, Any]) -> bool:
+    """Whether weights alone do not fill the model: it shares them, or has other tensors."""
+    distinct = {id(value) for value in (*model.parameters(), *model.buffers())}
+    others = (value for part in model.modules() for value in tree_leaves(vars(part)))
+    return len(distinct) != len(weights) or any(
+        isinstance(value, Tensor) and id(value) not in distinct for value in others
+    )
 
 
 def _check_weights(weights: Mapping[str, Any], empty: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.checks import at_least
 from foreframe.models.core import Core, Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
@@ -53,7 +54,7 @@ class ConvLSTMCell(nn.Module):
     ) -> None:
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
-        check_cell(channels, hidden, rows, columns)
+        check_cell(channels, hidden, kernel)
         self.hidden, self.forget_bias = hidden, forget_bias
         padding = (rows // 2, columns // 2)
         self.gates = Conv2d(
@@ -123,8 +124,7 @@ class ConvLSTM(Core):
         forget_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        if not hidden:
-            raise ValueError("a ConvLSTM has 1 layer or more: hidden is a list of their channels")
+        at_least(1, hidden=hidden)
         self.hidden = tuple(hidden)
         self.cells = nn.ModuleList(
             ConvLSTMCell(i, o, kernel, bias, peepholes, forget_bias)

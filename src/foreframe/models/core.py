@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.checks import at_least, odd
 from foreframe.models.interface import State
 
 Maps = Float[Tensor, "b d h w"]
@@ -76,12 +77,8 @@ class Core(nn.Module):
         return {}
 
 
-def check_cell(channels: int, hidden: int, *kernel: int) -> None:
+def check_cell(channels: int, hidden: int, kernel: int | Sequence[int]) -> None:
     """Refuse a cell with an even side of its kernel, or no hidden channels."""
-    if any(side % 2 == 0 for side in kernel):
-        size = "x".join(map(str, kernel))
-        raise ValueError(f"kernel {size} is even; odd kernels keep the frame's size")
-    if hidden < 1 or channels < 0:
-        raise ValueError(
-            f"a cell needs hidden channels and no negative input, not {hidden} and {channels}"
-        )
+    odd(kernel=kernel)
+    at_least(1, hidden=hidden)
+    at_least(0, channels=channels)

@@ -6,17 +6,16 @@ alike, and where they differ each looks like a frame, not like noise.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import one_of
 from foreframe.models.interface import Past, State, part_of, peek, pop, with_prefix
 from foreframe.models.lagged import Lagged
-from foreframe.models.members_of import ONE, MembersOf
+from foreframe.models.members_of import MembersOf
 from foreframe.models.motion import exactly, gradient
 from foreframe.models.noise import Noise
 
@@ -60,34 +59,23 @@ class Dressed(MembersOf):
         by: str | Mapping[str, Any] = "dense_motion",
         lags: int = 5,
     ) -> None:
-        from foreframe.models import build_model, model_name  # which know this model, too
-
-        super().__init__(build_model(*one_of(of, ONE)))
+        super().__init__(of)
         self.lagged = Lagged(by, lags)
-        self.args["of"] = {model_name(self.of): self.of.args}
-        self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
         self.sized = self.of.sized or self.lagged.sized
         self.noise = Noise(whole=lags)
         self.scale = nn.Conv2d(4, 1, 1)  # log s
         nn.init.zeros_(self.scale.weight)
         nn.init.zeros_(self.scale.bias)  # type: ignore[arg-type]
 
-    def stride_in(self, size: Sequence[int]) -> int:
-        return self.of.stride_in(size)
-
     def encode(self, past: Past, state: State | None = None) -> State:
         frames = past[:, :, : past.shape[2] - self.inputs]
-        encoded: State = {}
-        for name, model, seen in (("of/", self.of, past), ("lagged/", self.lagged, frames)):
-            before = None if state is None else part_of(state, name)
-            encoded |= with_prefix(name, model.encode(seen, before))
-        return encoded
+        before = None if state is None else part_of(state, "lagged/")
+        lagged = with_prefix("lagged/", self.lagged.encode(frames, before))
+        return super().encode(past, state) | lagged
 
     def exogenous(self, state: State, steps: int) -> State:
-        """What enters the forecaster; of members z, each leaning on one lagged forecast."""
-        entering: State = {}
-        if "forecast" not in state:
-            entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
+        """What enters the forecaster, and z of members, each leaning on one lagged forecast."""
+        entering = super().exogenous(state, steps)
         if "key" in state:
             count = state["lagged/recent_seen"].long()
             lag = torch.arange(self.lagged.lags, device=count.device)
@@ -106,30 +94,19 @@ class Dressed(MembersOf):
             return begun
         return begun | self._lagged_begun(state) | {"noise": state["noise"]}
 
-    def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
-        return self.advance(state, self.horizon, last)
-
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Frames, State]:
-        if "forecast" in state:
-            queues = {name: state[name] for name in ("forecast", "differences")}
-            m, differences = (peek(queue, steps) for queue in queues.values())
-            stepped = {name: pop(queue, steps) for name, queue in queues.items()}
+        m, stepped = self.forecast_next(state, steps, last)
+        if "noise" not in state:
+            return m, stepped
+        if "differences" in state:
+            differences = peek(state["differences"], steps)
+            stepped["differences"] = pop(state["differences"], steps)
         else:
-            m, own = self.of.advance(self.state_of(state), steps, last)
-            stepped = with_prefix("of/", own)
-            if "noise" not in state:
-                return m, stepped
             differences, lagged = self._differences(m, state, last)
             stepped |= lagged
         w = state["noise"][:, :1, :, :, :, None]
         member = m + (w * differences).sum(dim=2)
         return member.to(m.dtype), state | stepped
-
-    def rollout(self, state: State, steps: int) -> tuple[Frames, State]:
-        if "key" in state:
-            return super().rollout(state, steps)
-        m, own = self.of.rollout(self.state_of(state), steps)
-        return m, with_prefix("of/", own)
 
     def precompute(self, state: State, steps: int) -> State:
         """m, and what members differ by, in place of what both come from."""

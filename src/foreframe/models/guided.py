@@ -1,8 +1,6 @@
 """An encoder-decoder whose head mixes the forecasts of baselines, its guides: see `Blend`."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from foreframe.models.blend import Blend
 from foreframe.models.interface import (
@@ -32,9 +30,6 @@ class GuidedDecoder(EncoderDecoder):
     @property
     def guide(self) -> Model:
         return self.output.guide
-
-    def to_network(self, frames: Past) -> Float[Tensor, "b t _ _ _"]:
-        return self.output.reduced(super().to_network(frames))
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foreframe.base.schema import choice
 from foreframe.models.baselines import guide_of
+from foreframe.models.checks import at_least
 from foreframe.models.interface import (
     Future,
     Model,
@@ -21,9 +23,17 @@ from foreframe.models.interface import (
     with_prefix,
 )
 from foreframe.models.motion import EVIDENCE, DenseMotion, blurred, exactly
+from foreframe.models.registry import BASELINES
 
 SMALL = 2**18  # pixels of a frame; of larger ones motion fills the memory
 HINDCAST_LEADS = (0.2, 0.6, 1.0)  # of the hindcast's frames
+
+
+def evidence_channels(guides: Sequence[str | Mapping[str, Any]], hindcast: int) -> int:
+    """Return the channels of the evidence of `Guides` with these arguments."""
+    kinds = [BASELINES[choice(BASELINES, guide, "guide")[0]] for guide in guides]
+    moves = any(issubclass(kind, DenseMotion) for kind in kinds)
+    return EVIDENCE * moves + len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
 
 
 class Guides(Model):
@@ -42,14 +52,11 @@ class Guides(Model):
         super().__init__()
         if not guides:
             raise ValueError('guides are names of baselines, such as ["dense_motion"]')
-        if hindcast < 0:
-            raise ValueError(f"a hindcast is of 0 frames or more, not {hindcast}")
+        at_least(0, hindcast=hindcast)
         self.each = [guide_of(guide) for guide in guides]  # without weights
         self.hindcast, self.channels = hindcast, None
         self.sized = any(guide.sized for guide in self.each)
         self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
-        hindcasts = len(HINDCAST_LEADS) * len(guides) * (hindcast > 0)
-        self.evidence_channels = EVIDENCE * self.moves + hindcasts
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         encoded = self._each(lambda guide, own: guide.encode(past, own or None), state or {})

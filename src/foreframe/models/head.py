@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.checks import odd
 from foreframe.models.codec import IdentityPath, UpsamplingPath
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import Model
@@ -74,8 +75,7 @@ class Head(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"a head's kernel has an odd side, not {kernel}")
+        odd(kernel=kernel)
         self.over = over
         self.guide: Model | None = None
         width, padding = numbers * up.scale**2, kernel // 2

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -85,18 +86,17 @@ class Model(nn.Module):
     accumulated_states: Sequence[str] = ()
     made_for: str = ""
 
-    def __new__(cls, *given: Any, **named: Any) -> Any:
-        known = inspect.signature(cls.__init__).bind_partial(None, *given, **named)
-        known.apply_defaults()
-        _, *args = known.arguments.items()
-        plain = {name: _plain(value) for name, value in args}
-        model = super().__new__(cls.variant(plain))
-        model.args = plain
-        return model
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self).setdefault("args", {})  # of a subclass without a constructor
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = recorded(cls.__init__)  # type: ignore[method-assign]
 
     @classmethod
     def variant(cls, args: Mapping[str, Any]) -> type["Model"]:
-        """The class of a model with these arguments: this one, or a subclass that they choose."""
+        """Return the class that `build_model` calls: this one or a subclass."""
         return cls
 
     @property
@@ -287,6 +287,24 @@ class Model(nn.Module):
 
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
+
+
+def recorded(initialize: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that stores its arguments and defaults as plain values in `args`, unless
+    a subclass has stored its own.
+    """
+    signature = inspect.signature(initialize)
+
+    @wraps(initialize)
+    def recording(self: Model, *values: Any, **named: Any) -> None:
+        if "args" not in vars(self):
+            arguments = signature.bind_partial(self, *values, **named)
+            arguments.apply_defaults()
+            _, *args = arguments.arguments.items()
+            self.args = {name: _plain(value) for name, value in args}
+        initialize(self, *values, **named)
+
+    return recording
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.baselines import guide_of
+from foreframe.models.checks import within
 from foreframe.models.interface import (
     Future,
     Model,
@@ -40,8 +41,7 @@ class Lagged(Model):
 
     def __init__(self, of: str | Mapping[str, Any] = "dense_motion", lags: int = 5) -> None:
         super().__init__()
-        if not 1 <= lags <= 100:  # frames that a state keeps
-            raise ValueError(f"a lagged ensemble has 1 to 100 lags, not {lags}")
+        within(1, 100, lags=lags)  # frames that a state keeps
         self.baseline, self.lags, self.channels = guide_of(of), lags, None
         self.sized = self.baseline.sized
 

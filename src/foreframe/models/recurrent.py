@@ -21,6 +21,7 @@ from torch import Tensor
 from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
 from foreframe.models.attention import Attention
+from foreframe.models.checks import at_least
 from foreframe.models.codec import CODECS, Patches, Strided
 from foreframe.models.core import AnyMaps, Core, Layers
 from foreframe.models.engine import channels_last
@@ -70,10 +71,8 @@ class Recurrent(Model):
 
     def __init__(self, channels: int | None, core: Part, codec: Part, inputs: int) -> None:
         super().__init__()
-        if channels is not None and channels < 1:
-            raise ValueError(f"frames have 1 channel or more, not {channels}")
-        if inputs < 0:
-            raise ValueError(f"a model has 0 inputs or more, not {inputs}")
+        at_least(1, channels=1 if channels is None else channels)
+        at_least(0, inputs=inputs)
         if channels is None and inputs:
             raise ValueError("a model with inputs forecasts a number of channels: give channels")
         kind, args = choice(CODECS, codec, "codec")
@@ -143,13 +142,12 @@ class Recurrent(Model):
         frame = state["frame"]
         return frame[:, frame.shape[1] - self.inputs :]
 
-    def to_network(self, frames: Past) -> Float[Tensor, "b t _ _ _"]:
-        """Frames as the network sees them: their mean over channels where it takes any number."""
-        return frames.mean(dim=2, keepdim=True) if self.channels is None else frames
-
     def embed(self, frames: Past) -> StepMaps:
-        """The codec's maps of frames and their inputs, which a core takes."""
-        maps: Tensor = self.codec(self.to_network(frames).flatten(0, 1))[-1]
+        """Return the codec's maps of frames and their inputs, or of their mean over channels if the
+        network takes any number of channels.
+        """
+        seen = frames.mean(dim=2, keepdim=True) if self.channels is None else frames
+        maps: Tensor = self.codec(self.output.reduced(seen).flatten(0, 1))[-1]
         return channels_last(maps).unflatten(0, frames.shape[:2])
 
     def run(self, core: Core, x: StepMaps, layers: State) -> tuple[Layers, State]:
@@ -194,8 +192,7 @@ class RecurrentAtOnce(Recurrent, AtOnce):
         inputs: int = 0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
-        if horizon < 1:
-            raise ValueError(f"a horizon is 1 frame or more, not {horizon}")
+        at_least(1, horizon=horizon)
         _, args = choice({"draw": Draw}, {"draw": draw}, "head")
         self.horizon = horizon
         self.args["draw"] = args
@@ -286,8 +283,7 @@ class EncoderDecoder(Recurrent):
         inputs: int = 0,
     ) -> None:
         super().__init__(channels, core, codec, inputs)
-        if attention < 0 or backward < 0:
-            raise ValueError(f"attention, backward: numbers of frames, not {attention}, {backward}")
+        at_least(0, attention=attention, backward=backward)
         name, args = choice(HEADS, output, "output")
         self.args["output"] = {name: args}
         head, feed = HEADS[name], args.get("feed", HEADS[name].feed)
@@ -295,6 +291,8 @@ class EncoderDecoder(Recurrent):
             raise ValueError(
                 "only heads that mix guides forecast any number of channels: give channels"
             )
+        if feed == "guides" and type(self) is EncoderDecoder:
+            raise ValueError(f"the head {name} mixes guides: build the network by build_model")
         self.start_from, self.attention, self.backward_frames = start, attention, backward
         self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
         hidden = list(self.encoder.hidden)

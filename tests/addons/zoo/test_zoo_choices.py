@@ -17,8 +17,8 @@ USUAL: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("model", "bad", "message"),
     [
-        ("tutorial", {"core": {"convgru": {"kernel": 4}}}, "kernel 4 is even"),
-        ("tutorial", {"core": {"convgru": {"hidden": []}}}, "1 layer or more"),
+        ("tutorial", {"core": {"convgru": {"kernel": 4}}}, "kernel must be odd, not 4"),
+        ("tutorial", {"core": {"convgru": {"hidden": []}}}, "hidden must be at least 1"),
         ("predrnn", {"core": {"predrnn": {"hidden": [3, 4]}}}, r"equal numbers.*not \[3, 4\]"),
         ("predrnnpp", {"core": {"predrnnpp": {"hidden": [3]}}}, "2 layers or more"),
         ("simvp", {"translator": "words"}, "one of inception, gated, tau, mixing, not 'words'"),

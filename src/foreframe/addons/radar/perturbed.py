@@ -1,17 +1,16 @@
 """Members of a forecast of rain that is multiplied by smooth noise of several sizes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import one_of
 from foreframe.clips.scaling import Scaling
-from foreframe.models.interface import Future, Model, Past, State, part_of, peek, pop, with_prefix
-from foreframe.models.members_of import ONE, MembersOf
+from foreframe.models.interface import Future, Model, Past, State, with_prefix
+from foreframe.models.members_of import MembersOf
 from foreframe.models.motion import exactly
 from foreframe.models.noise import Noise
 
@@ -48,12 +47,7 @@ class Perturbed(MembersOf):
     scaling = Scaling()
 
     def __init__(self, of: str | Mapping[str, Any]) -> None:
-        from foreframe.models import build_model, model_name  # which know this model, too
-
-        super().__init__(build_model(*one_of(of, ONE)))
-        self.args["of"] = {model_name(self.of): self.of.args}
-        self.channels, self.horizon, self.stride = self.of.channels, self.of.horizon, self.of.stride
-        self.sized = self.of.sized
+        super().__init__(of)
         self.noise = Noise(apart=SIZES)
         self.log_spread = nn.Parameter(torch.full((len(SIZES),), math.log(SPREAD)))
 
@@ -61,19 +55,12 @@ class Perturbed(MembersOf):
     def guide(self) -> Model | None:
         return self.of.guide
 
-    def stride_in(self, size: Sequence[int]) -> int:
-        return self.of.stride_in(size)
-
     def encode(self, past: Past, state: State | None = None) -> State:
-        encoded = self.of.encode(past, None if state is None else part_of(state, "of/"))
-        last = past[:, -1, : past.shape[2] - self.inputs]
-        return with_prefix("of/", encoded) | {"last": last}
+        return super().encode(past, state) | {"last": past[:, -1, : past.shape[2] - self.inputs]}
 
     def exogenous(self, state: State, steps: int) -> State:
         """The inputs of the forecaster, and the noise of members."""
-        entering: State = {}
-        if "forecast" not in state:
-            entering = with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
+        entering = super().exogenous(state, steps)
         if "key" in state:
             entering["noise"] = self.noise(state, state["last"].shape[-2:])
         return entering
@@ -85,16 +72,8 @@ class Perturbed(MembersOf):
         last = state["last"]
         return begun | {"last": last, "lead": last.new_zeros(last.shape[0])}
 
-    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
-        return self.advance(state, self.horizon, last)
-
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
-        if "forecast" in state:
-            m = peek(state["forecast"], steps)
-            stepped = {"forecast": pop(state["forecast"], steps)}
-        else:
-            m, own = self.of.advance(self.state_of(state), steps, last)
-            stepped = with_prefix("of/", own)
+        m, stepped = self.forecast_next(state, steps, last)
         if "noise" in state:
             lead = state["lead"][:, None] + torch.arange(1, steps + 1, device=m.device)
             m = self.perturbed(m, state["noise"], lead, state["last"])
@@ -115,12 +94,6 @@ class Perturbed(MembersOf):
             most = STRONGEST * seen.amax(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
             member = rain * (lead.sqrt().view(*lead.shape, 1, 1, 1) * x).exp()
             return self.scaling.to_network(member.minimum(most)).to(m.dtype)
-
-    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
-        if "key" in state or "forecast" in state:
-            return super().rollout(state, steps)
-        m, own = self.of.rollout(self.state_of(state), steps)
-        return m, with_prefix("of/", own)
 
     def precompute(self, state: State, steps: int) -> State:
         """The forecast and the guide's, which replace the state they are computed from."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.models.checks import at_least
 from foreframe.models.core import Core, Hidden, Maps, check_cell
 from foreframe.models.engine import Conv2d, pointwise, tanh
 from foreframe.models.interface import State
@@ -95,8 +96,7 @@ class ConvGRU(Core):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if not hidden:
-            raise ValueError("a ConvGRU has 1 layer or more: hidden is a list of their channels")
+        at_least(1, hidden=hidden)
         self.hidden = tuple(hidden)
         self.cells = nn.ModuleList(
             ConvGRUCell(i, o, kernel, bias) for i, o in pairwise((channels, *hidden))

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foreframe.base.schema import one_of
 from foreframe.clips.clip import Window
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import AtOnce
@@ -34,7 +33,7 @@ from foreframe.models.interface import (
     push_ring,
     with_prefix,
 )
-from foreframe.models.members_of import ONE, MembersOf
+from foreframe.models.members_of import MembersOf
 from foreframe.models.noise import first_lead
 
 Frames = Float[Tensor, "b t c h w"]
@@ -117,14 +116,11 @@ class Flow(MembersOf, AtOnce):
         inputs: int = 0,
         inflate: float = 1.0,
     ) -> None:
-        from foreframe.models import build_model, model_name  # which know this model, too
-
-        name, args = one_of(of, ONE)
-        model = build_model(name, args)
-        if (model.channels, model.inputs) not in ((None, inputs), (channels, inputs)):
+        super().__init__(of)
+        if (self.of.channels, self.of.inputs) not in ((None, inputs), (channels, inputs)):
             sizes = {"channels": channels, "inputs": inputs} if inputs else {"channels": channels}
-            model = build_model(name, {**args, **sizes})
-        super().__init__(model)
+            ((name, args),) = self.args["of"].items()
+            super().__init__({name: {**args, **sizes}})
         if min(channels, frames, blocks, levels) < 1 or width % GROUPS or width < 1:
             raise ValueError(
                 "a flow needs 1 channel, frame, block and level or more and a width that "
@@ -136,12 +132,10 @@ class Flow(MembersOf, AtOnce):
             raise ValueError(f"inflate is a number above 0, not {inflate}")
         if not times or times[0] != 0 or any(not a < b for a, b in pairwise((*times, 1.0))):
             raise ValueError(f"times begin at 0 and grow, each below 1, not {list(times)}")
-        self.args["of"] = {model_name(self.of): self.of.args}
         self.inflate = inflate
         self.channels, self.frames, self.horizon = channels, frames, frames
         self.spread, self.times, self.levels = spread, (*times, 1.0), levels
         self.stride = math.lcm(SIDE, self.of.stride)
-        self.sized = self.of.sized
         self.network = Network(channels * frames, width, blocks)
         # Root mean squares by lead time, over training: of r - r̂_0, and of r_1 - r̂_0.
         self.register_buffer("apart", torch.zeros(2, frames))
@@ -151,8 +145,7 @@ class Flow(MembersOf, AtOnce):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the state of m, and the last `frames` frames. Any T >= 1."""
-        inner = self.of.encode(past, None if state is None else part_of(state, "of/"))
-        return push_ring(past, state, self.frames) | with_prefix("of/", inner)
+        return push_ring(past, state, self.frames) | super().encode(past, state)
 
     def precompute(self, state: State, steps: int) -> State:
         m = self.of.decode(self.state_of(state), self.frames)
@@ -162,7 +155,7 @@ class Flow(MembersOf, AtOnce):
         """Of members the noise z, for each `frames` frames; without them what enters m."""
         if "key" in state:
             return {"noise": _noise(state, steps, self.frames, self.channels)}
-        return with_prefix("of/", self.of.exogenous(part_of(state, "of/"), steps))
+        return super().exogenous(state, steps)
 
     def begin(self, state: State) -> State:
         """A member's state stays as it is, as its own frames are encoded; without members m's is
@@ -175,9 +168,13 @@ class Flow(MembersOf, AtOnce):
 
     def step(self, state: State, last: bool = False) -> tuple[Frames, State]:
         if "noise" in state:
-            return super().step(state, last)
+            return AtOnce.step(self, state, last)
         m, inner = self.of.advance(part_of(state, "of/"), self.frames, last)
         return m, with_prefix("of/", inner)
+
+    def rollout(self, state: State, steps: int) -> tuple[Frames, State]:
+        """In steps of `frames` frames, also without members."""
+        return AtOnce.rollout(self, state, steps)
 
     def next_frames(self, state: State) -> Frames:
         """m, plus an error that is sampled from the noise."""
@@ -235,9 +232,6 @@ class Flow(MembersOf, AtOnce):
             return {}
         error, known = made.state["error"].sum(), made.state["known"].sum()
         return {"flow": error / known.clamp(min=1) / self.spread**2}
-
-    def last_inputs(self, state: State) -> Float[Tensor, "b i h w"]:
-        return state["frames"][:, -1, self.channels :]
 
     def _integrated(self, r: Frames, r_hat: Frames, shown: Float[Tensor, "b s c _ _"]) -> Frames:
         """r_0 to r_1; `r_hat` is r̂ at t = 0."""

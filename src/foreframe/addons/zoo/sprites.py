@@ -359,15 +359,12 @@ class _Places(nn.Module):
         self.norm = nn.GroupNorm(1, width)
         self.last = PackedConv2d(width, frames * SIDE**2, 3, padding=1)
         nn.init.normal_(self.last.weight, std=0.02)
-        line = torch.linspace(-1, 1, side // SIDE)
-        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
-        self.register_buffer("grid", grid, persistent=False)
-
-    grid: Tensor
 
     def forward(self, frames: Float[Tensor, "b c t h w"]) -> Places:
         folded = F.pixel_unshuffle(frames.flatten(1, 2), SIDE)
-        grid = self.grid.expand(folded.shape[0], -1, -1, -1)
+        line = _line(folded.shape[-1], folded)
+        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
+        grid = grid.expand(folded.shape[0], -1, -1, -1)
         x = self.blocks(self.first(torch.cat([folded, grid], dim=1)))
         maps = F.pixel_shuffle(self.last(F.silu(self.norm(x))), SIDE)
         # Of the window's centre.
@@ -428,15 +425,12 @@ class _Motion(nn.Module):
         self.blocks = nn.ModuleList(_Perceptron(hidden) for _ in range(3))
         self.norm, self.last = nn.LayerNorm(hidden), nn.Linear(hidden, 2 * frames * places)
         nn.init.normal_(self.last.weight, std=0.01)
-        self.register_buffer("line", torch.linspace(-1, 1, places), persistent=False)
-
-    line: Tensor
 
     def forward(self, p: Places, rest: Float[Tensor, "b k 2"]) -> Tracks:
         """Map probabilities to log-probabilities; `rest` is the fraction of a pixel of the centre
         of mass.
         """
-        mean = (p * self.line).sum(dim=-1, keepdim=True)
+        mean = (p * _line(p.shape[-1], p)).sum(dim=-1, keepdim=True)
         # Each of about the same size: a sure place is one of many numbers.
         seen = [p * p.shape[-1] ** 0.5 / 2, 2 * mean, 2 * (mean - mean[..., -1:, :])]
         z = self.first(torch.cat([torch.cat(seen, dim=-1).flatten(-2), 4 * rest[..., None]], -1))
@@ -444,6 +438,11 @@ class _Motion(nn.Module):
             z = block(z)
         past, future = self.last(self.norm(z)).unflatten(-1, (2, self.frames, -1)).unbind(dim=-3)
         return torch.cat([past + p.clamp(min=SURE).log(), future], dim=-2)
+
+
+def _line(places: int, like: Tensor) -> Float[Tensor, " n"]:
+    """Return equally spaced float32 numbers from -1 to 1."""
+    return torch.linspace(-1, 1, places, device=like.device)
 
 
 class _Perceptron(nn.Module):

@@ -16,8 +16,8 @@ What torch has no public name for is in `torch_private`, each with a way without
 from foreframe.models.engine.compiling import WORTH, why_not_compiled
 from foreframe.models.engine.convolutions import Conv2d
 from foreframe.models.engine.elementwise import channels_last, pointwise, tanh
+from foreframe.models.engine.gathering import one_pass, pass_for
 from foreframe.models.engine.packed import LAST, PackedConv2d, Sequential
-from foreframe.models.engine.passes import one_pass, pass_for
 
 __all__ = [
     "LAST", "WORTH", "Conv2d", "PackedConv2d", "Sequential", "channels_last", "one_pass",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from foreframe.models.engine.gathering import GatheredConvolution, side_by_side
+from foreframe.models.engine.gathering import GatheredConvolution, pass_for, side_by_side
 from foreframe.models.engine.packed import (
     LAST,
     PackedConv2d,
@@ -11,7 +11,6 @@ from foreframe.models.engine.packed import (
     computing_dtype,
     kept_weights,
 )
-from foreframe.models.engine.passes import pass_for
 from foreframe.models.engine.torch_private import backward_pass
 
 # With fewer weights than these, a convolution on a CPU is left to autograd. Gathering takes a time

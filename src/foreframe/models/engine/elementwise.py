@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from foreframe.models.engine.compiling import PAYS, compiles
+from foreframe.models.engine.gathering import pass_for
 from foreframe.models.engine.packed import LAST, runs_plain
-from foreframe.models.engine.passes import pass_for
 
 # Where it is not compiled, the elementwise part works on blocks whose largest map has so many
 # values for each thread, of bfloat16, which is widened on the way, half as many: with the
