@@ -32,7 +32,7 @@ import foreframe
 from foreframe.base.wording import plural
 from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
-from foreframe.models import Model, Perturbed, model_name
+from foreframe.models import Model, build_model, model_name
 from foreframe.models.names import WEIGHTS
 
 MEMBERS = 16  # of models that draw any
@@ -153,7 +153,8 @@ def mean_of(runs: Sequence[str]) -> foreframe.Forecaster:
 
 def drawing(forecaster: foreframe.Forecaster) -> Model:
     """The forecaster's model, drawing members by noise that needs no training."""
-    model = Perturbed({model_name(forecaster.model): forecaster.model.args})
+    of = {model_name(forecaster.model): forecaster.model.args}
+    model = build_model("perturbed", {"of": of})
     model.of.load_state_dict(forecaster.model.state_dict())
     return model.in_units(forecaster.scaling)
 
