@@ -18,7 +18,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Which others use.
 WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}
 # Programs of add-ons, which may be deleted.
-ADDONS = {"browser": "serve", "last_picture": "zoo", "motion": "zoo", "temperature": "zoo"}
+ADDONS = {"archive": "archives", "browser": "serve", "places": "radar"}
+ADDONS |= dict.fromkeys(("last_picture", "motion", "temperature"), "zoo")
 MISSING = {p for p, a in ADDONS.items() if not (Path(__file__).parent / "addons" / a).is_dir()}
 PROGRAMS = sorted(p for p in BENCHMARKS.rglob("*.py") if p.stem not in WORKERS | MISSING)
 SIZES = json.dumps({"batch": 1, "past": 2, "future": 2, "size": 8, "hidden": 2})
