@@ -28,7 +28,7 @@ def list_models() -> None:
         if found:
             print(f"{kind.capitalize()} of installed packages: {', '.join(found)}")
     drawing = ", ".join(name for name in ("flow", "dressed", "perturbed") if name in MODELS)
-    print(f"{drawing} give any trained forecaster members: docs/members.md says how.")
+    print(f"Members for any trained forecaster (docs/members.md): {drawing}")
 
 
 def parser() -> Parser:

@@ -25,10 +25,10 @@ class ReadOptions:
     Args:
         variable: name of the array or variable in a file with several; several names become
             channels (grids). Where there are inputs, this is what is forecast.
-        inputs: channels that are seen but not forecast: variables of a grid, hour_of_day or
+        inputs: channels that are read but not forecast: variables of a grid, hour_of_day or
             day_of_year.
-        known: inputs whose future is in the file, too, such as another model's forecast
-        select: value of each further dimension of a grid, e.g. {level: 500}.
+        known: inputs with a known future, such as another model's forecast
+        select: value for each other dimension of a grid, e.g. {level: 500}.
         missing: the integer that marks missing values; "auto" takes the largest of the type if the
             same pixels of a gridded field hold it in every frame; None takes none.
         colour: conversion of pictures; grey is BT.601 luma.
@@ -38,10 +38,9 @@ class ReadOptions:
             at the bottom and right is dropped.
         every: take every n-th frame.
         cuts: split a film or a series of pictures at changes of the scene.
-        strict: refuse damaged frames and files cut short; else such frames are marked, and
-            unreadable files of a folder skipped.
-        budget: GiB of memory for opening a file or reading frames; more is refused before it is
-            read.
+        strict: stop at damaged frames and truncated files; otherwise such frames are missing and
+            unreadable files of a folder are skipped.
+        budget: GiB of memory for opening a file or reading frames.
 
     Raises:
         ValueError: invalid values, and options that exclude each other.
@@ -143,13 +142,13 @@ class SplitOptions:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """From where
+    """Input
 
     Args:
-        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), a published
-            dataset by its name (such as kth), or any Dataset's import path
+        data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), the name
+            of a published dataset (such as kth), or the import path of a Dataset
         data_args: arguments of moving_mnist or of a Dataset, e.g. --data_args.motion svg
-        scaling: of recordings' values, e.g. standard, or --scaling.kind log; by default fitted
+        scaling: scaling of values, e.g. standard, or --scaling.kind log; by default fitted
     """
 
     data: Any = GENERATED  # a name on the command line; in Python also what is in memory
@@ -162,14 +161,14 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """Which windows of recordings, and how these are read and split
+    """Windows, reading and splits of recordings
 
     Args:
-        past: frames in; a clip holds past and future
-        future: frames out
-        stride: frames from window to window, where recordings are cut into windows
+        past: number of past frames of a clip
+        future: number of future frames of a clip
+        stride: frames between the starts of two windows of a recording
         reading: how recordings are read
-        splits: how they become train, validation and test
+        splits: how recordings are split into train, validation and test
     """
 
     past: int = 10
@@ -190,7 +189,7 @@ class WindowOptions:
 
 @dataclass(frozen=True)
 class ClipOptions(WindowOptions, SourceOptions):
-    """Which clips"""
+    """Clips"""
 
     def __post_init__(self) -> None:
         SourceOptions.__post_init__(self)
@@ -207,12 +206,12 @@ class ClipOptions(WindowOptions, SourceOptions):
 
 @dataclass(frozen=True)
 class DataOptions(ClipOptions):
-    """On what
+    """Data
 
     Args:
-        batch_size: clips a step and process
-        loader_workers: processes that load clips, beside the one that trains
-        train_clips: clips of an epoch, evenly spread and always the same; 0 is all
+        batch_size: clips per step and process
+        loader_workers: number of processes that load clips
+        train_clips: clips of an epoch, evenly spread and always the same; 0 = all
         validation_clips: clips of the validation split to score after each epoch
     """
 

@@ -14,28 +14,29 @@ DMVFN = {"past": 2, "future": 5, "stride": 1}  # windows of films (Hu et al. 202
 
 @dataclass(frozen=True)
 class ScoreOptions(MemberOptions):
-    """How a forecaster is scored beside the baselines
+    """Scores
 
     Args:
-        clips: how many, or all; by default as many as a minute allows, about, and all where there
-            are forecasts. Windows of recordings are taken evenly spread
-        batch_size: clips at once, at most; fewer where these would take more than the budget
-        baselines: names of models to score beside; by default all that can run here
-        thresholds: of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD, FAR, HSS
+        clips: number of clips, or all; by default as many as can be scored in about a minute, or
+            all if there are forecasts. Windows of recordings are spread evenly
+        batch_size: largest number of clips at a time; fewer if they exceed the budget
+        baselines: names of baselines to score; by default all that are installed
+        thresholds: thresholds of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD,
+            FAR, HSS
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
         period: adds the baseline cycle, the frame so many steps before: 24 for the same hour
-            yesterday; by default that of the forecaster's guide, where it has one
-        lpips: alex or vgg adds LPIPS by that network, of films; its weights are downloaded once
-        precision: bf16-mixed rounds, and is often faster; auto takes it where the processor
-            multiplies such numbers; the baselines are exact
+            yesterday; by default that of the forecaster's guide, if it has one
+        lpips: alex or vgg adds LPIPS of films by that network, whose weights are downloaded once
+        precision: bf16-mixed rounds and is often faster; auto uses it if the processor supports
+            it; baselines are always exact
         match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
             these, as foreframe predict --match makes them; of members, too; by default what the run
             says; none leaves that out
-        members: so many of each clip are drawn and scored as an ensemble, beside a lagged one,
-            which costs nothing; their mean is a further row
-        seed: of the members, which differ from clip to clip
-        budget: GiB of memory that scoring a batch may take
-        seconds: of scoring; fewer clips where these would take longer, a batch at least
+        members: number of members per clip, scored as an ensemble next to a free lagged one; their
+            mean is another row
+        seed: seed of the members, which differ from clip to clip
+        budget: memory limit of scoring a batch in GiB
+        seconds: time limit of scoring; it scores fewer clips, but at least a batch
 
     Raises:
         ValueError: a value out of its range.
@@ -70,22 +71,22 @@ class ScoreOptions(MemberOptions):
 
 @dataclass(frozen=True)
 class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
-    """On what it is scored, and where that goes
+    """Data and output
 
     Args:
-        data: what to score on, as in foreframe train; by default the run's own data, unless these
-            are imported or fetched
-        reading: how recordings are read where not as the run's own
-        splits: how they are split where not as the run's own; frames are forecast and scored
-            whole, in --splits.tile only where that is given
-        scaling: of recordings' values, without RUN, as in foreframe train
-        split: by default test; all is of a file
+        data: what to score on, as in foreframe train; by default the run's own data, unless they
+            are imported or downloaded
+        reading: read options that differ from those of the run
+        splits: split options that differ from those of the run; frames are forecast and scored
+            whole unless --splits.tile is given
+        scaling: scaling of values, without RUN, as in foreframe train
+        split: by default test; all uses a whole file
         protocol: dmvfn scores 2 frames in, 5 out, as papers on films do
-        past: frames to look at; by default as many as the run was trained with, or 10
-        future: frames to score; by default as many as the run was trained to forecast, or as
-            forecasts have, or 10
-        stride: frames from window to window of recordings; by default the run's
-        forecasts: of other programs, a file or [several,files], to score too: .npy or .npz
+        past: number of past frames; by default as in training, or 10
+        future: number of frames to score; by default as in training, or as the forecasts have, or
+            10
+        stride: frames between the starts of two windows; by default the run's
+        forecasts: forecasts of other programs to score, a file or [several,files]: .npy or .npz
             (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
             NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from

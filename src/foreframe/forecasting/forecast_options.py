@@ -21,12 +21,11 @@ ONNX = "onnx"  # the core's format of an export
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """What computes
+    """Device
 
     Args:
-        device: cpu, cuda, mps; auto takes cuda where there is one
-        compile: compile recurrent cells; auto does where that pays back the seconds that it takes;
-            false never
+        device: cpu, cuda or mps; auto uses cuda if available
+        compile: compile recurrent cells; auto does so if it saves time
     """
 
     device: str = "auto"
@@ -35,12 +34,12 @@ class DeviceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions:
-    """How it computes
+    """Precision and memory
 
     Args:
         precision: bf16-mixed computes products in bfloat16, which rounds to three digits and is
             often faster; auto uses it if the processor supports it
-        budget: GiB of memory; what would take more is refused before it takes any
+        budget: memory limit in GiB
     """
 
     precision: Precision = "32-true"
@@ -52,12 +51,12 @@ class ComputeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberOptions(ComputeOptions):
-    """Which members
+    """Ensemble
 
     Args:
-        members: number of possible futures, from a model that draws members; pictures and films
-            show their mean and three of them, a .png also their spread
-        seed: seed of the members: equal seeds draw equal members, for any past and in tiles
+        members: number of members; pictures and films show their mean and three of them, a .png
+            also their spread
+        seed: seed of the members
     """
 
     members: int | None = None
@@ -74,10 +73,10 @@ class ForecastOptions(MemberOptions):
     """Options of every forecast.
 
     Args:
-        match: none is the plain forecast, last and guide keep the ranks of its values and take the
-            values from the last frame or the model's guide, so that heavy rain does not fade; by
-            default the forecaster's choice (radar: guide)
-        budget: GiB of memory for a forecast; a larger forecast is refused
+        match: none is the plain forecast; last and guide replace its values, by rank, by those of
+            the last frame or the model's guide, so that heavy rain does not fade; by default the
+            forecaster's choice (radar: guide)
+        budget: memory limit of a forecast in GiB
 
     Raises:
         ValueError: a value out of its range.
@@ -92,8 +91,8 @@ class TiledOptions(ForecastOptions):
     """Options of the forecast of a recording.
 
     Args:
-        tile: side of square tiles, blended where they overlap, to bound memory; 0 forecasts whole
-            frames; by default tiles only for frames far bigger than in training
+        tile: side of square tiles, which limit memory and are blended where they overlap; 0 =
+            whole frames; by default tiles only for frames much larger than in training
         overlap: overlap of neighbouring tiles in pixels; by default a quarter of a tile
 
     Raises:
@@ -110,10 +109,10 @@ class TiledOptions(ForecastOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingOptions(DeviceOptions):
-    """What is forecast of a recording
+    """Forecast
 
     Args:
-        steps: frames to forecast, 0 for as many as in training
+        steps: number of frames to forecast; 0 = as in training
         reading: read options that differ from training, e.g. --reading.size [96,128]
     """
 
@@ -129,14 +128,14 @@ class PredictOptions(TiledOptions, RecordingOptions):
     """Horizon, past and output of a forecast.
 
     Args:
-        past: past frames to use, 0 for as many as in training
+        past: number of past frames to use; 0 = as in training
         after: number of the last input frame, from 0; by default the last of the recording
-        every: forecast again after every so many frames, and score each forecast by the frames that
+        every: forecast again after every N frames, and score each forecast by the frames that
             followed
         recording: number of the recording, counted from 0, if the input holds several
         colours: auto, grey, radar, temperature or a matplotlib colormap
-        fps: frame rate of a film; by default a quarter of the input's, but no less than 5, and
-            with every the input's
+        fps: frame rate of a film; by default a quarter of the input's but at least 5, and with
+            every that of the input
 
     Raises:
         ValueError: a value out of its range, or options that exclude each other.
@@ -163,7 +162,7 @@ class StreamOptions(ForecastOptions, RecordingOptions):
     """Horizon, interval and state of a live forecast.
 
     Args:
-        every: forecast after every so many frames; each frame updates the state
+        every: forecast after every N frames; each frame updates the state
         state: file of the state: resumed from if it exists, saved every few seconds, at the end and
             when stopped, with the position in INPUT
         wait: seconds without a new frame after which what grows counts as finished, inf for never;

@@ -28,13 +28,13 @@ FROM_0 = (
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What is trained
+    """Model
 
     Args:
         model: a preset (`foreframe models` lists them, e.g. quick or nowcast) or a name in MODELS
-        hidden: hidden channels of every layer, in place of the preset's
+        hidden: hidden channels of every layer; by default the preset's
         model_args: any argument of the model, e.g. --model_args.core.convlstm.kernel 5
-        weights: to begin with: of a run, a checkpoint, or what comes with foreframe, e.g. scenes
+        weights: initial weights: a run, a checkpoint or published weights, e.g. scenes
     """
 
     model: str = "quick"
@@ -49,11 +49,11 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """When a training ends
+    """End of a training
 
     Args:
-        minutes: stop, schedule ended, after so much time
-        train_steps: stop, schedule ended, after so many of them
+        minutes: length of the training and its schedule in minutes
+        train_steps: length of the training and its schedule in steps
     """
 
     minutes: float | None = None
@@ -66,34 +66,34 @@ class LimitOptions:
 
 @dataclass(frozen=True)
 class LearningOptions(LimitOptions):
-    """How it learns
+    """Learning
 
     Args:
-        loss: rain, relative, geometric count clips alike; crps is of members
-        mae_share: of mae in the loss mix, whose rest is mse
-        members: so many of each clip, for crps
-        pools: sides in pixels of the means that crps compares
-        sampling_steps: scheduled sampling: over so many steps true frames give way to its own; 0 is
-            off
-        sampling: forward hides future frames; reverse past ones, too
-        optimizer: adamw decays weights apart; muon orthogonalises the steps of weights
-        learning_rate: the highest that the schedule reaches
+        loss: rain, relative and geometric give all clips the same weight; crps is for members
+        mae_share: share of mae in the loss mix; the rest is mse
+        members: members per clip for crps
+        pools: sides in pixels of the blocks whose means crps compares
+        sampling_steps: steps over which scheduled sampling replaces true frames by the model's own;
+            0 = off
+        sampling: forward hides future frames, reverse also past frames
+        optimizer: adamw decouples weight decay; muon orthogonalises the steps of matrices
+        learning_rate: highest learning rate of the schedule
         beta_1: decay of Adam's mean; onecycle has its own
         beta_2: decay of Adam's variance
         momentum: decay of Muon's mean
-        weight_decay: of the optimizer
-        schedule: of the learning rate; wsd: constant, then falls
+        weight_decay: weight decay of the optimizer
+        schedule: schedule of the learning rate; wsd is constant, then falls
         warmup: steps of linear rise at the beginning; onecycle has its own
-        decay: of wsd, the share at the end in which the rate falls to 0
-        average: decay of a moving average of the weights, which is validated and kept; 0 is off
-        clip: gradients are scaled down to this norm; 0 is off
-        truncate: gradients reach back through at most so many frames of the past; 0 through all
-        least_past: a step sees so many frames of the past or more, by chance; 0 always all
-        freeze_encoder: what reads the past stays as it is, so that each clip is read but once
-        start_at_mean: begin with the data's mean as forecast, not grey
+        decay: share of a wsd schedule, at its end, in which the rate falls to 0
+        average: decay of the moving average of weights, which is validated and saved; 0 = off
+        clip: largest norm of the gradients; 0 = off
+        truncate: past frames that gradients reach back through; 0 = all
+        least_past: smallest number of past frames of a step, drawn at random; 0 = always all
+        freeze_encoder: keep the weights that read the past, so that each clip is read once
+        start_at_mean: start with the mean of the data as forecast instead of grey
         epochs: passes over the training clips
-        patience: stop after so many validations without a better one; 0 is off
-        seed: of weights, of drawn clips and of their order
+        patience: validations without improvement before the training stops; 0 = off
+        seed: seed of weights, clips and their order
     """
 
     loss: LossName = "mse"
@@ -150,13 +150,13 @@ class LearningOptions(LimitOptions):
 
 @dataclass(frozen=True)
 class MachineOptions(DeviceOptions, ComputeOptions):
-    """On which machine
+    """Machine
 
     Args:
-        devices: how many, or auto
-        precision: e.g. 32-true, bf16-mixed, 16-mixed; auto is bf16-mixed where that is fast
-        memory: save keeps less of each step, and computes it again on the way back
-        budget: GiB that the network's weights may take; a larger one is refused before it takes any
+        devices: number of devices, or auto
+        precision: e.g. 32-true, bf16-mixed, 16-mixed; auto is bf16-mixed if that is fast
+        memory: save stores less of each step and recomputes it for the gradients
+        budget: largest size of the network's weights in GiB
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
@@ -175,18 +175,18 @@ class MachineOptions(DeviceOptions, ComputeOptions):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where it goes
+    """Output
 
     Args:
         run: the run's folder; by default runs/MODEL-DATE-TIME
-        resume: a run's folder to go on with, settings and all
-        accept_changes: go on though other options were given than the run was trained with
-        save_every: minutes between checkpoints, besides one an epoch
-        picture_every: steps between pictures and GIFs; 0 is off
-        logger: tensorboard, csv or a list; false: none; in Python, Lightning's
-        tensorboard: start TensorBoard beside the training
-        port: of TensorBoard
-        verbose: tell what happens; false trains without a word
+        resume: folder of the run to continue, with its settings
+        accept_changes: continue with options that differ from those of the run
+        save_every: minutes between checkpoints, in addition to one per epoch
+        picture_every: steps between pictures and GIFs; 0 = off
+        logger: tensorboard, csv or a list; false = none; in Python also Lightning's loggers
+        tensorboard: start TensorBoard
+        port: port of TensorBoard
+        verbose: print progress
     """
 
     run: str | None = None
@@ -219,7 +219,7 @@ GROUPS = (ModelOptions, DataOptions, LearningOptions, MachineOptions, RunOptions
 
 
 class Options(NamedTuple):
-    """All of them."""
+    """The options of all groups."""
 
     model: ModelOptions
     data: DataOptions
