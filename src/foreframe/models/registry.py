@@ -101,6 +101,7 @@ MODELS: "Registry[type[Model]]" = Registry(
         "unet": "unet:UNet",
         "sprites": "sprites:Sprites",
         **BASELINES.data,
+        "layered_motion": "layered_motion:LayeredMotion",
         "lagged": "lagged:Lagged",
         "dressed": "dressed:Dressed",
         "perturbed": "perturbed:Perturbed",
@@ -120,7 +121,12 @@ NOWCASTS: "Registry[type[Model]]" = Registry(
 """Forecasts of rain by the package pysteps, named wherever a baseline is; none guides a head."""
 
 FREE: "Registry[type[Model]]" = Registry(
-    {**BASELINES.data, "lagged": "lagged:Lagged", **NOWCASTS.data}
+    {
+        **BASELINES.data,
+        "layered_motion": "layered_motion:LayeredMotion",
+        "lagged": "lagged:Lagged",
+        **NOWCASTS.data,
+    }
 )
 """All forecasts without training."""
 
