@@ -42,6 +42,17 @@ def test_an_object_keeps_its_shape_and_uncovers_the_background(channels: int) ->
     assert layered["mse"] < 0.3 * dense["mse"]
 
 
+def test_of_two_objects_that_meet_one_is_in_front() -> None:
+    one = street(2.0)
+    frames = one.clone()
+    for t in range(20):  # the same object, which comes from the right
+        frames[:, t, :, 30:42, 78 - 2 * t : 86 - 2 * t] = one[:, 0, :, 26:38, 10:18]
+    lead = 8  # they overlap
+    future = build_model("layered_motion")(frames[:, :10], lead)
+    bright = [(clip[0, -1] > 0.6).sum().item() for clip in (future, frames[:, : 10 + lead])]
+    assert bright[0] > 0.8 * bright[1]
+
+
 def test_what_is_still_stays_and_so_do_single_and_small_frames() -> None:
     still = street(speed=0)
     for past in (still[:, :10], still[:, :1], torch.rand(2, 5, 1, 7, 40)):

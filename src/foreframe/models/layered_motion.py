@@ -27,6 +27,7 @@ SLOWEST = 0.02  # pixels a frame
 DEVIATES = 0.02, 0.06  # from the background, as a share of the range: where the object begins
 SMOOTH = 6.0  # pixels: motion within an object
 FAR = slice(5, 9)  # lags that motion was not found from, which judge whether it lasts
+FRONT = 3.0  # per pixel a frame: which of two objects that meet is in front, by their motion
 LEAST = 0.75  # share of the speed that is left after a frame, if it did not last
 
 
@@ -41,7 +42,8 @@ class LayeredMotion(Model):
     3. V is averaged over neighbouring pixels of objects. It slows down if it does not explain the
        frames 6 to 9 before the last: the speed is multiplied by 0.75 to 1 each frame.
     4. Objects are moved forward, mask and appearance together, by one bicubic interpolation of the
-       last frame. They uncover the background. If the past does not show it, the last frame is
+       last frame. If two meet, one is in front, by the direction of its motion. They uncover the
+       background. If the past does not show it, the last frame is
        moved as in `DenseMotion`.
 
     Forecasts are as sharp as the last frame. Any number of channels; the motion is that of their
@@ -68,11 +70,12 @@ class LayeredMotion(Model):
         with exactly(frame):
             x, travelled = pixels(V), 1 + state["lasts"] * state["travelled"]
             D = V * travelled
-            landed = _splatted(torch.cat([mask * D, mask], dim=1), x + D)
+            weight = state["front"] * (mask > 0.5) + 1e-6 * mask  # not by faint edges
+            landed = _splatted(torch.cat([weight * D, weight, mask], dim=1), x + D)
             near = blurred(landed, 1.0)  # closes gaps where an object grows
-            sparse = landed[:, 2:] < 0.3
-            back = _mean(near).where(sparse, _mean(landed))
-            moved = sampled(mask, x - back) * ((near[:, 2:] - 0.15) * 3).clamp(0, 1)
+            sparse = landed[:, 3:] < 0.3
+            back = _mean(near[:, :3]).where(sparse, _mean(landed[:, :3]))
+            moved = sampled(mask, x - back) * ((near[:, 3:] - 0.15) * 3).clamp(0, 1)
             dense = {"frame": frame, "V": state["dense"], "D": state["D"]}
             carried, dense = advected(dense)
             behind = state["behind"] + state["unknown"] * carried[:, 0]
@@ -106,9 +109,12 @@ def _layers(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> St
     weight = weight + 1e-7
     lasts = blurred(weight * lasts, 8.0) / blurred(weight, 8.0)
     filled, known = _filled(background, known)
+    V = _within(dense, weight)
     return {
         "frame": frame,
-        "V": _within(dense, weight),
+        "V": V,
+        # Two objects that meet would be torn if their motions were averaged: one is in front.
+        "front": (FRONT * (V[:, :1] + V[:, 1:] / 2)).clamp(-12, 12).exp(),
         "lasts": lasts,
         "travelled": torch.zeros_like(lasts),
         "mask": mask,
@@ -145,7 +151,7 @@ def _within(V: Field, weight: Map) -> Field:
 
 
 def _mean(sums: Float[Tensor, "b 3 h w"]) -> Field:
-    return sums[:, :2] / (sums[:, 2:] + 1e-9)
+    return sums[:, :2] / sums[:, 2:].clamp(min=1e-12)
 
 
 def _background(
