@@ -35,16 +35,14 @@ class LayeredMotion(Model):
     """Objects that move on with their shape and contrast, in front of the background.
 
     1. Motion V of the last frame as in `DenseMotion`. A pixel may move if V explains the frames
-       before as well as rest does,
-       or nearly so where it differs from the median of these frames.
+       before about as well as rest does. If it differs from their median, less suffices.
     2. Background: the mean of those past frames in which no moving pixel covers it. Objects are
        pixels that may move and differ from it; if no past frame shows it, all that may move.
     3. V is averaged over neighbouring pixels of objects. It slows down if it does not explain the
        frames 6 to 9 before the last: the speed is multiplied by 0.75 to 1 each frame.
     4. Objects are moved forward, mask and appearance together, by one bicubic interpolation of the
        last frame. If two meet, one is in front, by the direction of its motion. They uncover the
-       background. If the past does not show it, the last frame is
-       moved as in `DenseMotion`.
+       background. If the past does not show it, the last frame is moved as in `DenseMotion`.
 
     Forecasts are as sharp as the last frame. Any number of channels; the motion is that of their
     mean. No parameters. In frames with a side below 8 pixels nothing moves.
