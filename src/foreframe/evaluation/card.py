@@ -17,6 +17,7 @@ from foreframe.evaluation.external import checked, open_external
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
+from foreframe.evaluation.metrics.moving import background_of
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.metrics.structural import lpips
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
@@ -74,7 +75,7 @@ def score_clips(
         with these}, "in_words": lead and gain}; with members also "ensemble": {"seed", and by name:
         `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. A name is that of a row: "model",
         a baseline, or another forecast. Plain values, ready for JSON. Data with units have a third
-        convention, `physical`.
+        convention, `physical`; films of a fixed camera have `moving`.
 
     Raises:
         ConnectionError: another process has ended or cannot be reached.
@@ -106,6 +107,9 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
     free = [row for row in tables if row in FREE and row != reference]
     best = {score: row for score in ranking if (row := best_of(tables, free, score))}
     weights = scorer.weights
+    moving = tables[reference].get("moving")  # of fixed cameras alone
+    fixed = moving is not None and moving["moving_frames"]["overall"] > 0
+    conventions = [name for name in SCORES if name != "moving" or fixed]
 
     def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
         """A row compared with a rival in each score."""
@@ -124,7 +128,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "period": scorer.period,
         "reference": reference,
         "scores": {
-            row: {name: scores for name, scores in table.items() if name in SCORES}
+            row: {name: scores for name, scores in table.items() if name in conventions}
             for row, table in tables.items()
         },
         "events": _events(tables),
@@ -187,6 +191,7 @@ class Scorer:
         self.weights = began if began in published() and began != name else None
         self.networks = self._networks()
         self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
+        self.films = not forecaster.scaling.units
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
         external = [each.name for each in forecasts]
         self.reference = external[0] if external and name in FREE else name
@@ -212,8 +217,8 @@ class Scorer:
     def _scores(self, clip: Sequence[int]) -> dict[str, dict[str, Any]]:
         """The scores of clips (T,C,H,W), by convention and name."""
         options, units = self.options, self.forecaster.scaling.units
-        side = 0 if units else min(clip[2:])  # those that need a size are of films
-        scores = scores_of(units, options.thresholds, options.scales, side)
+        side = min(clip[2:]) if self.films else 0
+        scores = scores_of(units, options.thresholds, options.scales, side, self.films)
         if net := options.lpips:
             scores["standard"][f"lpips_{net}"] = lpips(net, clip[1] - self.inputs, side)
         return scores
@@ -246,7 +251,8 @@ class Scorer:
         for batch in batches(self.dataset, self.at_once, among=clips):
             parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
             numbers = clips[scoring.clips : scoring.clips + len(batch)]
-            scoring.add(self._forecasts(parts, numbers, ensembles), parts.truth)
+            background = background_of(parts.past_of_targets) if self.films else None
+            scoring.add(self._forecasts(parts, numbers, ensembles), parts.truth, background)
             if tell is not None:
                 tell(scoring.clips, len(clips))
         return scoring, ensembles

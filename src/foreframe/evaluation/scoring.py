@@ -39,10 +39,11 @@ class Scoring:
         self,
         forecasts: Iterable[tuple[str, Float[Tensor, "b t c h w"]]],
         truth: Float[Tensor, "b t c h w"],
+        background: Float[Tensor, "b 1 c h w"] | None = None,
     ) -> None:
         """Score a batch: pairs of a forecaster's name and forecast, computed in turn."""
         for name, forecast in forecasts:
-            self.cards[name].update(forecast, truth)
+            self.cards[name].update(forecast, truth, background)
             del forecast  # before the next one is made: large frames fill the memory
 
     @property

@@ -88,7 +88,7 @@ class DenseMotion(Model):
             V = motion_of(frames, seen, self.pairs)
             E_0, E_V = (
                 blurred(r[:, : self.pairs].square().sum(dim=1, keepdim=True), 4.0)
-                for r in (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))
+                for r in (residuals(frames, seen, 0 * V), residuals(frames, seen, V))
             )
             # Where it explains half of the squared error, all of the motion is trusted.
             trust = (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1)
@@ -105,8 +105,8 @@ class DenseMotion(Model):
         frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
         lags = [lag - 1 for lag in LAGS]
         with exactly(frames):
-            residuals = (_residuals(frames, seen, 0 * V), _residuals(frames, seen, V))
-            errors = torch.cat([blurred(r[:, lags].square(), 1.5) for r in residuals], dim=1)
+            errors_of = (residuals(frames, seen, 0 * V), residuals(frames, seen, V))
+            errors = torch.cat([blurred(r[:, lags].square(), 1.5) for r in errors_of], dim=1)
             return torch.cat([V / 4, (errors + 1e-6).sqrt().clamp(max=0.3) * 10], dim=1)
 
 
@@ -162,7 +162,7 @@ def _corrected(
     return mass / total
 
 
-def _residuals(
+def residuals(
     frames: Float[Tensor, "b k h w"], seen: Float[Tensor, " b"], V: Field
 ) -> Float[Tensor, "b j h w"]:
     """The last frame minus each of those before it, newest first, moved along V; 0 for frames that

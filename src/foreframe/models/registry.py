@@ -108,6 +108,7 @@ MODELS: "Registry[type[Model]]" = Registry(
         "at_once": "recurrent:RecurrentAtOnce",
         "unet": "unet:UNet",
         **BASELINES.data,
+        "layered_motion": "layered_motion:LayeredMotion",
         "lagged": "lagged:Lagged",
         "dressed": "dressed:Dressed",
     },
@@ -117,7 +118,13 @@ MODELS: "Registry[type[Model]]" = Registry(
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
 FREE: "Registry[type[Model]]" = Registry(
-    {**BASELINES.data, "lagged": "lagged:Lagged"}, "baselines", "nowcasts"
+    {
+        **BASELINES.data,
+        "layered_motion": "layered_motion:LayeredMotion",
+        "lagged": "lagged:Lagged",
+    },
+    "baselines",
+    "nowcasts",
 )
 """All forecasts without training. The nowcasts of an installed package cannot guide a head."""
 

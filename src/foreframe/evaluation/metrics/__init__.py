@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from foreframe.evaluation.metrics import sums
 from foreframe.evaluation.metrics.ensemble_scorecard import EnsembleScorecard, ensemble_scores
 from foreframe.evaluation.metrics.events import event_scores
+from foreframe.evaluation.metrics.moving import MOVING
 from foreframe.evaluation.metrics.pair import Pair, clipped, in_units
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
 from foreframe.evaluation.metrics.spectra import spectral_scores
@@ -39,6 +40,7 @@ SCORES: dict[str, dict[str, Score]] = {
         "mae": Score(sums.ratio, in_units(sums.absolute_error), sums.values),
         "bias": Score(sums.ratio, in_units(sums.error), sums.values),
     },
+    "moving": MOVING,
 }
 """Every score by its convention and name. With P (forecast) and Y (truth), n frames at a lead time,
 D = C*H*W values a frame:
@@ -53,6 +55,11 @@ D = C*H*W values a frame:
   frames; SSIM has data range L = 2, which reads higher: by 0.03, by 0.07 where blurred.
 - `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
   bias, which is above 0 where forecasts are too high.
+- `moving`, for films of a fixed camera (`moving.background_of`). B is the median of the last ten
+  past frames. A pixel moves if its deviation |P - B|, averaged over channels, exceeds .1. The area
+  is the number of moving pixels of P over that of Y. The mass is the sum of their deviations, P
+  over Y. CSI = H / (moving in P or Y), with H pixels that move in both. `moving_pixels` and
+  `moving_frames` are counts: moving pixels of Y, and frames of a fixed camera.
 
 Forecasters are ranked by the scores with a value for a perfect forecast.
 
@@ -62,13 +69,19 @@ In the first two, MSE, MAE and power take P as it is, PSNR, SSIM, MS-SSIM and sh
 
 
 def scores_of(
-    units: str = "", thresholds: Sequence[float] = (), scales: Sequence[int] = (), side: int = 0
+    units: str = "",
+    thresholds: Sequence[float] = (),
+    scales: Sequence[int] = (),
+    side: int = 0,
+    background: bool = False,
 ) -> dict[str, dict[str, Score]]:
     """The scores of data in these units: `physical` only with units, and a convention for each
     threshold (see `event_scores`, also for errors). Those that need large frames only where their
-    shorter side is `side`, in pixels.
+    shorter side is `side`, in pixels. `moving` only with a background.
     """
-    conventions = ("standard", "openstl", *(("physical",) if units else ()))
+    conventions = ["standard", "openstl"]
+    conventions += ["physical"] if units else []
+    conventions += ["moving"] if background else []
     return {
         name: {key: score for key, score in SCORES[name].items() if score.side <= side}
         for name in conventions

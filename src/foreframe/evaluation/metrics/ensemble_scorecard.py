@@ -228,7 +228,9 @@ class EnsembleScorecard(Scorecard):
         self.units, self.members, self._key = units, members, key_of(seed)
 
     @torch.no_grad()
-    def update(self, X: Tensor, Y: Tensor, clips: Sequence[int] | None = None) -> None:
+    def update(  # type: ignore[override]  # ensembles have no background
+        self, X: Tensor, Y: Tensor, clips: Sequence[int] | None = None
+    ) -> None:
         """Add a batch of members and their truth, which may have missing values (see `Members`).
 
         Args:

@@ -32,6 +32,7 @@ class Pair:
         to_units: converts both to the data's units, for `in_units`; without it they are in units
             already.
         valid: where values are known, if both are 0 and not NaN elsewhere.
+        background: of `moving.background_of`, for scores of what moves.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class Pair:
         Y: Frames,
         to_units: Callable[[Tensor], Tensor] | None = None,
         valid: Bool[Tensor, "b t c h w"] | None = None,
+        background: Float[Tensor, "b 1 c h w"] | None = None,
     ) -> None:
         P, Y = P.float(), Y.float()
         self.valid: Bool[Tensor, "b t c h w"] = ~Y.isnan() if valid is None else valid
         self.gaps = not bool(self.valid.all())
         if self.gaps and valid is None:
             P, Y = P.where(self.valid, 0), Y.where(self.valid, 0)
-        self.P, self.Y, self._to_units = P, Y, to_units
+        self.P, self.Y, self._to_units, self.background = P, Y, to_units, background
         self._known: dict[Any, Any] = {}
 
     def of(self, function: Callable[[Any], Any]) -> Any:

@@ -69,7 +69,9 @@ class Scorecard:
         self._by_clip: list[Tensor] = []
 
     @torch.no_grad()
-    def update(self, P: Frames, Y: Frames) -> None:
+    def update(
+        self, P: Frames, Y: Frames, background: Float[Tensor, "b 1 c h w"] | None = None
+    ) -> None:
         """Add a batch of forecasts and their truth, which may have missing values (see `Pair`)."""
         if P.shape != Y.shape or P.shape[1] != self.steps:
             raise ValueError(
@@ -79,7 +81,8 @@ class Scorecard:
         # Of large frames a few lead times at a time; never one, whose sums torch adds up otherwise.
         some = max(1, self.steps // max(2, STRETCH // (COPIES * P[:, :1].nbytes)))
         stretches = zip(P.tensor_split(some, dim=1), Y.tensor_split(some, dim=1), strict=True)
-        self._add(torch.cat([self._sums_of(Pair(*of, self._to_units)) for of in stretches], dim=2))
+        pairs = (Pair(*of, self._to_units, background=background) for of in stretches)
+        self._add(torch.cat([self._sums_of(pair) for pair in pairs], dim=2))
 
     def _sums_of(self, pair: Pair) -> Float[Tensor, "sums b t"]:
         sums = torch.stack([pair.of(row) for row in self._rows])

@@ -1,0 +1,70 @@
+"""Objects that keep their shape in front of a background, where their motion is known."""
+
+import pytest
+import torch
+from test_motion import texture
+
+from foreframe.evaluation.metrics import Scorecard, scores_of
+from foreframe.evaluation.metrics.moving import background_of
+from foreframe.models import build_model
+
+
+def street(speed: float = 2.0, length: int = 20) -> torch.Tensor:
+    """(1,T,1,64,96): a bright textured object of 12x8 pixels that crosses a texture."""
+    behind = torch.from_numpy(texture(1, 96)[:64] * 0.5).float()
+    thing = torch.from_numpy(0.6 + 0.4 * texture(2, 32)[:12, :8]).float()
+    frames = behind.repeat(1, length, 1, 1, 1)
+    for t in range(length):
+        column = round(10 + speed * t)
+        frames[0, t, 0, 26:38, column : column + 8] = thing
+    return frames
+
+
+def scored(name: str, frames: torch.Tensor, channels: int = 1) -> dict[str, float]:
+    """Scores at +10."""
+    clips = frames.expand(-1, -1, channels, -1, -1)
+    card = Scorecard(10, scores_of(background=True))
+    past = clips[:, :10]
+    card.update(build_model(name)(past, 10), clips[:, 10:], background_of(past))
+    table = card.table()
+    return {key: of["per_lead"][-1] for key, of in (table["moving"] | table["standard"]).items()}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_object_keeps_its_shape_and_uncovers_the_background(channels: int) -> None:
+    layered, dense = (
+        scored(name, street(), channels) for name in ("layered_motion", "dense_motion")
+    )
+    assert 0.85 < layered["moving_area"] < 1.15
+    assert 0.85 < layered["moving_mass"] < 1.15
+    assert layered["moving_csi"] > 0.8 > dense["moving_csi"]
+    assert layered["sharpness"] == pytest.approx(1, abs=0.05)
+    assert layered["mse"] < 0.3 * dense["mse"]
+
+
+def test_of_two_objects_that_meet_one_is_in_front() -> None:
+    one = street(2.0)
+    frames = one.clone()
+    for t in range(20):  # the same object, which comes from the right
+        frames[:, t, :, 30:42, 78 - 2 * t : 86 - 2 * t] = one[:, 0, :, 26:38, 10:18]
+    lead = 8  # they overlap
+    future = build_model("layered_motion")(frames[:, :10], lead)
+    bright = [(clip[0, -1] > 0.6).sum().item() for clip in (future, frames[:, : 10 + lead])]
+    assert bright[0] > 0.8 * bright[1]
+
+
+def test_what_is_still_stays_and_so_do_single_and_small_frames() -> None:
+    still = street(speed=0)
+    for past in (still[:, :10], still[:, :1], torch.rand(2, 5, 1, 7, 40)):
+        future = build_model("layered_motion")(past, 3)
+        torch.testing.assert_close(future[:, 2], past[:, -1], atol=1e-4, rtol=0)
+
+
+def test_clips_of_a_batch_are_independent_and_states_continue() -> None:
+    model, frames = build_model("layered_motion"), street()[:, :12]
+    other = frames.flip(-1, -2)
+    both = model(torch.cat([frames, other]), 4)
+    torch.testing.assert_close(both[:1], model(frames, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[1:], model(other, 4), atol=1e-4, rtol=0)
+    state = model.encode(frames[:, 5:], model.encode(frames[:, :5]))
+    torch.testing.assert_close(model.decode(state, 4), both[:1], atol=1e-4, rtol=0)
