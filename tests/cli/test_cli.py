@@ -5,8 +5,9 @@ import re
 import pytest
 
 import foreframe
+from foreframe.base.extras import registered
 from foreframe.cli import main, module_of, verbs
-from foreframe.models import BASELINES, PRESETS
+from foreframe.models import FREE, PRESETS
 
 
 def test_models_lists_every_preset_with_its_size(capsys) -> None:
@@ -17,7 +18,7 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
     assert rows["openstl"][1:] == ["next_frame", "of", "convlstm", "11,675,648", "56.79", "G"]
     (free,) = re.findall("Without training: (.+)", out)
-    assert {*free.split(", ")} == {*BASELINES, "lagged"}
+    assert {*free.split(", ")} == {*FREE} - {*registered("nowcasts")}
 
 
 def test_an_unexpected_error_names_its_file_and_line(monkeypatch, capsys) -> None:
