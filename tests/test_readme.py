@@ -247,7 +247,8 @@ def test_the_docstring_of_a_public_name_has_an_example_that_runs(
     about = inspect.getdoc(names.get(name) or getattr(foreframe, name)) or ""
     example = re.search(r"\n\n((?: {4,}\S.*\n)+)\n", about)
     assert example
-    if name != "export":  # half a minute, of which tests/test_export.py has enough
+    # Export takes half a minute, and tests/test_export.py has enough; a calibration needs a run.
+    if name not in ("export", "calibrate"):
         run_python(name, fewer_in_python(inspect.cleandoc(f"\n{example[1]}")), names)
 
 

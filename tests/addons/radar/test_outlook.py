@@ -112,7 +112,7 @@ def test_a_location_without_values_has_no_coverage(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "out.npy"], "give a location, --at 47.4,8.5, or a threshold"),
+        (["-o", "out.npy"], "give a location, --at 47.4,8.5, or for a map"),
         (["-o", "out.npy", "--probability", "1"], "a probability is the share of members"),
         (["--members", "2", "--probability", "1"], "missing: --output, or --at"),
         (["-o", "out.npy", "--at", "5,7"], "locations, --at, are written as .csv, .json, .geojson"),

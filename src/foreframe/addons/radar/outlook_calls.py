@@ -49,7 +49,7 @@ def outlooks(
 ) -> Generator["Outlook", None, None]:
     """The outlook after every frame of a live input, as `foreframe outlook --wait` prints it.
 
-        for outlook in foreframe.outlooks("radar", "rain", at="47.38,8.54", wait=600):
+        for outlook in foreframe.outlooks("radar", "rain.nc", at="47.38,8.54", every=6):
             print(outlook.points[0].sentence())
 
     Args:
@@ -70,6 +70,8 @@ def calibrate(
     run: str | os.PathLike[str], options: CalibrateOptions | None = None, **changes: Any
 ) -> str:
     """Learn how to correct the probabilities of a run's members, as `foreframe calibrate` does.
+
+        print(foreframe.calibrate("runs/members", thresholds=[1.0, 5.0]))
 
     Args:
         run: a run's or a saved folder, in which the file calibration.json is written.

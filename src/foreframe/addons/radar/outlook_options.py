@@ -16,8 +16,8 @@ class OutlookOptions(PredictOptions):
     Args:
         at: a location, latitude,longitude, or row,column if the input has neither, or a .csv that
             lists locations by name; may be given several times
-        probability: the value, in the data's units, whose probability is computed; for rain at
-            locations 0.2 mm/h by default
+        probability: threshold in the data's units; without --at it makes a map and needs
+            --members; for rain at locations 0.2 mm/h by default
         calibrated: correct probabilities by forecasts of the frames just seen, if the weights have
             been calibrated
         wait: seconds without a new frame after which a growing folder counts as finished, inf for
@@ -35,7 +35,9 @@ class OutlookOptions(PredictOptions):
     def check(self) -> None:
         """Raise ValueError unless something to compute is named."""
         if self.probability is None and not self.at:
-            raise ValueError("give a location, --at 47.4,8.5, or a threshold, --probability 1")
+            raise ValueError(
+                "give a location, --at 47.4,8.5, or for a map --members 16 --probability 1"
+            )
         if self.probability is not None and self.members is None and not self.at:
             raise ValueError("a probability is the share of members: give --members, such as 16")
 
