@@ -3,9 +3,9 @@
     python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data KIND] [--clips N]
         [--scored TITLE=SCORECARD ...] [--perturbed] [--to FOLDER]
 
-Scores them on test clips beside the baselines, writes them as float16 to src/foreframe/weights/NAME
+Scores them on test clips beside the baselines, writes them as float16 to the folder of NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. With --perturbed they draw members (src/foreframe/models/perturbed.py). Of a
+costs more than 0.1 %. With --perturbed they draw members (src/foreframe/addons/radar/perturbed.py). Of a
 model that draws members these are scored, too. For each --scored scorecard.json, which `foreframe
 evaluate` wrote for rain, such as recordings of radar, the card has further tables; those of
 members, where they were scored, are beside the lagged ensemble.
@@ -33,7 +33,7 @@ from foreframe.base.wording import plural
 from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, build_model, model_name
-from foreframe.models.names import WEIGHTS
+from foreframe.models.names import WEIGHTS, published, weights_folder
 
 MEMBERS = 16  # of models that draw any
 RAIN = {  # scores of rain: where they are in a scorecard but for the row, how a table has them
@@ -310,9 +310,10 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--scored", nargs="+", default=[], metavar="TITLE=SCORECARD")
     parser.add_argument("--perturbed", action="store_true", help="draw members by noise")
-    parser.add_argument("--to", type=Path, default=WEIGHTS, help="by default the package's weights")
+    parser.add_argument("--to", type=Path, help="by default where NAME is, or the core's weights")
     given = parser.parse_args()
-    rest = given.data, given.clips, given.scored, given.perturbed, given.to
+    usual = weights_folder(given.name).parent if given.name in published() else WEIGHTS
+    rest = given.data, given.clips, given.scored, given.perturbed, given.to or usual
     return publish(given.name, given.how, given.runs, *rest)
 
 

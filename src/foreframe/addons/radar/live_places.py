@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from foreframe.addons.radar.point_forecasts import point_forecasts
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.recordings import doubts
 from foreframe.forecasting.streaming import Stream, coordinates, pace
+
+# A service asks again and again: reading it takes a digest of all weights.
+_known = lru_cache(maxsize=32)(calibration_of)
 
 
 def _last_two_times(live: Stream) -> np.ndarray | None:
@@ -51,7 +55,7 @@ def points_after(
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
-    known = calibration_of(f) if members else None
+    known = _known(f) if members else None
     hindcasts = LiveHindcasts(known, threshold, live.steps)
     chances = hindcasts.correct(np.asarray(future.frames))
     notes = doubts(f, past if live.source.get("steps") else past[-1:])
