@@ -5,9 +5,10 @@
 
 Scores them on test clips beside the baselines, writes them as float16 to the folder of NAME
 with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. With --perturbed they draw members (src/foreframe/addons/radar/perturbed.py). Of a
-model that draws members these are scored, too. For each --scored scorecard.json, which `foreframe
-evaluate` wrote for rain, such as recordings of radar, the card has further tables; those of
+costs more than 0.1 %. With --perturbed they draw members
+(src/foreframe/addons/radar/perturbed.py). Of a model that draws members these are scored, too. For
+each --scored scorecard.json, which `foreframe evaluate` wrote for rain, such as recordings of radar,
+the card has further tables; those of
 members, where they were scored, are beside the lagged ensemble.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
