@@ -3,13 +3,12 @@
     python benchmarks/publish.py NAME HOW RUN [RUN ...] [--data KIND] [--clips N]
         [--scored TITLE=SCORECARD ...] [--perturbed] [--to FOLDER]
 
-Scores them on test clips beside the baselines, writes them as float16 to the folder of NAME
-with a card, and scores what was written: exits with 1, and leaves the old weights, where float16
-costs more than 0.1 %. With --perturbed they draw members
-(src/foreframe/addons/radar/perturbed.py). Of a model that draws members these are scored, too. For
-each --scored scorecard.json, which `foreframe evaluate` wrote for rain, such as recordings of radar,
-the card has further tables; those of
-members, where they were scored, are beside the lagged ensemble.
+Scores the weights and the baselines on test clips, writes the weights as float16 with a card to
+the folder of NAME, and scores the written file. Exits with 1 and keeps the old weights if float16
+costs more than 0.1 %. With --perturbed the weights draw members, which are scored, too
+(src/foreframe/addons/radar/perturbed.py). Each --scored scorecard.json of `foreframe evaluate` for
+rain, such as one for radar recordings, adds tables to the card; scored members are compared with
+the lagged ensemble.
 
 Of several runs that began with one another the mean of the weights is taken ("model soup", Wortsman
 et al. 2022): where one has the lower error and the next is sharper, their mean has nearly the

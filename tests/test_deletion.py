@@ -24,8 +24,10 @@ def copied_without_addons(copy: Path) -> None:
     for name in ("src", "tests", "examples", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for addon in [*copy.glob("src/foreframe/addons/*/"), *copy.glob("tests/addons/*/")]:
+    for addon in copy.glob("src/foreframe/addons/*/"):
         shutil.rmtree(addon)
+        for room in ("tests/addons", "benchmarks"):
+            shutil.rmtree(copy / room / addon.name, ignore_errors=True)
     about = copy / "src" / "foreframe-0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreframe\nVersion: 0\n")

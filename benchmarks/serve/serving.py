@@ -1,6 +1,6 @@
 """How many requests does the service answer, and how late?
 
-    python benchmarks/serving.py [MODEL] [--requests 200] [--clients 1 8 32]
+    python benchmarks/serve/serving.py [MODEL] [--requests 200] [--clients 1 8 32]
 
 Starts `foreframe serve MODEL` (moving-mnist) on this machine, and asks it for forecasts of ten
 steps after ten frames: by so many clients at once, each of which asks again when it has its answer.

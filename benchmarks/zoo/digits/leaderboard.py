@@ -1,6 +1,6 @@
 """The leaderboard of Moving MNIST: core-minutes of training to a validation MSE of 90, 50 and 30.
 
-    python benchmarks/digits/leaderboard.py PICTURE --general NAME=RUN --structured NAME=RUN+RUN
+    python benchmarks/zoo/digits/leaderboard.py PICTURE --general NAME=RUN --structured NAME=RUN+RUN
 
 Adds rows to results/moving_mnist/minutes.json, replaces those of the same name, prints the table
 and draws the picture. A row is a run of one of the scripts beside this file, and RUN+RUN are its
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 TARGETS = 90, 50, 30
 GROUPS = "structured", "general"
-RESULTS = Path(__file__).parents[1] / "results/moving_mnist"
+RESULTS = Path(__file__).parents[2] / "results/moving_mnist"
 ROWS = RESULTS / "minutes.json"
 
 

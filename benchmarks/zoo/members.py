@@ -1,6 +1,6 @@
 """What do members cost?
 
-    python benchmarks/members.py [--old SRC] ...
+    python benchmarks/zoo/members.py [--old SRC] ...
 
 A forecast of 16 members beside one forecast, and a training step of `--loss crps --members 2`
 beside one of `--loss mse`, each in float32 and in bfloat16 (leave that out by --precisions where
@@ -27,6 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what several benchmarks share
 
 from runtimes import PRECISIONS, machine, positive
 from worker import give_memory_back, peak

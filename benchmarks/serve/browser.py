@@ -1,6 +1,6 @@
 """How fast and how exact is the exported page in Chromium, and how large is its folder?
 
-    python benchmarks/browser.py moving-mnist scenes quick --pages pages
+    python benchmarks/serve/browser.py moving-mnist scenes quick --pages pages
 
 A name is that of published weights, or of a small network in tests/small.py, whose weights are
 noise. Prints the seconds of a forecast of as many 64x64 frames as in training, plain and of one
@@ -19,7 +19,7 @@ import foreframe
 from foreframe import Forecaster, MovingMNIST, Window
 from foreframe.models.names import published
 
-sys.path += [str(Path(__file__).parents[1] / "tests" / part) for part in ("", "addons/serve")]
+sys.path += [str(Path(__file__).parents[2] / "tests" / part) for part in ("", "addons/serve")]
 from test_exported_page import FORECAST, hosted, opened
 
 from small import built

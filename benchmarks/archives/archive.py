@@ -1,6 +1,6 @@
 """Forecasts from every frame of an archive, by one process and by several workers.
 
-    python benchmarks/archive.py [--starts 100 1000 2000] [--workers 0 2 4] [--side 32]
+    python benchmarks/archives/archive.py [--starts 100 1000 2000] [--workers 0 2 4] [--side 32]
 
 A network of `quick` with random weights (hidden 8; 4 frames from 4) forecasts grids of side x side
 by `foreframe archive --every 1`; with 0 workers the command is alone. Seconds are of all of it, and

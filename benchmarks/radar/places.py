@@ -1,16 +1,16 @@
-"""How right probabilities of rain are, and the answer to "does it rain here within half an hour".
+"""Verify probabilities of rain, and the answer to "will it rain here within half an hour?".
 
-    python benchmarks/places.py ARCHIVES --weights RUN [--starts 5] [--members 16] [--places 200]
+    python benchmarks/radar/places.py ARCHIVES --weights RUN [--starts 5] [--members 16]
+        [--places 200]
 
-ARCHIVES, RUN and --output are those of benchmarks/rain.py, whose forecasters are taken where they
-are there: each event was left out of the training of its own. What an event teaches about
-probabilities is learnt with that forecaster, and tried on the other three events: the calibration
-of an event is half the mean of what the others teach, and its own hindcasts. For each event and
-threshold there are the Brier score and reliability diagrams before and after, which
-OUTPUT/reliability.png shows; and for places drawn at random hits, misses and false alarms of "rain
-within 30 minutes", said where its probability is 50 % or more, beside optical flow, STEPS, and
-STEPS with the same calibration: what events teach about its members, and its own hindcasts.
-OUTPUT/calibration.json is half the mean of all events, which the weights `radar` have.
+ARCHIVES, RUN and --output have the meaning that they have in benchmarks/radar/rain.py; forecasters
+that it trained are reused. Each forecaster was trained without the event that it is scored on. The
+calibration of an event is half the mean of the corrections learnt from the other events, plus the
+event's own hindcasts. For each event and threshold the program prints the Brier score before and
+after calibration, and draws reliability diagrams (OUTPUT/reliability.png). For random locations it
+counts hits, misses and false alarms of "rain within 30 minutes", forecast when the probability is
+at least 50 %, for `radar`, optical flow, STEPS, and STEPS with the same calibration.
+OUTPUT/calibration.json is half the mean over all events, as published with the weights `radar`.
 """
 
 import argparse
@@ -23,6 +23,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what several benchmarks share
+
 from rain import prepared, without
 from recordings import figure, leave, table
 

@@ -1,6 +1,6 @@
 """Estimates the limit of Moving MNIST: the least squared error of ten frames, given ten.
 
-    OMP_NUM_THREADS=1 python benchmarks/digits/limit.py [--clips N] [--digits FILE] [--json FILE]
+    python benchmarks/zoo/digits/limit.py [--clips N] [--digits FILE] [--json FILE]
 
 Positions are whole pixels of a continuous motion, so past frames do not determine future ones. The
 script uses the digits of test clips and their exact past positions. For each digit it draws

@@ -1,8 +1,8 @@
 """Rain beside its strongest opponents: whole domains in, each event left out of training.
 
-    python benchmarks/rain.py ARCHIVES --weights RUN [--starts 4] [--members 24] [-- OPTIONS]
-    python benchmarks/rain.py ARCHIVES --forecaster NAME_OR_FOLDER ... [-- OPTIONS]
-    python benchmarks/rain.py --output FOLDER
+    python benchmarks/radar/rain.py ARCHIVES --weights RUN [--starts 4] [--members 24] [-- OPTIONS]
+    python benchmarks/radar/rain.py ARCHIVES --forecaster NAME_OR_FOLDER ... [-- OPTIONS]
+    python benchmarks/radar/rain.py --output FOLDER
 
 ARCHIVES is the folder that examples/radar/prepare.py takes, which makes mm/h of it. For each event
 the weights of RUN, of generated rain (examples/radar/scenes.yaml), go on with all other events
@@ -28,6 +28,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what several benchmarks share
+
 from publish import RAIN, drawing, mean_of
 from recordings import (
     Result,
@@ -47,7 +50,7 @@ from recordings import (
 
 import foreframe
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "radar"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "radar"
 FREE = "persistence,dense_motion,optical_flow,faded_motion,lagged"
 PYSTEPS = "pysteps/extrapolation,pysteps/sprog,pysteps/anvil"
 STEPS = "pysteps/steps"
