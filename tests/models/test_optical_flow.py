@@ -76,7 +76,7 @@ def test_without_opencv_the_cure_is_told(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ValueError, match=r"pip install 'foreframe\[flow\]'"):
         build_model("optical_flow")(torch.rand(1, 3, 1, 16, 16), 2)
-    monkeypatch.setattr("foreframe.models.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("foreframe.models.baselines.find_spec", lambda name: None)
     assert baselines_here() == SCORED
 
 

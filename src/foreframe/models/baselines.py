@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -9,10 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from foreframe.base.extras import registered
 from foreframe.base.schema import choice
 from foreframe.models.checks import within
 from foreframe.models.interface import Future, Model, Past, State, pad_with_oldest, push_ring
 from foreframe.models.registry import BASELINES
+
+SCORED = ("black", "mean", "persistence", "linear_motion", "dense_motion")
+"""Baselines of every scorecard: those that need neither a package nor a period."""
 
 
 class _Baseline(Model):
@@ -197,3 +202,13 @@ def guide_of(guide: str | Mapping[str, Any]) -> Model:
     """
     name, args = choice(BASELINES, guide, "guide")
     return BASELINES[name](**args)
+
+
+def baselines_here(units: str = "") -> tuple[str, ...]:
+    """Return the baselines of a scorecard for data in these units: SCORED, optical_flow if OpenCV
+    is installed, and those of installed packages for these units. Rain in mm/h also has the mean of
+    a lagged ensemble, since the origin of a forecast is soon uncertain.
+    """
+    flow = ("optical_flow",) if find_spec("cv2") else ()
+    added = [name for name in registered("baselines") if BASELINES[name].made_for == units != ""]
+    return (*SCORED, *flow, *added, *(("lagged",) if units == "mm/h" else ()))

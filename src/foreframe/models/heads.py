@@ -175,11 +175,6 @@ def _kernel(start: Tensor, width: Tensor, patch: int, size: int, dtype: torch.dt
 
 
 HEADS: Registry[type[Head]] = Registry(
-    {
-        "draw": "heads:DrawAndFeed",
-        "carry": "heads:Carry",
-        "blend": "blend:Blend",
-    },
-    "heads",
+    {"draw": "heads:DrawAndFeed", "carry": "heads:Carry", "blend": "blend:Blend"}, "heads"
 )
-"""Those of an encoder-decoder; the other ways to step ahead have `Draw` alone."""
+"""Heads of an encoder-decoder; the other ways to step ahead have `Draw` alone."""

@@ -33,7 +33,7 @@ class MembersOf(Model):
     losses: Sequence[str]
 
     def __init__(self, of: str | Mapping[str, Any]) -> None:
-        from foreframe.models import resolved  # which knows this model, too
+        from foreframe.models.building import resolved  # imports this module
 
         super().__init__()
         name, kind, args = resolved(*one_of(of, ONE))

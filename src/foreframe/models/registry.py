@@ -1,11 +1,10 @@
-"""Models, cores and presets by name. What a name stands for is imported when it is
-asked for: this file loads no torch, and a forecast no network but its own.
+"""The index of models, cores and presets: what a name refers to is imported when it is used, so
+this file does not load torch.
 """
 
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foreframe.base.extras import of_package, registered
@@ -19,11 +18,11 @@ Kind = TypeVar("Kind")
 
 class Registry(UserDict[str, Kind]):
     """A mapping of names. Add your own by `REGISTRY["mine"] = Mine`, or `REGISTRY |= {...}`; an
-    installed package adds its own by entry points, and replaces no name that is here.
+    installed package adds names by entry points, and cannot replace those that are here.
 
     Attributes:
-        data: by name what was asked for or added, and where else it is, "module:attribute" of
-            foreframe.models; where the attribute is a mapping, its entry of that name is meant.
+        data: values by name, or "module:attribute" in foreframe.models until a name is used; a
+            mapping found there has the value under the same name.
         kinds: of the entry points `foreframe.KIND`.
     """
 
@@ -38,36 +37,30 @@ class Registry(UserDict[str, Kind]):
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self.data, *self.added())))
 
-    def added(self) -> dict[str, Any]:
-        """Entry points by name."""
-        return {name: point for kind in self.kinds for name, point in registered(kind).items()}
-
     def __len__(self) -> int:
         return len({*self})
 
     def __getitem__(self, name: str) -> Kind:
-        if name not in self.data:
-            kind = next((kind for kind in self.kinds if name in registered(kind)), None)
-            if kind is not None:
-                self.data[name] = entry(of_package(kind, name), name)
-        found = self.data[name]
-        if isinstance(found, str):
+        found: Any = self.data.get(name)
+        if found is None:
+            kind = self.added()[name].group.removeprefix("foreframe.")
+            found = of_package(kind, name)
+        elif isinstance(found, str):
             module, _, attribute = found.partition(":")
             found = getattr(import_module(f"foreframe.models.{module}"), attribute)
-            self.data[name] = found = entry(found, name)
-        own: Kind = found
-        return own
+        self.data[name] = value = found[name] if isinstance(found, Mapping) else found
+        imported: Kind = value
+        return imported
+
+    def added(self) -> dict[str, Any]:
+        """Entry points by name."""
+        return {name: point for kind in self.kinds for name, point in registered(kind).items()}
 
     def name_of(self, kind: type) -> str | None:
-        """The name of a class here, which imports nothing; None without any."""
+        """Return the name of a class without importing others, or None."""
         home = f"{kind.__module__}:{kind.__qualname__}".removeprefix("foreframe.models.")
         homes = {name: point.value for name, point in self.added().items()} | self.data
         return next((name for name, held in homes.items() if held in (kind, home)), None)
-
-
-def entry(found: Any, name: str) -> Any:
-    """The entry of this name where a mapping was found."""
-    return found[name] if isinstance(found, Mapping) else found
 
 
 BASELINES: "Registry[type[Model]]" = Registry(
@@ -84,22 +77,11 @@ BASELINES: "Registry[type[Model]]" = Registry(
 )
 """Every baseline, a forecast without training, in the order of tables; any may guide a head."""
 
-SCORED = ("black", "mean", "persistence", "linear_motion", "dense_motion")
-"""Baselines of every scorecard: those that need neither a package nor a period."""
-
-STILL = ("black", "mean", "persistence")
-"""Baselines whose forecast is the same at each lead time."""
-
-
-def baselines_here(units: str = "") -> tuple[str, ...]:
-    """SCORED, optical_flow where OpenCV is installed, which is not imported, and those of installed
-    packages that are made for data in these units. Scorecards of rain, in mm/h, also have the mean
-    of a lagged ensemble, since the origin of a forecast is soon uncertain.
-    """
-    flow = ("optical_flow",) if find_spec("cv2") else ()
-    added = [name for name in registered("baselines") if BASELINES[name].made_for == units != ""]
-    return (*SCORED, *flow, *added, *(("lagged",) if units == "mm/h" else ()))
-
+_UNTRAINED = {
+    **BASELINES.data,
+    "layered_motion": "layered_motion:LayeredMotion",
+    "lagged": "lagged:Lagged",
+}
 
 MODELS: "Registry[type[Model]]" = Registry(
     {
@@ -107,9 +89,7 @@ MODELS: "Registry[type[Model]]" = Registry(
         "next_frame": "recurrent:NextFrame",
         "at_once": "recurrent:RecurrentAtOnce",
         "unet": "unet:UNet",
-        **BASELINES.data,
-        "layered_motion": "layered_motion:LayeredMotion",
-        "lagged": "lagged:Lagged",
+        **_UNTRAINED,
         "dressed": "dressed:Dressed",
     },
     "models",
@@ -117,26 +97,13 @@ MODELS: "Registry[type[Model]]" = Registry(
 )
 """Every model by its name in saved folders. Add yours by `MODELS["mine"] = Mine`."""
 
-FREE: "Registry[type[Model]]" = Registry(
-    {
-        **BASELINES.data,
-        "layered_motion": "layered_motion:LayeredMotion",
-        "lagged": "lagged:Lagged",
-    },
-    "baselines",
-    "nowcasts",
-)
+FREE: "Registry[type[Model]]" = Registry(_UNTRAINED, "baselines", "nowcasts")
 """All forecasts without training. The nowcasts of an installed package cannot guide a head."""
 
-CORES: "Registry[Callable[..., Core]]" = Registry(
-    {
-        "convlstm": "convlstm:ConvLSTM",
-    },
-    "cores",
-)
+CORES: "Registry[Callable[..., Core]]" = Registry({"convlstm": "convlstm:ConvLSTM"}, "cores")
 """Every core by its name. Add yours by `CORES["mine"] = Mine`."""
 
-_PRESETS_OF = {  # of a module: the names in its PRESETS
+_PRESETS_OF = {  # names in the PRESETS of a module
     "convlstm": ("tutorial", "shi2015", "fc_lstm", "openstl", "quick", "nowcast", "guided"),
     "unet": ("unet_small", "unet"),
 }
