@@ -59,11 +59,10 @@ def test_importing_foreframe_loads_no_lightning_and_alone_costs_nothing() -> Non
 
 
 @pytest.mark.slow
-def test_a_baseline_loads_no_network() -> None:
-    loaded = modules_after("import foreframe\nforeframe.models.build_model('persistence')")
-    networks = ("recurrent", "simvp", "svg", "motion", "heads", "originals")
-    assert "foreframe.models.baselines" in loaded
-    assert not loaded & {f"foreframe.models.{name}" for name in networks}
+def test_building_a_model_of_the_core_loads_no_addon() -> None:
+    loaded = modules_after("import foreframe\nforeframe.models.build_model('quick')")
+    assert "foreframe.models.convlstm" in loaded
+    assert not [name for name in loaded if name.startswith("foreframe.addons.")]
 
 
 def test_a_forecaster_is_loaded_without_the_compiler_of_torch() -> None:
