@@ -31,7 +31,7 @@ def test_each_network_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Module, "__init__", counted)
     Forecaster.load("scenes")
-    assert (made["GuidedDecoder"], made["Guides"]) == (1, 1)
+    assert (made["EncoderDecoder"], made["Guides"]) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["scenes", "mean"])

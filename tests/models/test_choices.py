@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from foreframe.models import EncoderDecoder, build_model
+from foreframe.models import build_model
 
 USUAL: dict[str, dict[str, Any]] = {
     "unet": {"widths": [4, 4, 4], "blocks": [2, 4, 2]},
@@ -66,8 +66,3 @@ def test_choices_that_do_not_fit(model: str, bad: dict[str, Any], message: str) 
     with pytest.raises(ValueError, match=message) as refused:
         build_model(model, USUAL.get(model, {}) | bad)
     assert "\n" not in str(refused.value)
-
-
-def test_only_build_model_chooses_the_class_of_a_guided_network() -> None:
-    with pytest.raises(ValueError, match="the head blend mixes guides: build the network by"):
-        EncoderDecoder(output="blend")

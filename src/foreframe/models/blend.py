@@ -1,7 +1,7 @@
 """A forecast that begins exactly at a baseline's and learns where others are better.
 
 Which baseline is best differs from recording to recording, and within one from place to place.
-`Blend` is the head that mixes their frames; guides.py runs them, and guided.py a network.
+`Blend` is the head that mixes their frames; guides.py runs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,16 @@ from torch import Tensor
 from foreframe.models.checks import at_least
 from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
 from foreframe.models.guides import Guides, evidence_channels
-from foreframe.models.head import Frames, Head, HeadInputs, Over, Sums
-from foreframe.models.interface import State, deciding_size
+from foreframe.models.heads import Frames, Head, HeadInputs, Over, Sums
+from foreframe.models.interface import (
+    Past,
+    State,
+    deciding_size,
+    part_of,
+    peek,
+    pop,
+    with_prefix,
+)
 from foreframe.models.motion import NARROW, blurred, displaced, exactly
 
 Seen = Float[Tensor, "b s _ _ _"]  # as small as the network sees frames
@@ -92,7 +100,36 @@ class Blend(Head):
         guides, hindcast = args["guides"], args["hindcast"]
         return (channels or 1) * len(guides) + evidence_channels(guides, hindcast)
 
+    def encode(self, targets: Past, state: State | None) -> State:
+        guides = self.guide.encode(targets, state and part_of(state, "guide/"))
+        return with_prefix("guide/", guides)
+
+    def exogenous(self, state: State, steps: int) -> State:
+        if "levels" in state:
+            return {}
+        return with_prefix("guide/", self.guide.exogenous(part_of(state, "guide/"), steps))
+
     def begin(self, state: State) -> State:
+        if "levels" in state:
+            return {name: state[name] for name in ("levels", "fed")}
+        return with_prefix("guide/", self.begin_guides(part_of(state, "guide/")))
+
+    def precompute(self, state: State, steps: int) -> State:
+        if "levels" in state:
+            return state
+        begun = self.begin(state | self.exogenous(state, steps))
+        levels, fed, _ = self.levels(part_of(begun, "guide/"), steps)
+        rest = {name: value for name, value in state.items() if not name.startswith("guide/")}
+        return rest | {"levels": levels, "fed": fed}
+
+    def next_levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
+        if "levels" in state:
+            levels, fed = (peek(state[name], steps) for name in ("levels", "fed"))
+            return levels, fed, {name: pop(state[name], steps) for name in ("levels", "fed")}
+        levels, fed, guides = self.levels(part_of(state, "guide/"), steps)
+        return levels, fed, with_prefix("guide/", guides)
+
+    def begin_guides(self, state: State) -> State:
         """The guides, ready to step; the evidence as small as the network sees frames."""
         begun = self.guide.begin(state)
         if "evidence" not in begun:
@@ -104,8 +141,8 @@ class Blend(Head):
             seen = torch.cat([V / self.factor(evidence.shape[-2:]), errors], dim=2)
         return begun | {"evidence": seen[:, 0]}
 
-    def steps_at_once(self, frame: Float[Tensor, "b c h w"]) -> int:
-        """Lead times to forecast at a time: of large frames few, as the levels of each are held."""
+    def lead_times(self, frame: Float[Tensor, "b c h w"], steps: int) -> int:
+        """Few of large frames, since the levels of each lead time are in memory."""
         levels = len(self.guide.each) + len(self.blurs)
         return max(1, BYTES // (levels * frame[:1].nbytes))
 
@@ -130,39 +167,28 @@ class Blend(Head):
             for k, sigma in enumerate(self.blurs, n):
                 blur = self.enlarged(blurred(small, sigma, REACH), first)
                 levels[:, :, k * c : (k + 1) * c] = blur
-        fed = levels[:, :, : n * c]
-        if self.channels is None:
-            fed = fed.unflatten(2, (n, c)).mean(dim=3)
-        fed = self.reduced(fed)
-        if "evidence" in state:
-            evidence = state["evidence"].to(fed).unsqueeze(1).expand(-1, steps, -1, -1, -1)
-            fed = torch.cat([fed, evidence], dim=2)
-        return levels, fed, own
+        return levels, self.fed(levels[:, :, : n * c], state), own
 
-    def scaled(self, levels: Frames) -> Frames:
-        """Levels on the network's scale."""
-        return levels
+    def fed(self, frames: Frames, state: State, *more: Frames) -> Seen:
+        """What the network sees of the guides' frames and of `more`, and the evidence."""
+        if self.channels is None:
+            frames = frames.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
+        seen = self.reduced(torch.cat([frames, *more], dim=2) if more else frames)
+        if "evidence" not in state:
+            return seen
+        evidence = state["evidence"].to(seen).unsqueeze(1).expand(-1, seen.shape[1], -1, -1, -1)
+        return torch.cat([seen, evidence], dim=2)
 
     def factor(self, size: Sequence[int]) -> int:
         short = min(deciding_size(size))
         return 1 if self.short is None else max(1, round(short / self.short))
 
     def reduced(self, frames: Frames) -> Seen:
-        """Means of k x k pixels."""
-        k = self.factor(frames.shape[-2:])
-        if k == 1:
-            return frames
-        return F.avg_pool2d(padded(frames.flatten(0, 1), k), k).unflatten(0, frames.shape[:2])
+        return pooled(frames, self.factor(frames.shape[-2:]))
 
     def enlarged(self, numbers: Seen, like: Frames, stride: int = 1) -> Frames:
-        """From what the network saw, or its maps of that stride, to frames as large as `like`,
-        between pixels linearly.
-        """
-        k = stride * self.factor(like.shape[-2:])
-        if k == 1:
-            return numbers
-        large = F.interpolate(numbers.flatten(0, 1), scale_factor=k, mode="bilinear")
-        return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])
+        """From what the network saw, or its maps of that stride, to frames as large as `like`."""
+        return magnified(numbers, stride * self.factor(like.shape[-2:]), like)
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
         return self.blended(self.numbers(given.raised, given.frames), given.frames), given.sums
@@ -184,3 +210,18 @@ class Blend(Head):
             blend = blend + weight / total * (level - first)
         blend = 2 * torch.sigmoid(gain.squeeze(3)) * blend
         return (blend + drawn.squeeze(3) if self.draw else blend).to(levels.dtype)
+
+
+def pooled(frames: Frames, k: int) -> Seen:
+    """Return means of k x k pixels."""
+    if k == 1:
+        return frames
+    return F.avg_pool2d(padded(frames.flatten(0, 1), k), k).unflatten(0, frames.shape[:2])
+
+
+def magnified(small: Seen, k: int, like: Frames) -> Frames:
+    """Return frames k times as large, linear between pixels, cropped to the size of `like`."""
+    if k == 1:
+        return small
+    large = F.interpolate(small.flatten(0, 1), scale_factor=k, mode="bilinear")
+    return large[..., : like.shape[-2], : like.shape[-1]].unflatten(0, like.shape[:2])

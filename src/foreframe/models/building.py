@@ -4,7 +4,7 @@ names of `foreframe.models`.
 The cost of a network is known before memory is allocated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -128,7 +128,7 @@ def resolved(name: Any, args: Any = None) -> tuple[str, type[Model], dict[str, A
     kind, args = MODELS[model], {} if args is None else args
     check_types(kind, args, f"model {name}")
     args = {**known, **{key: merged(known.get(key), value) for key, value in args.items()}}
-    return model, kind.variant(args), args
+    return model, kind, args
 
 
 def multiply_adds(network: Model, past: int, future: int, frame: tuple[int, int]) -> int:
@@ -152,11 +152,9 @@ def model_name(model: Model) -> str:
         ValueError: neither of them has it.
     """
     model = before_export(model)
-    kinds: Sequence[Any] = type(model).__mro__
-    for kind in kinds:
-        name = MODELS.name_of(kind) or FREE.name_of(kind)
-        if name and kind.variant(model.args) is type(model):
-            return name
+    name = MODELS.name_of(type(model)) or FREE.name_of(type(model))
+    if name:
+        return name
     raise ValueError(
         f"{type(model).__name__} is not in foreframe.models.MODELS: add it there under a name of "
         "its own"

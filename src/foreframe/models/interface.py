@@ -94,11 +94,6 @@ class Model(nn.Module):
         if "__init__" in vars(cls):
             cls.__init__ = recorded(cls.__init__)  # type: ignore[method-assign]
 
-    @classmethod
-    def variant(cls, args: Mapping[str, Any]) -> type["Model"]:
-        """Return the class that `build_model` calls: this one or a subclass."""
-        return cls
-
     @property
     def takes(self) -> int | None:
         """Channels of the past, inputs included; None for any."""

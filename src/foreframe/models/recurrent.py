@@ -25,8 +25,7 @@ from foreframe.models.checks import at_least
 from foreframe.models.codec import CODECS, Patches, Strided
 from foreframe.models.core import AnyMaps, Core, Layers
 from foreframe.models.engine import channels_last
-from foreframe.models.head import Head, HeadInputs
-from foreframe.models.heads import HEADS, Draw
+from foreframe.models.heads import HEADS, Draw, Head, HeadInputs
 from foreframe.models.interface import (
     Future,
     Model,
@@ -237,7 +236,11 @@ class NextFrame(RecurrentAtOnce):
 class EncoderDecoder(Recurrent):
     """One core, the encoder, reads the past; another one, the decoder, writes the future. What the
     decoder is fed depends on the head: see `Head.feed`. It sees the known inputs of a frame at the
-    step that writes that frame. With a head that mixes guides it is a `GuidedDecoder` (guided.py).
+    step that writes that frame.
+
+    A head with guides mixes the forecasts of baselines, which the decoder is fed for each step. The
+    state of the guides is under "guide/", or what all members share of them: "levels", which the
+    head mixes, and "fed".
 
     Args:
         channels, core, codec, inputs: as of `Recurrent`; the decoder's core is like the encoder's.
@@ -261,15 +264,6 @@ class EncoderDecoder(Recurrent):
 
     last_core = "decoder"
 
-    @classmethod
-    def variant(cls, args: Mapping[str, Any]) -> type[Model]:
-        from foreframe.models.guided import GuidedDecoder  # which is one of these
-
-        output = args.get("output", "")
-        head = HEADS.get(output if isinstance(output, str) else next(iter(output), ""))
-        guided = cls is EncoderDecoder and head is not None and head.feed == "guides"
-        return GuidedDecoder if guided else cls
-
     def __init__(
         self,
         channels: int | None = 1,
@@ -287,21 +281,11 @@ class EncoderDecoder(Recurrent):
         name, args = choice(HEADS, output, "output")
         self.args["output"] = {name: args}
         head, feed = HEADS[name], args.get("feed", HEADS[name].feed)
-        if channels is None and feed != "guides":
-            raise ValueError(
-                "only heads that mix guides forecast any number of channels: give channels"
-            )
-        if feed == "guides" and type(self) is EncoderDecoder:
-            raise ValueError(f"the head {name} mixes guides: build the network by build_model")
-        self.start_from, self.attention, self.backward_frames = start, attention, backward
-        self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
         hidden = list(self.encoder.hidden)
         own = hidden[::-1] if start == "mirrored" else hidden
-        if feed == "maps" and own[-1] != hidden[-1]:
-            raise ValueError(
-                f"hidden maps fed back through mirrored layers need equal ends, not {hidden[0]} "
-                f"and {hidden[-1]}"
-            )
+        _check_feed(feed, channels, own[-1], hidden[-1])
+        self.start_from, self.attention, self.backward_frames = start, attention, backward
+        self.shows_embedding = embedding or (start == "zeros" and feed != "maps")
         guides = head.guide_channels(channels, args)
         width = self.codec.width_of(guides + inputs) if guides else self.codec.width
         fed = {"maps": own[-1], "frame": width, "guides": width, "nothing": 0}[feed]
@@ -332,16 +316,35 @@ class EncoderDecoder(Recurrent):
             if part is not None:
                 part.requires_grad_(False)
 
+    @property
+    def guide(self) -> Model | None:
+        return self.output.guide
+
     def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past, on from `state` where one is given. Any T >= 1."""
         encoded = super().encode(past, state)
         if self.backwards is not None:
             encoded |= push_ring(past, state, self.backward_frames)
-        return encoded
+        return encoded | self.output.encode(past[:, :, : past.shape[2] - self.inputs], state)
+
+    def exogenous(self, state: State, steps: int) -> State:
+        return self.output.exogenous(state, steps)
+
+    def precompute(self, state: State, steps: int) -> State:
+        return self.output.precompute(state, steps)
+
+    def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
+        state = self.precompute(state, steps)
+        forecast = self.decode(state, steps)
+        return forecast, self.output.scaled(state["levels"][:, :steps, : forecast.shape[2]])
 
     def rollout(self, state: State, steps: int) -> tuple[Future, State]:
+        n, parts = self.output.lead_times(state["frame"], steps), []
         begun = self.start_decoding(state | self.exogenous(state, steps))
-        return self.advance(begun, steps, last=True)
+        for k in range(0, steps, n):
+            frames, begun = self.advance(begun, min(n, steps - k), last=k + n >= steps)
+            parts.append(frames)
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], begun
 
     def begin(self, state: State) -> State:
         like = self.encoder.maps(part_of(state, "encoder/"))[-1]
@@ -374,7 +377,9 @@ class EncoderDecoder(Recurrent):
         return begun
 
     def start_frames(self, state: State) -> State:
-        """What the head makes frames of: the last one seen, and its skip maps."""
+        """What the head makes frames of: the last one seen, and its skip maps; or its guides."""
+        if self.guide is not None:
+            return self.output.begin(state)
         skips = self.skip_maps(state["frame"]) or []
         begun = {f"skip/{k}": maps for k, maps in enumerate(skips)}
         return begun | {"frame": state["frame"][:, : self.channels]}
@@ -387,12 +392,27 @@ class EncoderDecoder(Recurrent):
         if self.output.feed == "frame" and steps > 1:
             return super().advance(state, steps, last)
         known = peek(state["known"], steps) if self.inputs else None
+        if self.guide is not None:
+            return self.advance_guided(state, steps, known)
         if self.inform is not None and known is not None:
             known = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
         named = part_of(state, "skip/")
         skips = [named[f"{k}"] for k in range(len(named))] or None
         frames, state = self.write(state, steps, state["frame"], known, skips)
         return frames, state | ({"frame": frames[:, -1]} if self.output.feed == "frame" else {})
+
+    def advance_guided(
+        self, state: State, steps: int, known: Float[Tensor, "b steps _ h w"] | None
+    ) -> tuple[Future, State]:
+        """As `advance`, of a head that mixes the forecasts of guides."""
+        levels, fed, after = self.output.next_levels(state, steps)
+        if known is not None:
+            fed = concat_inputs(fed, self.output.reduced(known))
+        assert self.inform is not None
+        maps = self.inform(fed.flatten(0, 1))
+        skips = self.codec.skips(maps) if self.codec.show_last else None
+        ahead = maps[-1].unflatten(0, fed.shape[:2])
+        return self.write(state | after, steps, levels, ahead, skips)
 
     def write(
         self,
@@ -457,3 +477,18 @@ class EncoderDecoder(Recurrent):
             return None, where_states(state["frames_seen"] > t, read, layers) if layers else read
 
         return self.loop(step, {}, x.shape[1])[1]
+
+
+def _check_feed(feed: str, channels: int | None, own: int, embedding: int) -> None:
+    """Refuse a head that needs channels, and hidden maps fed back that have other channels than the
+    embedding.
+    """
+    if channels is None and feed != "guides":
+        raise ValueError(
+            "only heads that mix guides forecast any number of channels: give channels"
+        )
+    if feed == "maps" and own != embedding:
+        raise ValueError(
+            f"hidden maps fed back through mirrored layers need equal ends, not {own} and "
+            f"{embedding}"
+        )

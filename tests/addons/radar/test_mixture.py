@@ -89,7 +89,9 @@ def test_the_decoder_of_a_mixture_is_told_the_lead_time() -> None:
     model = mixture(guides=["persistence", "mean"])
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    lead = model.output.levels(model.output.begin(model.guide.encode(rain())), 3)[1][0, :, -1]
+    lead = model.output.levels(model.output.begin_guides(model.guide.encode(rain())), 3)[1][
+        0, :, -1
+    ]
     torch.testing.assert_close(lead.mean(dim=(-2, -1)), torch.tensor([1.0, 2.0, 3.0]) / 12)
     state = model.begin(model.encode(rain()))
     frames = []

@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from foreframe.clips.scaling import Scaling
-from foreframe.models.blend import REACH, Blend, Seen
-from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
-from foreframe.models.head import Frames, Over
+from foreframe.models.blend import REACH, Blend, Seen, magnified, pooled
+from foreframe.models.codec import IdentityPath, UpsamplingPath
+from foreframe.models.heads import Frames, Over
 from foreframe.models.interface import State
 from foreframe.models.motion import blurred, exactly
 
@@ -73,8 +72,8 @@ class Mixture(Blend):
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
         return super().guide_channels(channels, args) + 1  # the lead time
 
-    def begin(self, state: State) -> State:
-        begun = super().begin(state)
+    def begin_guides(self, state: State) -> State:
+        begun = super().begin_guides(state)
         first = next(iter(begun.values()))
         return begun | {"lead": first.new_zeros(first.shape[0])}
 
@@ -89,12 +88,8 @@ class Mixture(Blend):
             for sigma in self.blurs:  # one of the other: the squares of their widths add up
                 blur, before = wider(blur, math.sqrt(sigma**2 - before**2)), sigma
                 levels.append(blur)
-        shown = [of.mean(dim=2, keepdim=True) if self.channels is None else of for of in frames]
-        share = (lead / HOUR).view(*lead.shape, 1, 1, 1).to(shown[0])
-        fed = self.reduced(torch.cat([*shown, share.expand_as(shown[0][:, :, :1])], dim=2))
-        if "evidence" in state:
-            evidence = state["evidence"].to(fed).unsqueeze(1).expand(-1, steps, -1, -1, -1)
-            fed = torch.cat([fed, evidence], dim=2)
+        share = (lead / HOUR).view(*lead.shape, 1, 1, 1).to(frames[0])
+        fed = self.fed(torch.cat(frames, dim=2), state, share.expand_as(frames[0][:, :, :1]))
         return torch.cat(levels, dim=2), fed, after | {"lead": lead[:, -1]}
 
     def scaled(self, levels: Frames) -> Frames:
@@ -120,8 +115,4 @@ class Mixture(Blend):
 def wider(frames: Frames, sigma: float) -> Frames:
     """Blurred by a Gaussian of so many pixels, a wide one of means of 2 x 2 or 4 x 4 pixels."""
     k = 2 ** sum(sigma > limit for limit in (FINE, 2 * FINE))
-    if k == 1:
-        return blurred(frames, sigma, REACH)
-    small = F.avg_pool2d(padded(frames.flatten(0, 1), k), k)
-    large = F.interpolate(blurred(small, sigma / k, REACH), scale_factor=k, mode="bilinear")
-    return large[..., : frames.shape[-2], : frames.shape[-1]].unflatten(0, frames.shape[:2])
+    return magnified(blurred(pooled(frames, k), sigma / k, REACH), k, frames)
