@@ -17,7 +17,7 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.base import files
 from foreframe.base.notes import listening
 from foreframe.cli import main
-from foreframe.forecasting import live_files, live_forecasts
+from foreframe.forecasting import live_forecasts
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from recorded import series
@@ -361,4 +361,4 @@ def test_latest_is_whole_on_a_file_system_without_links(monkeypatch, folder) -> 
     (folder / "a.npy").write_bytes(b"whole")
     files.also_named(folder / "a.npy", folder / "latest.npy")
     assert (folder / "latest.npy").read_bytes() == b"whole"
-    assert live_files._NAME.fullmatch("frame-1000000.nc")
+    assert live_forecasts._NAME.fullmatch("frame-1000000.nc")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from foreframe import MovingMNIST, evaluate
-from foreframe.forecasting.precision import AUTO, EXACT, FAST, HALF, resolve_precision
+from foreframe.forecasting.compute import FAST, resolve_precision
+from foreframe.forecasting.forecast_options import AUTO, EXACT, HALF
 from small import available
 from test_streams import NEAR, apart, gappy, small_forecaster
 

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from foreframe import Forecaster, Scaling, Window
 from foreframe.base.budget import OverBudgetError
-from foreframe.forecasting.precision import EXACT, HALF
+from foreframe.forecasting.forecast_options import EXACT, HALF
 from foreframe.forecasting.streaming import Stream
 from foreframe.models import build_model
 from small import available, built

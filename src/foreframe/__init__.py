@@ -25,7 +25,6 @@ _NAMES = {  # of a module: the public names that live there
     "clips.clip": ("Clip", "Window"),
     "clips.scaling": ("Scaling",),
     "data": ("MovingMNIST", "clips_from"),
-    "forecasting.block": ("forecast_block",),
     "forecasting.forecaster": ("Forecaster",),
 }  # fmt: skip
 _HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
@@ -48,7 +47,6 @@ if TYPE_CHECKING:  # by these names, so that type checkers know what is public
     from foreframe.clips.scaling import Scaling as Scaling
     from foreframe.data import MovingMNIST as MovingMNIST
     from foreframe.data import clips_from as clips_from
-    from foreframe.forecasting.block import forecast_block as forecast_block
     from foreframe.forecasting.forecaster import Forecaster as Forecaster
 
 

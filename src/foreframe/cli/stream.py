@@ -48,10 +48,10 @@ def forecast_live(
     check_source(input)
 
     from foreframe.api import stream
-    from foreframe.forecasting.live_files import check_output, write_live
+    from foreframe.forecasting.live_forecasts import check_folder, write_live
 
     if output is not None:
-        check_output(Path(output), input, options.state)
+        check_folder(Path(output), input, options.state)
     # Service managers stop a program by SIGTERM: it ends well, and its state is saved.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with closing(stream(run, input, options)) as lives:

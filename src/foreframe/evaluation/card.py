@@ -23,11 +23,11 @@ from foreframe.evaluation.metrics.structural import lpips
 from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_clips, inputs_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring
+from foreframe.forecasting.compute import resolve_precision
 from foreframe.forecasting.forecast_options import GUIDE, NONE, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_to
-from foreframe.forecasting.precision import resolve_precision
-from foreframe.forecasting.recordings import on_grid_of
+from foreframe.forecasting.network import on_grid_of
 from foreframe.models import FREE, Cycle, Model, Parts, baselines_here, build_model, parts_of
 from foreframe.models.names import published
 from foreframe.visuals import Card

@@ -13,10 +13,9 @@ from foreframe.data import MovingMNIST
 from foreframe.evaluation.metrics import EnsembleScorecard
 from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.evaluation.score_options import ScoreOptions
-from foreframe.forecasting.forecast_options import GUIDE
+from foreframe.forecasting.forecast_options import EXACT, GUIDE
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.matching import match_members
-from foreframe.forecasting.precision import EXACT
 from foreframe.models import EnsembleRequest, Lagged, Parts
 
 LAGS = 5  # of the lagged ensemble

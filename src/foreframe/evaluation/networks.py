@@ -17,8 +17,9 @@ from foreframe.data.datasets import clip_set
 from foreframe.evaluation.metrics.scorecard import COPIES, STRETCH
 from foreframe.evaluation.metrics.structural import HELD
 from foreframe.evaluation.score_options import BUDGET
+from foreframe.forecasting.compute import computing
+from foreframe.forecasting.forecast_options import EXACT
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.precision import EXACT, computing
 from foreframe.models import EnsembleRequest, Model, Parts, forecast_of, with_known
 from foreframe.models.footprint import FIXED, at_once, bound, footprint
 

@@ -22,9 +22,9 @@ from foreframe.evaluation.card import Scorer, score_clips
 from foreframe.evaluation.external import write_pasts
 from foreframe.evaluation.report import write_report
 from foreframe.evaluation.score_options import EvaluateOptions
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
-from foreframe.forecasting.recordings import check_channels, doubts, on_grid_of, reading_as_trained
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
+from foreframe.forecasting.network import on_grid_of
+from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
 from foreframe.visuals import Card

@@ -15,8 +15,7 @@ from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.notes import warn
 from foreframe.exporting.graphs import ENTERING, LAST, Graph, Runner, chain_distance, graphs
 from foreframe.forecasting.forecast_options import ONNX, ExportOptions
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.models.noise import Noise
 
 OPSET = 18  # of ONNX

@@ -1,13 +1,19 @@
 """Where a network runs: the one seam between a `Forecaster`, which knows units, and its network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions
-from foreframe.forecasting.precision import computing
+from foreframe.forecasting.forecast_options import (
+    AUTO,
+    EXACT,
+    HALF,
+    ForecastOptions,
+    TiledOptions,
+)
 from foreframe.forecasting.tiles import forecast_in_tiles, tile_size
 from foreframe.models import EnsembleRequest, Model
 from foreframe.models.footprint import at_once, footprint
@@ -67,3 +73,42 @@ def requested(options: ForecastOptions, bounds: tuple[float, float]) -> Ensemble
     if options.members is None:
         return None
     return EnsembleRequest(options.members, options.seed, bounds)
+
+
+FAST = ("AVX512", "AMX")  # CPU instructions with fast bfloat16
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Return whether this machine's cpu, cuda or mps multiplies bfloat16 in hardware. Emulation
+    takes up to ten times as long as float32.
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device != "cpu" or torch.backends.cpu.get_cpu_capability() in FAST
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Resolve "auto": bf16-mixed if the device multiplies bfloat16 in hardware, else 32-true. Other
+    names are unchanged.
+    """
+    if precision != AUTO:
+        return precision
+    return HALF if multiplies_bfloat16(device) else EXACT
+
+
+@contextmanager
+def computing(precision: str, device: torch.device, model: nn.Module) -> Iterator[None]:
+    """A context for forecasts of a network in this `Precision`, in evaluation mode. Afterwards its
+    modules train as before.
+
+    "32-true" leaves a surrounding autocast, which the user has chosen, unchanged.
+    """
+    half = resolve_precision(precision, device.type) != EXACT
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            yield
+    finally:
+        for module in trained:
+            module.training = True

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import matching
-from foreframe.base.notes import collecting, warn
+from foreframe.base.notes import collecting
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
+from foreframe.forecasting.forecast import (
+    Forecast,
+    forecast_recording,
+    resolved,
+    warn_of_differences,
+)
 from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.outputs import VALUES, check_output
 from foreframe.forecasting.rolling import Rolling
-from foreframe.visuals import paint_for
+from foreframe.visuals import Paint
 
 Progress = Callable[[int, int], Any]
 
@@ -28,11 +32,12 @@ def forecast_sources(
     progress: Progress,
 ) -> Forecast | Rolling | list[Path]:
     """As `foreframe.predict`."""
-    paint_for(options.colours, 0, 1, "")  # refuses an unknown name, whether or not it would be used
+    if options.colours != "auto":
+        Paint(options.colours)  # refuses an unknown name, even if no picture is written
     sources = matching(source)
     several = isinstance(source, list | tuple) or sources[0] is not source
     path = None if output is None else Path(output)
-    kind = None if path is None else _kind_of(path, sources, options)
+    kind = None if path is None else check_output(path, bool(options.every), sources)
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
     options = forecaster.options(options)
     notes: list[str] = []
@@ -42,19 +47,25 @@ def forecast_sources(
             each = [forecaster.chosen([clip], clip.name, 0) for clip in clips]
             return _write_each(forecaster, each, made_by, options, path, progress)
         clip = forecaster.chosen(clips, sources, options.recording)
-        made = _forecast(forecaster, clip, made_by, options)
-        if path is not None:
-            made.write(path, progress)
-        for remark in remarks(clip, made.options):
-            warn(remark)
+        made = _forecast(forecaster, clip, made_by, options, path, progress)
     return replace(made, notes=tuple(notes))
 
 
 def _forecast(
-    forecaster: Forecaster, clip: Clip, made_by: str, options: PredictOptions
+    forecaster: Forecaster,
+    clip: Clip,
+    made_by: str,
+    options: PredictOptions,
+    path: Path | None,
+    progress: Progress = lambda done, total: None,
 ) -> Forecast | Rolling:
+    """Forecast a recording, and write the forecast to `path`."""
     make: Callable[..., Any] = Rolling if options.every else forecast_recording
-    return make(forecaster, clip, made_by, resolved(forecaster, clip, options))
+    made = make(forecaster, clip, made_by, resolved(forecaster, clip, options))
+    if path is not None:
+        made.write(path, progress)
+    warn_of_differences(made)
+    return made
 
 
 def _write_each(
@@ -81,23 +92,10 @@ def _write_each(
             file, number = folder / f"{name.stem}-{number}{kind}", number + 1
         files.append(file)
         try:
-            made = _forecast(forecaster, clip, made_by, options)
-            made.write(file)
+            _forecast(forecaster, clip, made_by, options, file)
         except ValueError as error:
             failed.append(f"{clip.name}: {str(error).removeprefix(f'{clip.name}: ')}")
-        else:
-            for remark in remarks(clip, made.options):
-                warn(remark)
         progress(len(files), len(clips))
     if failed:
         raise ValueError(f"{len(failed)} of {len(clips)} failed. The first: {failed[0]}")
     return files
-
-
-def _kind_of(path: Path, sources: list[Any], options: PredictOptions) -> str:
-    """Return the ending of an output that can be written, and is none of the sources."""
-    kind = check_output(path, bool(options.every))
-    paths = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
-    if path.resolve() in paths:
-        raise ValueError(f"output {path} is the input: name another file")
-    return kind

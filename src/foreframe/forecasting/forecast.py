@@ -1,7 +1,7 @@
 """The forecast of a recording as an object that prints, shows and writes itself."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from foreframe.forecasting.outputs import (
     write_picture,
     write_values,
 )
-from foreframe.forecasting.tiles import choose_tile
 from foreframe.visuals import Paint
 
 
@@ -57,6 +56,11 @@ class Forecast:
     made_by: str
     options: PredictOptions
     notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """Number of the first forecast frame."""
+        return self.last + 1
 
     @property
     def frames(self) -> np.ndarray:
@@ -188,15 +192,12 @@ def last_seen(clip: Clip) -> int:
 
 
 def resolved(forecaster: Forecaster, clip: Clip, options: PredictOptions) -> PredictOptions:
-    """The options with what they leave open: the forecaster's steps, past and match, and tiles.
-
-    Raises:
-        ValueError: errors of `Forecaster.options`.
+    """Return checked options with the forecaster's steps and past, and tiles, where they leave
+    these open.
     """
-    options = forecaster.options(options)
     window = forecaster.window
     steps, past = options.steps or window.future, options.past or window.past
-    tile = choose_tile(forecaster, (past, *clip.frames.shape[1:]), steps, options)
+    tile = forecaster.choose_tile((past, *clip.frames.shape[1:]), steps, options)
     return replace(options, steps=steps, past=past, tile=tile)
 
 
@@ -217,13 +218,12 @@ def history(made_by: str, options: PredictOptions) -> dict[str, str]:
     return {"history": f"foreframe {__version__}: forecast from {made_by}{drawn}{matched_to}"}
 
 
-def remarks(clip: Clip, options: PredictOptions) -> Iterable[str]:
-    """Differences from training: tiles, a shorter past."""
-    h, w = clip.frames.shape[2:]
+def warn_of_differences(made: Any) -> None:
+    """Note how a forecast, or rolling ones, differ from training: tiles, a shorter past."""
+    options, n, (h, w) = made.options, made.first, made.clip.frames.shape[2:]
     if 0 < (options.tile or 0) < max(h, w):
-        yield f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels"
-    n = len(clip) if options.every else starts_of(clip, options)[0]
+        warn(f"frames of {h}x{w} are forecast in tiles of {options.tile} pixels")
     if 0 < n < options.past:
         fewer = f"{plural(n, 'frame')} {'is' if n == 1 else 'are'} fewer"
         worse = "no motion is seen" if n == 1 else "it forecasts worse"
-        yield f"{fewer} than the {options.past} of training: {worse}"
+        warn(f"{fewer} than the {options.past} of training: {worse}")

@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar, get_args
 from foreframe.base.extras import registered
 from foreframe.base.schema import check_above_0, check_at_least, check_types
 from foreframe.data.data_options import ReadingAsTrained
-from foreframe.forecasting.precision import Precision
 
 Kind = TypeVar("Kind")
 
 Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
 LAST, GUIDE, NONE = get_args(Match)
+Precision = Literal["32-true", "bf16-mixed", "auto"]  # number format of a network's products
+EXACT, HALF, AUTO = get_args(Precision)
 ONNX = "onnx"  # the core's format of an export
 
 
@@ -182,17 +183,6 @@ class StreamOptions(ForecastOptions, RecordingOptions):
         if self.wait is not None and float(self.wait) != inf:
             check_at_least(0, wait=float(self.wait))
         check_at_least(1, every=self.every)
-
-
-def check_match(*match: str | None) -> None:
-    """Refuse names that are not in `Match`; None is allowed.
-
-    Raises:
-        ValueError: lists the choices.
-    """
-    for name in match:
-        if name not in (None, LAST, GUIDE, NONE):
-            raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
 
 
 def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:

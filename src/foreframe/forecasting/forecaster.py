@@ -1,9 +1,7 @@
 """A model with its window, scaling and options of reading, which forecasts, is saved and loaded."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import asdict, replace
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, overload
@@ -13,57 +11,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe import __version__
-from foreframe.base.budget import GIB, check_budget
 from foreframe.base.hub import HUB, MAIN, upload
 from foreframe.base.notes import warn
 from foreframe.base.schema import check_at_least
-from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip, Window, check_frames
+from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
-from foreframe.clips.frames import fill_missing, missing_where_unseen
-from foreframe.clips.scaling import Scaling
+from foreframe.clips.frames import fill_missing
 from foreframe.clips.units import check_units
 from foreframe.data.arrays import data_name
 from foreframe.data.inputs import known_after
 from foreframe.data.readers import read_clips
-from foreframe.forecasting.compute import Compute
-from foreframe.forecasting.forecast_options import (
-    GUIDE,
-    LAST,
-    NONE,
-    ForecastOptions,
-    TiledOptions,
-    changed,
-    check_match,
-)
-from foreframe.forecasting.matching import match_members, match_to
+from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
+from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.recordings import (
-    NO_RAIN,
     check_channels,
     doubts,
     number_of,
-    on_grid_of,
     reading_as_trained,
-    scaling_of,
     without_fills,
 )
 from foreframe.forecasting.rollout import frames_ahead
 from foreframe.forecasting.saving import read_forecaster, write_forecaster
 from foreframe.forecasting.streaming import Stream
-from foreframe.forecasting.tiles import LONG, tile_size
-from foreframe.forecasting.trained import Trained
-from foreframe.models import Model, model_name
-from foreframe.models.exported import Exported
-from foreframe.models.footprint import bound
+from foreframe.models import model_name
+from foreframe.models.names import name_of
 
 Frames = TypeVar("Frames", Clip, Tensor, np.ndarray)
-Options = TypeVar("Options", bound=ForecastOptions)
-
-COPIES = 4  # of a forecast at once, on its way to the data's units and to a file
 
 
-class Forecaster:
+class Forecaster(ScaledNetwork):
     """Forecasts in the data's own units.
 
         forecaster = foreframe.Forecaster.load("scenes")
@@ -86,24 +62,6 @@ class Forecaster:
         folder: where it was loaded from; None for a new one or a baseline.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        window: Window = Window(),  # noqa: B008 (frozen)
-        scaling: Scaling = Scaling(),  # noqa: B008
-        trained: Trained = Trained(),  # noqa: B008
-        about: Mapping[str, Any] | None = None,
-        match: str = NONE,
-        free: bool = False,
-        folder: Path | None = None,
-    ) -> None:
-        self._elsewhere: Compute | None = None
-        self.model, self.window, self.trained = model.in_units(scaling), window, trained
-        self.scaling = scaling
-        self.about, self.free, self.match = dict(about or {}), free, match
-        self.folder = folder
-        self.check_match(match)
-
     def __repr__(self) -> str:
         window, scaling = self.window, self.scaling
         weights = sum(p.numel() for p in self.model.parameters())
@@ -112,23 +70,6 @@ class Forecaster:
             f"Forecaster: {model_name(self.model)} of {weights:,} parameters, "
             f"{window.future} frames from {window.past}, values of {values} ({scaling.kind})"
         )
-
-    @property
-    def device(self) -> torch.device:
-        """Where frames are scaled and matched: with the weights, if these are in this process."""
-        weight = next(self.model.parameters(), None)
-        return torch.device("cpu") if weight is None or weight.is_meta else weight.device
-
-    @property
-    def compute(self) -> Compute:
-        """What runs the model: this process, unless it is `computed_by` something else."""
-        return self._elsewhere or Compute(self.model)
-
-    def computed_by(self, compute: Compute) -> "Forecaster":
-        """This forecaster, run elsewhere: its own weights may be on torch's meta device."""
-        other = copy(self)
-        other._elsewhere = compute
-        return other
 
     @overload
     def predict(
@@ -246,43 +187,12 @@ class Forecaster:
             frames = frames[:, None]
         return f, f.past(frames, what), dtype
 
-    def options(self, options: Options) -> Options:
-        """Fill in the forecaster's `match` if the options leave it open, and check them.
-
-        Raises:
-            ValueError: a match to a guide, or members, that the model does not have.
-        """
-        options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
-        self.check_match(options.match)
-        if options.members and not self.model.draws:
-            self.check_weights()
-            raise ValueError(
-                "this model has one future, and draws no members: train a flow of it, by --config "
-                "RUN/config.yaml --weights RUN --model flow --model_args {} --loss mse"
-            )
-        return options
-
     def _predict_clip(
         self, clip: Clip, steps: int, known: Any, options: TiledOptions, times: Any
     ) -> Clip | Ensemble:
         f, past, dtype = self._past(clip)
         futures = f._forecast(past, steps, known, options, dtype).cpu().numpy()
         return f.as_clip(futures, clip, times)
-
-    def as_clip(self, futures: np.ndarray, past: Clip, times: Any) -> Clip | Ensemble:
-        """A forecast (S,C,H,W), or of members (M,S,C,H,W), with what the past says of itself, and
-        its own times.
-        """
-        future = replace(
-            past,
-            frames=futures if futures.ndim == 4 else futures[0],
-            times=times,
-            units=past.units or self.scaling.units,
-            notes=(),
-            start=None if past.times is None else past.times[-1],
-            inputs=(),
-        )
-        return future if futures.ndim == 4 else Ensemble.like(future, futures)
 
     @torch.inference_mode()
     def _forecast(
@@ -298,93 +208,6 @@ class Forecaster:
         future = self.finished(futures, last, guide, options, dtype)  # (members,B,steps,C,H,W)
         future = future.squeeze(1) if single else future
         return future.squeeze(0) if options.members is None else future
-
-    def finished(
-        self,
-        future: Float[Tensor, "n s c h w"],
-        last: Float[Tensor, "b _ h w"],
-        guide: Float[Tensor, "b s c h w"] | None,
-        options: ForecastOptions,
-        dtype: Any = None,
-    ) -> Float[Tensor, "m b s c h w"]:
-        """A network's forecast, the members of the first clip first, matched and in the data's
-        units; NaN where no past frame had a value.
-
-        Args:
-            last: the last value seen at each pixel, on the network's scale.
-            guide: the forecast of the model's guide, for a match to it.
-            dtype: of the frames seen: 8-bit pictures are on 0 to 255.
-        """
-        each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
-        if options.match not in (None, NONE):
-            if options.members is None:
-                each = match_to(options.match, each[:, 0], last, guide).unsqueeze(1)
-            else:
-                each = match_members(options.match, each, last, guide)
-        scaling, members = self.scaling.of(dtype), each.unbind(dim=1)
-        return torch.stack([scaling.to_units(missing_where_unseen(m, last)) for m in members])
-
-    def fitted(self, frames: Any) -> "Forecaster":
-        """This forecaster, or for a baseline without scaling a copy scaled to these frames: 0 to
-        255 for 8-bit pictures, else from the lowest to the highest value, with the units of a
-        `Clip`. Frames as in `predict`.
-
-        Raises:
-            ValueError: no finite value.
-        """
-        if not self.free:
-            return self
-        scaled = self.scaled(scaling_of(frames, self.model.channels))
-        if isinstance(frames, Clip):
-            scaled.model = on_grid_of(frames, scaled.model)
-        return scaled
-
-    def scaled(self, scaling: Scaling) -> "Forecaster":
-        """For a baseline without scaling a copy with this one; else this forecaster."""
-        if not self.free:
-            return self
-        scaled = copy(self)
-        scaled.model, scaled.scaling, scaled.free = self.model.in_units(scaling), scaling, False
-        return scaled
-
-    def check_match(self, *match: str | None) -> None:
-        """Refuse unknown matches, and a match to the guide of a model without one.
-
-        Raises:
-            ValueError: the first of them.
-        """
-        check_match(*match)
-        if GUIDE in match and self.model.guide is None:
-            raise ValueError(
-                f"match {GUIDE}: this model has no guide; choose {LAST}, which takes the "
-                "values of the last frame seen"
-            )
-
-    def check_size(
-        self, shape: Sequence[int], steps: int, options: ForecastOptions, tile: int = 0
-    ) -> None:
-        """Refuse a forecast that takes more memory than the budget even if members, clips and tiles
-        are computed one at a time.
-
-        Args:
-            shape: shape of the past, (T,C,H,W) or (B,T,C,H,W) in pixels.
-            steps, options: as in `predict`.
-            tile: side of tiles; 0 for whole frames.
-
-        Raises:
-            OverBudgetError: names the memory needed and a cure.
-        """
-        (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
-        values = clips * (options.members or 1) * steps * (c - self.model.inputs) * h * w
-        past, part, made = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
-        if isinstance(self.model, Exported):  # its graph always computes so many
-            past, made = max(past, self.model.frames), max(steps, self.model.horizon)
-        size = past, part, made
-        need = 4 * COPIES * values + bound(*size)
-        if need > options.budget * GIB:
-            need = 4 * COPIES * values + self.compute.footprint(*size, options.members is not None)
-        what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
-        check_budget(need, options.budget, what, cure)
 
     def open(self, source: Any, recording: int | None = None, **reading: Any) -> Clip:
         """Open a recording with the read options of training, changed by `reading`. A film is a
@@ -461,69 +284,6 @@ class Forecaster:
         steps = self.window.future if steps is None else steps
         check_at_least(1, steps=steps)
         return Stream(self, steps, self.options(changed(options or ForecastOptions(), changes)))
-
-    def past(self, frames: Any, what: str = "frames") -> Tensor:
-        low, high = self.scaling.bounds
-        c, least, most = self.model.takes, low, high
-        if self.model.inputs:  # which may leave the range of what is forecast
-            least, most = -math.inf, math.inf
-        past = check_frames(frames, channels=c, low=least, high=most, missing=True, what=what)
-        if self.model.inputs:
-            targets = past[..., : self.model.channels, :, :]
-            check_frames(targets, low=low, high=high, missing=True, what=what)
-        if self.scaling.kind == "log":  # of rain
-            past = past.masked_fill(past <= NO_RAIN, torch.nan)
-        return self.scaling.to_network(past).to(self.device)
-
-    def known_inputs(
-        self, known: Any, last: Float[Tensor, "b _ h w"]
-    ) -> Float[Tensor, "b s i h w"]:
-        """Scale known inputs of future frames for the network, and fill unknown ones.
-
-        Args:
-            known: (S,I,H,W) or (B,S,I,H,W), array or tensor, NaN where unknown.
-            last: (B,C+I,H,W), the last value of each channel, on the network's scale.
-
-        Raises:
-            ValueError: another number of inputs or size than the model's; infinite values.
-        """
-        inputs = self.model.inputs
-        values = torch.as_tensor(np.array(known) if isinstance(known, np.ndarray) else known)
-        values = values.float().to(self.device)
-        values = values.unsqueeze(0) if values.ndim == 4 else values
-        wanted = (last.shape[0], inputs, *last.shape[2:])
-        if not inputs or values.ndim != 5 or (values.shape[0], *values.shape[2:]) != wanted:
-            raise ValueError(
-                f"known inputs of shape {tuple(values.shape)}, but the model has "
-                f"{plural(inputs, 'input')}; give (S,{inputs},{last.shape[2]},{last.shape[3]})"
-            )
-        if values.isinf().any():
-            raise ValueError("known inputs hold infinite values; NaN marks what is not known")
-        return fill_missing(self.scaling.inputs_to_network(values), last[:, -inputs:])[0]
-
-    def check_weights(self) -> None:
-        """Refuse a network that was exported, where more than its forecast is wanted.
-
-        Raises:
-            ValueError: it was.
-        """
-        if isinstance(self.model, Exported):
-            raise ValueError(
-                "an exported forecaster draws no members, and is neither saved nor exported again: "
-                "for these take the one that was exported"
-            )
-
-    def config(self) -> dict[str, Any]:
-        """Plain values that describe everything but the weights."""
-        return {
-            "foreframe": __version__,
-            "model": model_name(self.model),
-            "args": self.model.args,
-            "window": asdict(self.window),
-            "scaling": self.scaling.config(),
-            "trained": self.trained.config(),
-            "about": self.about,
-        } | ({} if self.match == NONE else {"match": self.match})
 
     def save(self, folder: str | Path) -> Path:
         """Write config.json, model.safetensors and a model card, README.md.
@@ -603,3 +363,19 @@ class Forecaster:
         name = f"{HUB}{repository}@{revision}"
         with TemporaryDirectory() as folder:
             return upload(self.save(folder), name, commit_message, private)
+
+
+def open_forecaster(
+    what: Any, device: str = "cpu", compile: bool | str = True
+) -> tuple[Forecaster, str]:
+    """Return a forecaster and its name, given the forecaster or what `Forecaster.load` takes.
+
+    Raises:
+        ValueError: as `Forecaster.load`.
+    """
+    if isinstance(what, Forecaster):
+        return what, what.trained.preset or "a forecaster"
+    forecaster = Forecaster.load(os.fspath(what), device)
+    if not compile:
+        forecaster.model.never_compile()
+    return forecaster, name_of(os.fspath(what))

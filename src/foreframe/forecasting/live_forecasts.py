@@ -1,8 +1,11 @@
-"""A forecast after every frame that comes, and the errors of those before."""
+"""A forecast after every incoming frame, the errors of earlier ones, and their files."""
 
+import os
+import re
 import time
 from collections import deque
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -11,17 +14,25 @@ from typing import Any
 import numpy as np
 from jaxtyping import Num
 
+from foreframe.base.files import also_named, exists
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, stamp
-from foreframe.forecasting.errors import LeadErrors
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.forecasting.incoming import live_frames, may_grow, note_left_out, place_of
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.forecaster import open_forecaster
+from foreframe.forecasting.incoming import (
+    folder_of,
+    live_frames,
+    may_grow,
+    note_left_out,
+    place_of,
+)
+from foreframe.forecasting.rolling import squared_errors
 from foreframe.forecasting.streaming import Stream, pace
 
 SAVE_EVERY = 5.0  # seconds, at least, between two savings of the state
+_NAME = re.compile(r"frame-\d{6,}\.(nc|npy|csv)")  # of a forecast's file
 FEWEST = 2  # steps that show the pace of a source, whose first frames may have a gap
 
 
@@ -135,9 +146,9 @@ def _errors_of(
     earlier = {lead: forecast[lead - 1] for lead, forecast in ahead if lead <= live.steps}
     if not earlier:
         return {}
-    forecasts, errors = np.stack(list(earlier.values())), LeadErrors(len(earlier), ["forecast"])
-    errors.add("forecast", forecasts, np.where(np.isnan(forecasts), np.nan, frame))
-    rmse = errors.by_lead()["forecast"]
+    forecasts = np.stack(list(earlier.values()))
+    squares, n = squared_errors(forecasts, np.where(np.isnan(forecasts), np.nan, frame))
+    rmse = (squares / n).sqrt().tolist()
     return {lead: error for lead, error in zip(earlier, rmse, strict=True) if isfinite(error)}
 
 
@@ -149,3 +160,60 @@ def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
     if past.step is None or not step / 1.5 <= past.step <= 1.5 * step:
         return times[-1] + step * np.arange(1, live.steps + 1)
     return past.times_after(live.steps)
+
+
+def check_folder(folder: Path, source: str, state: str | None) -> None:
+    """Refuse a folder for forecasts that is followed itself, or has forecasts of another stream.
+
+    Args:
+        source: of the frames.
+        state: file of the stream's state, which may not exist yet.
+    """
+    if source != "-" and folder.resolve() == folder_of(source)[0].resolve():
+        raise ValueError(f"--output {folder} is the folder that is followed; name another")
+    written = [path for path in folder.glob("frame-*") if _NAME.fullmatch(path.name)]
+    if written and (state is None or not exists(state)):
+        raise ValueError(
+            f"--output {folder} has forecasts of another stream; name a new folder, or resume that "
+            "stream with its --state"
+        )
+
+
+def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None) -> Path | None:
+    """Write the forecast after a frame of that number as frame-N, and as latest, in place of the
+    last: .nc with times and grid, .npy without dates. The file's modification
+    time is that of the frame, if it has a date.
+
+    Args:
+        keep: hours after which older ones are removed; None keeps all.
+
+    Returns:
+        The path; None, with a note, where it cannot be written: a disk may be full for a while, and
+        the stream goes on.
+    """
+    times = forecast.past.times
+    kind = ".nc" if times is not None and times.dtype.kind in "MO" else ".npy"
+    path = folder / f"frame-{frame:06d}{kind}"
+    try:
+        forecast.write(path)
+        if times is not None and times.dtype.kind == "M":
+            # By the clock, which may jump, all others would be old at once.
+            seconds = (times[-1] - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+            os.utime(path, (seconds, seconds))
+        if keep is not None:
+            _remove_older(path, keep)
+        also_named(path, folder / f"latest{path.suffix}")
+    except (ValueError, OSError) as error:
+        warn(f"the forecast after frame {frame} is not written: {error}")
+        return path if path.exists() else None
+    return path
+
+
+def _remove_older(path: Path, keep: float) -> None:
+    """Remove the forecasts beside one whose frames are more than so many hours older."""
+    oldest = path.stat().st_mtime - 3600 * keep
+    for other in path.parent.iterdir():
+        if _NAME.fullmatch(other.name):
+            with suppress(OSError):  # somebody else removes it, too
+                if other.stat().st_mtime < oldest:
+                    other.unlink()

@@ -1,6 +1,7 @@
 """Forecasts to files: films and pictures to look at, arrays and grids to go on with."""
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,16 @@ PICTURES = (".mp4", ".gif", ".png")
 VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 
-def check_output(path: str | Path, rolling: bool = False) -> str:
-    """The kind of file that a path names: its ending, or "" for a folder of numbered PNG pictures.
-    Wrong paths are refused here, before anything is computed.
+def check_output(path: str | Path, rolling: bool = False, sources: Sequence[Any] = ()) -> str:
+    """Return the kind of file that a path names: its ending, or "" for a folder of numbered PNG
+    pictures. Wrong paths are refused here, before anything is computed.
 
     Args:
         rolling: whether it is for several forecasts, which are no single picture.
+        sources: the inputs, which are not overwritten.
 
     Raises:
-        ValueError: an unknown ending, or a path that cannot be written to.
+        ValueError: an unknown ending, an input, or a path that cannot be written to.
     """
     path = Path(path)
     kind = path.suffix
@@ -59,6 +61,9 @@ def check_output(path: str | Path, rolling: bool = False) -> str:
         check_writable(path.parent)
     except ValueError as error:
         raise ValueError(f"output {path}: {error}") from None
+    inputs = [Path(one).resolve() for one in sources if isinstance(one, str | os.PathLike)]
+    if path.resolve() in inputs:
+        raise ValueError(f"output {path} is the input: name another file")
     return kind
 
 

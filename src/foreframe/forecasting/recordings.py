@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,21 +11,17 @@ from foreframe.base.notes import warn
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, format_step, in_seconds
-from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
 from foreframe.data.reading import with_missing
-from foreframe.models import Model
+from foreframe.forecasting.network import NO_RAIN, ScaledNetwork
 
 DIGITS = "moving_mnist"  # the generated data of that name
 
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
-
 
 def reading_as_trained(
-    forecaster: "Forecaster", source: Any, given: Mapping[str, Any], whole: bool = False
+    forecaster: ScaledNetwork, source: Any, given: Mapping[str, Any], whole: bool = False
 ) -> ReadOptions:
     """How a source is read: as in training, changed by `given`. A model of one channel without
     units sees the brightness of films.
@@ -53,29 +49,6 @@ def _is_film(source: Any) -> bool:
     return reader is not None and reader.pictures
 
 
-def scaling_of(frames: Any, channels: int | None) -> Scaling:
-    """The scaling of frames for a baseline: see `Forecaster.fitted`.
-
-    Args:
-        frames: a `Clip`, or an array or a tensor whose last three axes are C, H and W.
-        channels: how many are forecast; the others are inputs. None for all.
-    """
-    units = frames.units if isinstance(frames, Clip) else ""
-    values = np.asarray(frames.frames[0 : len(frames)] if isinstance(frames, Clip) else frames)
-    if values.dtype == np.uint8:
-        return Scaling(0.0, 255.0, units, "range")
-    moments = Moments().plus(values[..., : channels or values.shape[-3], :, :])
-    if not moments.count:
-        raise ValueError("every value is missing; give frames that hold something")
-    return Scaling(moments.lowest, max(moments.highest, moments.lowest + 1e-6), units, "minmax")
-
-
-def on_grid_of(clip: Clip, model: Model) -> Model:
-    """A model for the grid spacing and time step of a recording."""
-    step = None if clip.step is None else in_seconds(clip.step)
-    return model.on_grid(row_spacing(clip), step)
-
-
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
     """Which of the recordings of a source is meant; of stretches of one series the last.
 
@@ -101,7 +74,7 @@ def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
     return number
 
 
-def check_channels(forecaster: "Forecaster", c: int, source: Any, dtype: Any) -> None:
+def check_channels(forecaster: ScaledNetwork, c: int, source: Any, dtype: Any) -> None:
     """Refuse frames of `c` channels if the model takes another number, and 8-bit colours if the
     model takes any number but was trained on values with units.
 
@@ -126,10 +99,10 @@ RAIN = "mm/h"
 # Values that mark no data in files that do not declare them. Radars also have negative rain, such
 # as -3, or the largest number that they can write.
 FILLS = (-99, -999, -9999, -99999, -32768)
-NO_RAIN, TOO_MUCH = -1.0, 50.0  # mm/h
+TOO_MUCH = 50.0  # mm/h
 
 
-def without_fills(forecaster: "Forecaster", clip: Clip) -> Clip:
+def without_fills(forecaster: ScaledNetwork, clip: Clip) -> Clip:
     """The clip with undeclared fill values as missing values, and a note that names them."""
     fills, below, words = _fills(forecaster, clip)
     if not words:
@@ -138,7 +111,7 @@ def without_fills(forecaster: "Forecaster", clip: Clip) -> Clip:
     return replace(with_missing(clip, fills, below), notes=notes)
 
 
-def _fills(forecaster: "Forecaster", clip: Clip) -> tuple[list[float], float, str]:
+def _fills(forecaster: ScaledNetwork, clip: Clip) -> tuple[list[float], float, str]:
     """Undeclared fill values, the bound up to which values mark no data, and what a note says of
     them, "" without any. They are negative rain; heavy rain that is the same in three of the last
     frames on 1 % of the pixels; one of FILLS, far below all other values.
@@ -168,20 +141,20 @@ def _fills(forecaster: "Forecaster", clip: Clip) -> tuple[list[float], float, st
     return sorted(fills), below, f"{absent.sum() / some.size:.0%} of its values are {names}"
 
 
-def doubts(forecaster: "Forecaster", clip: Clip) -> list[str]:
+def doubts(forecaster: ScaledNetwork, clip: Clip) -> list[str]:
     """What is assumed of a recording that it does not say, and reasons to suspect that it is of
     another kind than the data of training.
     """
     return [*_assumed(forecaster, clip), *_odd_values(forecaster, clip)]
 
 
-def knows_other_digits(forecaster: "Forecaster", clip: Clip) -> bool:
+def knows_other_digits(forecaster: ScaledNetwork, clip: Clip) -> bool:
     """Whether the model knows nothing but digits that move, in frames of another size."""
     trained = forecaster.trained
     return trained.data == DIGITS and trained.frame not in (None, clip.frames.shape[-2:])
 
 
-def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+def _assumed(forecaster: ScaledNetwork, clip: Clip) -> Iterator[str]:
     trained, (h, w) = forecaster.trained, clip.frames.shape[-2:]
     if knows_other_digits(forecaster, clip):
         yield f"frames of {h}x{w}, but the model knows only digits that move: scenes knows films"
@@ -206,7 +179,7 @@ def _assumed(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
         yield f"{apart}; the model was scored on grids of {grid}{cure}"
 
 
-def _odd_values(forecaster: "Forecaster", clip: Clip) -> Iterator[str]:
+def _odd_values(forecaster: ScaledNetwork, clip: Clip) -> Iterator[str]:
     scaling, bounded = forecaster.scaling, forecaster.scaling.kind in ("minmax", "standard")
     if clip.frames.dtype.kind not in "fi" and not bounded:
         return  # fixed ranges refuse or cut values outside: read no frame

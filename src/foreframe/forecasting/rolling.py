@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.errors import LeadErrors, table_of_errors
+from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import history, starts_of, summary
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
@@ -22,6 +26,9 @@ from foreframe.forecasting.outputs import (
     write_values,
 )
 from foreframe.visuals import Paint
+from foreframe.visuals.tables import Table
+
+AT_ONCE = 4  # lead times whose errors are computed at a time, to limit memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +49,7 @@ class Rolling:
     made_by: str
     options: PredictOptions
     notes: tuple[str, ...] = ()
-    _errors: list[LeadErrors] = field(default_factory=list, repr=False)
+    _sums: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def units(self) -> str:
@@ -53,6 +60,11 @@ class Rolling:
         """The first frame of each forecast."""
         return starts_of(self.clip, self.options)
 
+    @property
+    def first(self) -> int:
+        """Number of the first forecast frame."""
+        return self.firsts[0]
+
     def __len__(self) -> int:
         return len(self.firsts)
 
@@ -60,14 +72,22 @@ class Rolling:
         """Yield past, forecast and truth of each forecast; truth is NaN beyond the recording's end.
         For members the mean is scored.
         """
-        steps = self.options.steps
-        errors = LeadErrors(steps)
+        options = self.options
+        sums = dict.fromkeys(("forecast", "persistence"), torch.zeros(2, options.steps).double())
         for first in self.firsts:
             past, future = self.forecaster.forecast_from(
-                self.clip, first, steps, self.options.past, self.options
+                self.clip, first, options.steps, options.past, options
             )
-            yield past, future, errors.add_start(self.clip, first, past, future)
-        self._errors[:] = [errors]
+            mean = future.mean() if isinstance(future, Ensemble) else future
+            truth = self.clip.truth_of(first, mean)
+            # Pixels missing in the last frame are not scored: persistence has no value there.
+            last = np.asarray(past.frames)[-1:].astype(np.float32)
+            known = np.where(np.isfinite(last), np.asarray(truth.frames), np.nan)
+            still = last.repeat(len(mean), axis=0)
+            for name, frames in (("forecast", np.asarray(mean.frames)), ("persistence", still)):
+                sums[name] = sums[name] + squared_errors(frames, known)
+            yield past, future, truth
+        self._sums.update(sums)
 
     @property
     def errors(self) -> dict[str, list[float]]:
@@ -75,10 +95,10 @@ class Rolling:
         "persistence"; NaN without later frames. Computes the forecasts if they were not written
         before.
         """
-        if not self._errors:
+        if not self._sums:
             for _ in self:
                 pass
-        return self._errors[0].by_lead()
+        return {name: (sums / n).sqrt().tolist() for name, (sums, n) in self._sums.items()}
 
     def write(
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
@@ -120,5 +140,34 @@ class Rolling:
         return f"{plural(len(self), 'forecast')} of {summary(self.options)}, {start}"
 
     def table(self) -> str:
-        """A table of errors by lead time."""
-        return table_of_errors(self.errors, self.units)
+        """A table of errors by lead time, without lead times that have no truth."""
+        errors = self.errors
+        rows = {
+            f"+{ahead}": [f"{rmse:.4g}", f"{still:.4g}"]
+            for ahead, (rmse, still) in enumerate(zip(*errors.values(), strict=True), 1)
+            if isfinite(still)
+        }
+        units = f" in {self.units}" if self.units else ""
+        title = f"Root mean squared error{units} by lead time"
+        return str(Table(title, [("", name) for name in errors], rows, []))
+
+
+def squared_errors(
+    forecast: Num[np.ndarray, "s c h w"], truth: Num[np.ndarray, "s c h w"]
+) -> Float[Tensor, "2 s"]:
+    """Return the sum of squared errors of each lead time and the number of values with a truth,
+    float64. Values whose truth is NaN are not scored.
+    """
+    n = max(1, len(truth) // AT_ONCE)
+    pairs = zip(_tensor(forecast).tensor_split(n), _tensor(truth).tensor_split(n), strict=True)
+    return torch.cat([_sums(*pair) for pair in pairs], dim=1)
+
+
+def _tensor(frames: Num[np.ndarray, "s c h w"]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
+
+
+def _sums(forecast: Tensor, truth: Tensor) -> Tensor:
+    known = ~truth.isnan()
+    squares = (forecast - truth).square().where(known, 0)
+    return torch.stack([each.sum(dim=(1, 2, 3)).double() for each in (squares, known)])

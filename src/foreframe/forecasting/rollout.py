@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,20 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clips.frames import fill_missing
-from foreframe.forecasting.compute import requested
+from foreframe.forecasting.compute import computing, requested
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
-from foreframe.forecasting.precision import computing
+from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.tiles import encoded
 from foreframe.models import EnsembleRequest, Model, members, placed
 from foreframe.models.footprint import at_once
 from foreframe.models.interface import State
 
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
-
 
 def frames_ahead(
-    f: "Forecaster",
+    f: ScaledNetwork,
     past: Float[Tensor, "t _ h w"],
     steps: int,
     known: Any,

@@ -3,6 +3,7 @@
 Folders are untrusted: all values are checked before use.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -77,6 +78,16 @@ class Export:
 
     def __post_init__(self) -> None:
         check_at_least(1, steps=self.steps, channels=self.channels, multiple=self.multiple)
+
+
+def fingerprint(model: Model, *about: Any) -> str:
+    """Return the SHA-256 digest of plain values and of a model's weights."""
+    plain = json.dumps(about, sort_keys=True, default=str)
+    digest = hashlib.sha256(plain.encode())
+    for name, value in sorted(model.state_dict().items()):
+        weights = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(name.encode() + weights.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_forecaster(

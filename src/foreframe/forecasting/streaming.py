@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -21,15 +21,12 @@ from foreframe.clips.clip import check_frames
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
 from foreframe.data.maps import on_map
-from foreframe.forecasting.compute import requested
-from foreframe.forecasting.fingerprint import fingerprint
+from foreframe.forecasting.compute import computing, requested
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
-from foreframe.forecasting.precision import computing
+from foreframe.forecasting.network import ScaledNetwork
+from foreframe.forecasting.saving import fingerprint
 from foreframe.models import forecast_of, model_name, with_known
 from foreframe.models.footprint import at_once
-
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 HEADER = 2**22  # bytes of a saved state that are not tensors: read by one thread, in one go
@@ -82,7 +79,7 @@ class Stream:
         source: where the caller is in the source of frames; saved and restored with the stream.
     """
 
-    def __init__(self, forecaster: "Forecaster", steps: int, options: ForecastOptions) -> None:
+    def __init__(self, forecaster: ScaledNetwork, steps: int, options: ForecastOptions) -> None:
         self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
         self.pictures, self.source = False, dict[str, Any]()
         self.state: dict[str, Tensor] | None = None
@@ -370,7 +367,7 @@ class _About:
     source: Source
 
 
-def _fingerprint(forecaster: "Forecaster") -> str:
+def _fingerprint(forecaster: ScaledNetwork) -> str:
     """A digest of a network's arguments, scaling and weights."""
     config = forecaster.config()
     return fingerprint(forecaster.model, *(config[name] for name in ("model", "args", "scaling")))

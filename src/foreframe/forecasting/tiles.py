@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.base.budget import OverBudgetError
 from foreframe.forecasting.forecast_options import GUIDE, TiledOptions
 from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
 from foreframe.models.interface import State
-
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
 
 LONG = 64  # frames of the past that are encoded at a time
 
@@ -47,32 +43,6 @@ def tile_layout(model: Model, tile: int, h: int, w: int) -> tuple[int, int]:
         if side % stride == 0 and model.stride_in(corner) == stride:
             return side, stride
     return first, model.stride_in((min(first, h), min(first, w)))
-
-
-def choose_tile(
-    forecaster: "Forecaster", shape: Sequence[int], steps: int, options: TiledOptions
-) -> int:
-    """The side of tiles, 0 for whole frames. Without `options.tile`: tiles if a frame has more than
-    four times the area of training, unless the model reduces large frames itself, and as small as
-    the memory budget requires.
-
-    Args:
-        shape: shape of the past, (T,C,H,W) in pixels.
-        steps, options: as in `Forecaster.predict`.
-    """
-    if options.tile is not None:
-        return options.tile
-    trained, (h, w), side = forecaster.trained.frame, shape[-2:], 0
-    if trained and not forecaster.model.reduces and h * w > 4 * trained[0] * trained[1]:
-        side = max(64, *trained)
-    while (side or max(h, w)) >= 256:
-        try:
-            forecaster.check_size(shape, steps, options, side)
-        except OverBudgetError:
-            side = -(-(side or max(h, w)) // 128) * 64
-        else:
-            break
-    return int(side)
 
 
 def forecast_in_tiles(

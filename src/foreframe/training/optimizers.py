@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from foreframe.forecasting.precision import multiplies_bfloat16
+from foreframe.forecasting.compute import multiplies_bfloat16
 from foreframe.training.options import LearningOptions
 
 # Coefficients of a Newton-Schulz step: so many bring singular values of 0.01 to 1 to about 1.

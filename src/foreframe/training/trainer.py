@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from foreframe.forecasting.precision import resolve_precision
+from foreframe.forecasting.compute import resolve_precision
 from foreframe.training.checkpointing import WholeCheckpoints
 from foreframe.training.options import LearningOptions, MachineOptions
 from foreframe.training.validation import seconds_between_validations

@@ -20,9 +20,9 @@ import xarray as xr
 import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.addons.archives import archive
+from foreframe.addons.archives.block import cached_forecaster
 from foreframe.base.notes import Note
 from foreframe.cli import main
-from foreframe.forecasting.block import cached_forecaster
 from foreframe.models import Model, build_model
 from recorded import series
 from refusals import refused

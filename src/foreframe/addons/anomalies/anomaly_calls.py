@@ -67,7 +67,7 @@ def watch(
     """
     options = with_changes(options or AnomalyOptions(), changes)
     from foreframe.addons.anomalies.watching import Event, watched
-    from foreframe.forecasting.loading import open_forecaster
+    from foreframe.forecasting.forecaster import open_forecaster
 
     forecaster, _ = open_forecaster(weights, options.device, options.compile)
     yield from (one for one in watched(forecaster, source, options) if isinstance(one, Event))

@@ -17,8 +17,8 @@ from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.forecaster import open_forecaster
 from foreframe.forecasting.incoming import is_live
-from foreframe.forecasting.loading import open_forecaster
 from foreframe.forecasting.outputs import paint_of, usual_fps
 from foreframe.visuals import Paint, write_mp4, write_png
 from foreframe.visuals.tables import Table

@@ -32,7 +32,8 @@ from foreframe.data.cuts import find_cuts
 from foreframe.forecasting.forecast_options import ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.incoming import live_frames
-from foreframe.forecasting.recordings import reading_as_trained, scaling_of
+from foreframe.forecasting.network import scaling_of
+from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.models.baselines import LinearMotion
 from foreframe.models.motion import gradient
 

@@ -1,6 +1,7 @@
 """Forecasts many starts and recordings into one Zarr store, with several processes.
 
-Contributes the verb `archive` with the call `foreframe.archive`.
+Contributes the verb `archive` with the call `foreframe.archive`, the call
+`foreframe.forecast_block`, and xarray's accessor `foreframe`.
 """
 
 from foreframe.base.verbs import Verb
@@ -8,5 +9,8 @@ from foreframe.base.verbs import Verb
 ARCHIVE = Verb(
     "forecast many starts or recordings into one Zarr store",
     "foreframe.addons.archives.archive_command",
-    {"archive": "foreframe.addons.archives.archive_call:archive"},
+    {
+        "archive": "foreframe.addons.archives.archive_call:archive",
+        "forecast_block": "foreframe.addons.archives.block:forecast_block",
+    },
 )

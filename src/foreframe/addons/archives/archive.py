@@ -12,6 +12,12 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from foreframe.addons.archives.archive_options import ArchiveOptions
+from foreframe.addons.archives.block import (
+    absolute,
+    cached_forecaster,
+    forecast_of,
+    modified_at,
+)
 from foreframe.addons.archives.tasks import Progress, open_job, run_tasks
 from foreframe.base.files import atomic_folder, exists, matching
 from foreframe.base.notes import warn
@@ -20,13 +26,12 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.data.cf import encoding, of_starts, times_of
 from foreframe.data.readers import kind_of
-from foreframe.forecasting.block import cached_forecaster, forecast_of, modified_at
-from foreframe.forecasting.fingerprint import fingerprint
-from foreframe.forecasting.forecast import Forecast, remarks, resolved, starts_of
+from foreframe.forecasting.forecast import Forecast, resolved, starts_of, warn_of_differences
 from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.loading import absolute
 from foreframe.forecasting.outputs import check_output
 from foreframe.forecasting.recordings import without_fills
+from foreframe.forecasting.rolling import Rolling
+from foreframe.forecasting.saving import fingerprint
 
 Start = tuple[int, int]  # the numbers of a recording, and of the first frame to forecast
 
@@ -69,9 +74,8 @@ def write_archive(
     files = [(one, modified_at(one)) for one in sources]
     about = {**asdict(each), "budget": None}, files, [clip.frames.shape for clip in clips]
     digest = fingerprint(forecaster.model, forecaster.config(), about)
-    each = resolved(forecaster, clips[0], each)
-    for remark in remarks(clips[0], each):
-        warn(remark)
+    each = resolved(forecaster, clips[0], forecaster.options(each))
+    warn_of_differences(Rolling(forecaster, clips[0], "", each))
     starts = [(k, first) for k, clip in enumerate(clips) for first in starts_of(clip, each)]
     _write_store(Job(what, sources, each, digest), clips, starts, path, options, progress)
     return xr.open_zarr(path, chunks=None)

@@ -15,8 +15,7 @@ from foreframe.data import Recordings
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.scored import Scored, open_scored
 from foreframe.forecasting.forecast_options import changed
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.recordings import check_channels
 from foreframe.models import baselines_here
 from foreframe.models.names import name_of

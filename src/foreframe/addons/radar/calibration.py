@@ -15,8 +15,8 @@ from foreframe.base.files import atomic_write
 from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import described
-from foreframe.forecasting.fingerprint import fingerprint
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.saving import fingerprint
 from foreframe.models import Model
 from foreframe.models.motion import blurred
 

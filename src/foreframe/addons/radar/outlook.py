@@ -18,14 +18,19 @@ from foreframe.addons.radar.point_forecasts import (
     write_point_forecasts,
 )
 from foreframe.base.files import check_writable, matching
-from foreframe.base.notes import collecting, warn
+from foreframe.base.notes import collecting
 from foreframe.base.schema import parameters
 from foreframe.clips.ensembles import Ensemble
-from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
+from foreframe.forecasting.forecast import (
+    Forecast,
+    forecast_recording,
+    resolved,
+    warn_of_differences,
+)
 from foreframe.forecasting.forecast_options import StreamOptions
-from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.live_forecasts import forecast_live
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.outputs import check_output
 from foreframe.visuals import Paint, paint_for
 
@@ -142,12 +147,11 @@ def find_outlook(what: Any, source: Any, output: Any, options: OutlookOptions) -
         sources = matching(source)
         clips = forecaster.recordings(sources, **(options.reading or {}))
         clip = forecaster.chosen(clips, sources, options.recording)
-        resolved_options = resolved(forecaster, clip, options)
+        resolved_options = resolved(forecaster, clip, forecaster.options(options))
         places = places_at(clip, options.at, files=True)  # before anything is computed
         made = forecast_recording(forecaster, clip, made_by, resolved_options)
         chances = calibrated_chances(forecaster, made, options)
-        for remark in remarks(clip, resolved_options):
-            warn(remark)
+        warn_of_differences(made)
     found = Outlook(made, tuple(places), options.probability, chances, tuple(notes))
     if output is not None:
         found.write(output)
@@ -189,7 +193,7 @@ def counted(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
 
 
 def defaults_at(
-    forecaster: Forecaster, members: int | None, threshold: float | None
+    forecaster: ScaledNetwork, members: int | None, threshold: float | None
 ) -> tuple[int | None, float | None]:
     """The number of members and the threshold at locations, with their defaults."""
     rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)

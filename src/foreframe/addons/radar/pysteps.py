@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from foreframe.api import predict
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
 from foreframe.data.arrays import array_of
-from foreframe.forecasting.block import forecast_block
 from foreframe.forecasting.forecast_options import TiledOptions, changed
 
 WETTEST = 12.0  # mm/h, which the mean of wet pixels of a radar seldom reaches
@@ -78,8 +78,9 @@ def forecast(
     if kmperpixel:
         places["y"] = ("y", -1000 * kmperpixel * np.arange(m), {"units": "m"})
     rain = xr.DataArray(frames, places, ("time", "y", "x"), "precip", {"units": "mm/h"})
-    made = forecast_block(rain, forecaster=weights, steps=int(leads.max()), **how)
-    return np.take(made["precip"].values[0], leads - 1, axis=-3)
+    # Compiled cells would change the last bits after some forecasts.
+    made: Any = predict(weights, rain, steps=int(leads.max()), compile=False, **how)
+    return np.take(made.frames[..., 0, :, :], leads - 1, axis=-3)
 
 
 def whole_frames(timesteps: Any) -> np.ndarray:

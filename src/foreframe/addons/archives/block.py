@@ -5,12 +5,16 @@ from functools import lru_cache
 from typing import Any
 
 from foreframe.base.files import exists
-from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
-from foreframe.forecasting.forecast import Forecast, forecast_recording, remarks, resolved
+from foreframe.forecasting.forecast import (
+    Forecast,
+    forecast_recording,
+    resolved,
+    warn_of_differences,
+)
 from foreframe.forecasting.forecast_options import PredictOptions, changed
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.loading import open_forecaster
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
+from foreframe.models.names import is_name
 
 
 def forecast_block(
@@ -38,8 +42,7 @@ def forecast_block(
     """
     options = check_one(changed(options or PredictOptions(), changes))
     made = forecast_of(dataset, forecaster, options)
-    for remark in remarks(made.clip, made.options):
-        warn(remark)
+    warn_of_differences(made)
     return made.to_dataset()
 
 
@@ -56,7 +59,7 @@ def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
     clip = source
     if not isinstance(source, Clip):
         clip = forecaster.open(source, options.recording, **(options.reading or {}))
-    options = resolved(forecaster, clip, options)
+    options = resolved(forecaster, clip, forecaster.options(options))
     return forecast_recording(forecaster, clip, made_by, options)
 
 
@@ -80,3 +83,13 @@ def _loaded(path: str, device: str, modified: tuple[Any, ...]) -> tuple[Forecast
 def modified_at(source: Any) -> float | None:
     """Return when a file or folder was changed; None for anything else."""
     return os.path.getmtime(source) if isinstance(source, str) and exists(source) else None
+
+
+def absolute(path: Any) -> Any:
+    """Return the absolute path of a file or folder, for other processes; anything else, such as the
+    name of published weights, is unchanged.
+    """
+    if not isinstance(path, str | os.PathLike) or is_name(path):
+        return path
+    full = os.path.abspath(path)
+    return full if exists(full) else path

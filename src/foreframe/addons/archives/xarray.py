@@ -1,5 +1,5 @@
-"""xarray's objects forecast, by `import foreframe.xarray`: an accessor `foreframe` of a Dataset and
-of a DataArray.
+"""An accessor `foreframe` of xarray's Dataset and DataArray, by
+`import foreframe.addons.archives.xarray`.
 """
 
 from dataclasses import replace
@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from foreframe.addons.archives.block import (
+    absolute,
+    cached_forecaster,
+    check_one,
+    forecast_block,
+)
 from foreframe.api import evaluate
 from foreframe.data.cf import of_starts
-from foreframe.forecasting.block import cached_forecaster, check_one, forecast_block
 from foreframe.forecasting.forecast import Forecast, starts_of
 from foreframe.forecasting.forecast_options import PredictOptions, changed
-from foreframe.forecasting.loading import absolute
 from foreframe.forecasting.recordings import number_of
 from foreframe.visuals import Card
 
@@ -25,7 +29,7 @@ class Accessor:
     """What `ds.foreframe` offers of a Dataset or a DataArray (time, [channel,] y, x), in the data's
     units.
 
-        import foreframe.xarray
+        import foreframe.addons.archives.xarray
 
         future = xr.open_dataset("rain.nc").foreframe.forecast("radar", steps=12)
     """

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import foreframe
-import foreframe.xarray
+import foreframe.addons.archives.xarray
 import standins
 from foreframe import Forecaster, Scaling, Window
 from foreframe.models import build_model
@@ -90,7 +90,7 @@ def test_chunks_are_forecast_when_they_are_asked_for(
 ) -> None:
     with nothing_is_computed():
         later = rain.chunk(time=3, x=5).foreframe.forecast(members, steps=2, **options)
-    (name,) = foreframe.xarray.of_starts(later)
+    (name,) = foreframe.addons.archives.xarray.of_starts(later)
     assert later[name].chunks is not None
     same(later.compute(), rain.foreframe.forecast(members, steps=2, **options))
 
