@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import Context
 from copy import deepcopy
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -117,8 +116,7 @@ class Exported(FromLastFrames):
         sizes = self.frames, frame, self.horizon
         most = b * bound(*sizes)
         if most > GROUP:  # else it is not worth measuring
-            # In a context of its own, as this thread may be one that measures nothing.
-            most = b * (2 * Context().run(footprint, self, *sizes) + bound(*sizes) // 20)
+            most = b * (2 * footprint(self, *sizes) + bound(*sizes) // 20)
         with self._turn:
             if self._process.poll() is not None:
                 self._start()

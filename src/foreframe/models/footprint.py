@@ -4,11 +4,8 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Hashable, Sequence
 from copy import deepcopy
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -28,28 +25,7 @@ MANY = 40  # steps from which on memory is extrapolated
 UNKNOWN = 100  # as MOST, of a model that does not run without values
 KEPT = 1000  # sizes of which a model's memory is remembered
 
-_measures: ContextVar[bool] = ContextVar("measures", default=True)
 _one_at_a_time = threading.Lock()
-
-
-class UnmeasuredError(Exception):
-    """The memory of a forecast is not known yet, within `only_known`; `measure()` finds it out."""
-
-    def __init__(self, measure: Callable[[], int]) -> None:
-        super().__init__("the memory of this forecast is not known yet")
-        self.measure = measure
-
-
-@contextmanager
-def only_known() -> Iterator[None]:
-    """For a thread that others wait for: within it `footprint` raises UnmeasuredError rather than
-    measuring, which takes as long as a forecast may.
-    """
-    token = _measures.set(False)
-    try:
-        yield
-    finally:
-        _measures.reset(token)
 
 
 def footprint(
@@ -63,9 +39,6 @@ def footprint(
         frame: (C,H,W) of each, inputs included.
         steps: frames of the forecast.
         draws: whether it is the forecast of one member.
-
-    Raises:
-        UnmeasuredError: within `only_known`, of a size that is not known.
     """
     if steps > MANY:  # memory grows linearly
         some, more = (footprint(model, past, frame, n, draws) for n in (MANY // 2, MANY))
@@ -74,8 +47,6 @@ def footprint(
     known = model.__dict__.setdefault("footprints", {})
     if (need := known.get(size)) is not None:
         return int(need)
-    if not _measures.get():
-        raise UnmeasuredError(partial(footprint, model, *size))
     with _one_at_a_time:
         need = FIXED + int(FACTOR * _most(model, *size))
         while len(known) >= KEPT:

@@ -1,9 +1,13 @@
-"""A service as a process of its own, what is sent to it, and what it refuses."""
+"""A service as a separate process; what its tests share."""
 
 import io
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import httpx
 import numpy as np
 
 from foreframe.addons.serve.problems import KIND
+from foreframe.addons.serve.worker import Worker
 
 
 def npy(values: np.ndarray) -> bytes:
@@ -20,7 +25,7 @@ def npy(values: np.ndarray) -> bytes:
 
 
 def problem(answer: Any, status: int) -> str:
-    """The sentence of an answer that is a problem, and tells nothing of this machine."""
+    """The message of an answer that is a problem, which must not describe this machine."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == KIND
     told = answer.json()
@@ -30,8 +35,28 @@ def problem(answer: Any, status: int) -> str:
     return told["detail"]
 
 
+@contextmanager
+def held(worker: Worker) -> Iterator[None]:
+    """Keep the worker busy within the block."""
+    begun, free = threading.Event(), threading.Event()
+    worker.run(lambda: (begun.set(), free.wait(10)))
+    assert begun.wait(10)
+    try:
+        yield
+    finally:
+        free.set()
+
+
+def wait_for(holds: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 class Server:
-    """A service that runs, whose temporary files lie in a folder."""
+    """A running service with its temporary files in a folder."""
 
     def __init__(self, folder: Path, *words: str, **environment: str) -> None:
         temporary = folder / "tmp"
@@ -47,7 +72,7 @@ class Server:
         self.names, _, self.address = self.process.stdout.readline().strip().partition(" at ")
         assert self.address.startswith("http://127.0.0.1:")
         self.http = httpx.Client(base_url=self.address, timeout=60)
-        (self.own,) = temporary.glob(".foreframe-*")  # where uploads lie
+        (self.own,) = temporary.glob(".foreframe-*")  # the folder of uploads
 
     def forecast(self, content: bytes, name: str = "clip.npy", **fields: Any) -> httpx.Response:
         return self.http.post("/v1/forecast", files={"file": (name, content)}, data=fields)

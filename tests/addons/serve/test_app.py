@@ -3,8 +3,6 @@
 import io
 import json
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import xarray as xr
 from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import load
-from served import npy, problem
+from served import held, npy, problem, wait_for
 
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.addons.serve.app import create_app
@@ -49,8 +47,11 @@ def http() -> Iterator[TestClient]:
             yield client
 
 
-def test_models_tell_what_a_page_needs(http: TestClient) -> None:
-    first, second = http.get("/v1/models").json()
+def test_models_have_metadata_and_titles() -> None:
+    trained = Forecaster(built("tutorial"), trained=Trained("data/rain.nc", preset="quick"))
+    named = models() | {"scenes": Forecaster.load("scenes"), "trained": trained}
+    http = TestClient(create_app(named, ServeOptions()), OWN)
+    first, second, *_ = listed = http.get("/v1/models").json()
     assert first["name"] == "persistence"
     assert (first["channels"], first["members"], first["parameters"]) == (None, False, 0)
     assert {"past": 4, "future": 3, "units": "mm/h", "low": 0.0, "high": 1.0}.items() <= (
@@ -58,9 +59,16 @@ def test_models_tell_what_a_page_needs(http: TestClient) -> None:
     )
     assert second["members"] is True
     assert second["parameters"] > 0
+    titles = {model["title"] for model in listed}
+    assert titles >= {"persistence", "Films and cameras", "quick, trained on rain.nc"}
 
 
 def test_health_and_metrics(http: TestClient) -> None:
+    before = TestClient(create_app(models(), ServeOptions()), OWN)  # its models do not run
+    assert before.get("/healthz").status_code == 200
+    answer = before.get("/readyz")
+    assert "models" in problem(answer, 503)
+    assert answer.headers["retry-after"] == "1"
     assert http.get("/healthz").status_code == http.get("/readyz").status_code == 200
     http.post("/v1/forecast", files=sent())
     told = http.get("/metrics").text
@@ -68,32 +76,6 @@ def test_health_and_metrics(http: TestClient) -> None:
     assert 'foreframe_seconds_count{route="/v1/forecast"}' in told
     for name in ("foreframe_queue 0.0", "foreframe_batch_count"):
         assert name in told
-
-
-def test_metrics_are_told_in_the_thread_that_changes_streams(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    threads = []
-
-    def gone(_: Any) -> int:
-        threads.append(threading.get_ident())
-        return 0
-
-    monkeypatch.setattr("foreframe.addons.serve.streams.Streams.expire", gone)
-    in_threads.use(monkeypatch)
-    with TestClient(create_app(models(), ServeOptions()), OWN) as http:
-        assert http.get("/metrics").status_code == 200
-        http.get("/v1/streams/unknown/forecast")
-    assert len(set(threads)) == 1
-    assert len(threads) == 2
-
-
-def test_before_it_runs_it_is_alive_and_not_ready() -> None:
-    http = TestClient(create_app(models(), ServeOptions()), OWN)
-    assert http.get("/healthz").status_code == 200
-    answer = http.get("/readyz")
-    assert "models" in problem(answer, 503)
-    assert answer.headers["retry-after"] == "1"
 
 
 def test_a_forecast_is_that_of_predict(http: TestClient, tmp_path: Path) -> None:
@@ -193,32 +175,24 @@ def test_the_model_is_by_default_one_for_what_is_sent(
         assert any("only digits" in note for note in answer.json()["notes"])
 
 
-def test_titles_are_words_of_users() -> None:
-    own = Forecaster(built("tutorial"), trained=Trained("data/rain.nc", preset="quick"))
-    named = {name: Forecaster.load(name) for name in ("scenes", "persistence")}
-    http = TestClient(create_app({**named, "own": own}, ServeOptions()), OWN)
-    titles = [model["title"] for model in http.get("/v1/models").json()]
-    assert titles == ["Films and cameras", "persistence", "quick, trained on rain.nc"]
-
-
 @pytest.mark.parametrize(
-    ("status", "fields", "words"),
+    ("fields", "words"),
     [
-        (422, {"model": "nix"}, "there is no model nix; choose one of persistence, dressed"),
-        (422, {"output": "exe"}, "there is no output exe"),
-        (422, {"steps": "ten"}, "steps is a whole number, not 'ten'"),
-        (422, {"steps": "-1"}, "steps"),
-        (422, {"steps": "100000000"}, "more than the budget of 1 GiB"),
-        (422, {"stps": "1"}, "there is no field stps; did you mean steps?"),
-        (422, {"device": "cuda"}, "there is no field device"),
-        (422, {"after": "9"}, "after 9: clip.npy has frames 0 to 8"),
-        (422, {"members": "2"}, "has one future"),
-        (422, {"seed": "-1"}, "seed"),
-        (422, {"variable": "rain"}, "clip.npy holds one array, and no variables"),
+        ({"model": "nix"}, "there is no model nix; choose one of persistence, dressed"),
+        ({"output": "exe"}, "there is no output exe"),
+        ({"steps": "ten"}, "steps is a whole number, not 'ten'"),
+        ({"steps": "-1"}, "steps"),
+        ({"steps": "100000000"}, "more than the budget of 1 GiB"),
+        ({"stps": "1"}, "there is no field stps; did you mean steps?"),
+        ({"device": "cuda"}, "there is no field device"),
+        ({"after": "9"}, "after 9: clip.npy has frames 0 to 8"),
+        ({"members": "2"}, "has one future"),
+        ({"seed": "-1"}, "seed"),
+        ({"variable": "rain"}, "clip.npy holds one array, and no variables"),
     ],
 )
-def test_fields_that_are_refused(http: TestClient, status: int, fields: Any, words: str) -> None:
-    assert words in problem(http.post("/v1/forecast", files=sent(), data=fields), status)
+def test_fields_that_are_refused(http: TestClient, fields: Any, words: str) -> None:
+    assert words in problem(http.post("/v1/forecast", files=sent(), data=fields), 422)
 
 
 def test_uploads_that_are_refused(http: TestClient) -> None:
@@ -226,17 +200,17 @@ def test_uploads_that_are_refused(http: TestClient) -> None:
         return http.post("/v1/forecast", **what)
 
     wrong = {"content-type": "multipart/form-data"}
-    assert "no kind that is read" in problem(post(files=sent("../../etc/passwd")), 415)
+    assert "not a known format" in problem(post(files=sent("../../etc/passwd")), 415)
     assert "passwd.exe: .exe" in problem(post(files=sent("..\\..\\passwd.exe")), 415)
     assert "clip.npy" in problem(post(files=sent(content=b"not an array")), 422)
     assert "send one file" in problem(post(files=sent(content=b"")), 400)
     assert "send one file" in problem(post(files=[*sent().items()] * 2), 400)
-    assert "no multipart" in problem(post(content=b"x", headers=wrong), 400)
+    assert "not multipart" in problem(post(content=b"x", headers=wrong), 400)
     assert "multipart/form-data" in problem(post(content=b"x"), 415)
     for frames in ("a", {}, [[1, 2], [3]], [10**400], None):
         problem(post(json={"frames": frames}), 422)
     of_json = {"content-type": "application/json"}
-    assert "no JSON" in problem(post(content=b"[" * 10_000, headers=of_json), 400)
+    assert "not JSON" in problem(post(content=b"[" * 10_000, headers=of_json), 400)
     assert "frames" in problem(post(content=b"[]", headers=of_json), 422)
 
 
@@ -254,24 +228,25 @@ def test_a_large_body_is_refused(http: TestClient) -> None:
 
 
 def test_words_are_for_a_client(http: TestClient) -> None:
-    """Which cannot change the server's budget, and whose file has a name."""
-    for steps, told in ((10**6, "; forecast less, or in tiles"), (-3, "at least 0, not -3")):
-        answer = http.post("/v1/forecast", files=sent(), data={"steps": steps, "model": "dressed"})
-        assert problem(answer, 422).endswith(told)
+    """Errors do not suggest to change the server's budget, and titles name the client's file."""
+    answer = http.post("/v1/forecast", files=sent(), data={"steps": 10**6, "model": "dressed"})
+    assert problem(answer, 422).endswith("; forecast less, or in tiles")
     for members in ({}, {"members": 2}):
         asked = {"output": "nc", "model": "dressed", **members}
         answer = http.post("/v1/forecast", files=sent("rain over Bern.npy"), data=asked)
         assert xr.load_dataset(io.BytesIO(answer.content)).title == "rain over Bern.npy"
 
 
-def test_a_token_is_wanted_where_there_is_one() -> None:
-    http = TestClient(create_app(models(), ServeOptions(token="secret")))
+def test_a_token_is_required_if_the_server_has_one() -> None:
+    http = TestClient(create_app(models(), ServeOptions(token="secret")), "http://any.example")
     for path in ("/v1/models", "/metrics"):
         answer = http.get(path)
         assert "Authorization: Bearer" in problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
         assert http.get(path, headers={"authorization": "Bearer wrong"}).status_code == 401
         assert http.get(path, headers={"authorization": "Bearer secret"}).status_code == 200
+    bearer = {"authorization": "Bearer secret", "origin": "https://other.example"}
+    assert http.get("/v1/models", headers=bearer).status_code == 200
     assert http.get("/healthz").status_code == http.get("/").status_code == 200
     described = http.get("/openapi.json").json()
     assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
@@ -292,12 +267,13 @@ def test_a_token_is_wanted_where_there_is_one() -> None:
     ],
 )
 def test_pages_of_other_sites_are_refused(http: TestClient, headers: dict[str, str]) -> None:
-    for request in ("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/streams"):
-        told = problem(http.request(*request, headers=headers), 403)
-        assert "--hosts" in told
-        assert "\n" not in told
-    posted = http.post("/v1/forecast", files=sent(), headers=headers)
-    assert problem(posted, 403)
+    for method, path in (
+        ("GET", "/v1/models"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/streams"),
+        ("POST", "/v1/forecast"),
+    ):
+        assert "--hosts" in problem(http.request(method, path, headers=headers), 403)
 
 
 @pytest.mark.parametrize(
@@ -319,13 +295,7 @@ def test_own_pages_and_programs_are_not_refused(headers: dict[str, str]) -> None
     assert http.get("/v1/models", headers=headers).status_code == 200
 
 
-def test_who_has_the_token_may_ask_by_any_name() -> None:
-    http = TestClient(create_app(models(), ServeOptions(token="secret")), "http://any.example")
-    bearer = {"authorization": "Bearer secret", "origin": "https://other.example"}
-    assert http.get("/v1/models", headers=bearer).status_code == 200
-
-
-def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:
+def test_the_page_loads_only_its_own_scripts(http: TestClient) -> None:
     page = http.get("/")
     assert b"<html" in page.content
     assert page.headers["content-security-policy"].startswith("default-src 'self'")
@@ -333,30 +303,19 @@ def test_the_page_comes_with_its_own_scripts_alone(http: TestClient) -> None:
     assert "there is nothing" in problem(http.get("/../app.py"), 404)
 
 
-def test_a_busy_service_says_so(http: TestClient) -> None:
-    handler = http.app.state.handler
-    handler.present += handler.options.queue
-    try:
-        answer = http.post("/v1/forecast", files=sent())
-    finally:
-        handler.present -= handler.options.queue
-    assert "ask again" in problem(answer, 503)
-    assert answer.headers["retry-after"] == "1"
-
-
-def test_a_request_that_takes_too_long_is_given_up(
+def test_a_late_request_is_ended_and_a_busy_service_reports_it(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = http.app.state.handler
     monkeypatch.setattr(handler, "options", ServeOptions(seconds=0.05))
     killed = in_threads.ThreadAsProcess.killed
-    http.app.state.worker.run(lambda: time.sleep(0.3))
-    answer = http.post("/v1/forecast", files=sent())
+    with held(http.app.state.worker):
+        answer = http.post("/v1/forecast", files=sent())
     assert "0.05 s" in problem(answer, 504)
     assert in_threads.ThreadAsProcess.killed > killed
-    end = time.monotonic() + 10
-    while (
-        len(list(handler.folder.iterdir())) > 1 and time.monotonic() < end
-    ):  # its thread tidies up
-        time.sleep(0.01)
-    assert [*handler.folder.iterdir()] == [handler.next.result().body.parent]
+    remaining = [handler.next.result().body.parent]
+    wait_for(lambda: [*handler.folder.iterdir()] == remaining)  # its thread tidies up
+    monkeypatch.setattr(handler, "present", handler.options.queue)
+    answer = http.post("/v1/forecast", files=sent())
+    assert "ask again" in problem(answer, 503)
+    assert answer.headers["retry-after"] == "1"

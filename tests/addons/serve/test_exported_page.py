@@ -292,8 +292,8 @@ def test_the_structure_of_noise() -> None:
     [
         ("quick", ["--steps", "2"], "only the format onnx"),
         ("quick", ["--noise", "true"], "draws no members"),
-        ("nowcast", [], "OpenCV's optical flow, which no browser has"),
-        ("own_frames_with_an_input", [], "takes inputs beside them"),
+        ("nowcast", [], "OpenCV's optical flow, which browsers lack"),
+        ("own_frames_with_an_input", [], "takes additional inputs"),
         ("quick", [], "npm"),
     ],
 )

@@ -3,9 +3,8 @@
 import asyncio
 import io
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,12 +14,11 @@ import pytest
 import xarray as xr
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from served import npy, problem
+from served import held, npy, problem, wait_for
 
 import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.addons.serve import problems
-from foreframe.addons.serve.app import create_app
 from foreframe.addons.serve.live import router
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.addons.serve.streams import Streams
@@ -85,13 +83,6 @@ class Service:
 def service() -> Iterator[Service]:
     with Service("tutorial", "persistence", idle=10, streams=3).running() as service:
         yield service
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert holds()
 
 
 def test_a_stream_is_that_of_python(service) -> None:
@@ -180,15 +171,12 @@ def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> N
     at, other = service.begin(), service.begin()
     service.push(other, FRAMES[:3])
     state = service.http.get(f"{other}/state").content
-    begun, free = threading.Event(), threading.Event()
     with ThreadPoolExecutor(2) as pool:
-        service.worker.run(lambda: (begun.set(), free.wait(10)))
-        assert begun.wait(10)
-        put = pool.submit(service.http.put, f"{at}/state", content=state)
-        wait_for(lambda: service.worker.waiting == 1)
-        pushed = pool.submit(service.push, at, FRAMES[3])
-        time.sleep(0.1)
-        free.set()
+        with held(service.worker):
+            put = pool.submit(service.http.put, f"{at}/state", content=state)
+            wait_for(lambda: service.worker.waiting == 1)
+            pushed = pool.submit(service.push, at, FRAMES[3])
+            time.sleep(0.1)
         assert put.result().json()["seen"] == 3
         assert pushed.result() == {"seen": 4}
     service.push(other, FRAMES[3])
@@ -197,15 +185,13 @@ def test_a_frame_that_comes_while_a_state_is_put_is_taken_after_it(service) -> N
 
 def test_a_stream_begins_anew_after_the_push_that_is_under_way(service) -> None:
     at = service.begin(id="my-home-and-garden")
-    begun, free = threading.Event(), threading.Event()
+    fresh = {"id": "my-home-and-garden", "model": "persistence", "steps": 1}
     with ThreadPoolExecutor(2) as pool:
-        service.worker.run(lambda: (begun.set(), free.wait(10)))
-        assert begun.wait(10)
-        pushed = pool.submit(service.push, at, FRAMES[:3])
-        wait_for(lambda: service.worker.waiting == 1)
-        again = pool.submit(service.begin, id="my-home-and-garden", model="persistence", steps=1)
-        time.sleep(0.1)
-        free.set()
+        with held(service.worker):
+            pushed = pool.submit(service.push, at, FRAMES[:3])
+            wait_for(lambda: service.worker.waiting == 1)
+            again = pool.submit(service.begin, **fresh)
+            time.sleep(0.1)
         assert (again.result(), pushed.result()["seen"]) == (at, 3)
     assert "no frame yet" in problem(service.http.get(f"{at}/forecast"), 422)
     assert service.push(at, FRAMES[0]) == {"seen": 1}
@@ -214,41 +200,33 @@ def test_a_stream_begins_anew_after_the_push_that_is_under_way(service) -> None:
 
 def test_frames_of_a_stream_that_ends_meanwhile_are_refused(service) -> None:
     at = service.begin()
-    begun, free = threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        service.worker.run(lambda: (begun.set(), free.wait(10)))
-        assert begun.wait(10)
-        pushed = pool.submit(service.http.post, f"{at}/frames", content=npy(FRAMES))
-        wait_for(lambda: service.worker.waiting == 1)
-        service.http.delete(at)
-        free.set()
+        with held(service.worker):
+            pushed = pool.submit(service.http.post, f"{at}/frames", content=npy(FRAMES))
+            wait_for(lambda: service.worker.waiting == 1)
+            service.http.delete(at)
         assert "has ended" in problem(pushed.result(), 404)
 
 
-def test_streams_end(service) -> None:
-    at, kept = service.begin(), service.begin()
+def test_streams_end_and_are_counted(service) -> None:
+    at, used, _ = (service.begin() for _ in range(3))
+    answer = service.http.post("/v1/streams")
+    assert "3 streams are open here" in problem(answer, 503)
+    assert answer.headers["retry-after"]
     assert "no such stream" in problem(service.http.get("/v1/streams/unknown/forecast"), 404)
     assert service.http.delete(at).status_code == 204
     assert "has ended" in problem(service.http.get(f"{at}/forecast"), 404)
     service.now = 9.0
-    service.push(kept, FRAMES[0])
-    state = service.http.get(f"{kept}/state").content
+    service.push(used, FRAMES[0])
+    assert service.streams.quiet() == 9.0  # of the stream without frames
+    state = service.http.get(f"{used}/state").content
     service.now = 18.0
-    assert service.streams.expire() == 1
+    assert (service.streams.expire(), service.streams.quiet()) == (1, 9.0)
     service.now = 29.0
-    assert service.streams.expire() == 0
-    assert "unused for 10 s" in problem(service.http.delete(kept), 404)
-    assert service.http.put(f"{kept}/state", content=state).json()["seen"] == 1
-    service.push(kept, FRAMES[1])
-
-
-def test_streams_are_counted(service) -> None:
-    first, *_ = (service.begin() for _ in range(3))
-    answer = service.http.post("/v1/streams")
-    assert "3 streams are open here" in problem(answer, 503)
-    assert answer.headers["retry-after"]
-    service.http.delete(first)
-    service.begin()
+    assert (service.streams.expire(), service.streams.quiet()) == (0, 0.0)
+    assert "unused for 10 s" in problem(service.http.delete(used), 404)
+    assert service.http.put(f"{used}/state", content=state).json()["seen"] == 1
+    service.push(used, FRAMES[1])
 
 
 def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
@@ -258,7 +236,7 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
     monkeypatch.setattr(Stream, "nbytes", property(lambda own: 2**29 if own.seen else 0))
     for _ in range(2):  # half of the budget each
         service.push(second, FRAMES[0])
-    full = "as much memory as they may"
+    full = "use all memory that they may"
     grid = {"x": [0] * 20_000, "y": [0]}
     monkeypatch.setattr(service.streams, "options", ServeOptions(budget=1 + 1e-4))
     again = {"id": third.split("/")[-1], "grid": grid}
@@ -278,7 +256,8 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
         ({"seeds": 1}, "there is no field seeds; did you mean seed?"),
         ({"grid": {"x": [1], "y": [1], "z": [1]}}, "grid: there is no field z"),
         ({"grid": {"x": [0] * 20_001, "y": [1]}}, "grid.x: List should have at most 20000"),
-        ({"grid": {"x": [1], "y": [1], "crs": "EPSG:4978"}}, "no axes to the east and north"),
+        ({"grid": {"x": [8, 9], "y": [47, 46], "crs": "EPSG:1"}}, "crs EPSG:1 is not known"),
+        ({"grid": {"x": [600000, 601000], "y": [200000, 199000]}}, "give its crs"),
         ({"grid": {"x": [1], "y": [1], "crs": "EPSG:5773"}}, "no axes to the east and north"),
         ({"steps": "many"}, "steps"),
     ],
@@ -311,18 +290,14 @@ def test_frames_that_are_refused_change_nothing(service, content, said) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"frames": 1}', '{"frames": [[[1, 2], [3]]]}', '{"frames": {"a": 1}}',
+    ["", "[]", "{}", '{"frames": [[[1, 2], [3]]]}', '{"frames": {"a": 1}}',
      '{"frames": [[["a"]]]}', '{"frames": ' + "[" * 100_000, '{"frames": [[[1e999]]]}'],
 )  # fmt: skip
 def test_lists_that_are_no_frames(service, text) -> None:
     kind = {"content-type": "application/json"}
-    answer = service.http.post(f"{service.begin()}/frames", content=text, headers=kind)
-    assert problem(answer, 422)
-
-
-def test_long_lists_are_refused(service) -> None:
-    kind = {"content-type": "application/json"}
-    answer = service.http.post(f"{service.begin()}/frames", content=b"[" * 2**23, headers=kind)
+    at = service.begin()
+    assert problem(service.http.post(f"{at}/frames", content=text, headers=kind), 422)
+    answer = service.http.post(f"{at}/frames", content=b"[" * 2**23, headers=kind)
     assert "send frames as .npy" in problem(answer, 413)
 
 
@@ -368,15 +343,6 @@ def test_too_slow_a_model_is_given_up() -> None:
         assert service.streams.find(at.split("/")[-1]).stream.seen == 0
 
 
-def test_the_service_has_streams_behind_its_token() -> None:
-    app = create_app({"persistence": forecaster("persistence")}, ServeOptions(token="sesame"))
-    http = TestClient(app)  # not started: no model runs
-    bearer = {"Authorization": "Bearer sesame"}
-    assert http.post("/v1/streams", headers=bearer).status_code == 201
-    assert "foreframe_streams 1.0" in http.get("/metrics", headers=bearer).text
-    assert "token" in problem(http.post("/v1/streams"), 401)
-
-
 @needs_places
 def test_places_of_a_stream_on_a_grid(service) -> None:
     """As the forecast has them; in minutes once the time of a frame is told."""
@@ -387,23 +353,16 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
     asked = {"at": ["47.61,8.48", "46.5,9.9"], "probability": 0.5}
     answer = service.http.get(f"{at}/places", params=asked).json()
     first, second = answer["places"]
-    assert (first["row"], first["column"]) == (4, 5)
+    assert (first["row"], first["column"], first["unit"]) == (4, 5, "frames")
     assert (second["latitude"], second["longitude"]) == (46.5, 9.9)
-    future = service.forecast(at)
-    made = [time["values"]["value"] for time in first["times"]]
-    np.testing.assert_allclose(made, future[:, 0, 4, 5, None], atol=1e-6)
-    assert first["now"] == bool(FRAMES[1, 0, 4, 5] >= 0.5)
-    assert first["unit"] == "frames"
     service.http.post(
         f"{at}/frames", content=npy(FRAMES[2]), params={"time": "2026-07-01T16:30:00+02:00"}
     )
-    told = service.http.get(f"{at}/places", params=asked).json()["places"][0]
-    assert told["unit"] == "min"
-    assert told["times"][0] | {"values": []} == {
-        "time": "2026-07-01T14:35:00Z",
-        "lead": 5.0,
-        "values": [],
-    }
+    first = service.http.get(f"{at}/places", params=asked).json()["places"][0]
+    next_time = first["times"][0]
+    assert (first["unit"], next_time["time"], next_time["lead"]) == (
+        "min", "2026-07-01T14:35:00Z", 5.0
+    )  # fmt: skip
     with Service("tutorial").running() as other:  # the grid goes along
         state = service.http.get(f"{at}/state").content
         other.http.put(f"{at}/state", content=state)
@@ -417,12 +376,11 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     service.push(at, FRAMES[:1])
     assert "row,column" in problem(service.http.get(f"{at}/places", params={"at": "47.4,8.5"}), 422)
     assert problem(service.http.get(f"{at}/places"), 422)
-    for word in ("/etc/places.csv", "places.csv"):  # no file of the server's
-        said = problem(service.http.get(f"{at}/places", params={"at": word}), 422)
-        assert said.startswith("a place is latitude,longitude")
-    assert problem(
-        service.http.get(f"{at}/places", params={"at": "1,2", "probability": "nan"}), 422
-    )
+    path = {"at": "places.csv"}  # no file of the server's
+    said = problem(service.http.get(f"{at}/places", params=path), 422)
+    assert said.startswith("a place is latitude,longitude")
+    infinite = {"at": "1,2", "probability": "nan"}
+    assert problem(service.http.get(f"{at}/places", params=infinite), 422)
     when = {"time": "2026-07-01T14:30:00"}
     assert service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when).status_code == 200
     twice = service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=when)
@@ -430,13 +388,7 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     early = {"time": "0001-01-01T00:00:00+14:00"}
     refused = service.http.post(f"{at}/frames", content=npy(FRAMES[0]), params=early)
     assert "out of range" in problem(refused, 422)
-    metres = {"x": [600000, 601000], "y": [200000, 199000]}
-    refused = service.http.post("/v1/streams", json={"grid": metres})
-    assert "give its crs" in problem(refused, 422)
-    grid = {"x": [8, 9], "y": [47, 46], "crs": "EPSG:1"}
-    refused = service.http.post("/v1/streams", json={"grid": grid})
-    assert "crs EPSG:1 is not known" in problem(refused, 422)
-    small = service.begin(grid=grid | {"crs": "EPSG:4326"})
+    small = service.begin(grid={"x": [8, 9], "y": [47, 46], "crs": "EPSG:4326"})
     service.push(small, FRAMES[:1])
     said = problem(service.http.get(f"{small}/places", params={"at": "47,8"}), 422)
     assert "coordinate latitude has shape (2,)" in said
@@ -484,19 +436,6 @@ def test_a_place_without_coverage_has_no_probability(service) -> None:
     nowhere, known = service.http.get(f"{at}/places", params=asked).json()["places"]
     assert (nowhere["now"], nowhere["within"], known["now"]) == (None, None, False)
     assert nowhere["sentence"] == "Rain (0.2 mm/h or more): no radar coverage here."
-
-
-def test_how_long_no_frame_came(service) -> None:
-    assert service.streams.quiet() == 0
-    first, second = service.begin(), service.begin()
-    service.push(first, FRAMES[:1])
-    service.now = 4
-    service.push(second, FRAMES[:1])
-    service.forecast(first)  # which is no frame
-    service.now = 5
-    assert service.streams.quiet() == 5
-    service.push(first, FRAMES[:1])
-    assert service.streams.quiet() == 1
 
 
 def test_an_id_of_ones_own_stays_the_same(service) -> None:

@@ -4,7 +4,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from served import Server
+from served import Server, wait_for
 
 sync = pytest.importorskip("playwright.sync_api", reason="comes with foreframe[test]")
 axe = pytest.importorskip(
@@ -23,21 +23,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="needs Chromium: apt install chromium"),
 ]
-# How many pixels of a canvas are lit, by colour too: digits now are white, what is forecast amber.
+# Number of lit pixels of a canvas; with `amber` only those of a forecast.
 LIT = """([id, amber]) => {
   const canvas = document.getElementById(id);
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const lit = (v, i) => i % 4 === 0 && v > 40 && (!amber || v > data[i + 2] + 40);
   return data.filter(lit).length;
 }"""
-
-
-def wait_for(holds: Callable[[], Any]) -> None:
-    for _ in range(200):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come true in 20 s")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +49,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def page_of(browser: Any, server: str, **context: Any) -> Iterator[Any]:
-    """A page that notes what goes wrong: at its end nothing may have, nor anything been asked of
-    others.
-    """
+    """A page that must cause no errors and load nothing from other addresses."""
     wrong: list[str] = []
     with browser.new_context(**context) as own:
         page = own.new_page()
@@ -73,18 +63,18 @@ def page_of(browser: Any, server: str, **context: Any) -> Iterator[Any]:
             ),
         )
         yield page
-    # A refused upload is an error to the browser, and to the page a sentence.
+    # A refused upload is an error of the browser, which the page shows as a sentence.
     assert [words for words in wrong if "Failed to load resource" not in words] == []
 
 
 def serious(page: Any) -> list[str]:
-    """What axe-core holds for a serious fault of accessibility."""
+    """Serious faults of accessibility, by axe-core."""
     found = axe.Axe().run(page).response["violations"]
     grave = [each for each in found if each["impact"] in ("serious", "critical")]
     return [f"{each['id']}: {node['html']}" for each in grave for node in each["nodes"]]
 
 
-def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
+def test_digits_are_thrown_and_pushed(server: str, browser: Any) -> None:
     with page_of(browser, server, viewport={"width": 1280, "height": 800}) as page:
         page.goto(server + "#seed=5&members=4")
         page.locator("#answered", has_text="answered in").wait_for()
@@ -105,16 +95,6 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
             hand.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **place, **button})
         page.wait_for_url(re.compile(r"digits=\d_[\d.]+_[\d.]+_0_[1-9]"))  # straight down
 
-        page.click("[data-wall=right]")
-        page.wait_for_url("**open=right**")
-        page.click("#draw")
-        pad = page.locator("#pad-canvas").bounding_box()
-        page.mouse.move(pad["x"] + 60, pad["y"] + 60)
-        page.mouse.down()
-        page.mouse.move(pad["x"] + 200, pad["y"] + 220, steps=4)
-        page.mouse.up()
-        page.click("#pad-throw")
-        page.wait_for_url(re.compile("digits=[0-9a-f]{784}_"))
         page.focus("#hand")
         page.keyboard.press("ArrowUp")
         wait_for(lambda: page.evaluate(LIT, ["now", True]) > 100)  # members, in amber
@@ -126,7 +106,6 @@ def test_digits_are_thrown_drawn_and_let_out(server: str, browser: Any) -> None:
         page.goto(link)
         page.locator("#answered", has_text="answered in").wait_for()
         assert page.inner_text("#play") == "Play"
-        assert page.get_attribute("[data-wall=right]", "aria-pressed") == "false"
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert serious(page) == []
         page.click("#next")

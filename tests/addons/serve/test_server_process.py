@@ -4,16 +4,14 @@ import io
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from served import Server, npy
+from served import Server, npy, wait_for
 
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.base.notes import Note
@@ -32,15 +30,6 @@ def processes(server: Server) -> int:
     for _ in range(3):
         own |= {pid for pid, parent in parents.items() if parent in own}
     return len(own) - 1
-
-
-def soon(true: Callable[[], Any]) -> bool:
-    """Whether something is true within ten seconds."""
-    for _ in range(100):
-        if true():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +84,13 @@ def test_many_clients_get_their_own(server: Server, model: str) -> None:
 def test_nothing_stays_of_a_client_that_leaves(server: Server) -> None:
     body = b'{"model": "persistence", "steps": 3000000, "frames": [[[1, 2], [3, 4]]]}'
     usual = 3  # one that counts resources, one that others are copies of, the next request's
-    assert soon(lambda: processes(server) == usual)
+    wait_for(lambda: processes(server) == usual)
     with socket.create_connection((server.http.base_url.host, server.http.base_url.port)) as client:
         head = "POST /v1/forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        assert soon(lambda: processes(server) > usual)
-    assert soon(lambda: processes(server) == usual)
-    assert soon(lambda: not server.uploads())
+        wait_for(lambda: processes(server) > usual)
+    wait_for(lambda: processes(server) == usual)
+    wait_for(lambda: not server.uploads())
 
 
 def test_what_a_killed_server_leaves_is_removed_and_sigterm_lets_requests_end(
@@ -118,7 +107,7 @@ def test_what_a_killed_server_leaves_is_removed_and_sigterm_lets_requests_end(
         frames = {"frames": CLIPS[0].tolist(), "steps": 500}
         address = f"{second.address}/v1/forecast"
         answer = pool.submit(httpx.post, address, json=frames, headers=headers, timeout=60)
-        assert soon(second.uploads)
+        wait_for(second.uploads)
         assert second.ended_by(signal.SIGTERM) == 0
         assert answer.result().status_code == 200
     assert not second.own.exists()

@@ -4,35 +4,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from typing import Any
 
-import in_threads
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
+from served import held
 
 from foreframe import Forecaster, Scaling, Window
-from foreframe.addons.serve.app import create_app
 from foreframe.addons.serve.handling import forecast_together
-from foreframe.addons.serve.pipe import AskForecast
-from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.uploads import AskForecast
 from foreframe.addons.serve.worker import FullError, Worker
 from foreframe.base.cancelling import check_wanted, while_wanted
 from foreframe.forecasting.forecast_options import TiledOptions
 from small import built
-
-
-@contextmanager
-def held(worker: Worker) -> Iterator[None]:
-    """The worker is busy within it."""
-    begun, free = threading.Event(), threading.Event()
-    worker.run(lambda: (begun.set(), free.wait(10)))
-    assert begun.wait(10)
-    try:
-        yield
-    finally:
-        free.set()
 
 
 @pytest.fixture
@@ -144,36 +128,7 @@ def test_a_batch_is_the_forecast_of_each(name: str, members: int | None) -> None
     asked = AskForecast("model", [(1, 4, 1, 16, 20)], 5, options, (-np.inf, np.inf))
     pasts = [[past[None]] for past in np.nan_to_num(frames)]
     together = forecast_together(forecaster, asked, pasts)
-    for [past], done in zip(pasts, together, strict=True):
+    assert len(together) == 3
+    for [past], (future, _) in zip(pasts, together, strict=True):
         alone = forecaster.predict(past, 5, options)
-        np.testing.assert_allclose(
-            done.future, alone if members is None else alone[:, 0], atol=2e-6
-        )
-        assert done.batch == 3
-
-
-def test_the_memory_of_forecasts_is_measured_in_other_threads(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, threads = built("dressed"), set[str]()
-
-    def most(*_: Any) -> int:
-        threads.add(threading.current_thread().name)
-        return 2**20
-
-    monkeypatch.setattr("foreframe.models.footprint._most", most)
-    monkeypatch.setattr("foreframe.models.footprint.MOST", 2**20)  # all are to be measured
-    in_threads.use(monkeypatch)
-    app = create_app({"dressed": Forecaster(model, Window(4, 3))}, ServeOptions(seconds=20))
-    frames = np.random.default_rng(0).random((4, 1, 16, 16)).astype(np.float32)
-    with TestClient(app, base_url="http://localhost") as http:
-        asked = {"frames": frames.tolist(), "members": 3}
-        assert http.post("/v1/forecast", json=asked).status_code == 200
-        at = http.post("/v1/streams", json={"members": 2}).headers["location"]
-        assert http.post(f"{at}/frames", json={"frames": frames.tolist()}).json() == {"seen": 4}
-        assert http.get(f"{at}/forecast", params={"steps": 7}).status_code == 200
-        state = http.get(f"{at}/state").content
-        assert http.put(f"{at}/state?members=2&steps=9", content=state).status_code == 200
-    assert len(model.__dict__["footprints"]) >= 4
-    assert "model" not in threads
-    assert threads
+        np.testing.assert_allclose(future, alone if members is None else alone[:, 0], atol=2e-6)

@@ -1,10 +1,8 @@
-"""Answers forecasts over HTTP, with a page to try them, which is an export format, too.
+"""Forecasts over HTTP, and a page to try them, which is also an export format.
 
 Contributes the verb `serve` and the format `page` of `export`.
 """
 
 from foreframe.base.verbs import Verb
 
-SERVE = Verb(
-    "answer forecasts over HTTP, with a page to try them", "foreframe.addons.serve.serve_command"
-)
+SERVE = Verb("answer forecasts over HTTP, with a page to try them", "foreframe.addons.serve.server")

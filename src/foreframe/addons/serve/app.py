@@ -21,21 +21,20 @@ from foreframe.addons.serve import problems
 from foreframe.addons.serve.fields import ANSWERS, REQUEST
 from foreframe.addons.serve.handling import RequestHandler
 from foreframe.addons.serve.live import router as live
-from foreframe.addons.serve.page import PAGE
-from foreframe.addons.serve.page.metadata import metadata
+from foreframe.addons.serve.page import PAGE, metadata
 from foreframe.addons.serve.problems import Problem
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.addons.serve.streams import Streams
 from foreframe.addons.serve.worker import Worker
 from foreframe.forecasting.forecaster import Forecaster
 
-# The page asks no other server for anything, and no other page can show it within itself.
+# The page loads nothing from other servers, and no other page can embed it.
 POLICY = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
     "img-src 'self' blob: data:; media-src 'self' blob: data:; connect-src 'self' blob: data:; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-BEGINNING = 2**18  # bytes of a request that begins a stream, which the event loop parses
+BEGINNING = 2**18  # limit in bytes for the request that begins a stream: the event loop parses it
 HEADERS = [
     (b"content-security-policy", POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
@@ -44,9 +43,8 @@ HEADERS = [
 
 
 def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> FastAPI:
-    """The service of some forecasters, by name; the first is the default.
-
-    Its lifespan starts and ends the thread that runs them, `app.state.worker`.
+    """Build the service of some forecasters by name, the default first. Its lifespan starts and
+    ends the thread that runs them, `app.state.worker`.
     """
     metrics = Metrics()
     worker = Worker(options.queue, metrics.batch.observe)
@@ -69,16 +67,16 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
         title="foreframe",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # its page asks another server for its scripts
+        docs_url=None,  # its page loads scripts from another server
         redoc_url=None,
         responses=problems.ANSWERS,
     )
     app.state.worker, app.state.handler, app.state.streams = worker, handler, streams
     problems.install(app)
     app.add_middleware(Middleware, int(options.upload * 2**20), metrics)
-    asked = [Depends(Token(options.token) if options.token else OwnPages(options))]
+    access = [Depends(Token(options.token) if options.token else OwnPages(options))]
     for router in (forecasts, live, metrics.router):
-        app.include_router(router, dependencies=asked)
+        app.include_router(router, dependencies=access)
     app.include_router(health)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
@@ -95,7 +93,7 @@ def models(request: Request) -> list[dict[str, Any]]:
 
 @forecasts.post("/v1/forecast", response_class=Response, openapi_extra=REQUEST, responses=ANSWERS)
 async def forecast(request: Request) -> Response:
-    """Forecast what follows a recording: a file, or frames as JSON."""
+    """Forecast a recording: a file, or frames as JSON."""
     return await request.app.state.handler.answer(request)
 
 
@@ -115,7 +113,7 @@ def ready(request: Request) -> dict[str, str]:
 
 @health.get("/backend.js", include_in_schema=False)
 def backend() -> FileResponse:
-    """How the page forecasts: over HTTP."""
+    """The part of the page that forecasts over HTTP."""
     return FileResponse(PAGE / "server.js")
 
 
@@ -127,15 +125,15 @@ class Token(HTTPBase):
         self.token = token.encode()
 
     async def __call__(self, connection: HTTPConnection) -> None:
-        given = connection.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self.token):
-            told = "this server wants its token: send Authorization: Bearer TOKEN"
-            raise Problem(401, told, {"WWW-Authenticate": "Bearer"})
+        sent = connection.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self.token):
+            cure = "this server requires its token: send Authorization: Bearer TOKEN"
+            raise Problem(401, cure, {"WWW-Authenticate": "Bearer"})
 
 
 class OwnPages:
-    """A dependency of FastAPI that refuses what pages of other sites ask. Browsers send it for
-    them, and tell where a page is from.
+    """A dependency of FastAPI that refuses requests from pages of other sites. Browsers send the
+    origin of a page with its requests.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -144,18 +142,18 @@ class OwnPages:
 
     async def __call__(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        # Another site's name can be made to lead to this machine, but no address can.
+        # DNS of another site can point to this machine, but an address cannot be forged.
         if not (_name(host) in self.here or _is_address(_name(host))):
-            told = f"this server is not known as {host!r}; start it with --hosts of that name"
-            raise Problem(403, told)
+            cure = f"this server is not known as {host!r}; start it with --hosts of that name"
+            raise Problem(403, cure)
         site = request.headers.get("origin", f"http://{host}").partition("://")[2]
         if site.lower() != host.lower() and _name(site) not in self.hosts:
-            told = "a page of another site asks; start the server with --hosts of its name"
-            raise Problem(403, told)
+            cure = "a page of another site sent this; start the server with --hosts of its name"
+            raise Problem(403, cure)
 
 
 def _name(host: str) -> str:
-    """Without a port and the brackets of an address."""
+    """Remove the port, and the brackets of an address."""
     return re.sub(r":\d*$", "", host).strip("[]").lower()
 
 
@@ -167,18 +165,18 @@ def _is_address(name: str) -> bool:
 
 
 class Metrics:
-    """What the service counts of itself, for Prometheus, and the route that tells it."""
+    """Counts for Prometheus, and their route."""
 
     def __init__(self) -> None:
         own = CollectorRegistry()
         labels, sizes = ["route", "status"], (1, 2, 4, 8, 16, 32)
         self.requests = Counter("foreframe_requests", "Requests.", labels, registry=own)
-        self.seconds = Histogram("foreframe_seconds", "Of a request.", labels[:1], registry=own)
+        self.seconds = Histogram("foreframe_seconds", "Duration.", labels[:1], registry=own)
         self.queue = Gauge("foreframe_queue", "Tasks that wait for the model.", registry=own)
         self.streams = Gauge("foreframe_streams", "Live streams.", registry=own)
-        quiet = "Seconds since a frame came, of the stream that waits longest."
+        quiet = "The longest time since a stream's last frame."
         self.quiet = Gauge("foreframe_streams_quiet_seconds", quiet, registry=own)
-        self.batch = Histogram("foreframe_batch", "Tasks at once.", buckets=sizes, registry=own)
+        self.batch = Histogram("foreframe_batch", "Tasks of a batch.", buckets=sizes, registry=own)
         self.router = APIRouter()
 
         @self.router.get("/metrics", response_class=Response)
@@ -188,10 +186,10 @@ class Metrics:
 
 
 class Middleware:
-    """Around every request: the limit of its body, the headers of its answer, and its count.
+    """Limits the body of every request, adds headers to its answer, and counts it.
 
     Args:
-        limit: bytes of the largest body.
+        limit: largest number of bytes of a body.
     """
 
     def __init__(self, app: Any, limit: int, metrics: Metrics) -> None:
@@ -201,18 +199,18 @@ class Middleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status, seen = perf_counter(), 500, 0
+        begun, status, received = perf_counter(), 500, 0
         declared = int(dict(scope["headers"]).get(b"content-length", 0))
         limit = min(self.limit, BEGINNING) if scope["path"] == "/v1/streams" else self.limit
-        told = f"this request is at most {limit / 2**20:g} MiB here; send less"
 
         async def limited() -> Any:
-            nonlocal seen
-            # What says that it is too large is refused before it is sent.
+            nonlocal received
+            # Refuse a body of a too large declared length before it is sent.
             message = await receive() if declared <= limit else {}
-            seen += len(message.get("body", b""))
-            if max(seen, declared) > limit:
-                raise Problem(413, told, {"Connection": "close"})
+            received += len(message.get("body", b""))
+            if max(received, declared) > limit:
+                large = f"this request is at most {limit / 2**20:g} MiB here; send less"
+                raise Problem(413, large, {"Connection": "close"})
             return message
 
         async def noted(message: Any) -> None:

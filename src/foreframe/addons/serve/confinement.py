@@ -1,7 +1,7 @@
-"""What a process that reads a stranger's file may do.
+"""Limits of a process that reads an untrusted file.
 
-Formats can name other files: playlists of films, external links of HDF5.
-Whatever a reader follows, the system refuses all but the folder of the upload and the libraries.
+Formats can refer to other files: playlists of films, external links of HDF5. The system allows a
+reader only the folder of the upload and the libraries.
 """
 
 import ctypes
@@ -27,23 +27,23 @@ SCOPES = 1 << 0 | 1 << 1  # abstract sockets, signals
 
 
 def landlock_version() -> int:
-    """Version of Landlock in this kernel: 1 confines files, 4 TCP too; 0 where there is none."""
+    """Version of Landlock in this kernel: 1 confines files, 4 also TCP; 0 without Landlock."""
     if sys.platform != "linux":
         return 0
     return max(ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, 1), 0)
 
 
 def confine(folder: str | Path, memory: int, seconds: int) -> None:
-    """Confine this process, for good: call it in one that has a single thread.
+    """Confine this process permanently. It must have a single thread.
 
-    Limits hold on all Unix systems, that of memory on Linux. Where the kernel has Landlock, files
-    can be opened in `folder` and read in those of Python and the system's libraries, no program
-    can be started, and no TCP connection opened (version 4).
+    Limits apply on all Unix systems; the memory limit only on Linux. If the kernel has Landlock,
+    the process can open files in `folder` and read the libraries of Python and the system. It
+    cannot start programs or open TCP connections (version 4).
 
     Args:
-        folder: where it may read and write, temporary files included.
-        memory: bytes of address space beyond those it has now; no file grows larger than this.
-        seconds: seconds of CPU from now, after which SIGXCPU ends it.
+        folder: readable and writable, temporary files included.
+        memory: bytes of address space beyond the current use, and the size limit of a file.
+        seconds: seconds of CPU from now, after which SIGXCPU ends the process.
     """
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     import resource  # which Windows lacks
@@ -63,7 +63,7 @@ def confine(folder: str | Path, memory: int, seconds: int) -> None:
 
 
 def _restrict(version: int, folder: str) -> None:
-    """Give up all rights on files but those named here.
+    """Give up all rights on files except those listed here.
 
     Raises:
         OSError: the kernel refuses.
@@ -72,7 +72,7 @@ def _restrict(version: int, folder: str) -> None:
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     attributes = struct.pack("QQQ", files, TCP * (version >= 4), SCOPES * (version >= 6))
     rules = libc.syscall(CREATE_RULESET, attributes, len(attributes), 0)
-    # The working directory may be a Python path, and is no library.
+    # The working directory may be in the Python path, but is not a library.
     python = [path for path in sys.path if path and Path(path) != Path.cwd()]
     rights = dict.fromkeys([*READABLE, *python], READ) | {"/dev/null": WRITE, folder: WRITE}
     for path, allowed in rights.items():

@@ -1,11 +1,11 @@
-"""A forecaster as a folder that any static host serves: the page of `foreframe serve`, which here
-forecasts by itself, in the visitor's browser.
+"""A forecaster as a folder for any static host: the page of `foreframe serve`, which forecasts in
+the visitor's browser.
 
-    index.html, ...   the page; backend.js is browser.js in place of server.js
+    index.html, ...   the page; its backend.js is browser.js instead of server.js
     runtime/          ONNX Runtime for browsers
-    model/            the graphs of the plain forecast, as `export` writes them
-    members/          those of a member, where the model draws any; it begins from model/encode
-    about.json        what the page shows of the model, and which noise its members take
+    model/            graphs of the forecast without members, as `export` writes them
+    members/          graphs of a member, if the model draws members; they start from model/encode
+    about.json        the model's metadata, and the noise of its members
 """
 
 import json
@@ -14,8 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foreframe.addons.serve.page import PAGE
-from foreframe.addons.serve.page.metadata import metadata
+from foreframe.addons.serve.page import PAGE, metadata
 from foreframe.addons.serve.web_runtime import VERSION, web_runtime
 from foreframe.base.notes import warn
 from foreframe.exporting.exported_graphs import export_to
@@ -25,9 +24,9 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import Lagged, Model
 from foreframe.models.noise import Noise
 
-SERVED = "server.js"  # what of it asks a server
-# Threads share memory, which browsers allow to a page that asks for these. Some hosts read them in
-# this file; for others isolate.js sets them.
+SERVED = "server.js"  # forecasts by requests to a server
+# Threads share memory, which browsers allow to pages with these headers. Some hosts read them from
+# this file; for others, isolate.js sets them.
 HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
@@ -37,28 +36,27 @@ HEADERS = """/*
 def export_page(
     folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str, name: str
 ) -> dict[str, float]:
-    """Write the page of a forecaster to a folder that is there.
+    """Write the page of a forecaster to an existing folder.
 
     Args:
-        folder, forecaster, options, scores: as of `export_to`.
-        name: of the forecaster, for the page.
+        folder, forecaster, options, scores: as in `export_to`.
+        name: name of the forecaster, for the page.
 
     Returns:
-        The largest differences, as of `export_to`, those of members by names that begin with
-        "members ".
+        The largest differences, as in `export_to`. Names of members begin with "members ".
 
     Raises:
-        ValueError: as `export_to` and `web_runtime`; a model that a page cannot give what it takes.
+        ValueError: as `export_to` and `web_runtime`; a model whose inputs a page cannot provide.
     """
     model = forecaster.model
     if model.inputs:
-        raise ValueError("a page has frames alone, but this model takes inputs beside them")
+        raise ValueError("a page only has frames, but this model takes additional inputs")
     plain = replace(options, noise=False)
     taken = graphs(forecaster, options)[1].inputs
     if any(name.startswith("outside_") for name in taken):
         raise ValueError(
-            "this model takes OpenCV's optical flow, which no browser has: train with the guide "
-            "dense_motion, which is exported"
+            "this model takes OpenCV's optical flow, which browsers lack: train with the guide "
+            "dense_motion, which can be exported"
         )
     draws = model.draws and not isinstance(model, Lagged)
     if forecaster.match != NONE:
@@ -88,7 +86,7 @@ def export_page(
 
 
 def _noise(model: Model) -> dict[str, Any] | None:
-    """The structure in space of the noise that members take, if it has any."""
+    """The spatial structure of the members' noise, if it has any."""
     for module in model.modules():
         if isinstance(module, Noise):
             return {"whole": module.whole, "apart": [*module.apart]}

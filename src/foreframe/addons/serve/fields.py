@@ -1,4 +1,4 @@
-"""The fields of a forecast request, as its schema describes them and as they are checked."""
+"""The fields of a forecast request, for its schema and for checks."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -23,16 +23,16 @@ def _field(kind: str, description: str, **more: Any) -> dict[str, Any]:
 
 
 FIELDS = {
-    "model": _field("string", "of /v1/models; by default the first that takes what is sent"),
-    "steps": _field("integer", "frames to forecast; by default as in training", minimum=0),
-    "past": _field("integer", "past frames to look at; by default as in training", minimum=0),
-    "after": _field("integer", "last frame to look at; by default the last there is", minimum=0),
-    "recording": _field("integer", "which, counted from 0, if a file holds several", minimum=0),
-    "variable": _field("string", "which, if a file holds several"),
-    "members": _field("integer", "possible futures, of a model that draws them", minimum=1),
-    "seed": _field("integer", "of the members: equal seeds draw equal members"),
-    "match": _field("string", "where values come from", enum=["last", "guide", "none"]),
-    "output": _field("string", "kind of answer", enum=list(TYPES), default="json"),
+    "model": _field("string", "name in /v1/models; defaults to the first that fits the recording"),
+    "steps": _field("integer", "number of forecast frames; defaults to training", minimum=0),
+    "past": _field("integer", "number of input frames; defaults to training", minimum=0),
+    "after": _field("integer", "the last input frame; defaults to the last frame", minimum=0),
+    "recording": _field("integer", "number counted from 0, if a file has several", minimum=0),
+    "variable": _field("string", "name, if a file has several"),
+    "members": _field("integer", "ensemble members, for models that draw them", minimum=1),
+    "seed": _field("integer", "seed of the members: equal seeds draw equal members"),
+    "match": _field("string", "probability matching", enum=["last", "guide", "none"]),
+    "output": _field("string", "format of the answer", enum=list(TYPES), default="json"),
 }
 WORDS = [name for name, field in FIELDS.items() if field["type"] == "string"]
 
@@ -42,7 +42,7 @@ _EXAMPLE = {"frames": [[[0.0, 0.5], [1.0, 0.5]], [[0.5, 0.0], [0.5, 1.0]]], "ste
 
 
 def check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse the first of some names that is not known (ValueError)."""
+    """Raise ValueError for the first unknown name."""
     for name in names:
         if name not in known:
             cure = closest(name, known) or f"choose one of {', '.join(known)}"
@@ -58,7 +58,7 @@ _CONTENT = {
     "application/json": {"schema": _body("frames", _FRAMES), "example": _EXAMPLE},
 }
 REQUEST = {"requestBody": {"required": True, "content": _CONTENT}}
-"""The request in words of OpenAPI."""
+"""The request in OpenAPI."""
 
 _MADE = {"description": "The forecast", "content": {kind: {} for kind in set(TYPES.values())}}
 ANSWERS: dict[int | str, dict[str, Any]] = {200: _MADE}

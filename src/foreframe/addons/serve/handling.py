@@ -1,9 +1,9 @@
-"""The way of a request: to a folder, a process of its own, the thread of models, and back."""
+"""A request's path: a folder, a separate process, the thread of models, and the answer."""
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,58 +19,63 @@ import torch
 from fastapi import Request, Response
 
 from foreframe.addons.serve.fields import TYPES
-from foreframe.addons.serve.pipe import Answer, AskFootprint, AskForecast, receive
 from foreframe.addons.serve.problems import AGAIN, Problem
 from foreframe.addons.serve.serve_options import ServeOptions
-from foreframe.addons.serve.uploads import BODY, respond, without_weights
+from foreframe.addons.serve.uploads import (
+    BODY,
+    Answer,
+    AskFootprint,
+    AskForecast,
+    Message,
+    respond,
+    without_weights,
+)
 from foreframe.addons.serve.worker import FullError, Job, Worker
 from foreframe.base.budget import GIB
 from foreframe.base.files import temporary_folder
 from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models.footprint import UnmeasuredError
 
 BUSY = Problem(503, "the server is busy; ask again in a moment", AGAIN)
-
-
-class Result(NamedTuple):
-    """A forecast (n,S,C,H,W) and its guide's, how many requests were computed at once, and when."""
-
-    future: np.ndarray
-    guide: np.ndarray | None
-    batch: int
-    started: float
-    ended: float
+# Loaded once, in the process that the processes of requests are copies of.
+PRELOADED = [
+    "foreframe.addons.serve.uploads", "foreframe.forecasting.dispatch",
+    "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin", "av.subtitles.stream",
+    "cf_xarray", "dask.array", "distributed", "matplotlib.backends.backend_agg", "netCDF4", "pint",
+    "xarray",
+]  # fmt: skip
 
 
 def forecast_together(
     forecaster: Forecaster, asked: AskForecast, requests: list[list[np.ndarray]]
-) -> list[Result]:
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Forecast the pasts of several requests as one batch.
 
     Args:
-        asked: what all of them ask.
-        requests: of each the past (1,T,C,H,W) and, if some are known, inputs of the future.
+        asked: the arguments that all requests share.
+        requests: the past (1,T,C,H,W) of each and, if known, inputs of the future.
+
+    Returns:
+        The forecast (n,S,C,H,W) of each request, and the forecast of its guide.
 
     Raises:
-        ValueError: a past that the model does not take; more memory than the budget.
+        ValueError: the model does not accept a past, or a forecast exceeds the budget.
     """
-    started, options = time.monotonic(), asked.options
+    options = asked.options
     arrays = (np.concatenate(each) for each in zip(*requests, strict=True))
     past, *known = (torch.from_numpy(array).to(forecaster.device) for array in arrays)
     check_frames(past, channels=forecaster.model.takes, low=-math.inf, high=math.inf)
     forecaster.check_size(past.shape, asked.steps, options, options.tile or 0)
-    given = asked.steps, known[0] if known else None, options, asked.bounds
-    future, guide = forecaster.compute.forecast(past, *given)
+    more = asked.steps, known[0] if known else None, options, asked.bounds
+    future, guide = forecaster.compute.forecast(past, *more)
     n = len(requests)
     futures = np.split(future.cpu().numpy(), n)
     guides = [None] * n if guide is None else np.split(guide.cpu().numpy(), n)
-    ended = time.monotonic()
-    return [Result(*each, n, started, ended) for each in zip(futures, guides, strict=True)]
+    return [*zip(futures, guides, strict=True)]
 
 
 class RequestHandler:
-    """Takes requests and answers them, while it is open.
+    """Answers requests while it is open.
 
     Args:
         forecasters: by name, the default first.
@@ -87,21 +92,21 @@ class RequestHandler:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.context.set_forkserver_preload(["foreframe.addons.serve.preloaded"])
-        threads = ThreadPoolExecutor(self.options.queue + 1)  # and the next process's start
+        self.context.set_forkserver_preload(PRELOADED)
+        threads = ThreadPoolExecutor(self.options.queue + 1)  # one starts the next process
         with temporary_folder() as self.folder, threads as self.pool:
             self.next = self.pool.submit(RequestProcess, self)
-            self.next.result()  # it starts what the others are copies of
+            self.next.result()  # starts the process that others are copies of
             try:
                 yield
             finally:
                 self.next.result().close()
 
     async def answer(self, request: Request) -> Response:
-        """Take a request and answer it.
+        """Receive a request and answer it.
 
         Raises:
-            Problem: it cannot be answered; it takes too long; too many others are here.
+            Problem: the request is invalid or takes too long, or there are too many others.
         """
         kind = request.headers.get("content-type", "")
         if not kind.startswith(("multipart/form-data", "application/json")):
@@ -122,38 +127,36 @@ class RequestHandler:
             self.present -= 1
 
     async def _receive(self, request: Request, body: Path) -> None:
-        """Write what a client sends to a file."""
+        """Write the body of a request to a file."""
         try:
             async with asyncio.timeout(self.options.seconds):
                 with body.open("wb") as file:
                     async for chunk in request.stream():
                         file.write(chunk)
         except TimeoutError:
-            told = f"the request took more than {self.options.seconds:g} s to arrive"
-            raise Problem(408, told) from None
+            late = f"the request took more than {self.options.seconds:g} s to arrive"
+            raise Problem(408, late) from None
 
     async def _answered(self, request: Request, process: "RequestProcess", kind: str) -> Response:
-        """The answer of a process, which ends early if its client leaves or time is up."""
+        """Wait for the answer of a process. End it if its client leaves or time is up."""
         work = asyncio.get_running_loop().run_in_executor(self.pool, process.answer, kind)
         left = asyncio.ensure_future(_disconnected(request))
         first: set[asyncio.Future[Any]] = {work, left}
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is known
+        # Mark an exception as retrieved, even if the client has left.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             seconds = self.options.seconds
             await asyncio.wait(first, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            told = f"a request may take {seconds:g} s here; ask for less"
-            raise Problem(504, told)
+            raise Problem(504, f"a request may take {seconds:g} s here; ask for less")
         finally:
             left.cancel()
             process.stop()
 
 
 class RequestProcess:
-    """A request's folder, its process, which waits for it from the start, and its forecast in the
-    queue.
-    """
+    """A request's folder, its process, started in advance, and its forecast in the queue."""
 
     def __init__(self, handler: RequestHandler) -> None:
         self.handler = handler
@@ -167,43 +170,46 @@ class RequestProcess:
         theirs.close()
 
     def stop(self) -> None:
-        """End what is left of process and forecast."""
+        """End the process and its forecast."""
         if self.job is not None:
             self.job.cancel()
-        if self.process.is_alive():  # or its number may be another's
+        if self.process.is_alive():  # otherwise another process may have its number
             self.process.kill()
 
     def close(self) -> None:
-        """End everything. A thread that talks with the process does it itself."""
+        """End everything. The thread that waits for the process, if any, calls this itself."""
         self.stop()
         self.connection.close()
         self.process.join()
         self.folder.cleanup()
 
     def answer(self, kind: str) -> Response:
-        """Have the process answer a request of that Content-Type, whose body is there, and end it.
+        """Have the process answer the request, whose body has arrived, and end it.
+
+        Args:
+            kind: the Content-Type of the request.
 
         Raises:
-            Problem: as the process says, or since it has ended without one.
+            Problem: the error of the process, or it ended without an answer.
         """
         times, batch, content = [time.monotonic()], 0, b""
         try:
             self.connection.send(kind)
-            while not isinstance(message := receive(self.connection), Answer):
+            while not isinstance(message := self._message(), Answer):
                 if isinstance(message, AskFootprint):
                     size = message.past, message.frame, message.steps, message.draws
                     compute = self.handler.forecasters[message.model].compute
                     self.connection.send(compute.footprint(*size))
                 else:
-                    asked, result = time.monotonic(), self._forecast(message)
-                    self.connection.send((result.future, result.guide))
-                    times[1:], batch = [asked, result.started, result.ended], result.batch
+                    queued, job = time.monotonic(), self._forecast(message)
+                    self.connection.send(job.result())
+                    times[1:], batch = [queued, job.started, time.monotonic()], job.batch
             if message.status == 200:
                 content = self._content()
         except (EOFError, OSError):
             seconds = self.handler.options.seconds
-            told = f"it takes more than {seconds:g} s, or more memory than it may; send less"
-            raise Problem(422, told) from None
+            used_up = f"it takes more than {seconds:g} s, or more memory than it may; send less"
+            raise Problem(422, used_up) from None
         finally:
             self.close()
         if message.status != 200:
@@ -213,28 +219,24 @@ class RequestProcess:
             headers["Content-Disposition"] = f'attachment; filename="forecast.{message.output}"'
         return Response(content, 200, headers, TYPES[message.output])
 
+    def _message(self) -> Message:
+        return msgspec.msgpack.decode(self.connection.recv_bytes(2**20), type=Message)
+
     def _content(self) -> bytes:
-        """The next bytes of the process, at most as many as a forecast's memory."""
+        """Receive bytes, at most as many as the memory of a forecast."""
         return self.connection.recv_bytes(int(self.handler.options.budget * GIB))
 
-    def _forecast(self, asked: AskForecast) -> Result:
-        """What the model's thread makes of what the process asks."""
-        own = self.handler.options
+    def _forecast(self, asked: AskForecast) -> Job:
+        """Run the network in the thread of models, and wait for it."""
+        options = self.handler.options
         arrays = [np.frombuffer(self._content(), np.float32).reshape(s) for s in asked.shapes]
-        fixed = replace(asked.options, budget=own.budget, precision=own.precision)
+        fixed = replace(asked.options, budget=options.budget, precision=options.precision)
         asked = msgspec.structs.replace(asked, options=fixed)
         do = partial(forecast_together, self.handler.forecasters[asked.model], asked)
-        key = msgspec.msgpack.encode(asked)
-        return self._result(partial(self.handler.worker.submit, do, arrays, key))
-
-    def _result(self, submit: Callable[[], Job]) -> Any:
-        """The result of what is asked of the model's thread."""
         try:
-            self.job = submit()
-            return self.job.result()
-        except UnmeasuredError as unknown:
-            unknown.measure()
-            return self._result(submit)
+            self.job = self.handler.worker.submit(do, arrays, msgspec.msgpack.encode(asked))
+            self.job.result()
+            return self.job
         except ValueError as error:
             raise Problem(422, str(error)) from None
         except (FullError, CancelledError):
@@ -242,7 +244,7 @@ class RequestProcess:
 
 
 def _headers(times: list[float], batch: int) -> dict[str, str]:
-    """The milliseconds of each part of the way, and how many were forecast at once."""
+    """Report the milliseconds of each part of a request, and the size of its batch."""
     spent = np.diff([*times, time.monotonic()]) * 1000
     parts = zip(("read", "queue", "forecast", "write"), spent, strict=True)
     timing = ", ".join(f"{name};dur={part:.1f}" for name, part in parts)

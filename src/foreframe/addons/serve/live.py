@@ -20,9 +20,8 @@ from foreframe.data.npy import read_array
 
 Frames = Num[np.ndarray, "t c h w"]
 
-# Lists of numbers take far more memory than arrays do, and the time of all: they are for small
-# frames.
 PLACES = 100  # of a request
+# Lists of numbers take far more memory and time than arrays, so they are for small frames.
 JSON_BYTES, JSON_VALUES = 2**22, 2**20
 BINARY = "application/octet-stream"
 FRAMES = {BINARY: {}, "application/json": {"example": {"frames": [[[0.0, 0.5], [1.0, None]]]}}}
@@ -31,7 +30,7 @@ router = APIRouter(prefix="/v1/streams", tags=["live streams"])
 
 
 def streams_of(request: Request) -> Streams:
-    """The streams of the application that is asked."""
+    """The streams of the application."""
     return request.app.state.streams
 
 
@@ -58,8 +57,8 @@ async def push(
     streams: Own, id: str, request: Request, time: Annotated[datetime | None, Query()] = None
 ) -> dict[str, Any]:
     """Add a frame (C,H,W) or several (T,C,H,W), as .npy or JSON: all of them or none. NaN or null
-    is a missing value; a frame with no other value advances the time. `time` is that of the last
-    frame; without it the stream keeps its pace.
+    is a missing value; a frame without any other value advances the time. `time` is the time of the
+    last frame and defaults to the stream's time step after the previous one.
     """
     live = streams.find(id)
     async with streams.answering(), streams.body(request) as content:
@@ -85,13 +84,13 @@ async def forecast(
         return Response(_as_npy(future), media_type=BINARY)
     if future.size > JSON_VALUES:
         raise Problem(422, f"{future.size} values are too many for JSON; ask for output=npy")
-    told = {
+    answer = {
         "model": live.model,
         "shape": future.shape,
         "units": live.stream.forecaster.scaling.units,
         "frames": future.tolist(),
     }
-    return Response(msgspec.json.encode(told), media_type="application/json")  # NaN: null
+    return Response(msgspec.json.encode(answer), media_type="application/json")  # NaN: null
 
 
 @router.get("/{id}/places")
@@ -123,7 +122,7 @@ async def end(streams: Own, id: str) -> None:
 
 @router.get("/{id}/state", response_class=Response)
 async def state(streams: Own, id: str) -> Response:
-    """The state after the frames so far, from which any server of this model goes on."""
+    """The state after the frames so far. Any server with this model can continue from it."""
     async with streams.answering():
         state = await asyncio.to_thread(streams.find(id).stream.dumps)
     return Response(state, media_type=BINARY)
@@ -136,19 +135,19 @@ async def restore(
     wanted: Annotated[NewStream, Query()],
     request: Request,
 ) -> dict[str, Any]:
-    """Go on from a state: of a stream of another server, with the fields it began with."""
+    """Continue from a state, possibly of another server, with the fields it began with."""
     async with streams.answering(), streams.body(request) as content:
         await streams.keep(id, streams.make(wanted), content)
     return streams.described(id)
 
 
 def iso(time: datetime) -> str:
-    """A time as numpy reads it: UTC, as which one without a zone is taken."""
+    """A time in UTC as numpy reads it. Without a zone it is UTC already."""
     return (time.astimezone(UTC) if time.tzinfo else time).replace(tzinfo=None).isoformat()
 
 
 def _read_npy(content: bytes) -> Frames:
-    """Frames of a .npy file, in this machine's byte order; raises ValueError where it is none."""
+    """Frames of a .npy file, in this machine's byte order. Raises ValueError for other content."""
     try:
         return _frames(read_array(io.BytesIO(content)))
     except EOFError:
@@ -156,23 +155,24 @@ def _read_npy(content: bytes) -> Frames:
 
 
 def _read_json(content: bytes) -> Frames:
-    """Frames as lists of numbers; null is missing. Raises ValueError for others, and large ones."""
+    """Frames as lists of numbers; null is missing. Raises ValueError for other content."""
     if len(content) > JSON_BYTES:
         raise Problem(413, f"JSON is at most {JSON_BYTES >> 20} MiB; send frames as .npy")
     try:
-        given = msgspec.json.decode(content, type=dict[str, Any])
-        frames = np.array(given.get("frames"), np.float32)
+        fields = msgspec.json.decode(content, type=dict[str, Any])
+        frames = np.array(fields.get("frames"), np.float32)
     except (msgspec.MsgspecError, RecursionError, OverflowError, TypeError, ValueError):
-        told = 'send {"frames": lists of numbers, (C,H,W) or (T,C,H,W)}; null is missing'
-        raise ValueError(told) from None
+        needed = 'send {"frames": lists of numbers, (C,H,W) or (T,C,H,W)}; null is missing'
+        raise ValueError(needed) from None
     return _frames(frames)
 
 
 def _frames(values: np.ndarray) -> Frames:
-    """An array as frames; raises ValueError where it is none of them."""
+    """An array as frames (T,C,H,W). Raises ValueError for other shapes."""
     if values.ndim not in (3, 4) or not values.size:
-        told = f"an array of shape {values.shape}; send a frame (C,H,W) or several (T,C,H,W)"
-        raise ValueError(told)
+        raise ValueError(
+            f"an array of shape {values.shape}; send a frame (C,H,W) or several (T,C,H,W)"
+        )
     return values if values.ndim == 4 else values[None]
 
 

@@ -1,4 +1,4 @@
-"""Errors as answers: a sentence of what was wrong and what to do, by RFC 9457."""
+"""Errors as answers after RFC 9457: a sentence with the problem and the fix."""
 
 import re
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ class Problem(Exception):  # noqa: N818 (the standard's word)
     """Ends a request.
 
     Args:
-        status: of the answer.
+        status: status of the answer.
         detail: a sentence for the client.
-        headers: of the answer.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -36,7 +36,7 @@ class Problem(Exception):  # noqa: N818 (the standard's word)
 
 
 def install(app: FastAPI) -> None:
-    """Every error of a FastAPI application becomes a problem."""
+    """Answer every error of a FastAPI application with a problem."""
     kinds = (Problem, HTTPException, RequestValidationError, ClientDisconnect, Exception)
     for kind in kinds:
         app.add_exception_handler(kind, _answer)
@@ -51,7 +51,7 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 
 
 def _problem_of(error: Exception, path: str) -> Problem:
-    # FastAPI wraps what is raised while it reads a body.
+    # FastAPI wraps errors that are raised while it reads a body.
     if isinstance(cause := error.__cause__ or error, Problem):
         return cause
     if isinstance(error, HTTPException):
@@ -64,5 +64,5 @@ def _problem_of(error: Exception, path: str) -> Problem:
         words = first["msg"].removeprefix("Value error, ")
         return Problem(422, f"{name}: {words}".removeprefix(": "))
     if isinstance(error, ClientDisconnect):
-        return Problem(400, "the client left before all of its request had come")
+        return Problem(400, "the client left before its whole request had arrived")
     return Problem(500, UNEXPECTED)

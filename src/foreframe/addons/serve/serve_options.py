@@ -1,6 +1,4 @@
-"""Options of the service, defined once: flags and Python arguments are views of these fields. Loads
-no torch, so that `--help` is fast.
-"""
+"""Options of the service. Does not import torch, so that `--help` is fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +9,22 @@ from foreframe.forecasting.forecast_options import ComputeOptions
 
 @dataclass(frozen=True)
 class ServeOptions(ComputeOptions):
-    """Where the service listens, and what a request may take.
+    """Address of the service, and limits of a request.
 
     Args:
         host: address to listen on; 0.0.0.0 is every network of this machine
-        port: number of the port; 0 takes a free one
-        hosts: names by which clients reach it, such as [forecasts.example.org], if not by this
-            machine's; without a token, requests to other names and from pages of other sites are
-            refused
-        token: requests must bring it, "Authorization: Bearer TOKEN"; by default the environment's
-            FOREFRAME_TOKEN, and without either anybody may ask
-        device: cpu, cuda, mps; auto takes cuda if available
-        upload: MiB of the largest request
-        budget: GiB of memory for a forecast, and as much for reading what was sent; more is refused
-        seconds: time that a request may take, to arrive and then to be answered
-        queue: requests at once, those that wait included; others are told to come again
-        streams: live streams at once
-        idle: seconds without a frame after which a stream is forgotten
+        port: port number; 0 selects a free port
+        hosts: names of the server other than this machine's, such as [forecasts.example.org];
+            without a token, requests to other names and from pages of other sites get error 403
+        token: required in requests as "Authorization: Bearer TOKEN"; defaults to the environment's
+            FOREFRAME_TOKEN; without a token, anyone may use the service
+        device: cpu, cuda, mps; auto selects cuda if available
+        upload: size limit of a request in MiB
+        budget: memory limit in GiB of a forecast, and of reading the upload
+        seconds: time limit for a request to arrive, and for its answer
+        queue: maximum number of requests, waiting ones included; others get error 503
+        streams: maximum number of live streams
+        idle: seconds without a frame after which a stream ends
 
     Raises:
         ValueError: a value out of its range.

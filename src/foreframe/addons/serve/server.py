@@ -1,4 +1,4 @@
-"""Forecasts over HTTP, and a page to try them: `foreframe serve` and its application."""
+"""`foreframe serve`: its command, and the server."""
 
 import os
 import signal
@@ -11,19 +11,35 @@ from foreframe.addons.serve.confinement import landlock_version
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
-from foreframe.models.names import name_of
+from foreframe.cli.parser import Parser
+from foreframe.models.names import check_forecaster, name_of
+
+
+def parser() -> Parser:
+    return Parser("serve", serve_models)
+
+
+def serve_models(run: list[str], options: ServeOptions) -> None:
+    """Answer forecasts over HTTP, and show a page to try them: foreframe serve RUN
+
+    Args:
+        run: a run's folder, a saved folder, a checkpoint, published weights, such as
+            scenes, or a baseline, such as optical_flow; or several
+    """
+    for one in run:
+        check_forecaster(one)
+    serve(run, options)
 
 
 def serve(what: Sequence[str], options: ServeOptions) -> None:
-    """Answer requests until the process is told to stop (SIGTERM or Ctrl-C).
+    """Answer requests until SIGTERM or Ctrl-C.
 
     Args:
-        what: runs, saved folders or names, as `Forecaster.load` takes them; the first is the
-            default of a request.
+        what: runs, saved folders or names, as in `Forecaster.load`. The first is the default of a
+            request.
 
     Raises:
-        ValueError: as loading does; two of one name; a port that is taken; a package that is
-            missing.
+        ValueError: errors of loading; a name that occurs twice; a port in use; a missing package.
     """
     uvicorn = needed("uvicorn", "serve", "the service")
     for module in ("fastapi", "python_multipart", "prometheus_client"):
@@ -36,14 +52,14 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
         raise ValueError(f"two of {', '.join(names)} have one name; rename a folder")
     options = replace(options, token=options.token or os.environ.get("FOREFRAME_TOKEN") or None)
     if not landlock_version():
-        warn("no Landlock here confines the reading of uploads: take them from people you know")
+        warn("no Landlock confines the reading of uploads: accept them only from people you know")
     with listening_on(options.host, options.port) as own:
         forecasters = {
             name: Forecaster.load(one, options.device)
             for name, one in zip(names, what, strict=True)
         }
         for forecaster in forecasters.values():
-            forecaster.model.never_compile()  # it would keep everybody waiting
+            forecaster.model.never_compile()  # all clients would wait for it
         host = f"[{options.host}]" if ":" in options.host else options.host
         config = uvicorn.Config(
             create_app(forecasters, options),
@@ -51,7 +67,7 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
             ws="none",
             timeout_graceful_shutdown=int(options.seconds) + 1,
         )
-        # The server stops by it in good order, and then sends it once more.
+        # The server shuts down on this signal and then sends it again.
         signal.signal(signal.SIGTERM, lambda *_: None)
         server = uvicorn.Server(config)
         started = server.startup
@@ -65,10 +81,10 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
 
 
 def listening_on(host: str, port: int) -> socket.socket:
-    """A socket for that address, so that a port that is taken is told before models are loaded.
+    """Open a socket for an address, to report a port in use before models are loaded.
 
     Raises:
-        ValueError: it cannot be had.
+        ValueError: the address is not available.
     """
     own = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -22,9 +22,8 @@ from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.streaming import Stream, coordinates, date
-from foreframe.models.footprint import UnmeasuredError
 
-ID = "^[A-Za-z0-9_-]{16,64}$"  # whoever knows it has the stream
+ID = "^[A-Za-z0-9_-]{16,64}$"  # knowing it gives access to the stream
 
 
 class Fields(BaseModel):
@@ -77,7 +76,7 @@ class LiveStream:
     Attributes:
         stream: is replaced by each push, never changed: to forecast needs no lock.
         used: when the client last asked for it.
-        pushed: when its last frame came, or it began.
+        pushed: when its last frame arrived, or it began.
         pushing: locked during a push, and while another state is put.
     """
 
@@ -107,7 +106,7 @@ class Streams:
         self.forecasters, self.worker, self.options = forecasters, worker, options
         self.clock, self.arriving = clock, 0
         self._open: dict[str, LiveStream] = {}
-        # They wait for each other, and leave half of the queue to other requests.
+        # Streams wait for each other and leave half of the queue to other requests.
         self._turns = asyncio.Semaphore(max(1, options.queue // 2))
 
     def expire(self) -> int:
@@ -118,7 +117,7 @@ class Streams:
         return len(self._open)
 
     def quiet(self) -> float:
-        """Seconds since a frame came, of the stream that has waited longest; 0 without streams."""
+        """Return the longest time in seconds since a stream's last frame; 0 without streams."""
         return max((self.clock() - live.pushed for live in self._open.values()), default=0.0)
 
     def make(self, wanted: NewStream) -> LiveStream:
@@ -137,12 +136,12 @@ class Streams:
         live = LiveStream(name, stream, self.clock(), self.clock())
         if isinstance(wanted, BeginningStream) and wanted.grid is not None:
             stream.source["map"] = wanted.grid.model_dump()
-            coordinates(stream)  # refuses what is no grid
+            coordinates(stream)  # raises an error for an invalid grid
         return live
 
     async def keep(self, name: str, live: LiveStream, state: bytes | None = None) -> None:
-        """Add a stream, from its state if there is one. It replaces a stream of the same name, once
-        a current push to that has ended.
+        """Add a stream, from its state if one is passed. It replaces a stream of the same name
+        after its current push.
 
         Raises:
             ValueError: the state is damaged, or belongs to another model.
@@ -154,8 +153,8 @@ class Streams:
                 await self.on_model(live.stream.loads, state)
             self._check_memory(own, live.stream)
             if self.expire() - (name in self._open) >= self.options.streams:
-                told = f"{self.options.streams} streams are open here, and no more may be; end one"
-                raise Problem(503, told, AGAIN)
+                full = f"{self.options.streams} streams are open here, the maximum; end one"
+                raise Problem(503, full, AGAIN)
             own = self._open.setdefault(name, live)
             own.model, own.stream = live.model, live.stream
             own.used, own.pushed = live.used, live.pushed
@@ -167,8 +166,8 @@ class Streams:
             Problem: it has ended, or never began.
         """
         if not self.expire() or name not in self._open:
-            told = f"it never began, has ended, or was unused for {self.options.idle:g} s"
-            raise Problem(404, f"there is no such stream: {told}; begin one, or put its state")
+            why = f"it never began, has ended, or was unused for {self.options.idle:g} s"
+            raise Problem(404, f"there is no such stream: {why}; begin one, or put its state")
         self._open[name].used = self.clock()
         return self._open[name]
 
@@ -194,11 +193,11 @@ class Streams:
             async with asyncio.timeout(self.options.seconds):
                 yield
         except TimeoutError:
-            told = f"a request may take {self.options.seconds:g} s here; ask for less"
-            raise Problem(504, told) from None
+            late = f"a request may take {self.options.seconds:g} s here; ask for less"
+            raise Problem(504, late) from None
         except FullError as error:
             raise Problem(503, str(error), AGAIN) from None
-        except (ValueError, ArithmeticError) as error:  # the latter of times out of range
+        except (ValueError, ArithmeticError) as error:  # the latter for times out of range
             raise Problem(422, str(error)) from None
 
     @asynccontextmanager
@@ -220,35 +219,31 @@ class Streams:
             self.arriving -= len(content)
 
     async def on_model(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in the thread that runs models; raises FullError."""
-        while True:
-            try:
-                async with self._turns:
-                    return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
-            except UnmeasuredError as unknown:
-                await asyncio.to_thread(unknown.measure)
+        """Call a function in the thread that runs models. Raises FullError."""
+        async with self._turns:
+            return await asyncio.wrap_future(self.worker.run(partial(function, *arguments)))
 
     async def push(
         self, live: LiveStream, frames: Num[np.ndarray, "t c h w"], time: str | None = None
     ) -> tuple[str, ...]:
-        """Take frames, all or none; one push after the other, without undeclared fill values.
+        """Take all frames or none, without undeclared fill values. Pushes wait for each other.
 
         Args:
-            time: of the last frame.
+            time: the time of the last frame.
 
         Returns:
             Notes for the client.
 
         Raises:
             ValueError: the model refuses them.
-            Problem: there is no memory for their state.
+            Problem: the budget has no memory left for their state.
         """
         async with live.pushing:
             stream = live.stream.fork()
             date(stream, len(frames), time)
             clip = Clip(frames, units=stream.forecaster.scaling.units)
             clip = await asyncio.to_thread(without_fills, stream.forecaster, clip)
-            for k in range(len(clip)):  # one at a time: others have their turns between
+            for k in range(len(clip)):  # one at a time, so that others have their turns
                 await self.on_model(stream.take, clip.frames[k])
             self._check_memory(live, stream)
             live.stream = stream
@@ -256,11 +251,10 @@ class Streams:
             return clip.notes
 
     def _check_memory(self, live: LiveStream, stream: Stream) -> None:
-        """Refuse a state by which all of them would take more memory than the budget (Problem)."""
+        """Raise a Problem if all streams with this state would exceed the budget."""
         others = [each.stream for each in self._open.values() if each is not live]
         if sum(map(_bytes_of, (*others, stream))) > self.options.budget * GIB:
-            told = "the streams here hold as much memory as they may; end one"
-            raise Problem(503, told, AGAIN)
+            raise Problem(503, "the streams use all memory that they may; end one", AGAIN)
 
 
 def _bytes_of(stream: Stream) -> int:

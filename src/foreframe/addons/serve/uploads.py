@@ -1,10 +1,13 @@
-"""What the process of one request does: read what was sent, have it forecast, write the answer.
+"""The process of a request: it reads the upload, has the server run the network, and writes the
+answer.
 
-The forecast is `foreframe.predict`, so reading, checks and the words of errors are those of the
-command line. Weights are not here: the frames seen go to the server through a pipe, and the
-forecast comes back (`pipe.py`).
+It calls `foreframe.predict`, so it reads, checks and reports errors as the command line does. The
+process has no weights: it sends the past through a pipe and receives the forecast. From a process
+that a file may have taken over, the server decodes only a `Message`, float32 values and the bytes
+of the answer.
 """
 
+import gc
 import json
 import math
 import os
@@ -13,24 +16,25 @@ import re
 import signal
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import torch
-from python_multipart import FormParser
+from msgspec import Meta, Struct
+from python_multipart import create_form_parser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
 from safetensors.numpy import save
+from torch import Tensor
 
 from foreframe.addons.serve.confinement import confine
 from foreframe.addons.serve.fields import FIELDS, TYPES, WORDS, check_known
-from foreframe.addons.serve.pipe import Answer, Remote, send
 from foreframe.addons.serve.problems import UNEXPECTED, Problem
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.api import predict
@@ -42,28 +46,100 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
 from foreframe.data.readers import ZIPPED, endings
+from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast import Forecast
-from foreframe.forecasting.forecast_options import PredictOptions, changed
+from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import check_channels, knows_other_digits
+from foreframe.forecasting.tiles import LONG
 
-BODY = "body"  # the file of what was sent
-FROM_BUDGET = 3  # of memory: frames as the file has them, as numbers, and on their way to a file
+BODY = "body"  # name of the file with the request's body
+BUDGETS = 3  # memory of the process in budgets: frames as stored, as numbers, and as written
+Count = Annotated[int, Meta(ge=1)]
+
+
+class AskForecast(Struct, tag=True, frozen=True):
+    """The arguments of `Compute.forecast`. The arrays follow, with these shapes: the past and, if
+    known, inputs of the future. The server replies with the forecast and the forecast of the guide.
+    """
+
+    model: str
+    shapes: list[tuple[Count, Count, Count, Count, Count]]
+    steps: Count
+    options: TiledOptions
+    bounds: tuple[float, float]
+
+
+class AskFootprint(Struct, tag=True, frozen=True):
+    """The arguments of `Compute.footprint`. The server replies with the number of bytes."""
+
+    model: str
+    past: Annotated[int, Meta(ge=1, le=LONG)]
+    frame: tuple[Count, Count, Count]
+    steps: Count
+    draws: bool
+
+
+class Answer(Struct, tag=True, frozen=True):
+    """The end of a request: an error message, or 200 and the format of the content, which
+    follows.
+    """
+
+    status: int
+    detail: str = ""
+    output: str = ""
+
+
+Message = AskForecast | AskFootprint | Answer
+
+
+def send(connection: Connection, message: Message, *arrays: np.ndarray) -> None:
+    connection.send_bytes(msgspec.msgpack.encode(message))
+    for array in arrays:
+        connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+
+
+class Remote(Compute):
+    """A network in the server, for the process of a request."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection, self.name = connection, name
+
+    def forecast(
+        self,
+        past: Tensor,
+        steps: int,
+        known: Tensor | None,
+        options: TiledOptions,
+        bounds: tuple[float, float],
+    ) -> tuple[Tensor, Tensor | None]:
+        arrays = [each.numpy() for each in (past, known) if each is not None]
+        shapes = [array.shape for array in arrays]
+        request = AskForecast(self.name, shapes, steps, options, bounds)
+        send(self.connection, request, *arrays)
+        future, guide = self.connection.recv()
+        return torch.from_numpy(future), None if guide is None else torch.from_numpy(guide)
+
+    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+        c, h, w = frame
+        send(self.connection, AskFootprint(self.name, past, (c, h, w), steps, draws))
+        return int(self.connection.recv())
 
 
 def without_weights(forecaster: Forecaster) -> bytes:
-    """All of a forecaster but its weights, pickled."""
-    own = copy(forecaster)
-    own.model = deepcopy(forecaster.model).to("meta")
-    return pickle.dumps(own)
+    """Pickle a forecaster without its weights."""
+    light = copy(forecaster)
+    light.model = deepcopy(forecaster.model).to("meta")
+    return pickle.dumps(light)
 
 
 def respond(
     connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
-    """Confine this process to a folder, and answer one request in it: arguments as of `answer`."""
-    confine(folder, int(FROM_BUDGET * options.budget * GIB), math.ceil(options.seconds))
-    for number in (signal.SIGINT, signal.SIGTERM):  # of the server, which ends in good order
+    """Confine this process to a folder and answer one request in it. Arguments as in `answer`."""
+    gc.freeze()  # otherwise the first collection would copy all memory shared with the parent
+    confine(folder, int(BUDGETS * options.budget * GIB), math.ceil(options.seconds))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server ends this process itself
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -73,36 +149,35 @@ def respond(
 def answer(
     connection: Connection, folder: Path, models: Mapping[str, bytes], options: ServeOptions
 ) -> None:
-    """Answer a request, when one comes.
+    """Wait for a request and answer it.
 
     Args:
-        connection: to the server. First the Content-Type of the request comes, whose body is then
-            the file `BODY`; what the server gets are messages of `pipe.py`.
-        folder: may be written to.
-        models: those of `without_weights`, by name.
+        connection: receives the Content-Type of the request, and sends each `Message`.
+        folder: holds the file `BODY` with the request's body, and temporary files.
+        models: the results of `without_weights`, by name.
     """
     names, content = {f"{folder}{os.sep}": ""}, b""
     try:
         content_type = connection.recv()
-        of_json = content_type.startswith("application/json")
-        given, path = (_read_json if of_json else _read_form)(folder / BODY, content_type, names)
-        with listening(lambda note: None):  # the forecast has them, too
-            made, output = _forecast(connection, models, given, path, options)
+        read = _read_json if content_type.startswith("application/json") else _read_form
+        fields, path = read(folder / BODY, content_type, names)
+        with listening(lambda note: None):  # the forecast has the notes, too
+            made, output = _forecast(connection, models, fields, path, options)
         notes = tuple(_for_client(note, names) for note in made.notes)
         content = _written(replace(made, future=_named(made.future, names), notes=notes), output)
-        told = Answer(200, output=output)
-    except EOFError:  # the server has given it up
+        result = Answer(200, output=output)
+    except EOFError:  # the server has ended the request
         return
     except Exception as error:
         status, detail = _status_of(error)
-        told = Answer(status, _for_client(detail, names))
-    send(connection, told)
-    if told.status == 200:
+        result = Answer(status, _for_client(detail, names))
+    send(connection, result)
+    if result.status == 200:
         connection.send_bytes(content)
 
 
 def _status_of(error: Exception) -> tuple[int, str]:
-    """The status of an error, and its sentence."""
+    """The status and the message of an error."""
     if isinstance(error, Problem):
         return error.status, error.detail
     if isinstance(error, ValueError | OSError):
@@ -116,32 +191,32 @@ def _status_of(error: Exception) -> tuple[int, str]:
 def _forecast(
     connection: Connection,
     models: Mapping[str, bytes],
-    given: dict[str, Any],
+    fields: dict[str, Any],
     path: Path,
     options: ServeOptions,
 ) -> tuple[Forecast, str]:
-    """The forecast of a file by the fields that came with it, and the kind of answer."""
+    """Forecast a file with the fields of its request. Return the format of the answer, too."""
     reading: dict[str, Any] = {"budget": options.budget}
-    if "variable" in given:
+    if "variable" in fields:
         if path.suffix == ".npy":
             raise ValueError(f"{path.name} holds one array, and no variables: leave out variable")
-        reading["variable"] = given.pop("variable")
-    name = str(given.pop("model", "") or _default_model(models, path, reading))
-    output = str(given.pop("output", "json"))
+        reading["variable"] = fields.pop("variable")
+    name = str(fields.pop("model", "") or _default_model(models, path, reading))
+    output = str(fields.pop("output", "json"))
     check_known("model", [name], models)
     check_known("output", [output], TYPES)
-    check_known("field", given, FIELDS)
+    check_known("field", fields, FIELDS)
     fixed = PredictOptions(precision=options.precision, budget=options.budget)
-    f: Forecaster = pickle.loads(models[name])
-    f = f.computed_by(Remote(connection, name))
-    made = predict(f, str(path), None, changed(fixed, {**given, "reading": reading}))
+    forecaster: Forecaster = pickle.loads(models[name])
+    forecaster = forecaster.computed_by(Remote(connection, name))
+    made = predict(forecaster, str(path), None, changed(fixed, {**fields, "reading": reading}))
     assert isinstance(made, Forecast)
     return replace(made, made_by=name), output
 
 
 def _default_model(models: Mapping[str, bytes], path: Path, reading: Mapping[str, Any]) -> str:
-    """The first model that takes such a recording, by channels and units; else the first of all,
-    which then says why it does not.
+    """Return the first model that fits the recording in channels and units. If none does, return
+    the first of all, whose error names the cause.
     """
     for name, pickled in models.items():
         forecaster: Forecaster = pickle.loads(pickled)
@@ -157,42 +232,42 @@ def _default_model(models: Mapping[str, bytes], path: Path, reading: Mapping[str
 
 
 def _for_client(text: str, names: Mapping[str, str]) -> str:
-    """A message in a client's words: with its names in place of paths, and of flags."""
+    """Replace paths and flags in a message by the names that the client used."""
     text = " ".join(re.sub(r"--(reading\.)?(?=\w)", "", text).split())
     return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
 
 
 def _named(future: Clip | Ensemble, names: Mapping[str, str]) -> Clip | Ensemble:
-    """A forecast with the client's name of the recording, which becomes a file's title."""
+    """Give a forecast the client's name of the recording, the title of an output file."""
     if isinstance(future, Clip):
         return replace(future, name=_for_client(future.name, names))
     return Ensemble.like(replace(future[0], name=_for_client(future[0].name, names)), future.frames)
 
 
 def _read_json(body: Path, content_type: str, names: dict[str, str]) -> tuple[dict[str, Any], Path]:
-    """The fields of a request, and the file of its frames."""
+    """Return the fields of a request and the file of its frames."""
     try:
-        given = json.loads(body.read_bytes())
+        fields = json.loads(body.read_bytes())
     except (ValueError, RecursionError):
-        raise Problem(400, "the request is no JSON") from None
-    if not isinstance(given, dict) or "frames" not in given:
+        raise Problem(400, "the request is not JSON") from None
+    if not isinstance(fields, dict) or "frames" not in fields:
         raise ValueError('send {"frames": lists of numbers, (T,C,H,W) or (T,H,W)}')
     path = body.parent / "frames.npy"
     names |= {str(path): "frames", path.name: "frames"}
     try:
-        np.save(path, np.array(given.pop("frames"), np.float32))
+        np.save(path, np.array(fields.pop("frames"), np.float32))
     except (ValueError, TypeError, OverflowError):
         raise ValueError(
             "frames are lists of numbers, (T,C,H,W) or (T,H,W), all of one length; null is missing"
         ) from None
-    return given, path
+    return fields, path
 
 
 def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[dict[str, Any], Path]:
-    """The fields of a request, and the file that came with it; of its name only the ending stays.
+    """Return the fields of a request and its file, whose name is reduced to the ending.
 
     Raises:
-        Problem: no multipart, no file or several, or one of a kind that is not read.
+        Problem: no multipart, no file or several, or an unknown kind of file.
     """
     texts: dict[str, str] = {}
     files: list[Any] = []
@@ -201,20 +276,20 @@ def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[di
         name, value = (bytes(part or b"").decode() for part in (field.field_name, field.value))
         texts[name] = value
 
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    own = {
+    config = {
         "UPLOAD_DIR": str(body.parent),
         "UPLOAD_DELETE_TMP": False,
         "MAX_MEMORY_FILE_SIZE": 0,
     }
+    headers = {"Content-Type": content_type.encode()}
     try:
-        parser = FormParser("multipart/form-data", note, files.append, None, boundary, config=own)
+        parser = create_form_parser(headers, note, files.append, config)
         with body.open("rb") as file:
             while chunk := file.read(2**20):
                 parser.write(chunk)
         parser.finalize()
     except (FormParserError, ValueError) as error:
-        raise Problem(400, f"the request is no multipart/form-data ({error})") from None
+        raise Problem(400, f"the request is not multipart/form-data ({error})") from None
     finally:
         for sent in files:
             sent.close()
@@ -226,14 +301,14 @@ def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[di
     ending = Path(name).suffix.lower()
     if ending not in (*endings(), *IMAGES, ZIPPED):
         kinds = ", ".join(endings())
-        raise Problem(415, f"{name}: {ending or 'no ending'} is no kind that is read; {kinds} are")
+        raise Problem(415, f"{name}: {ending or 'no ending'} is not a known format; use {kinds}")
     path = body.parent / f"upload{ending}"
     os.replace(os.fsdecode(files[0].actual_file_name), path)
     names |= {str(path): name, path.name: name}
     return {
         name: text if name in WORDS else plain_yaml(text, name)
         for name, text in texts.items()
-        if text  # a form of a page also sends what was left empty
+        if text  # forms of web pages also send empty fields
     }, path
 
 
@@ -242,7 +317,7 @@ def _written(made: Forecast, output: str) -> bytes:
         return made.to_bytes(f".{output}")
     one = made.future[0] if isinstance(made.future, Ensemble) else made.future
     about: dict[str, Any] = {"model": made.made_by, "units": one.units, "times": None}
-    if one.times is not None:  # dates as words, seconds as numbers
+    if one.times is not None:  # dates as text, seconds as numbers
         numbers = one.times.dtype.kind == "f"
         about["times"] = one.times.tolist() if numbers else [*map(stamp, one.times)]
     if output == "json":
@@ -260,6 +335,6 @@ def _written(made: Forecast, output: str) -> bytes:
 
 
 def _values(clip: Clip) -> np.ndarray:
-    """Frames as float32, or of 8 bits."""
+    """Return frames as float32, or as stored if they have 8 bits."""
     values = np.asarray(clip.frames[0 : len(clip)])
     return np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))

@@ -1,4 +1,4 @@
-"""ONNX Runtime for browsers, its plain WebAssembly build, which npm fetches into the cache once."""
+"""ONNX Runtime for browsers: its WebAssembly build, which npm downloads into the cache once."""
 
 import hashlib
 import shutil
@@ -15,7 +15,7 @@ FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thread
 
 
 def cached_runtime() -> Path:
-    """The folder of `FILES` in the cache, whether or not it is there."""
+    """The folder of `FILES` in the cache, which need not exist."""
     return cache() / f"onnxruntime-web-{VERSION}"
 
 
@@ -23,7 +23,7 @@ def web_runtime() -> Path:
     """The folder of `FILES`.
 
     Raises:
-        ValueError: npm is missing or fetches nothing; the package is not the one that is known.
+        ValueError: npm is missing or fails; the package has another digest than `SHA256`.
     """
     folder = cached_runtime()
     if folder.is_dir():
@@ -33,14 +33,14 @@ def web_runtime() -> Path:
         with tarfile.open(package) as archive, atomic_folder(folder) as rough:
             for name in FILES:
                 file = archive.extractfile(f"package/dist/{name}")
-                assert file is not None  # as its digest is known
+                assert file is not None  # the digest was checked
                 with file, (rough / name).open("wb") as out:
                     shutil.copyfileobj(file, out)
     return folder
 
 
 def _fetched(folder: Path) -> Path:
-    """The package of npm, fetched into a folder."""
+    """Download the package of npm into a folder."""
     what = f"onnxruntime-web@{VERSION}"
     npm = shutil.which("npm")
     if npm is None:
@@ -53,9 +53,9 @@ def _fetched(folder: Path) -> Path:
     )
     packages = list(folder.glob("*.tgz"))
     if done.returncode or not packages:
-        why = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
+        why = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise ValueError(f"npm cannot fetch {what}: {why}")
     digest = hashlib.sha256(packages[0].read_bytes()).hexdigest()
     if digest != SHA256:
-        raise ValueError(f"npm fetched another {what} than the one known: SHA-256 {digest}")
+        raise ValueError(f"npm fetched another {what} than expected: SHA-256 {digest}")
     return packages[0]

@@ -1,29 +1,28 @@
-"""The one thread that runs models. What waits for it and can be computed together is one batch."""
+"""The only thread that runs models. It computes waiting tasks of the same key as one batch."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
-from foreframe.models.footprint import only_known
 
-# Items of a batch. Of more, the memory of even small frames is counted before the first of them
-# (`footprint.at_once`).
-MOST = 4
+MOST = 4  # items of a batch; for more, `footprint.at_once` would measure even small frames
 
 
 class FullError(RuntimeError):
-    """As much waits for the model as may wait, or the server is stopping."""
+    """The queue of the model is full, or the server is stopping."""
 
 
 class Job(Future[Any]):
-    """The result of a task. A task that is cancelled after it began ends before its next step,
-    unless others are computed with it.
+    """The result of a task. A running task that is cancelled ends before its next step, unless
+    other tasks of its batch are still needed.
     """
 
     wanted = True
+    started, batch = 0.0, 0  # once it is computed: the time when its batch began, and its size
 
     def cancel(self) -> bool:
         self.wanted = False
@@ -41,7 +40,7 @@ class Worker:
     """A thread with a bounded queue.
 
     Args:
-        limit: tasks that may wait.
+        limit: largest number of waiting tasks.
         observe: called with the size of each batch.
     """
 
@@ -58,7 +57,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its present batch; what waits is cancelled."""
+        """End the thread after its current batch, and cancel waiting tasks."""
         with self._changed:
             self._stopping = True
             while self._tasks:
@@ -73,23 +72,22 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait."""
+        """Number of waiting tasks."""
         return len(self._tasks)
 
     def submit(self, do: Callable[[list[Any]], list[Any]], what: Any, key: Hashable) -> Job:
-        """Have something computed, with all others of this key that wait at that time.
+        """Queue an item, to be computed together with waiting items of the same key.
 
         Args:
-            do: gives a result for each item of a list; of a batch that of its first is called. It
-                measures no memory of forecasts: see `footprint.only_known`.
-            what: an item.
-            key: of what `do` can compute together.
+            do: returns a result for each item of a list. A batch calls the `do` of its first task.
+            what: the item.
+            key: equal keys can be computed together.
 
         Returns:
-            The result of this item; one that is cancelled before its turn is left out.
+            The result of this item. Items cancelled before their turn are left out.
 
         Raises:
-            FullError: no place in the queue.
+            FullError: the queue is full.
         """
         task = _Task(do, what, key, Job())
         with self._changed:
@@ -100,7 +98,7 @@ class Worker:
         return task.future
 
     def run(self, function: Callable[[], Any]) -> Job:
-        """Call a function in the thread; raises as `submit`."""
+        """Call a function in the thread. Raises as `submit`."""
         return self.submit(lambda _: [function()], None, object())
 
     def _work(self) -> None:
@@ -111,7 +109,7 @@ class Worker:
                 _compute(batch)
 
     def _next(self) -> list[_Task]:
-        """The task that has waited longest, and those of its key; none when the worker stops."""
+        """Return the oldest task and others of its key, or nothing if the worker stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._tasks or self._stopping)
             if self._stopping:
@@ -124,11 +122,12 @@ class Worker:
 
 
 def _compute(batch: list[_Task]) -> None:
-    """Set the results of tasks. Where a batch fails each is computed alone: it may have been too
-    large, or one of its items bad.
+    """Set the results of tasks. If a batch fails, compute each task alone: the batch may be too
+    large, or one item invalid.
     """
+    started = time.monotonic()
     try:
-        with while_wanted(lambda: any(task.future.wanted for task in batch)), only_known():
+        with while_wanted(lambda: any(task.future.wanted for task in batch)):
             results = batch[0].do([task.what for task in batch])
     except Exception as error:
         if len(batch) == 1:
@@ -138,4 +137,5 @@ def _compute(batch: list[_Task]) -> None:
             _compute([task])
         return
     for task, result in zip(batch, results, strict=True):
+        task.future.started, task.future.batch = started, len(batch)
         task.future.set_result(result)

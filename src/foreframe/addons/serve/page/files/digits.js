@@ -1,8 +1,7 @@
-// Digits that bounce, as a source of frames: a hand throws them, keys push them, walls open.
+// Digits that bounce, as a source of frames: a hand throws them, keys push them.
 
 import { recalled, remember } from "./address.js";
 import { taken } from "./frames.js";
-import { openPad } from "./pad.js";
 import { DIGIT, SIDE, ahead, allowed, behind, drawn, fromWords } from "./world.js";
 import { moved, newWorld, toWords } from "./world.js";
 
@@ -20,20 +19,20 @@ const $ = (id) => document.getElementById(id);
  * changed: is called when a hand has changed what comes.
  */
 export function startDigits(clock, changed) {
-  let world = fromWords(recalled("digits"), recalled("open")) ?? newWorld(clock.seed);
+  let world = fromWords(recalled("digits")) ?? newWorld(clock.seed);
   let frames = behind(world, KEPT);
   let chosen = 0;
   let held = null; // where the hand is in the chosen digit, and where that was lately
 
   function change(values) {
     const digits = world.digits.map((digit, i) => (i === chosen ? { ...digit, ...values } : digit));
-    world = { ...world, digits };
+    world = { digits };
   }
 
   /** The digits a frame later, or a part of one: pictures glide. What is held stays. */
   function after(part) {
     return world.digits.map((digit, i) =>
-      held && i === chosen ? digit : moved(digit, world.open, part),
+      held && i === chosen ? digit : moved(digit, part),
     );
   }
 
@@ -45,7 +44,7 @@ export function startDigits(clock, changed) {
   }
 
   function keep() {
-    remember({ seed: clock.seed, ...toWords(world) });
+    remember({ seed: clock.seed, digits: toWords(world) });
   }
 
   // ---- the hand
@@ -108,27 +107,6 @@ export function startDigits(clock, changed) {
     event.preventDefault();
   });
 
-  // ---- buttons
-
-  for (const wall of document.querySelectorAll("[data-wall]")) {
-    const name = wall.dataset.wall;
-    const show = () => wall.setAttribute("aria-pressed", String(!world.open.includes(name)));
-    wall.addEventListener("click", () => {
-      const others = world.open.filter((each) => each !== name);
-      world.open = world.open.includes(name) ? others : [...others, name];
-      show();
-      touched();
-    });
-    show();
-  }
-
-  $("draw").addEventListener("click", async () => {
-    const shape = await openPad();
-    if (!shape) return;
-    change({ shape });
-    touched(true);
-  });
-
   return {
     keep,
     shape: (model) => [model.channels ?? 1, SIDE, SIDE],
@@ -136,12 +114,12 @@ export function startDigits(clock, changed) {
     coming: (model, count) => ahead(world, count).map((frame) => taken(frame, model)),
     between: (model, part) => taken(drawn(after(part)), model),
     step() {
-      world = { ...world, digits: after(1) };
+      world = { digits: after(1) };
       frames = [...frames.slice(1), drawn(world.digits)];
     },
 
     renew() {
-      world = { ...newWorld(clock.seed), open: world.open };
+      world = newWorld(clock.seed);
       touched(true);
     },
   };

@@ -7,7 +7,6 @@ export const SIDE = 64;
 export const DIGIT = 28;
 const ROOM = SIDE - DIGIT;
 const USUAL_SPEED = 0.1 * ROOM; // pixels a frame
-const BEHIND_A_WALL = DIGIT + 12; // a digit that flies out turns round here, out of sight
 
 /** A generator of numbers in [0, 1) that gives the same ones for the same seed. */
 export function random(seed) {
@@ -27,13 +26,13 @@ export function newWorld(seed) {
     const [vx, vy] = [USUAL_SPEED * Math.cos(angle), USUAL_SPEED * Math.sin(angle)];
     return { shape, x: ROOM * next(), y: ROOM * next(), vx, vy };
   });
-  return { digits, open: [] };
+  return { digits };
 }
 
-function along(place, speed, low, high) {
+function along(place, speed) {
   const next = place + speed;
-  if (next < low) return [low, Math.abs(speed)];
-  if (next > high) return [high, -Math.abs(speed)];
+  if (next < 0) return [0, Math.abs(speed)];
+  if (next > ROOM) return [ROOM, -Math.abs(speed)];
   return [next, speed];
 }
 
@@ -41,10 +40,9 @@ function along(place, speed, low, high) {
  * The digit a frame later, or where it is on the way there. It stops at a wall for a frame and
  * turns round, as in training.
  */
-export function moved(digit, open, part = 1) {
-  const far = (wall) => (open.includes(wall) ? BEHIND_A_WALL : 0);
-  const [x, vx] = along(digit.x, digit.vx * part, -far("left"), ROOM + far("right"));
-  const [y, vy] = along(digit.y, digit.vy * part, -far("top"), ROOM + far("bottom"));
+export function moved(digit, part = 1) {
+  const [x, vx] = along(digit.x, digit.vx * part);
+  const [y, vy] = along(digit.y, digit.vy * part);
   return { ...digit, x, y, vx, vy };
 }
 
@@ -52,7 +50,7 @@ export function moved(digit, open, part = 1) {
 export function ahead(world, count) {
   let { digits } = world;
   return Array.from({ length: count }, () => {
-    digits = digits.map((digit) => moved(digit, world.open));
+    digits = digits.map((digit) => moved(digit));
     return drawn(digits);
   });
 }
@@ -60,7 +58,7 @@ export function ahead(world, count) {
 /** Frames that led here, the present one last, as if nobody had touched anything. */
 export function behind(world, count) {
   const digits = world.digits.map((digit) => ({ ...digit, vx: -digit.vx, vy: -digit.vy }));
-  return [...ahead({ ...world, digits }, count - 1).reverse(), drawn(world.digits)];
+  return [...ahead({ digits }, count - 1).reverse(), drawn(world.digits)];
 }
 
 /** A frame (SIDE x SIDE) of greys in [0, 1]: digits at whole pixels, the brightest on top. */
@@ -86,23 +84,22 @@ export function allowed(vx, vy) {
 }
 
 /** The world as words for an address, and back; null where an address has no such words. */
-export function toWords({ digits, open }) {
+export function toWords({ digits }) {
   const words = digits.map(({ shape, x, y, vx, vy }) => {
-    const known = SHAPES.indexOf(shape);
     const numbers = [x, y, vx, vy].map((number) => Number(number.toFixed(2)));
-    return [known < 0 ? shape : known, ...numbers].join("_");
+    return [SHAPES.indexOf(shape), ...numbers].join("_");
   });
-  return { digits: words.join("~"), open: open.join("_") };
+  return words.join("~");
 }
 
-export function fromWords(words, open) {
+export function fromWords(words) {
   const digits = words.split("~").slice(0, 3).map((digit) => {
     const [name, ...numbers] = digit.split("_");
     const [x, y, vx, vy] = numbers.map(Number);
-    return { shape: SHAPES[name] ?? name, x, y, ...allowed(vx, vy) };
+    return { shape: SHAPES[name], x, y, ...allowed(vx, vy) };
   });
-  const inside = (place) => Math.abs(place - ROOM / 2) <= ROOM / 2 + BEHIND_A_WALL;
+  const inside = (place) => Math.abs(place - ROOM / 2) <= ROOM / 2;
   const valid = ({ shape, x, y, vx, vy }) =>
-    /^[0-9a-f]{784}$/.test(shape) && inside(x) && inside(y) && Number.isFinite(vx + vy);
-  return digits.every(valid) ? { digits, open: open.split("_").filter(Boolean) } : null;
+    shape && inside(x) && inside(y) && Number.isFinite(vx + vy);
+  return digits.every(valid) ? { digits } : null;
 }
