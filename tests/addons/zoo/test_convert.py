@@ -47,7 +47,7 @@ def test_it_forecasts(file: str, capsys) -> None:
     ("file", "more", "told"),
     [
         ("objects.ckpt", [], "save the weights alone"),
-        ("text.pt", [], "no file of torch.save"),
+        ("text.pt", [], "is no file of torch.save"),
         ("cut.pt", [], "cannot be read as a checkpoint"),
         ("list.pt", [], "holds no weights by name"),
         ("repeated.pt", [], "weight 'more' is not held in full"),

@@ -102,56 +102,30 @@ def with_time_cut(
                 along_time.get_submodule(part).register_forward_pre_hook(hook)
 
 
+AT_ONCE: dict[str, Any] = {"past": 3, "future": 3, "patch": None, "sampling": "none"}
+EARTHFORMER: dict[str, Any] = {
+    "channels": 2, "frames": 3, "horizon": 4, "width": 16, "heads": 2, "encoder": 1, "decoder": 2,
+    "places": [4, 6],
+}  # fmt: skip
+PREDFORMER = {"channels": 2, "frames": 5, "patch": 4, "width": 12, "heads": 4}
+
+
 def earthformer(variant: str, vectors: int) -> Case:
-    return Case(
-        f"earthformer{variant}",
-        7_700_893,
-        {
-            "channels": 2,
-            "frames": 3,
-            "horizon": 4,
-            "width": 16,
-            "heads": 2,
-            "encoder": 1,
-            "decoder": 2,
-            "vectors": vectors,
-            "places": [4, 6],
-        },
-        past=3,
-        future=4,
-        patch=None,
-        sampling="none",
-        altered=with_time_cut,
-    )
+    args, how = EARTHFORMER | {"vectors": vectors}, AT_ONCE | {"future": 4}
+    return Case(f"earthformer{variant}", 7_700_893, args, **how, altered=with_time_cut)
 
 
 def predformer(variant: str, order: str, blocks: int, layers: int = 1) -> Case:
-    return Case(
-        f"predformer_{variant}",
-        25_297_728,
-        {
-            "channels": 2,
-            "frames": 5,
-            "patch": 4,
-            "width": 12,
-            "heads": 4,
-            "order": order,
-            "blocks": blocks,
-            "layers": layers,
-        },
-        past=5,
-        future=5,
-        patch=None,
-        sampling="none",
-        altered=with_tokens_exchanged if variant == "facst" else with_rounded_positions,
-    )
+    args = PREDFORMER | {"order": order, "blocks": blocks, "layers": layers}
+    how = AT_ONCE | {"past": 5, "future": 5}
+    altered = with_tokens_exchanged if variant == "facst" else with_rounded_positions
+    return Case(f"predformer_{variant}", 25_297_728, args, **how, altered=altered)
 
 
 # Of its norms the original has a weight and a bias a channel and place, 16 x 16 of them, ours one a
 # channel: of 4 layers with 8 channels for each of the width's 64.
 MAU = 4_475_329 - 4 * 2 * 8 * 64 * (16 * 16 - 1)
 
-AT_ONCE: dict[str, Any] = {"past": 3, "future": 3, "patch": None, "sampling": "none"}
 SIMVP = {"channels": 2, "frames": 3, "spatial": 6, "temporal": 24, "blocks": 3, "expansion": 2}
 
 RECURRENT = {"channels": 2, "codec": {"patches": {"size": 2}}}
@@ -197,13 +171,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "mau",
             MAU,
-            {
-                "channels": 2,
-                "width": 6,
-                "layers": 3,
-                "tau": 3,
-                "halvings": 1,
-            },
+            {"channels": 2, "width": 6, "layers": 3, "tau": 3, "halvings": 1},
             patch=None,
             altered=of_places(6, 8),
         ),
@@ -255,12 +223,7 @@ CASES: dict[str, list[Case]] = {
             "e3dlstm",
             # Of its norms the original has a weight and a bias a place, 16 x 16 of them.
             51_347_456 - 4 * 2 * 2 * 128 * (16 * 16 - 1),
-            {
-                "channels": 2,
-                "width": 5,
-                "layers": 3,
-                "patch": 2,
-            },
+            {"channels": 2, "width": 5, "layers": 3, "patch": 2},
             absolute=True,
             altered=e3dlstm_of_places(6, 8),
         )

@@ -13,8 +13,8 @@ class BatchNorm(nn.Module):
     In training mode clips of a batch see each other, and a batch needs several.
 
     Attributes:
-        of_the_batch: whether the statistics are those of the batch, and kept; None: in training
-            mode.
+        of_the_batch: whether to use, and keep, the statistics of the batch; None: in training mode
+            only.
     """
 
     running_mean: Tensor

@@ -1,15 +1,23 @@
-"""`foreframe.convert`."""
+"""`foreframe.convert`: checkpoints that the authors' own code wrote, as forecasters."""
 
 import os
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
 
 from foreframe.addons.zoo.convert_options import ConvertOptions
+from foreframe.addons.zoo.originals import converted
+from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.schema import typed
+from foreframe.base.wording import described
+from foreframe.clips.clip import Window
+from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.trained import Trained
+from foreframe.models import build_model
 from foreframe.training.calls import with_changes
-
-if TYPE_CHECKING:
-    from foreframe.forecasting.forecaster import Forecaster
 
 
 def convert(
@@ -17,7 +25,7 @@ def convert(
     folder: str | os.PathLike[str],
     options: ConvertOptions | None = None,
     **changes: Any,
-) -> "Forecaster":
+) -> Forecaster:
     """Make a forecaster of a checkpoint that the authors' code of a paper wrote, as `foreframe
     convert` does.
 
@@ -25,7 +33,7 @@ def convert(
         foreframe.convert("kth_tau.pth", "converted", model="tau", model_args=args, future=20)
 
     Args:
-        checkpoint: a file of `torch.save` or `.safetensors`. Nothing in it is run.
+        checkpoint: a file of `torch.save` or `.safetensors`. No code in it runs.
         folder: a new or empty one, for the forecaster.
         options, changes: the fields of `ConvertOptions` by name, or an object that they change.
 
@@ -37,7 +45,35 @@ def convert(
             model of which no original is known; weights that do not fit it with these arguments; a
             folder that is there already or cannot be written.
     """
-    given = with_changes(options, changes) if options else typed(ConvertOptions, changes, "convert")
-    from foreframe.addons.zoo.conversion import convert_checkpoint
+    own = with_changes(options, changes) if options else typed(ConvertOptions, changes, "convert")
+    source, target = Path(checkpoint), Path(folder)
+    check_new(target)
+    weights = _contents(source)
+    network = build_model(own.model, own.model_args)
+    network.load_state_dict(converted(own.model, weights, network))
+    about = {"title": f"{own.model}, converted from {source.name}"}
+    window, trained = Window(own.past, own.future), Trained(preset=own.model)
+    forecaster = Forecaster(network.eval(), window, trained=trained, about=about)
+    with atomic_folder(target) as rough:
+        forecaster.save(rough)
+    return forecaster
 
-    return convert_checkpoint(Path(checkpoint), Path(folder), given)
+
+def _contents(path: Path) -> Any:
+    """Read a file of safetensors or of `torch.save` with tensors and plain values only.
+
+    Raises:
+        ValueError: anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} has objects other than weights, which may run code, or it is no file of "
+            "torch.save; save the weights alone where they were made: "
+            'torch.save(model.state_dict(), "weights.pt")'
+        ) from None
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise ValueError(f"{path} cannot be read as a checkpoint: {described(error)}") from None

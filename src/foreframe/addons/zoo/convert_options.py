@@ -7,13 +7,13 @@ from foreframe.base.schema import check_at_least
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Of which model a checkpoint is.
+    """Model and window of a checkpoint.
 
     Args:
         model: the preset that repeats the paper's network, such as tau; docs/zoo.md has them
         model_args: arguments of the model that differ from the preset's, e.g. --model_args.channels
             3: a checkpoint does not tell them
-        past: frames in, as it was trained
+        past: number of input frames in its training
         future: frames out
 
     Raises:

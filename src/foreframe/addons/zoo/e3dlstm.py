@@ -27,19 +27,19 @@ Real = Bool[Tensor, "b n"]  # which of these steps there were
 
 
 class E3DLSTM(FrameByFrame):
-    """Each frame, and the one before it, go up through layers of `E3DLSTMCell`, and a projection of
-    what leaves the last one is the next frame. Layers share a memory M, which goes up through them
+    """Each frame enters layers of `E3DLSTMCell` together with the frame before it, and a projection
+    of the last layer is the next frame. Layers share a memory M, which goes up through them
     at each frame, and from the last on to the first of the next frame. In the future it reads its
     own frames.
 
     Its state holds, of each layer, H and the last `tau` memories C, zeros before the first; M; how
     many steps these are of, `tau` at most; and the last frame.
 
-    Where it differs from OpenSTL's code: there the layers hand on the M that they were given, so it
+    Differences from OpenSTL's code: there the layers hand on the M that they were given, so it
     stays zero; a value to recall is one place's, where theirs is a run of neighbouring places of a
-    channel; they recall all steps, this one the last `tau`; and of its norm, over all of a map's
-    values, the weights are of a channel and time, theirs of a place, too, which ties a network to
-    one frame size.
+    channel; they recall all steps, this one the last `tau`; the norm over a map has a weight for
+    each channel and time. In theirs each place has one, too, so a network works for one frame size
+    only.
 
     Args:
         channels: C of the frames.
@@ -117,7 +117,7 @@ class E3DLSTMCell(nn.Module):
 
     Args:
         inputs: channels of X at one time.
-        width: those of H, C and M.
+        width: channels of H, C and M.
         kernel: odd side of the kernels.
     """
 
@@ -157,7 +157,7 @@ class E3DLSTMCell(nn.Module):
         return A.transpose(2, 3).reshape(past[:, -1].shape)
 
     def values(self, maps: History) -> Float[Tensor, "b 1 _ d"]:
-        """What one head compares and recalls: the channels of each step, time and place."""
+        """The values of one head: the channels of each step, time and place."""
         maps = maps.unflatten(2, (self.width, 2)).movedim(2, -1)
         return maps.reshape(maps.shape[0], 1, -1, self.width)
 
@@ -190,6 +190,6 @@ def _hidden(gates: Gates, o: Gates, mixed: Maps, H: Maps) -> Maps:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # As OpenSTL has it for Moving MNIST, 10 + 10 frames: every step is recalled.
     "e3dlstm": ("e3dlstm", {"width": 128, "layers": 4, "kernel": 5, "tau": 20, "patch": 4}),
-    # What two CPU cores train.
+    # For two CPU cores.
     "e3dlstm_small": ("e3dlstm", {"width": 16, "layers": 2, "kernel": 3, "tau": 5, "patch": 8}),
 }

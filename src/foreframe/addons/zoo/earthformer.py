@@ -33,17 +33,17 @@ AXES = TIME, *_ = 1, 2, 3  # of tokens: time, rows, columns
 
 
 class Earthformer(FromLastFrames):
-    """Convolutions and patch merging turn each past frame into tokens. On each level, half as large
-    and twice as wide as the one before, layers attend along time, rows and columns in turn, and a
-    few global vectors, which see and are seen by all places, connect these axes. What results is
-    the memory of that level. The future starts on the last level, as a query of positions alone.
+    """Convolutions and patch merging turn each past frame into tokens. Each level is half as large
+    and twice as wide as the one before. Its layers attend along time, rows and columns in turn, and
+    a few global vectors, connected with all places, link these axes. The result is the memory of
+    that level. The future starts on the last level, as a query of positions alone.
     On the way up to frames its layers attend to each other's places, and to the memory at the same
     place.
 
-    Where it differs from the authors' code: frames of any size, padded at the bottom and right,
-    and positions that are interpolated from those of `places`; temporal attention over all future
-    frames, where theirs sees no more than `frames` at once and zeros behind the last; one rate of
-    dropout stands for three.
+    Differences from the authors' code: frames have any size and are padded at the bottom and right;
+    positions are interpolated from the learnt ones; temporal attention spans all future frames, in
+    theirs only `frames` at once, with zeros after the last; there is one rate of dropout instead of
+    three.
 
     Args:
         channels: C of the frames.
@@ -60,8 +60,8 @@ class Earthformer(FromLastFrames):
         vectors: number g of global vectors.
         places: (h,w) of the first level, half as many as patches: positions are learnt for these.
         dropout: share of values that training leaves out in each layer.
-        inputs: further channels of the past, which are not forecast. Those known of the future join
-            the query.
+        inputs: further channels of the past, which are not forecast. Inputs known for the future
+            are added to the query.
 
     Raises:
         ValueError: for choices that do not fit each other.
@@ -100,13 +100,7 @@ class Earthformer(FromLastFrames):
         self.patch, self.stride = patch, patch * 2**levels
         widths = [width * 2**k for k in range(levels)]
         sizes = [[-(-side // 2**k) for side in places] for k in range(levels)]
-        self.shrink = nn.Sequential(
-            *_smooth((channels + inputs) * patch**2, width), *_smooth(width, width)
-        )
-        self.merge, self.past = Merge(width, width), _Positions(frames, sizes[0], width)
-        self.vectors = nn.Parameter(0.02 * torch.randn(vectors, width)) if vectors else None
-        self.widen = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths) if vectors)
-        self.down = nn.ModuleList(Merge(*pair) for pair in pairwise(widths))
+        self.add_way_from_frames((channels + inputs) * patch**2, widths, sizes[0], vectors)
         self.future = _Positions(horizon, sizes[-1], widths[-1])
         self.query = nn.Linear(widths[-1], widths[-1])
         self.known = PackedConv2d(inputs, widths[-1], self.stride, self.stride) if inputs else None
@@ -115,8 +109,19 @@ class Earthformer(FromLastFrames):
             self.add_level(size, (widths[k], heads, dropout), encoder, decoder, k == levels - 1)
         self.add_way_to_frames(widths, channels * patch**2)
 
+    def add_way_from_frames(
+        self, numbers: int, widths: Sequence[int], places: Sequence[int], vectors: int
+    ) -> None:
+        """Build the layers from frames to the first level, and from each level to the next."""
+        width = widths[0]
+        self.shrink = nn.Sequential(*_smooth(numbers, width), *_smooth(width, width))
+        self.merge, self.past = Merge(width, width), _Positions(self.frames, places, width)
+        self.vectors = nn.Parameter(0.02 * torch.randn(vectors, width)) if vectors else None
+        self.widen = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths) if vectors)
+        self.down = nn.ModuleList(Merge(*pair) for pair in pairwise(widths))
+
     def add_way_to_frames(self, widths: Sequence[int], numbers: int) -> None:
-        """Build what doubles the maps of each level but the first, and of the first, for frames."""
+        """Build the layers from each level to the one above, and from the first to frames."""
         self.up = nn.ModuleList(_doubled(i, o) for o, i in pairwise(widths))
         self.enlarge = _doubled(widths[0], widths[0])
         self.to_frame = nn.Sequential(
@@ -208,7 +213,9 @@ class _Positions(nn.Module):
 
 
 def _blocks(count: int, lengths: Sequence[int], *each: Any) -> nn.Sequential:
-    """Of a layer for each axis that has a length; `each` are further arguments of layers."""
+    """Blocks with a layer for each axis that has a length; `each` are further arguments of
+    layers.
+    """
     axes = [*zip(AXES, lengths, strict=False)]
     blocks = ([_Layer(*axis, *each) for axis in axes] for _ in range(count))
     return nn.Sequential(*(nn.Sequential(*layers) for layers in blocks))
@@ -220,14 +227,13 @@ class _Layer(nn.Module):
     Y = X + W_o softmax(Q [K, K_g]ᵀ / √e + [β, 0]) [V, V_g],    Z = Y + W_2 GELU(W_1 LN(Y)),
     Q, K, V = W_q LN(X), W_k LN(X), W_v LN(X),    Q_g, K_g, V_g = W_g LN(g)
 
-    where β is learnt for each distance i - j between places of the axis; farther ones have that of
-    the farthest. The global vectors g attend to all places of all frames:
+    where β is learnt for each distance i - j between places of the axis, up to a largest distance.
+    The global vectors g attend to all places of all frames:
 
     g' = g + W_u softmax(Q_g Kᵀ / √e) V
 
-    One that looks at the memory attends, at each place, from the future frames to the tokens M of
-    the past ones, i counted from the first of those and j from the first of these: then K, V =
-    W_k M, W_v M and K_g, V_g = W_k g, W_v g.
+    A layer that looks at the memory attends, at each place, from the future frames i to the tokens
+    M of the past frames j: then K, V = W_k M, W_v M and K_g, V_g = W_k g, W_v g.
 
     Args:
         axis: of AXES.
@@ -278,7 +284,7 @@ class _Layer(nn.Module):
         return x + self.feed_forward(x), g, memory
 
     def _of_heads(self, y: Float[Tensor, "*b l _"]) -> Float[Tensor, "n *b heads l e"]:
-        """Each of what a linear layer makes side by side, such as keys and values."""
+        """Split the outputs of a linear layer, such as keys and values."""
         return y.unflatten(-1, (-1, *self.each)).movedim(-3, 0).transpose(-3, -2)
 
     def _attended(self, q: Heads, k: Heads, v: Heads, bias: Tensor | None = None) -> Tensor:
@@ -291,7 +297,7 @@ class _Layer(nn.Module):
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Gao et al. 2022 on Moving MNIST; with vectors=0 their Earthformer w/o global.
     "earthformer": ("earthformer", {"vectors": 8, "dropout": 0.1}),
-    # What two CPU cores train.
+    # For two CPU cores.
     "earthformer_small": (
         "earthformer",
         {"patch": 4, "width": 48, "heads": 3, "encoder": 1, "decoder": 1, "places": [8, 8]},

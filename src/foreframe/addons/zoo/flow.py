@@ -47,11 +47,11 @@ class Flow(MembersOf, AtOnce):
 
     a network learns r̂(r_t, t, m, past), the mean of r given r_t, from which the velocity of r_t is
     (r̂ - r_t) / (1 - t). A member begins with r_0 = σ · z of its key, follows that velocity in a
-    few passes, which begin at `times`, and is m + r_1. At t = 0, where r_t says nothing of r, the
-    network sees zeros in its place: a pass that all members share.
+    few passes, which begin at `times`, and is m + r_1. At t = 0, r_t is independent of r, and the
+    network gets zeros instead: all members share this pass.
 
-    A pass from t to t' extrapolates r̂ from the pass before, which began at p, as a + b (1 - t)²,
-    since r̂ changes little where little of the noise is left. Then the velocity has the integral
+    A pass from t to t' extrapolates r̂ from the pass before, which began at p, as a + b (1 - t)²:
+    r̂ changes little when little noise is left. The velocity then has the integral
 
         r_t' = r_t + (t' - t) / (1 - t) · (r̂ - r_t) - (t' - t)² · b,
         b = (r̂ - r̂_p) / ((1 - t)² - (1 - p)²),
@@ -61,24 +61,24 @@ class Flow(MembersOf, AtOnce):
     thirds to three quarters of the spread.
 
     The spread of r_1 is still too small: a network that has not learnt enough trusts r_t too
-    little. So r_1 is moved away from its mean, which is r̂ at t = 0:
+    little. Therefore r_1 is moved away from its mean, r̂ at t = 0:
 
         r = r̂_0 + γ (r_1 - r̂_0),        γ² = E (r - r̂_0)² / E (r_1 - r̂_0)²,
 
-    where γ, the `inflation`, is measured for each lead time over the last clips of the training,
-    and multiplied by `inflate`, where clamping members to a range takes from their spread.
+    where γ, the `inflation`, is measured for each lead time over the last clips of the training.
+    `inflate` multiplies it, to make up for members that are clamped to a range.
 
-    So members are as sharp as the true frames of the training, however blurred m is, and the
-    forecast without members is m, to the bit. Training on with `--loss crps` judges members that
-    have gone through all passes, so that fewer passes are enough, for rougher members.
+    Members are thus as sharp as the true frames of the training, and the forecast without members
+    equals m exactly. Training on with `--loss crps` judges members that have gone through all
+    passes, so that fewer passes are enough, for rougher members.
 
     The state is that of m, and the last `frames` frames. Beyond `frames` steps a member continues
     from its own frames, which m encodes as it did the past; the forecast m continues as m does.
 
-    Where it differs from the papers: the network predicts r̂ and not the velocity, since errors
-    fill a small part of the space that noise fills (Li & He 2025, arXiv 2511.13720); it learns at
-    the times at which passes begin, and at no other; and errors of r̂ are weighted by 1 / (1 - t),
-    where those of the velocity would be by its square.
+    Differences from the papers: the network predicts r̂ and not the velocity, since errors fill a
+    small part of the space that noise fills (Li & He 2025, arXiv 2511.13720); it learns at the
+    times at which passes begin, and at no other; and errors of r̂ are weighted by 1 / (1 - t), not
+    by its square as errors of the velocity.
 
     Args:
         of: the forecaster m, {name: arguments} as `build_model` takes them, or a name alone. Its
@@ -152,14 +152,14 @@ class Flow(MembersOf, AtOnce):
         return state | {"forecast": m, "mean_error": self._mean_error(self._shown(m, state))}
 
     def exogenous(self, state: State, steps: int) -> State:
-        """Of members the noise z, for each `frames` frames; without them what enters m."""
+        """With members: noise z for each block of `frames` frames. Otherwise: the inputs of m."""
         if "key" in state:
             return {"noise": _noise(state, steps, self.frames, self.channels)}
         return super().exogenous(state, steps)
 
     def begin(self, state: State) -> State:
-        """A member's state stays as it is, as its own frames are encoded; without members m's is
-        ready to step.
+        """Leave a member's state unchanged, since its own frames are encoded. Without members,
+        prepare the state of m.
         """
         begun = super().begin(state)
         if "noise" in begun:
@@ -257,7 +257,7 @@ class Flow(MembersOf, AtOnce):
         kept.copy_((KEPT * kept.square() + (1 - KEPT) * mean).sqrt().where(n > 0, kept))
 
     def _mean_error(self, shown: Float[Tensor, "b s c _ _"]) -> Float[Tensor, "b t c _ _"]:
-        """r̂ at t = 0, where r_t says nothing of r: the mean error of m."""
+        """r̂ at t = 0: the mean error of m."""
         r = torch.zeros_like(shown[:, : self.frames], dtype=_exact(shown))
         return self.network(r, r.new_zeros(r.shape[0]), shown, self.spread)
 
@@ -300,7 +300,7 @@ def _noise(state: State, steps: int, frames: int, channels: int) -> Float[Tensor
     return normals(keys).unflatten(1, (-1, frames))
 
 
-_FLOW = 4  # a part of keys, so that numbers differ from those of `Noise`
+_FLOW = 4  # part of the keys, so that numbers differ from the numbers of `Noise`
 
 
 class Network(nn.Module):

@@ -24,7 +24,7 @@ class FrameByFrame(AtOnce):
     widest: int = 0
 
     def read(self, past: Float[Tensor, "b t _ _ _"], state: State | None) -> Sequence[Any]:
-        """What the cells see of each frame; `state` is that before the first one."""
+        """Inputs of the cells for each frame; `state` is the state before the first."""
         raise NotImplementedError
 
     def initial(self, seen: Any) -> State:
@@ -40,7 +40,7 @@ class FrameByFrame(AtOnce):
         raise NotImplementedError
 
     def encode(self, past: Float[Tensor, "b t _ h w"], state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        """Run over the past, continuing from `state` if given. Any T >= 1."""
         seen = self.read(past, state)
 
         def step(t: int, state: State) -> Result:

@@ -29,10 +29,9 @@ class MAU(FrameByFrame):
     Its state holds, of each layer, the S that entered it and the T that left it at the last `tau`
     steps; and the last frame.
 
-    Where it differs from OpenSTL's code: its norms, over all of a map's values, have one weight
-    and bias a channel, where theirs have one a channel and place, which ties a network to one frame
-    size. What that code has and never uses is left out, and so are its skips, which its recipe for
-    Moving MNIST does not use.
+    Differences from OpenSTL's code: norms over a map have one weight and bias per channel. In
+    theirs each place has one, too, so a network works for one frame size only. Weights that the
+    code never uses are omitted, and skips, which its recipe for Moving MNIST does not use.
 
     Args:
         channels: C of the frames.
@@ -108,7 +107,7 @@ class MAU(FrameByFrame):
         nn.init.constant_(self.last.bias, mean)
 
     def _names(self, k: int) -> list[list[str]]:
-        """Of layer k, what the state holds: S that entered it, and T that left it, oldest first."""
+        """Names of layer k in the state: S that entered it, and T that left it, oldest first."""
         return [[f"{kind}{k}_{n}_ago" for n in range(self.tau, 0, -1)] for kind in "st"]
 
 
@@ -179,6 +178,6 @@ def _mixed(
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Chang et al. 2021 on Moving MNIST, as OpenSTL has it: without recall.
     "mau": ("mau", {"width": 64, "layers": 4}),
-    # What two CPU cores train: 4x4 patches, and maps an eighth of the frame's size.
+    # For two CPU cores: 4x4 patches, and maps an eighth of the frame's size.
     "mau_small": ("mau", {"width": 32, "layers": 2, "kernel": 3, "patch": 4, "halvings": 1}),
 }

@@ -21,7 +21,7 @@ from foreframe.models.interface import State
 
 class MIMBlock(ZigZagCell):
     """One step of a Memory-In-Memory block (Wang et al. 2019, section 3.2): an ST-LSTM in which a
-    cascade of two recurrent cells stands in place of the forget gate. The first one, MIM-N, sees
+    cascade of two recurrent cells replaces the forget gate. The first one, MIM-N, sees
     how h of the layer below changed, and gives D (see `MIM`); the second one, MIM-S, makes T of it,
     what is kept of C. * is convolution, ∘ the elementwise product:
 
@@ -34,11 +34,11 @@ class MIMBlock(ZigZagCell):
         h' = o ∘ tanh(W_1x1 * [C', M'])
 
     MIM-S is a `ConvLSTMCell` with peepholes whose hidden map is C and whose cell state S is its
-    own. Where it differs from the paper, as the authors' code does: x has the same weights in the
-    gates of C and of M, o sees M and neither C' nor M', and there are no biases but the constants
-    in forget gates. Where it differs from that code: S begins from zero in every clip, and
-    gradients go through it from step to step, where theirs goes on with the last batch's and cuts
-    gradients off; peepholes hold one number a channel, not one a pixel, for frames of any size.
+    own. Differences from the paper, as in the authors' code: x has the same weights in the gates of
+    C and of M; o depends on M and neither on C' nor M'; there are no biases except the constants in
+    forget gates. Differences from that code: S begins from zero in every clip, and gradients go
+    through it from step to step, where theirs goes on with the last batch's and cuts gradients off;
+    peepholes hold one number a channel, not one a pixel, for frames of any size.
 
     Args:
         hidden: channels of x, D, h, C, S and M.
@@ -101,8 +101,8 @@ def _memories(
 
 class MIM(ZigZag):
     """A layer of ST-LSTM and layers of MIM blocks, whose memory M goes through all of them in a
-    zigzag. Between two layers a MIM-N makes D, from the change of the hidden map of the first layer
-    since the frame before, and from the D below it further up:
+    zigzag. Between two layers a MIM-N computes D. The first uses the change of the hidden map of
+    the first layer since the last frame, the others the D below:
 
         D_1, N_1' = MIM-N_1(h_0' - h_0, D_1, N_1)
         D_k, N_k' = MIM-N_k(D_k-1', D_k, N_k)
@@ -142,7 +142,7 @@ class MIM(ZigZag):
         return begun | {"t0": like.new_zeros(like.shape[0])}
 
     def between(self, k: int, state: State, after: State) -> Float[Tensor, "b _ h w"]:
-        """The hidden map of the layer below, and D beside it where a frame was seen before."""
+        """The hidden map of the layer below, joined with D after the first frame."""
         below = after[f"h{k - 1}"]
         after["t0"] = below.new_ones(below.shape[0])
         if not state:

@@ -26,8 +26,8 @@ Seen = tuple[Maps, Maps]  # e_p and e_r of a frame
 
 
 class PhyDNet(FrameByFrame):
-    """A frame u_t becomes maps, which two branches read, each with blocks and a memory of its own;
-    what both decode is added up to the next frame (the paper's section 3):
+    """A frame u_t becomes maps for two branches, each with separate blocks and a memory; the sum of
+    both decoded branches is the next frame (the paper's section 3):
 
         e_p, e_r = E_p(E(u_t)), E_r(E(u_t))
         h_p      = PhyCell(e_p, h_p)                     what moves by an equation
@@ -36,8 +36,8 @@ class PhyDNet(FrameByFrame):
 
     In the future it reads its own frames. Its state is the last frame, h_p, and the core's state.
 
-    The loss of training has one term more, of the weights alone, by which filter k of the cell's
-    first convolution takes the derivative of order (k div q, k mod q), with q the kernel's side:
+    The training loss has a further term of the weights. It makes filter k of the cell's first
+    convolution a derivative of order (k div q, k mod q), with q the kernel's side:
 
         M_b,k[i, j] = Σ_u,v  u^i / i!  v^j / j!  w_k,b[u, v]       the moments of filter k
         λ / steps · Σ_b  mean_k,i,j (M_b,k - Δ_k)²
@@ -47,8 +47,8 @@ class PhyDNet(FrameByFrame):
     here. Its loss is a sum over `steps` forecast frames, ours a mean; divided so, λ weighs the
     same.
 
-    Where it differs from OpenSTL's code: training shows the true frame to each clip and lead
-    time by chance (scheduled sampling), where theirs shows it to a whole batch.
+    Difference from OpenSTL's code: training shows the true frame to each clip and lead time by
+    chance (scheduled sampling), where theirs shows it to a whole batch.
 
     Args:
         channels: C of the frames.
@@ -56,7 +56,7 @@ class PhyDNet(FrameByFrame):
         core: of the residual branch, a name of CORES, or {name: its arguments}.
         kernel: odd side q of the cell's filters, of which there are q².
         strides: of E's three blocks, each 1 or more; D goes back by the same.
-        groups: of each group norm; those of the cell's filters are q.
+        groups: groups of each group norm; q for the cell's filters.
         moment: λ, the weight of that term.
 
     Raises:
@@ -132,14 +132,14 @@ class PhyDNet(FrameByFrame):
 
 
 class PhyCell(nn.Module):
-    """A step of an equation, and its correction by what is seen, as in a Kalman filter (the paper's
+    """A step of an equation, corrected by the observation as in a Kalman filter (the paper's
     section 3.2); * is convolution, ∘ the elementwise product:
 
         h~ = h + Φ(h),         Φ(h) = c * norm(w * h)    filters w, weighted by c
         K  = σ(W_u * e + W_h * h + b)
         h' = h~ + K ∘ (e - h~)
 
-    K sees h and not h~, and lies in (0,1), as in OpenSTL's code.
+    K depends on h and not on h~, and is in (0,1), as in OpenSTL's code.
 
     Args:
         width: channels of e and h.
@@ -204,7 +204,7 @@ def _blocks(
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Le Guen and Thome 2020 on Moving MNIST.
     "phydnet": ("phydnet", {"core": {"convlstm": {"hidden": [128, 128, 64], "kernel": 3}}}),
-    # What two CPU cores train: maps an eighth of the frame's size, and 5x5 filters.
+    # For two CPU cores: maps an eighth of the frame's size, and 5x5 filters.
     "phydnet_small": (
         "phydnet",
         {

@@ -22,13 +22,14 @@ AXES = {"T": "temporal", "S": "space", "F": "space_temporal"}  # as the original
 
 
 class PredFormer(FromLastFrames):
-    """Each patch of a past frame becomes a token, its place and time are added, gated transformers
-    pass over all tokens, and each token becomes the patch of its place in a future frame:
+    """Each patch of a past frame becomes a token with an embedding of its place and time. Gated
+    transformers process all tokens, and each token becomes the patch at its place in a future
+    frame:
 
         Z_0 = W_e patches + P,    Z_i = G_i(Z_i-1),    future patches = W_h LN(Z_I)
 
-    Where it differs from the authors' code: positions P are computed for any frame size and number
-    of frames, which are fixed there; frames whose size `patch` does not divide are padded at the
+    Differences from the authors' code: positions P are computed for any frame size and number of
+    frames, which are fixed there; frames whose size `patch` does not divide are padded at the
     bottom and right, and cropped again; one rate of dropout stands for two; and tokens keep their
     places, where their Fac-S-T (order ST in one block) reads them before W_h in another order than
     they lie.
@@ -43,7 +44,7 @@ class PredFormer(FromLastFrames):
         order: of the transformers in a block, a letter each: T is attention over the times of a
             place, S over the places of a frame, F over both at once (full attention). TSST is the
             paper's quadruplet.
-        blocks: how often this order is repeated, each with weights of its own.
+        blocks: number of repetitions of this order, with separate weights.
         layers: of each transformer. The paper's interleaved variants have 1, the factorised ones
             (order TS or ST) 12 in 1 block, full attention 24.
         dropout: share of values that training leaves out in each layer.
@@ -182,7 +183,7 @@ class _Layer(nn.Module):
         return y
 
     def _stochastic_depth(self, branch: Float[Tensor, "s l d"]) -> Float[Tensor, "s l d"]:
-        """Nothing of some sequences, and more of the others, so that the mean is the same."""
+        """Drop the branch of some sequences, and scale the others up to keep the mean."""
         if not (self.training and self.drop_path):
             return branch
         return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), self.drop_path)
@@ -191,6 +192,6 @@ class _Layer(nn.Module):
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # The best of the paper on Moving MNIST of this size: Quadruplet-TSST.
     "predformer": ("predformer", {"order": "TSST", "blocks": 6, "width": 256, "heads": 8}),
-    # What two CPU cores train.
+    # For two CPU cores.
     "predformer_small": ("predformer", {"blocks": 1, "width": 96, "heads": 4, "expansion": 2}),
 }

@@ -32,8 +32,8 @@ class STLSTMCell(ZigZagCell):
         h' = o ∘ tanh(W_1x1 * [c', M'])
 
     i, f, g and o come from one convolution over [x, h], to which that over [c', M'] is added in o;
-    i', f' and g' from one over [x, M]. Where it differs from the paper, as the authors' code does:
-    there are no biases but a constant in f and f'.
+    i', f' and g' from one over [x, M]. Difference from the paper, as in the authors' code: there
+    are no biases except a constant in f and f'.
 
     Args:
         channels: of x; 0 for a cell that takes no input.

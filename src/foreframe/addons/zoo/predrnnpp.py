@@ -29,8 +29,8 @@ class CausalLSTMCell(ZigZagCell):
         o  = tanh(W_xo * x + W_ho * h + W_co * c' + W_mo * M')
         h' = o ∘ tanh(W_1x1 * [c', M'])
 
-    Where it differs from the paper, as the authors' code does: g' does not see M, o sees h, and
-    there are no biases but a constant in f and f'.
+    Differences from the paper, as in the authors' code: g' does not depend on M, o depends on h,
+    and there are no biases except a constant in f and f'.
 
     Args:
         channels: of x; 0 for a cell that takes no input.
@@ -99,8 +99,8 @@ def _highway(raw: Float[Tensor, "b k2 h w"], Z: Hidden) -> Hidden:
 
 class PredRNNpp(ZigZag):
     """Layers of causal LSTM cells whose memory M goes through all of them in a zigzag, and a
-    gradient highway unit between the first two (Wang et al. 2018), whose map Z layer 1
-    reads in place of the hidden map h of layer 0, and by which gradients reach far back:
+    gradient highway unit between the first two (Wang et al. 2018), whose map Z layer 1 reads
+    instead of the hidden map h of layer 0. Gradients reach far back through it:
 
         P  = tanh(W_px * h + W_pz * Z)
         S  = σ(W_sx * h + W_sz * Z)

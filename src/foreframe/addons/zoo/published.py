@@ -1,8 +1,8 @@
 """Datasets of the field by name: which of the files that their makers publish belong to which
 split, and the options with which papers read them and cut them into windows.
 
-Nothing is downloaded. Where papers have no validation split, it is taken from the training split,
-so that nothing is chosen on the test split.
+Downloads no files. If papers have no validation split, it is taken from the training split, so that
+no choice depends on the test split.
 """
 
 import csv
@@ -213,7 +213,7 @@ class SEVIR(Published):
             yield SPLITS[int(np.searchsorted(others, middle, "right"))], event
 
     def _events(self, rows: Iterable[Mapping[str, str]]) -> Iterator[Clip]:
-        """Those seen by radar without a missing value whose file is there."""
+        """Yield radar events without missing values whose file exists."""
         for row in rows:
             if row["img_type"] == "vil" and float(row["pct_missing"] or 0) == 0:
                 name, side = row["file_name"], (int(row["size_y"]), int(row["size_x"]))

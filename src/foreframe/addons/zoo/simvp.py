@@ -30,14 +30,13 @@ GROUPS = 8  # of the translators' grouped convolutions
 
 class SimVP(FromLastFrames):
     """Frames, each on its own, go down to maps of a quarter of their size; a translator turns the
-    maps of all past frames, stacked along channels, into those of all future frames; and these go
-    up again, each with the first maps of a past frame added.
+    maps of all past frames, stacked along channels, into maps of all future frames; these go up
+    again, each with the first maps of a past frame added.
 
-    Where it differs from the papers' code: it has no stochastic depth, which theirs has in training
-    (rates from 0.01 down to 0) where it is switched off, too. Frames whose size 4 does not divide
-    are padded at the bottom and right, and cropped again. The 2022 paper joins the first maps, and
-    has transposed convolutions with LeakyReLU; its authors' later code, and this, add them, and
-    have pixel shuffle with SiLU.
+    Differences from the papers' code: it has no stochastic depth (rates from 0.01 down to 0 in
+    training). Frames whose size 4 does not divide are padded at the bottom and right, and cropped
+    again. The 2022 paper joins the first maps, and has transposed convolutions with LeakyReLU; its
+    authors' later code, and this, add them, and have pixel shuffle with SiLU.
 
     With `patches` and translator "mixing", which no paper has, it suits processors that
     multiply matrices fast and move memory slowly: frames are folded into 4x4 patches, so that
@@ -56,7 +55,7 @@ class SimVP(FromLastFrames):
         norm: of the translator: "group" norm over a clip, so that clips of a batch do not see each
             other and batches may be small, or "batch" norm, as the papers' "gated" and "tau" have.
         layers: convolutions down, and as many up (N_S); every second one halves the size.
-        patches: fold 4x4 pixels into channels, in place of these convolutions.
+        patches: fold 4x4 pixels into channels, instead of these convolutions.
         kernels: sides of the grouped convolutions of "inception".
         expansion: channels within the blocks of "gated" and "tau", as a multiple (mlp_ratio).
         divergence: weight of TAU's `differential_divergence` in training's loss (alpha).
@@ -91,7 +90,7 @@ class SimVP(FromLastFrames):
         _check_groups(2 if translator in ("gated", "tau") else GROUPS, spatial, temporal)
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.divergence = divergence
-        # Of the encoder; the decoder goes back the same way.
+        # Strides of the encoder; the decoder uses them in reverse.
         side, strides = (4, [1]) if patches else (1, [1 + k % 2 for k in range(layers)])
         self.stride = side * math.prod(strides)
         self.fold, self.unfold = nn.PixelUnshuffle(side), nn.PixelShuffle(side)
@@ -158,12 +157,12 @@ NORMS: dict[str, Norm] = {"group": nn.GroupNorm, "batch": lambda _, width: Batch
 
 
 class _Inception(nn.Module):
-    """A U of blocks: the output of each block on the way down is laid beside the input of its
+    """A U of blocks: the output of each block on the way down is concatenated to the input of its
     counterpart on the way up.
     """
 
     def __init__(
-        self, through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int]
+        self, through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int], **_: Any
     ) -> None:
         super().__init__()
         mixed = partial(_Mixed, inner=width // 2, norm=norm, kernels=kernels)
@@ -277,12 +276,6 @@ class _Mixing(nn.Module):
         return y
 
 
-def _inception(
-    through: int, width: int, blocks: int, norm: Norm, kernels: Sequence[int], **_: Any
-) -> nn.Module:
-    return _Inception(through, width, blocks, norm, kernels)
-
-
 def _attending(
     attention: Callable[[int], nn.Module],
     through: int,
@@ -304,7 +297,7 @@ def _mixing(through: int, width: int, blocks: int, norm: Norm, **_: Any) -> nn.M
 
 
 TRANSLATORS: dict[str, Callable[..., nn.Module]] = {
-    "inception": _inception,
+    "inception": _Inception,
     "gated": partial(_attending, _LargeKernel),
     "tau": partial(_attending, TemporalAttention),
     "mixing": _mixing,
@@ -325,7 +318,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "tau": ("simvp", {"translator": "tau", "norm": "batch", "divergence": 0.1, **FULL}),
     "simvp_v2_small": ("simvp", {"translator": "gated", **SMALL}),
     "tau_small": ("simvp", {"translator": "tau", "divergence": 0.1, **SMALL}),
-    # What two CPU cores with matrix units train in an hour or two.
+    # For two CPU cores with matrix units, in an hour or two.
     "simvp_small": (
         "simvp",
         {"translator": "mixing", "spatial": 32, "temporal": 256, "blocks": 8, "patches": True},

@@ -1,7 +1,7 @@
 """Sprites: a few things that keep their looks and move as wholes, before a dark background.
 
 Layers of sprites that are found, followed and drawn as wholes are of Jojic & Frey 2001 ("Learning
-flexible sprites in video layers"); to forecast by what each thing is and where it goes is of Hsieh
+flexible sprites in video layers"); forecasts by the look and the track of each object are of Hsieh
 et al. 2018 (DDPAE, arXiv 1806.04166). Read top to bottom: the model, how sprites are cut out and
 drawn, its four networks. Shapes: frames B T C H W, of sprites b k c t h w; a sprite's picture
 b k c s s; probabilities of its row and of its column b k 2 t p.
@@ -31,7 +31,7 @@ from foreframe.models.motion import exactly
 from foreframe.models.unet import Block
 
 SIDE = 4  # of a patch, in pixels
-ROUNDS = 2  # for each sprite, before those of all that are found
+ROUNDS = 2  # for each sprite, before the rounds of all
 # Rounds of all that are found, after each sprite and after the last, in training and in forecasts.
 # Two after the last are as good on average, but so unsettled that rounding errors grow to 1e-3.
 LEARNING, FORECASTING = (0, 1), (2, 4)
@@ -55,7 +55,7 @@ Windows = Float[Tensor, "b k 2 1 t h s"]
 
 class Sprites(FromLastFrames):
     """A frame is black where none of K sprites is. Sprite k is a picture S_k of s x s pixels; its
-    top row is p with probability A_kt(p), and its left column with B_kt(p). So frames are
+    top row is p with probability A_kt(p), and its left column with B_kt(p). Frames are
 
         Y_t = 1 - Π_k (1 - y_kt),    y_kt = a_kt S_k b_ktᵀ,    a_kt[i,j] = A_kt(i - j),
 
@@ -72,9 +72,9 @@ class Sprites(FromLastFrames):
         S = σ(6 Σ_t aᵀ X b ⊙ aᵀ O b / Σ_t aᵀ O b - 3 + a network of all aᵀ X b and aᵀ O b),
         ln A(p) = what it began with + β Σ_ij S[i,j] (E b)[p + i, j],    E = X O - γ (1 - X),
 
-    and B alike: a pixel of S speaks for a place where the frame has an unexplained one, against it
-    where the frame is black, and not at all where another sprite covers it. Gradients go through
-    all of it.
+    and B alike: a pixel of S supports a place if the frame has an unexplained pixel there, opposes
+    it if the frame is black, and is ignored if another sprite covers it. Gradients go through all
+    of it.
 
     A perceptron reads the places of one sprite, and returns corrected places of the past and the
     places of the future. It treats rows and columns alike. It sees both, because the speed along
@@ -82,15 +82,16 @@ class Sprites(FromLastFrames):
     inside its window is arbitrary, so places are shifted to the centre of mass of S. A forecast
     repeats rounds from the corrected past.
 
-    Training also asks for the past, drawn from what was found (`terms`); nobody tells where things
-    are. A member has one place for each sprite and frame: the quantile of A and of B that is drawn
-    once for all lead times, since who is too fast stays so. It is as sharp as the truth.
+    The training loss includes the past, drawn from the sprites that were found (`terms`); their
+    places are not labelled. A member has one place for each sprite and frame: the quantile of A and
+    of B that is drawn once for all lead times, since who is too fast stays so. It is as sharp as
+    the truth.
 
     Frames are padded to `side` x `side`; larger ones are reduced by a whole number, and forecasts
     enlarged again.
 
-    Where it differs from the papers: places are probabilities of whole rows and columns, not
-    latents or a latent vector's pose; nothing is behind sprites, and none is in front of another.
+    Differences from the papers: places are probabilities of whole rows and columns, not latents or
+    a latent vector's pose; nothing is behind sprites, and none is in front of another.
 
     Args:
         channels: C of the frames.
@@ -140,11 +141,13 @@ class Sprites(FromLastFrames):
         self.log_evidence = nn.Parameter(SLOW * torch.tensor([EVIDENCE, ABSENCE]).log())
 
     def precompute(self, state: State, steps: int) -> State:
-        """What members have in common, which is all but their places."""
+        """Compute the part that members share: all except their places."""
         return state | self._found(state)
 
     def exogenous(self, state: State, steps: int) -> State:
-        """Of members a normal number for each sprite's row and column, for each `frames` frames."""
+        """With members: a normal number for each sprite's row and column in each block of `frames`
+        frames.
+        """
         if "key" not in state:
             return {}
         repeats = -(-steps // self.frames)
@@ -156,7 +159,7 @@ class Sprites(FromLastFrames):
         return super().step(state if "pictures" in state else state | self._found(state), last)
 
     def freeze_encoder(self) -> None:
-        """Leave how sprites are found as it is; where they go is learnt on."""
+        """Freeze the search for sprites; training continues for their motion."""
         self.requires_grad_(False)
         self.motion.requires_grad_(True)
 
@@ -179,7 +182,7 @@ class Sprites(FromLastFrames):
         return {"past": F.mse_loss(again, self.seen(made.state).to(again))}
 
     def _reduction(self, state: State) -> int:
-        """How many times smaller large frames are made."""
+        """Return the factor by which large frames are reduced."""
         return -(-max(deciding_size(state["frames"].shape[-2:])) // self.side)
 
     def _frames(self, where: Places, state: State) -> Future:
@@ -223,8 +226,8 @@ class Sprites(FromLastFrames):
     def _search(
         self, X: Frames, rounds: tuple[int, int]
     ) -> tuple[Places, Places, Windows, Pictures, Float[Tensor, "b k 1 1 1"]]:
-        """What each sprite's places begin with, its places, the windows there, its picture, and how
-        much of it there is.
+        """Return each sprite's initial places, its places, the windows there, its picture, and its
+        presence.
 
         Args:
             rounds: of all sprites that are found, after each and after the last.
@@ -260,8 +263,8 @@ class Sprites(FromLastFrames):
     def _round(
         self, first: Places, at: Windows, X: Frames, O: Frames
     ) -> tuple[Places, Windows, Pictures]:
-        """The places of the pictures of what these windows hold, the windows there, and the
-        pictures.
+        """Update the places by the pictures in these windows. Return the places, the windows there,
+        and the pictures.
         """
         S = self.appearance(cut(at, X), cut(at, O))
         beta, gamma = (self.log_evidence / SLOW).exp()
@@ -367,7 +370,7 @@ class _Places(nn.Module):
         grid = grid.expand(folded.shape[0], -1, -1, -1)
         x = self.blocks(self.first(torch.cat([folded, grid], dim=1)))
         maps = F.pixel_shuffle(self.last(F.silu(self.norm(x))), SIDE)
-        # Of the window's centre.
+        # At the window's centre.
         there = slice(self.centre, self.centre + self.count)
         maps = maps[..., there, there].unsqueeze(1).to(frames.dtype)
         rows_and_columns = torch.stack([maps.logsumexp(dim=-1), maps.logsumexp(dim=-2)], dim=2)
@@ -375,7 +378,9 @@ class _Places(nn.Module):
 
 
 class _Appearance(nn.Module):
-    """S of what a sprite's windows hold of each frame x, and of what others leave of it o."""
+    """S from the content x of a sprite's windows in each frame, and the share o that other sprites
+    leave.
+    """
 
     def __init__(self, channels: int, frames: int, width: int = 16) -> None:
         super().__init__()
@@ -395,7 +400,7 @@ class _Appearance(nn.Module):
 
 
 class _LastPicture(nn.Module):
-    """A sprite's last picture: σ(10 S - 5 + a network of S and of what its windows hold)."""
+    """A sprite's last picture: σ(10 S - 5 + a network of S and the content of its windows)."""
 
     def __init__(self, channels: int, frames: int, width: int = 32) -> None:
         super().__init__()
@@ -446,7 +451,7 @@ def _line(places: int, like: Tensor) -> Float[Tensor, " n"]:
 
 
 class _Perceptron(nn.Module):
-    """z + V SiLU(W [norm z, that of the other axis])."""
+    """z + V SiLU(W [norm z, norm z of the other axis])."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ Memory = tuple[Float[Tensor, "b r k l d"], Float[Tensor, "b r k l d"]]
 
 class SVG(Model):
     """A frame x_t becomes a code h_t and maps of four sizes. The next code is predicted from the
-    last code and a latent vector z_t, and the next frame is decoded from it and from the maps of an
+    last code and a latent vector z_t. The next frame is decoded from this code and the maps of an
     earlier frame:
 
         z_t ~ N(mean, variance) of the posterior, an LSTM that reads h_1 ... h_t, the truth to come,
@@ -48,13 +48,13 @@ class SVG(Model):
 
     The state is the last frame, whether there was one, and the states of the three LSTMs.
 
-    Where it differs from the authors' code:
+    Differences from the authors' code:
 
-    - a forecast is normalised by the statistics of training, so that clips of a batch do not see
-      each other, where theirs is by those of its batch;
+    - a forecast is normalised by the statistics of training, not of its batch, so that clips of a
+      batch are independent;
     - `teacher_forced` takes the statistics of a batch over all frames together, not time by time;
-    - without `last_frame_skip` the maps are those of the last frame seen, where theirs are of the
-      one before it;
+    - without `last_frame_skip` the maps are of the last input frame, in theirs of the one before
+      it;
     - no biases before a norm, which takes them away;
     - frames of any size: a frame has a code for each place of 64x64 pixels; what 64 does not divide
       is padded at the bottom and right, and cropped again. Smaller frames cost as much as 64x64.
@@ -66,8 +66,8 @@ class SVG(Model):
         latent: values of z (z_dim).
         hidden: values of an LSTM's hidden state (rnn_size).
         layers: LSTM layers of the frame predictor; posterior and prior have one.
-        last_frame_skip: in a forecast, give the decoder the maps of the last forecast frame, not
-            those of the last frame seen.
+        last_frame_skip: in a forecast, give the decoder the maps of the last forecast frame, not of
+            the last input frame.
         beta: weight of the Kullback-Leibler divergence in the objective.
 
     Raises:
@@ -319,7 +319,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes to frames, through maps of four sizes, each beside the encoder's of that size."""
+    """Codes to frames, through maps of four sizes, each joined with the encoder's map of that
+    size.
+    """
 
     def __init__(self, stages: Sequence[nn.Sequential]) -> None:
         super().__init__()
@@ -372,8 +374,8 @@ def _normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
 
 
 class Norm(BatchNorm):
-    """Batch norm by the running statistics, also in training mode; only `teacher_forced` takes, and
-    keeps, those of its batch.
+    """Batch norm by the running statistics, also in training mode; only `teacher_forced` uses and
+    keeps the statistics of its batch.
 
     With a norm of each frame on its own the latents may stay unused: at first they change a code by
     little, which batch norm scales up to how much codes differ.
@@ -397,6 +399,6 @@ def _statistics_of_the_batch(network: nn.Module) -> Iterator[None]:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     # Denton and Fergus 2018 on stochastic Moving MNIST.
     "svg_lp": ("svg", {"width": 64, "code": 128, "hidden": 256}),
-    # What a CPU trains.
+    # For a CPU.
     "svg_small": ("svg", {"width": 24, "code": 64, "hidden": 128}),
 }

@@ -34,7 +34,7 @@ class SwinLSTM(FrameByFrame):
     of which the last one's map is brought to the size of the first one's, is SwinLSTM-D. A state is
     h and c of each cell, and the last frame.
 
-    Where it differs from the authors' code: no stochastic depth, as nothing in a step is random; no
+    Differences from the authors' code: no stochastic depth, as nothing in a step is random; no
     weights that are never used; frames of any size, which are padded at the bottom and right by
     their edge, and windows that are cut off there by a mask; patches of any size p, from which a
     transposed convolution with a kernel of 2p - 1 leads back (theirs: p = 2).
@@ -69,7 +69,7 @@ class SwinLSTM(FrameByFrame):
         at_least(1, channels=channels, patch=patch, depths=depths)
         at_least(2, window=window)
         at_least(0, inputs=inputs)
-        # How often the maps of each cell are halved, and those of the way back to frames.
+        # Number of halvings of the maps of each cell, and of the maps before the frame.
         middle, count = len(depths) // 2, len(depths)
         levels = [k if k <= middle else count - count % 2 - k for k in range(count)] + [0]
         widths = [width * 2**level for level in levels]
@@ -123,9 +123,8 @@ class SwinLSTMCell(nn.Module):
         c' = F ∘ (c + tanh(y))
         h' = F ∘ tanh(c')
 
-    Of the blocks the first one joins x with h. Every second one after it joins what came so far
-    with x once more, as the authors' code does, and shifts no window; the others between shift
-    theirs by half.
+    The first block joins x with h. Every second block after it joins the result so far with x
+    again, as in the authors' code, and shifts no window; the others shift their windows by half.
 
     Args:
         width: channels of x, h and c.
@@ -234,8 +233,8 @@ class Block(nn.Module):
 
 
 def _regions(size: int, pads: int, shift: int, device: torch.device) -> Int[Tensor, " places"]:
-    """For each place of a padded and shifted axis which others it may see within its window: what
-    came round from the other end (1) and what pads (2) are apart from all else.
+    """Label the places of a padded and shifted axis: a place attends to equal labels in its window
+    only. Places shifted round from the other end have 1, padding has 2.
     """
     place = (torch.arange(size + pads, device=device) + shift) % (size + pads)
     return (place < shift).long() + 2 * (place >= size).long()
@@ -270,7 +269,7 @@ class Expand(nn.Module):
 
 
 def _between(width: int, following: int) -> nn.Module:
-    """What maps of one width pass to become those of another one."""
+    """The layer from maps of one width to the next."""
     if width == following:
         return nn.Identity()
     return Merge(width, following) if width < following else Expand(width)
@@ -282,7 +281,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "swinlstm_d": ("swinlstm", {"width": 128, "depths": [2, 6, 2, 6], "heads": [4, 8, 8, 4]}),
     # Their single cell.
     "swinlstm_b": ("swinlstm", {"width": 128, "depths": [12], "heads": [4]}),
-    # What two CPU cores train.
+    # For two CPU cores.
     "swinlstm_small": (
         "swinlstm",
         {"patch": 8, "width": 48, "depths": [2, 2], "heads": [3, 6]},

@@ -1,7 +1,7 @@
 """TAU: the temporal attention unit, a translator of `SimVP`, and the term that it is trained with.
 
-Tan et al. 2023 (arXiv 2206.12126). Shapes: frames B T C H W; maps b d h w, those of all frames of
-the past stacked along channels.
+Tan et al. 2023 (arXiv 2206.12126). Shapes: frames B T C H W; maps b d h w, with all frames of the
+past stacked along channels.
 """
 
 from jaxtyping import Float
@@ -50,9 +50,9 @@ def differential_divergence(
 
         p = softmax(ΔŶ / τ),  q = softmax(ΔY / τ),  R = KL(p || q)
 
-    Where it differs from the paper, as its code does: a mean over clips, times, pixels and channels
-    where that has sums, since the mean squared error beside it is a mean, too. Where it differs
-    from both: what is missing of the truth (NaN) changes as forecast, and two frames have a term.
+    Difference from the paper, as in its code: a mean over clips, times, pixels and channels instead
+    of sums, like the mean squared error. Differences from both: what is missing of the truth (NaN)
+    changes as forecast, and two frames have a term.
 
     Args:
         forecast: 2 frames or more, of clips, or of as many members of each.

@@ -1,5 +1,5 @@
-"""Layers that share one memory, which goes through all of them in a zigzag: PredRNN and what came
-after it.
+"""Layers that share one memory, which goes through all of them in a zigzag: PredRNN and its
+successors.
 
 Shapes: maps b d h w, hidden maps b k h w.
 """
@@ -18,8 +18,8 @@ Gate = Callable[[Tensor], Tensor]
 
 
 def updated(raw: Float[Tensor, "b k3 h w"], memory: Hidden, forget_bias: float) -> Hidden:
-    """f ∘ memory + i ∘ g of the raw gates i, f and g, in the precision of the memory, which is
-    never less than float32, so that small changes add up.
+    """f ∘ memory + i ∘ g of the raw gates i, f and g, in the precision of the memory. That is at
+    least float32, so that small changes add up.
     """
     i, f, g = raw.to(memory.dtype).chunk(3, dim=1)
     return torch.addcmul(torch.sigmoid(i) * tanh(g), torch.sigmoid(f + forget_bias), memory)
@@ -27,7 +27,7 @@ def updated(raw: Float[Tensor, "b k3 h w"], memory: Hidden, forget_bias: float) 
 
 @pointwise
 def hidden_map(o: Hidden, seen: Hidden | None, mixed: Hidden, gate: Gate) -> Hidden:
-    """h' of the raw gate o, of what it sees of the new memories, and of the mixed memories."""
+    """h' of the raw gate o, of its convolution over the new memories, and of the mixed memories."""
     wide = torch.promote_types(o.dtype, torch.float32)
     o_wide = o.to(wide) if seen is None else o.to(wide) + seen.to(wide)
     return (gate(o_wide) * tanh(mixed.to(wide))).to(o.dtype)
@@ -37,7 +37,7 @@ class ZigZagCell(nn.Module):
     """A layer of `ZigZag`.
 
     Attributes:
-        keeps: names of its own state, letters, "h" first.
+        keeps: names of its state: letters, "h" first.
     """
 
     keeps: Sequence[str] = ("h", "c")
@@ -47,7 +47,7 @@ class ZigZagCell(nn.Module):
 
         Args:
             x: hidden maps of the layer below; the first layer's is the input, None without any.
-            M: the memory as the layer below left it; None where there is none yet.
+            M: the memory after the layer below; None before the first frame.
             own: by the names that it keeps; empty where it has seen nothing.
         """
         raise NotImplementedError

@@ -22,8 +22,8 @@ ORIGINALS: Registry[Converter] = Registry({}, "originals")
 
 
 def patch_order(channels: int, size: int) -> list[int]:
-    """Where OpenSTL has the channels of our folded patches: its order is row, column, channel, and
-    ours (`torch.nn.PixelUnshuffle`) channel, row, column.
+    """Positions of the channels of our folded patches in OpenSTL: its order is row, column,
+    channel, ours (`torch.nn.PixelUnshuffle`) channel, row, column.
     """
     theirs = torch.arange(size * size * channels).view(size, size, channels)
     return theirs.permute(2, 0, 1).flatten().tolist()
@@ -46,7 +46,7 @@ def converted(name: str, checkpoint: object, network: Model) -> dict[str, Tensor
 
     Raises:
         ValueError: no original of that preset is known, the checkpoint holds no weights by name, or
-            others than those of that preset.
+            the weights do not match the preset.
     """
     if name not in ORIGINALS:
         raise ValueError(f"no original of {name!r} is known; choose {', '.join(sorted(ORIGINALS))}")

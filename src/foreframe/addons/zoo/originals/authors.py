@@ -10,10 +10,10 @@ from foreframe.models.interface import Model
 
 
 def predformer(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of the authors' code, of any of its nine variants, as those of a `PredFormer`.
+    """Convert weights of any of the nine variants of the authors' code to a `PredFormer`.
 
-    Those of their Fac-S-T were trained with tokens read in another order (see `PredFormer`), and
-    forecast something else here.
+    Their Fac-S-T was trained with tokens in another order (see `PredFormer`), so its forecasts
+    differ here.
     """
     order, layers = str(network.args["order"]), int(network.args["layers"])
     interleaved = any(name.startswith("blocks.") for name in theirs)
@@ -42,8 +42,8 @@ LAYER = {"norm_1": "0.norm", "out": "0.fn.to_out.0", "norm_2": "1.norm", "fc2": 
 
 
 def _names(order: str, interleaved: bool) -> list[str]:
-    """The transformers of a block, as the authors' code names them: if interleaved, those of TST
-    are a first and a second one, and those of TSST are of a TS and an ST.
+    """Names of a block's transformers in the authors' code: if interleaved, TST has a first and a
+    second one, and TSST has names of TS and ST.
     """
     names = [f"{AXES[axis]}_transformer" for axis in order]
     if not interleaved:
@@ -54,8 +54,8 @@ def _names(order: str, interleaved: bool) -> list[str]:
 
 
 def earthformer(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of the authors' code. Of one that forecasts more frames than it sees, what the
-    decoder learnt for distances in time becomes the middle of ours, beyond which are zeros.
+    """Weights of the authors' code. If a network forecasts more frames than it reads, its biases
+    for distances in time become the middle of ours, padded with zeros.
     """
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     ours: dict[str, Tensor] = {}

@@ -23,8 +23,8 @@ def last_convolution(theirs: Weights, network: Model) -> tuple[list[int], dict[s
 
 
 def convlstm(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's ConvLSTM, for a network as of the preset `openstl`. Those that its code
-    never uses are left out.
+    """Weights of OpenSTL's ConvLSTM, for the preset `openstl`. Weights that its code never uses are
+    omitted.
     """
     order, ours = last_convolution(theirs, network)
     for k in range(len(network.args["core"]["convlstm"]["hidden"])):
@@ -54,7 +54,7 @@ def st_lstm_cell(
     """Weights of an ST-LSTM cell of theirs.
 
     Args:
-        order: of the channels of its input, where it is not theirs.
+        order: order of the input channels, if it differs from theirs.
     """
     x, h, m, o = (theirs[f"{their_name}.conv_{part}.0.weight"] for part in "xhmo")
     x = x[:, list(order)] if order else x
@@ -68,8 +68,8 @@ def st_lstm_cell(
 
 
 def predrnnpp(theirs: Weights, network: Model) -> dict[str, Tensor]:
-    """Weights of OpenSTL's PredRNN++, for a network as of the preset `predrnnpp`. Those that its
-    code never uses are left out.
+    """Weights of OpenSTL's PredRNN++, for the preset `predrnnpp`. Weights that its code never uses
+    are omitted.
     """
     order, ours = last_convolution(theirs, network)
     x, z = (theirs[f"gradient_highway.{part}_concat.0.weight"] for part in "xz")
@@ -154,7 +154,7 @@ def swinlstm(theirs: Weights, network: Model) -> dict[str, Tensor]:
     return ours
 
 
-# Of OpenSTL's code: patterns of our names, and what they are called there.
+# Patterns of our names, and the names in OpenSTL's code.
 SIMVP = {
     r"^(enc|dec)oder\.(\d+)\.0": r"\1.\1.\2.conv.conv",
     r"^(enc|dec)oder\.(\d+)\.[12]": r"\1.\1.\2.conv.norm",
@@ -192,9 +192,7 @@ def simvp(theirs: Weights, network: Model) -> dict[str, Tensor]:
 
 
 def their_name(name: str) -> str:
-    """What OpenSTL's code calls one of our weights, but for the one below in convolutions before a
-    pixel shuffle.
-    """
+    """Return the name of one of our weights in OpenSTL's code."""
     for pattern, theirs in SIMVP.items():
         name = re.sub(pattern, theirs, name)
     return name
