@@ -10,7 +10,7 @@ from foreframe.base.budget import OverBudgetError
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.models import build_model
-from foreframe.models.footprint import at_once, bound, footprint
+from foreframe.models.footprint import bound, footprint, group_size
 from small import available
 
 # Encode and decode in a process of its own: by how many bytes its peak rises. (ru_maxrss begins at
@@ -101,8 +101,8 @@ def test_it_grows_with_frames_and_steps() -> None:
 
 def test_as_many_at_a_time_as_fit() -> None:
     model = build_model("persistence")
-    assert at_once(model, 16, 4, (1, 32, 32), 4) == 16  # so small that nobody looks
-    assert at_once(model, 5, 4, (3, 2000, 2000), 4) == 1
+    assert group_size(model, 16, 4, (1, 32, 32), 4) == 16  # so small that nobody looks
+    assert group_size(model, 5, 4, (3, 2000, 2000), 4) == 1
     window, clip = Window(8, 8), (16, 3, 480, 640)
     some = [clips_at_once([model], window, clip, 16, budget=gib) for gib in (1, 2, 1000)]
     assert some == sorted(some)

@@ -225,7 +225,7 @@ def test_values_and_gradients(
     state = start if begun else (None, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elementwise, "BLOCK", block)
-        patch.setattr(gathering, "AT_ONCE", at_once)
+        patch.setattr(gathering, "GATHERED", at_once)
         theirs = ran(lambda *given: plain_cell(cell, *given), xs, *state)
         runs = [ran(cell, xs, *state, one_pass(start[0])), ran(cell, xs, *state)]
         expected, *computed = (gradients(run, learnt) for run in (theirs, *runs))

@@ -21,7 +21,7 @@ from foreframe.forecasting.compute import computing
 from foreframe.forecasting.forecast_options import EXACT
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import EnsembleRequest, Model, Parts, forecast_of, with_known
-from foreframe.models.footprint import FIXED, at_once, bound, footprint
+from foreframe.models.footprint import FIXED, bound, footprint, group_size
 
 
 def inputs_of(forecaster: Forecaster, dataset: Dataset) -> int:
@@ -46,7 +46,7 @@ def forecast_clips(
         if drawn is None:
             return forecast_of(network, state, steps, guided)
         b, t, *frame = past.shape
-        group = at_once(network, b * drawn.n, t, frame, steps, draws=True)
+        group = group_size(network, b * drawn.n, t, frame, steps, draws=True)
         return forecast_of(network, state, steps, guided, drawn, max(1, group // b))
 
 

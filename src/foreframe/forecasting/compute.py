@@ -16,7 +16,7 @@ from foreframe.forecasting.forecast_options import (
 )
 from foreframe.forecasting.tiles import forecast_in_tiles, tile_size
 from foreframe.models import EnsembleRequest, Model
-from foreframe.models.footprint import at_once, footprint
+from foreframe.models.footprint import footprint, group_size
 
 
 class Compute:
@@ -50,7 +50,7 @@ class Compute:
         ensemble, n = requested(options, bounds), options.members or 1
         frame = tile_size(self.model, past.shape[2:], options.tile or 0)
         size = past.shape[1], frame, steps
-        group = at_once(self.model, len(past) * n, *size, ensemble is not None)
+        group = group_size(self.model, len(past) * n, *size, ensemble is not None)
         clips, futures, guides = max(1, group // n), list[Tensor](), list[Tensor]()
         with torch.inference_mode(), computing(options.precision, past.device, self.model):
             for k in range(0, len(past), clips):

@@ -15,7 +15,7 @@ from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.tiles import encoded
 from foreframe.models import EnsembleRequest, Model, members, placed
-from foreframe.models.footprint import at_once
+from foreframe.models.footprint import group_size
 from foreframe.models.interface import State
 
 
@@ -38,7 +38,9 @@ def frames_ahead(
     past, last = fill_missing(past.unsqueeze(0))
     known = None if known is None else f.known_inputs(known, last)
     frame = past.shape[2:]
-    group = at_once(model, options.members or 1, past.shape[1], frame, steps, ensemble is not None)
+    group = group_size(
+        model, options.members or 1, past.shape[1], frame, steps, ensemble is not None
+    )
     ahead, guides = stretches(model, past, steps, known, ensemble, group), None
     if options.match == GUIDE:
         assert model.guide is not None

@@ -26,7 +26,7 @@ from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.saving import fingerprint
 from foreframe.models import forecast_of, model_name, with_known
-from foreframe.models.footprint import at_once
+from foreframe.models.footprint import group_size
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 HEADER = 2**22  # bytes of a saved state that are not tensors: read by one thread, in one go
@@ -173,7 +173,7 @@ class Stream:
         frame, options = self._last.shape[1:], self.options
         ensemble = requested(options, f.scaling.network_bounds)
         f.check_size((1, *frame), steps, options)
-        group = at_once(f.model, options.members or 1, 1, frame, steps, ensemble is not None)
+        group = group_size(f.model, options.members or 1, 1, frame, steps, ensemble is not None)
         with self._computing():
             state = self.state
             if known is not None:

@@ -62,7 +62,7 @@ def bound(past: int, frame: Sequence[int], steps: int) -> int:
     return 4 * MOST * (past + steps) * frame[0] * frame[1] * frame[2]
 
 
-def at_once(
+def group_size(
     model: Model,
     wanted: int,
     past: int,

@@ -57,7 +57,7 @@ class Model(nn.Module):
             `args`, since the model is the same. Models that take the whole past at once may ignore
             it.
         compiled: whether the elementwise part of recurrent cells is compiled, which on a CPU needs
-            a C++ compiler; None: where that works and pays back, see `engine.compiling`. Not in
+            a C++ compiler; None: where that works and pays back, see `engine.elementwise`. Not in
             `args`.
         reduces: whether it reduces large frames, so that it forecasts frames of any size.
         bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.

@@ -77,7 +77,7 @@ def forecast_of(
     guide, which all members share.
 
     The members of the first clip come first. They are decoded `group` at a time, as
-    `foreframe.models.footprint.at_once` finds that memory allows; the group changes no values.
+    `foreframe.models.footprint.group_size` finds that memory allows; the group changes no values.
     """
     if ensemble is None:
         return _decoded(model, state, steps, guided)

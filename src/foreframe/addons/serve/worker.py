@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
 
-MOST = 4  # items of a batch; for more, `footprint.at_once` would measure even small frames
+MOST = 4  # items of a batch; for more, `footprint.group_size` would measure even small frames
 
 
 class FullError(RuntimeError):

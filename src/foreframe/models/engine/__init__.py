@@ -13,9 +13,14 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
 What torch has no public name for is in `torch_private`, each with a way without it.
 """
 
-from foreframe.models.engine.compiling import WORTH, why_not_compiled
 from foreframe.models.engine.convolutions import Conv2d
-from foreframe.models.engine.elementwise import channels_last, pointwise, tanh
+from foreframe.models.engine.elementwise import (
+    WORTH,
+    channels_last,
+    pointwise,
+    tanh,
+    why_not_compiled,
+)
 from foreframe.models.engine.gathering import one_pass, pass_for
 from foreframe.models.engine.packed import LAST, PackedConv2d, Sequential
 

@@ -22,7 +22,7 @@ from foreframe.models.engine.torch_private import backward_pass
 
 # Pixels whose gradients of weights are taken in one convolution: fewer are slow, and on a CPU many
 # more are slow too.
-AT_ONCE = 2**14
+GATHERED = 2**14
 
 
 def side_by_side(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
@@ -152,7 +152,7 @@ class _Tape:
             self.flush()
         self.spans = spans
         self.waiting.append((v, D))
-        if sum(D.shape[0] * D.shape[2] * D.shape[3] for _, D in self.waiting) >= AT_ONCE:
+        if sum(D.shape[0] * D.shape[2] * D.shape[3] for _, D in self.waiting) >= GATHERED:
             self.flush()
 
     def flush(self) -> None:
@@ -162,7 +162,7 @@ class _Tape:
             torch.cat(steps) if len(steps) > 1 else steps[0]
             for steps in zip(*self.waiting, strict=True)
         )
-        clips = len(v) if v.is_cuda else max(1, AT_ONCE // (D.shape[2] * D.shape[3]))
+        clips = len(v) if v.is_cuda else max(1, GATHERED // (D.shape[2] * D.shape[3]))
         part = self.weights.part(self.spans)
         for some_D, some_v in zip(D.split(clips), v.split(clips), strict=True):
             _, weight, bias = self.weights.backward(some_D, some_v, part, False)
