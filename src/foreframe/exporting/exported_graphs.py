@@ -39,9 +39,9 @@ def export_to(
     folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
 ) -> dict[str, float]:
     """Write the graphs of a forecaster to a folder, new or empty, with a card, an example that runs
-    them without foreframe, and parity.json: the largest differences of each graph, and of a
-    forecast by all of them ("chain"), from the model at sizes other than those of the export, as a
-    share of the values' range. Returns these.
+    them without foreframe, and parity.json. Returns the contents of parity.json: the largest
+    differences from the model for each graph, and for a forecast by all graphs ("chain"), at two
+    other sizes, as a share of the values' range.
 
     Args:
         folder, forecaster, options: as in `foreframe.export`.
@@ -129,7 +129,7 @@ def _for_each_clip(clip: Any) -> Any:
 def _about(
     forecaster: Forecaster, parts: Sequence[Graph], options: ExportOptions
 ) -> dict[str, Any]:
-    """What somebody who runs the files needs to know, as plain values."""
+    """Return the facts that running the files requires, as plain values."""
     by_name = {graph.name: graph for graph in parts}
     encode, step = by_name["encode"], by_name["step"]
     window, scaling = forecaster.window, forecaster.scaling

@@ -37,8 +37,8 @@ Runner = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 
 class Steps:
-    """What a forecaster computes, as functions of tensors by name, and examples of these tensors
-    for frames of a size.
+    """The steps of a forecaster as functions of tensors by name, and examples of these tensors for
+    frames of a size.
 
     Attributes:
         size: (H, W) at which it is exported.
@@ -60,7 +60,7 @@ class Steps:
         # Two maps or more: a side of one would be taken for a constant.
         h, w = (max(2, round(side / self.stride)) * self.stride for side in size)
         if h == w and not self.model.sized:
-            w += self.stride  # a side is told from the other by its length
+            w += self.stride  # sides of different length can be told apart
         self.size = h, w
 
     def encode(self, named: State) -> State:
@@ -128,8 +128,8 @@ class Steps:
         return self.model.encode(past) | {LAST: past[:, -1]}
 
     def _frames(self, size: Size, t: int) -> Float[Tensor, "b t c h w"]:
-        """Of what a model was trained on if that is generated: `sprites` are of things that move,
-        and sure of nothing else.
+        """Return frames like the generated training data, if the model has any: `sprites` forecasts
+        only moving objects reliably.
         """
         if self.digits:
             clips = MovingMNIST("test", canvas=size[1:], length=t).batch(range(size[0]))
@@ -194,8 +194,8 @@ class Graph(nn.Module):
         return [(1, h + k, w + 2 * k), (3, h + 2 * k, w)]
 
     def exported(self) -> torch.export.ExportedProgram:
-        """Of a fixed size it is for one clip, without the clips' axis: where their number is a
-        symbol, torch takes three times as long.
+        """Export the graph. A graph of one size is for one clip, without the clips' axis: torch
+        takes three times as long if their number is a symbol.
         """
         b, h, w = 2, *self.size  # a batch of 1 would be taken for a constant
         args, larger = self.example((b, h, w)), (b + 1, h + self.stride, w + 2 * self.stride)
@@ -231,7 +231,7 @@ class Graph(nn.Module):
         return {name: value.numpy() for name, value in named}
 
     def by_torch(self, named: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """What the model itself makes: the `Runner` that others are compared with."""
+        """Run the model itself: the `Runner` that others are compared with."""
         with fixed_size(self.size), torch.no_grad():
             found = self(*(torch.from_numpy(named[name]) for name in self.inputs))
         return [value.numpy() for value in found]
@@ -282,7 +282,7 @@ def _numbered(names: Sequence[str], first: str, end: str = "") -> dict[str, str]
 
 
 def _apart(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
-    """The largest difference, as a share of what is expected or of 1."""
+    """Return the largest difference, as a share of the largest expected value or of 1."""
     return max(
         float(np.nan_to_num(np.abs(there.astype(float) - here)).max(initial=0))
         / max(1.0, float(np.abs(np.nan_to_num(here.astype(float))).max(initial=0)))

@@ -13,8 +13,8 @@ and shapes depend on the model and the frames' size alone, from the first frame 
 draws no random numbers and calls no other library: what it needs of these enters as tensors before
 `begin` (`exogenous`).
 
-A model may have `inputs`: further channels of the past, after those that it forecasts. What is
-known of them in the future, such as a map's heights or the hour of the day, comes with the state:
+A model may have `inputs`: further channels of the past, after those that it forecasts. Inputs that
+are known in the future, such as heights or the hour of the day, come with the state:
 `decode(with_known(state, known), steps)`. A model also has `args` (plain values that rebuild it:
 `type(model)(**model.args)`) and `channels` (the C of its frames, or None for any). The test suite
 checks all of this for every entry of `MODELS` and every preset.

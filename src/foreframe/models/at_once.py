@@ -50,16 +50,14 @@ class AtOnce(Model):
         return self.encode(frames, state)
 
     def queues_after(self, state: State) -> State:
-        """What is left of known inputs and of noise after a step, which uses up one of the
-        noise.
-        """
+        """Drop the inputs and the noise that this step consumed."""
         steps = {"known": self.horizon, "noise": 1}
         return {name: pop(state[name], n) for name, n in steps.items() if name in state}
 
 
 class FromLastFrames(AtOnce):
-    """One whose state is the last `frames` frames, and which forecasts as many; where fewer were
-    seen the oldest one is repeated before them.
+    """A model whose state is the last `frames` frames, and which forecasts as many. The oldest
+    frame is repeated if there are fewer.
     """
 
     frames: int

@@ -64,7 +64,7 @@ class Cycle(_Baseline):
     """Each future frame is the one a period before it, such as the same hour yesterday; beyond a
     period the forecast repeats.
 
-    Where fewer than `period` frames were seen, the oldest is repeated before them.
+    The oldest frame is repeated if there are fewer than `period`.
 
     Args:
         period: in frames: 24 for a day of hourly frames, 12 for a year of monthly ones.
@@ -101,8 +101,8 @@ class LinearMotion(_Baseline):
     1975).
 
     The normalised cross-power spectra of all neighbouring past frames are added up. The peak of
-    their inverse transform is the shift from frame to frame, refined to a fraction of a pixel by
-    the centre of mass of its 3x3 surroundings. What moves in from outside is zero.
+    their inverse transform is the shift from frame to frame. The centre of mass of its 3x3
+    surroundings refines it to a fraction of a pixel. Pixels that move in from outside are zero.
     """
 
     def encode(self, past: Past, state: State | None = None) -> State:
@@ -166,8 +166,8 @@ def _waves(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
-    """Row and column of the maximum in pixels, up to half a frame in either direction, refined by
-    the centre of mass of its 3x3 surroundings, which wrap around.
+    """Return row and column of the maximum in pixels, up to half a frame in either direction. The
+    centre of mass of its 3x3 surroundings, which wrap around, refines it.
     """
     b, h, w = correlation.shape
     best = correlation.flatten(1).argmax(dim=1)
@@ -186,7 +186,7 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
 
 
 def _wrapped(place: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b n"]:
-    """Places from -1 to `size`, as they lie in a frame whose edges meet."""
+    """Wrap places from -1 to `size` around the edges of a frame."""
     place = torch.where(place < 0, place + size, place)
     return torch.where(place >= size, place - size, place)
 
@@ -206,8 +206,8 @@ def guide_of(guide: str | Mapping[str, Any]) -> Model:
 
 def baselines_here(units: str = "") -> tuple[str, ...]:
     """Return the baselines of a scorecard for data in these units: SCORED, optical_flow if OpenCV
-    is installed, and those of installed packages for these units. Rain in mm/h also has the mean of
-    a lagged ensemble, since the origin of a forecast is soon uncertain.
+    is installed, and the baselines of installed packages for these units. Rain in mm/h also has the
+    mean of a lagged ensemble, since the origin of a forecast is soon uncertain.
     """
     flow = ("optical_flow",) if find_spec("cv2") else ()
     added = [name for name in registered("baselines") if BASELINES[name].made_for == units != ""]

@@ -47,10 +47,10 @@ class Blend(Head):
     Frames may have any number of channels where the network takes any: it sees their mean then, and
     shift, weights, gain and what is drawn are the same for each.
 
-    Large frames are large motions, in pixels, and much to run a network over. Where `short` is
-    given, the network sees means of k x k pixels, k being the whole number that brings their
-    shorter side nearest to `short`; what it says is interpolated, shift and blurs are k times as
-    wide, and the guides' frames, which are mixed, stay as fine as they are.
+    Large frames have large motions in pixels and cost much time. With `short`, the network reads
+    means of k x k pixels, where the integer k makes the shorter side about `short` pixels. Its
+    outputs are interpolated, and shift and blurs are k times as wide. The mixed frames of the
+    guides keep their size.
 
     Args:
         channels, read, up, kernel, over: as of `Draw` (heads.py); channels may be None.
@@ -58,8 +58,7 @@ class Blend(Head):
         hindcast: as of `Guides`, for the network to see.
         blurs: widths of the Gaussians, in pixels.
         draw: add what is drawn, too.
-        short: pixels of the shorter side of what the network sees of large frames, about; None for
-            all of them.
+        short: shorter side in pixels to which large frames are reduced, about; None to reduce none.
 
     Raises:
         ValueError: as `Guides`, an even kernel, a blur that is not above 0, or a `short` below 8.
@@ -147,9 +146,8 @@ class Blend(Head):
         return max(1, BYTES // (levels * frame[:1].nbytes))
 
     def levels(self, state: State, steps: int) -> tuple[Frames, Seen, State]:
-        """All levels of the next steps: the guides' frames, and blurs of the first's. What the
-        decoder is fed at each step: the guides' frames and the evidence for each, as small as the
-        network sees frames. And the guides' state after these steps.
+        """Return all levels of the next steps (the guides' frames, and blurs of the first guide's),
+        the input of the decoder at each step (see `fed`), and the guides' state after these steps.
         """
         n = len(self.guide.each)
         levels: Tensor | None = None
@@ -170,7 +168,7 @@ class Blend(Head):
         return levels, self.fed(levels[:, :, : n * c], state), own
 
     def fed(self, frames: Frames, state: State, *more: Frames) -> Seen:
-        """What the network sees of the guides' frames and of `more`, and the evidence."""
+        """Return the decoder's input: the guides' frames, `more` and the evidence, reduced."""
         if self.channels is None:
             frames = frames.unflatten(2, (len(self.guide.each), -1)).mean(dim=3)
         seen = self.reduced(torch.cat([frames, *more], dim=2) if more else frames)
@@ -187,7 +185,7 @@ class Blend(Head):
         return pooled(frames, self.factor(frames.shape[-2:]))
 
     def enlarged(self, numbers: Seen, like: Frames, stride: int = 1) -> Frames:
-        """From what the network saw, or its maps of that stride, to frames as large as `like`."""
+        """Enlarge outputs of the network, or its maps of that stride, to the size of `like`."""
         return magnified(numbers, stride * self.factor(like.shape[-2:]), like)
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:

@@ -80,8 +80,8 @@ def build_model(
 
     Args:
         name: of a preset or a model.
-        args: arguments that replace those of the preset or the defaults; checked, since they may
-            come from an untrusted file.
+        args: values that replace arguments of the preset or defaults; checked, since they may come
+            from an untrusted file.
         budget: upper bound of the weights in GiB as float32, if no `weights` are given.
         weights: weights to load, untrusted; with them the random state does not change.
 

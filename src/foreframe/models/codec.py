@@ -1,7 +1,8 @@
 """Codecs: from frames to maps, and from maps back to (nearly) the size of frames.
 
 A codec is the encoder; its `decoder` builds the way back, for the channels of a recurrent decoder's
-maps. Skip maps are those of one frame a clip that join it there, as in a U-Net.
+maps. Skip maps, of one frame of each clip, join the maps on the way back, as in a U-Net.
+
 Shapes: frames n C H W; maps n d h w, with h and w the frame's over `stride`, rounded up: frames
 whose size the stride does not divide are padded at the bottom and right with their edge.
 """
@@ -47,7 +48,7 @@ class Patches(nn.Module):
         return [self.fold(padded(frames, self.stride))]
 
     def skips(self, maps: list[Maps]) -> Skips:
-        """Of these maps those that a decoder takes."""
+        """Return the maps that the decoder uses."""
         return maps
 
     def width_of(self, channels: int) -> int:
@@ -66,8 +67,8 @@ class IdentityPath(nn.Module):
 
     Attributes:
         width: channels of the output.
-        scale: a frame's size over that of the output.
-        stride: a frame's size over that of the input.
+        scale: ratio of the frame's size to the output's size.
+        stride: ratio of the frame's size to the input's size.
     """
 
     def __init__(self, width: int, stride: int) -> None:
@@ -120,7 +121,7 @@ class Strided(nn.Module):
         return maps
 
     def skips(self, maps: list[Maps]) -> Skips:
-        """As of `Patches`: those of the finer sizes."""
+        """As of `Patches`: the maps of the finer sizes."""
         return maps[:-1]
 
     def width_of(self, channels: int) -> int:

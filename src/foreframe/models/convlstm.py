@@ -27,9 +27,10 @@ class ConvLSTMCell(nn.Module):
         o  = σ(W_xo * x + W_ho * h + W_co ∘ c' + b_o)
         h' = o ∘ tanh(c')
 
-    All four gates come from one convolution over [x, h], in the order i, f, o, g. Where it differs
-    from the paper: the peepholes W_ci, W_cf, W_co hold one number a channel, not one a pixel, so
-    that the cell runs on frames of any size; they may be left out, as most later code does.
+    All four gates come from one convolution over [x, h], in the order i, f, o, g. It differs from
+    the paper in one respect: the peepholes W_ci, W_cf, W_co hold one number a channel, not one a
+    pixel, so that the cell runs on frames of any size; they may be left out, as most later code
+    does.
 
     Args:
         channels: of x; 0 for a cell that takes no input.
@@ -187,9 +188,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "draw": {"kernel": 1, "sigmoid": False, "bias": False},
         },
     ),
-    # What two CPU cores train in minutes: frames go down to maps an eighth of their size, where a
-    # step is cheap and a 3x3 kernel reaches far; and the head carries the last frame's patches
-    # along and draws only the rest, where drawing everything from memory takes far longer to learn.
+    # Two CPU cores train this network in minutes. Its maps have an eighth of the frames' size, so a
+    # step is cheap and a 3x3 kernel reaches far. The head moves patches of the last frame and draws
+    # only the rest; drawing everything from memory takes far longer to learn.
     "quick": (
         "encoder_decoder",
         {
@@ -199,10 +200,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "output": {"carry": {"feed": "maps"}},
         },
     ),
-    # For radar: the last frame is carried along its optical flow, and a small ConvLSTM, which sees
-    # that frame at each lead time, learns what grows, fades and blurs on the way. It draws nothing,
-    # and has no norms, which would make much of little rain: both forecast rain where there is
-    # none, of storms unlike those trained on. Needs OpenCV.
+    # For radar: optical flow moves the last frame. A small ConvLSTM reads this frame at each lead
+    # time and learns growth, decay and blurring. It draws nothing and has no norms, since both
+    # cause rain at dry places for storms unlike the training data. Needs OpenCV.
     "nowcast": (
         "encoder_decoder",
         {
@@ -214,9 +214,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
-    # For any recording, and the default: baselines carry the last frame along or leave it as it is,
-    # and a ConvLSTM, which sees their frames and what speaks for them, mixes them place by place,
-    # shifts them and draws what is to be added. Untrained it is exactly the first baseline.
+    # For any recording, and the default: baselines move the last frame or repeat it. A ConvLSTM
+    # reads their frames and the evidence for each, mixes them at each place, shifts them and draws
+    # a correction. An untrained network equals the first baseline.
     "guided": (
         "encoder_decoder",
         {

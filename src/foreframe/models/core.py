@@ -27,13 +27,13 @@ class Core(nn.Module):
     elementwise mathematics is an `engine.pointwise` function: that makes it fast.
 
     A state is a flat dict of tensors (b,...) of any names. The hidden map of layer k is "hk", the
-    input of layer k + 1; the head reads that of the last layer.
+    input of layer k + 1; the head reads the last layer's.
 
     Attributes:
         hidden: channels of the hidden map of each layer.
-        per_layer: what each layer has of its own, by the name that its number follows: a mirrored
-            decoder begins with it in reverse order, and with all else as it is.
-        accumulated_states: names of what is only summed for `terms`.
+        per_layer: names of the states of each layer, without its number: a mirrored decoder begins
+            with these states in reverse order.
+        accumulated_states: names of sums that only `terms` reads.
     """
 
     hidden: Sequence[int]
@@ -45,7 +45,8 @@ class Core(nn.Module):
 
         Args:
             x: the frame's maps; None where the core has no input.
-            state: after the frame before, left as it was; empty before the first frame.
+            state: state after the previous frame, which is not changed; empty before the first
+                frame.
         """
         raise NotImplementedError
 
@@ -73,7 +74,7 @@ class Core(nn.Module):
         return turned
 
     def terms(self, state: State) -> dict[str, Float[Tensor, ""]]:
-        """What the core adds to the training's loss, by name, from its `accumulated_states`."""
+        """Return terms of the training loss by name, from the `accumulated_states`."""
         return {}
 
 

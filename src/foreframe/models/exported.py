@@ -34,8 +34,8 @@ DAMAGED = "is missing or damaged: export it again"
 
 
 class Exported(FromLastFrames):
-    """A forecast as it was exported, of so many frames from so many. Further ones go on from its
-    own. Frames cross into the data's units, which graphs take, and back.
+    """An exported forecast from a fixed number of frames to a fixed number of frames. A longer
+    forecast continues from its frames. Graphs read and write frames in the data's units.
 
     Args:
         network: what was exported, without weights (on torch's meta device).
@@ -62,7 +62,7 @@ class Exported(FromLastFrames):
         self.network, self.args, self.channels = network, network.args, channels
         self.reduces, self.bounded = network.reduces, network.bounded
         self.frames, self.horizon, self.stride, self.size = frames, steps, multiple, size
-        self.scaling = Scaling()  # that of its forecaster, which sets it
+        self.scaling = Scaling()  # its forecaster sets it
         self.file, self._turn = folder / GRAPH, Lock()
         self._start()
         self._digest = torch.tensor(list(hashlib.sha256(self.file.read_bytes()).digest()))
@@ -74,7 +74,7 @@ class Exported(FromLastFrames):
         return copied
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        """A digest of the graph, in place of weights."""
+        """Return a digest of the graph instead of weights."""
         return {"graph": self._digest}
 
     def next_frames(self, state: State) -> Future:
@@ -145,5 +145,5 @@ def _end(process: Popen[bytes]) -> None:
 
 
 def before_export(model: Model) -> Model:
-    """The network that was exported, without weights; another model as it is."""
+    """Return the network that was exported, without weights; other models unchanged."""
     return model.network if isinstance(model, Exported) else model

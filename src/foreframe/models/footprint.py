@@ -22,7 +22,7 @@ FACTOR, FIXED = 1.2, 2**25
 GROUP = 2**29  # bytes for the clips or members that are forecast at a time
 MOST = 300  # values at once for each value of past and future: more than any model here takes
 MANY = 40  # steps from which on memory is extrapolated
-UNKNOWN = 100  # as MOST, of a model that does not run without values
+UNKNOWN = 100  # like MOST, if a model does not run without values
 KEPT = 1000  # sizes of which a model's memory is remembered
 
 _one_at_a_time = threading.Lock()
@@ -70,8 +70,8 @@ def group_size(
     steps: int,
     draws: bool = False,
 ) -> int:
-    """How many of `wanted` clips or members to forecast at a time, so that they fit in `GROUP`
-    bytes; at least one. Other arguments as of `footprint`.
+    """Return the number of clips or members to forecast together, at most `wanted`, so that they
+    fit in `GROUP` bytes; at least one. Other arguments as of `footprint`.
     """
     if wanted * bound(past, frame, steps) <= GROUP or wanted == 1:
         return wanted
@@ -104,8 +104,8 @@ def _without_values(model: Model) -> Model:
 class _Held(TorchDispatchMode):
     """Counts the bytes of all tensors that exist at once.
 
-    What an operation makes of tensors without values depends on their shapes alone. Working it out
-    is slow, and most of a forecast are the same operations again, so it is remembered.
+    Without values, the result of an operation depends only on shapes. Computing it is slow, and a
+    forecast repeats the same operations, so results are cached.
     """
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class _Held(TorchDispatchMode):
         return made
 
     def _shares(self, func: Any, made: Tensor) -> bool:
-        """Whether it lies in the memory of another tensor."""
+        """Return whether it shares the memory of another tensor."""
         return getattr(func, "is_view", True) or id(made.untyped_storage()) in self._sizes
 
     def _count(self, storage: torch.UntypedStorage) -> None:

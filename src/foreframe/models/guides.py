@@ -87,12 +87,12 @@ class Guides(Model):
         return entering
 
     def begin(self, state: State) -> State:
-        """Ready to step; and `evidence` (b,e,h,w) for each guide, where there is any: that of the
-        first dense motion among them, and the errors of all hindcasts.
+        """Prepare to step. `evidence` (b,e,h,w), if there is any, has the evidence of the first
+        dense motion and the errors of all hindcasts.
         """
         early = part_of(state, "early/")
         if early and math.prod(deciding_size(state["recent"].shape[-2:])) <= SMALL:
-            # Hindcasts beside the forecast: half as many operations, and nodes of a graph.
+            # Hindcasts and forecast in one batch: half as many operations and nodes of a graph.
             both = {name: torch.cat([state[name], value]) for name, value in early.items()}
             begun, b = self._begun(both), state["seen"].shape[0]
             early = {name: value[b:] for name, value in begun.items()}

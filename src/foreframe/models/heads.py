@@ -29,7 +29,7 @@ Over = Literal["last", "all"]
 
 
 class HeadInputs(NamedTuple):
-    """What a head makes frames of.
+    """Inputs of a head.
 
     Attributes:
         raised: the hidden maps, decoded by the codec.
@@ -51,7 +51,7 @@ class Head(nn.Module):
         numbers: how many a pixel.
         up: the codec's way up.
         kernel: odd side of the convolution.
-        over: whether the "last" layer's hidden map is read, or those of "all" layers, side by side.
+        over: read the hidden map of the "last" layer, or the maps of "all" layers.
         bias: of the convolution.
 
     Attributes:
@@ -59,9 +59,9 @@ class Head(nn.Module):
             (first the encoder's), its own "frame" (first the last one seen), "nothing", or what
             several baselines, the "guides", forecast for that step.
         guide: the baselines whose forecasts it mixes, as one model; None without any.
-        bounded: whether its frames always lie in (0,1).
-        short: the shorter side of what the network sees of large frames; None for all of them.
-        sums_channels: of what it adds up over lead times, such as displacements.
+        bounded: whether all its frames are in (0,1).
+        short: shorter side in pixels to which large frames are reduced; None to reduce none.
+        sums_channels: number of channels of sums over lead times, such as displacements.
 
     Raises:
         ValueError: an even kernel.
@@ -134,7 +134,7 @@ class Head(nn.Module):
 
     @classmethod
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
-        """How many channels the decoder is fed of the guides that these arguments name."""
+        """Return the number of channels of the decoder's input from guides with these arguments."""
         return 0
 
     def factor(self, size: Sequence[int]) -> int:
@@ -188,7 +188,7 @@ class Draw(Head):
 
 
 class DrawAndFeed(Draw):
-    """`Draw`, and a choice of what the decoder is fed.
+    """`Draw` with a choice of the decoder's input.
 
     Args:
         feed: "maps", "frame" or "nothing": see `Head`.
@@ -264,7 +264,7 @@ class Carry(Head):
         last: Float[Tensor, "b c h w"],
         sums: Sums | None = None,
     ) -> tuple[Frames, Sums]:
-        """The last frame, each patch where it is by each step; and the displacements."""
+        """Return the last frame with its patches moved for each step, and the displacements."""
         b, steps, _, i, j = maps.shape
         h, w = last.shape[-2:]
         p, c = self.patch, last.shape[1]
@@ -296,7 +296,7 @@ def _kernel(start: Tensor, width: Tensor, patch: int, size: int, dtype: torch.dt
     # Far from its centre about 1e-12, not a denormal number, which processors handle slowly.
     k = torch.exp((-0.5 * (d / width[..., None]) ** 2).clamp(min=-28.0))
     k = k / (k.sum(dim=-1, keepdim=True) + 1e-3)  # what leaves the frame is lost
-    k = k.to(dtype)  # that of the products to come, before each value is repeated for a patch
+    k = k.to(dtype)  # of the products, before values are repeated for each pixel of a patch
     if torch.compiler.is_exporting():  # where the size of a view may not be a variable
         pixel = torch.arange(patch, device=start.device)[:, None]
         return k[..., pixel + torch.arange(size, device=start.device)]

@@ -48,8 +48,8 @@ class Model(nn.Module):
             called with, and the defaults.
         channels: C of the frames that it forecasts, or None for any number; past frames have these
             channels first, then `inputs` more.
-        inputs: number of channels of the past that it does not forecast; their future, where it is
-            known, comes with the state (`with_known`).
+        inputs: number of channels of the past that it does not forecast; their known future comes
+            with the state (`with_known`).
         horizon: number of frames that a step makes.
         stride: side in pixels of the blocks that one pixel of its maps stands for; in large frames
             see `stride_in`.
@@ -60,14 +60,14 @@ class Model(nn.Module):
             a C++ compiler; None: where that works and pays back, see `engine.elementwise`. Not in
             `args`.
         reduces: whether it reduces large frames, so that it forecasts frames of any size.
-        bounded: whether its forecasts always lie in (0,1), as cross-entropy needs.
+        bounded: whether all its forecasts are in (0,1), as cross-entropy requires.
         free: names in `args` that the shapes of weights do not depend on: weights trained with
             other values fit.
         sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
-        accumulated_states: names in an encoded state of what is only summed for `terms`, whose
-            gradients a training that truncates those of other states keeps.
+        accumulated_states: names of sums in an encoded state that only `terms` reads; truncated
+            training keeps their gradients.
         made_for: units of the data in whose scorecards an installed baseline is a row.
     """
 
@@ -106,7 +106,7 @@ class Model(nn.Module):
         return self.stride
 
     def encode(self, past: Past, state: State | None = None) -> State:
-        """The state after the past, which continues from `state` where one is given. Any T >= 1.
+        """Return the state after the past, which continues from `state` if it is given. Any T >= 1.
 
         Its names and shapes depend on the model and the frames' size, not on how many were seen.
         """
@@ -119,16 +119,16 @@ class Model(nn.Module):
         return {name: torch.zeros_like(value) for name, value in self.encode(past[:, :1]).items()}
 
     def exogenous(self, state: State, steps: int) -> State:
-        """What enters a forecast of so many frames from outside, by name: noise drawn from the
-        state's keys, the motion that another library finds. Nothing else of a step draws random
-        numbers or calls another library.
+        """Return external inputs of a forecast by name: noise drawn from the state's keys, or
+        motion from another library. A step itself neither draws random numbers nor calls another
+        library.
         """
         return {}
 
     def begin(self, state: State) -> State:
-        """From an encoded state, and what enters it from outside, to one ready to step. What has a
-        second axis of lead times, such as known inputs and noise, is used up from step to step; the
-        last one stays.
+        """Convert an encoded state with its external inputs to a state that is ready to step. Steps
+        consume tensors with a second axis of lead times, such as known inputs and noise; the last
+        item stays.
         """
         return state
 
@@ -136,8 +136,8 @@ class Model(nn.Module):
         """The next `horizon` frames, and the state after them.
 
         Args:
-            state: of `begin`, or of the step before; it is left as it was.
-            last: whether no step follows: the state after it need not be right.
+            state: of `begin`, or of the previous step; it is not changed.
+            last: whether no step follows: the returned state is then not used.
         """
         raise NotImplementedError
 
@@ -152,7 +152,7 @@ class Model(nn.Module):
         return torch.cat(frames, dim=1)[:, :steps], state
 
     def decode(self, state: State, steps: int) -> Future:
-        """Forecast from an encoded state, which is left as it was. Any steps >= 1."""
+        """Forecast from an encoded state, which is not changed. Any steps >= 1."""
         return self.rollout(state, steps)[0]
 
     def rollout(self, state: State, steps: int) -> tuple[Future, State]:
@@ -196,9 +196,9 @@ class Model(nn.Module):
         return results, state
 
     def precompute(self, state: State, steps: int) -> State:
-        """A state that holds what all members have in common, such as the forecast of a guide, so
-        that it is computed once. Only to decode members from, for up to `steps` frames. By default
-        the state as it is.
+        """Return a state with the results that all members share, such as the forecast of a guide,
+        to compute them once. It can only decode members, up to `steps` frames. By default returns
+        the same state.
         """
         return state
 
@@ -215,11 +215,11 @@ class Model(nn.Module):
         return None
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
-        """What the model adds to the training's loss of that forecast, by name."""
+        """Return terms that the model adds to the training loss of that forecast, by name."""
         return {}
 
     def freeze_encoder(self) -> None:
-        """Leave what reads the past as it is: a state that is ready to step has no gradient then.
+        """Freeze all parts that read the past: a state that is ready to step then has no gradient.
 
         Raises:
             ValueError: a model in which nothing reads the past alone.
@@ -238,7 +238,7 @@ class Model(nn.Module):
         return None
 
     def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
-        """The forecast, and that of the guide, of several the first; of models that have one."""
+        """Return the forecast and the first guide's forecast; only for models with a guide."""
         raise NotImplementedError
 
     def forward(
@@ -266,8 +266,8 @@ class Model(nn.Module):
                 part.compiled = False
 
     def in_units(self, scaling: Scaling) -> "Model":
-        """This model for frames of that scaling: what of it computes in the data's units, such as
-        a head that mixes amounts of rain, is told. A network knows its own scale alone.
+        """Return this model for frames of that scaling, which parts that compute in the data's
+        units require, such as a head that mixes amounts of rain.
         """
         for part in self.modules():
             if hasattr(part, "scaling"):
@@ -399,7 +399,7 @@ def push_ring(
 
 
 def pad_with_oldest(state: State) -> Float[Tensor, "b n *_"]:
-    """The ring "frames", the oldest one seen repeated in place of those before it."""
+    """Return the ring "frames", filled up with the oldest frame."""
     frames, seen = state["frames"], state["frames_seen"]
     n = frames.shape[1]
     place = torch.arange(n, device=frames.device)
@@ -426,7 +426,9 @@ def where_states(condition: Bool[Tensor, " b"], yes: State, no: State) -> State:
 
 
 def peek(queue: Float[Tensor, "b s *_"], steps: int) -> Float[Tensor, "b steps *_"]:
-    """What a queue along lead times holds for the next steps; beyond its end its last."""
+    """Return the items of a queue along lead times for the next steps; after its end, the last
+    item.
+    """
     some = queue[:, :steps]
     lacking = steps - some.shape[1]
     if not lacking:

@@ -1,4 +1,4 @@
-"""What users may name as a forecaster: baselines, published weights, folders, the Hub; no torch."""
+"""Names of forecasters: baselines, published weights, folders, the Hub; without torch."""
 
 from pathlib import Path
 
@@ -29,8 +29,8 @@ def weights_folder(name: str) -> Path:
 
 
 def is_name(what: object) -> bool:
-    """Whether this names what comes with foreframe, even if a file or folder is called so, too; a
-    `Path` and "./radar" do not.
+    """Return whether this is a name of published weights or a baseline, even if a file or folder
+    has the same name; a `Path` and "./radar" are no such names.
     """
     return isinstance(what, str) and what in (*published(), *FREE)
 

@@ -1,9 +1,9 @@
 """Members: several possible futures of one past. The randomness lives in the state.
 
 `members` repeats each clip of a state and gives each copy a key; a model draws noise from that
-key, the lead time and the place. So `decode` stays a pure function: the same key gives
-the same future, in a stream, in tiles, and at any time. Without keys in its state a model
-forecasts as if it had no noise.
+key, the lead time and the place. Therefore `decode` is a pure function: the same key gives the same
+future, in a stream, in tiles, and at any time. Without keys in its state a model forecasts as if it
+had no noise.
 """
 
 import math
@@ -23,7 +23,7 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
     come first.
 
     Args:
-        state: what `encode` gave, of b clips; it is left as it was.
+        state: from `encode`, of b clips; it is not changed.
         n: members of each clip, at least 1.
         seed: one of all clips, so that a clip's members do not depend on the batch that it is in;
             or a number for each clip.
@@ -51,7 +51,7 @@ KEYS = (
 
 
 class EnsembleRequest(NamedTuple):
-    """How many members to forecast, and how.
+    """Number and options of the members to forecast.
 
     Attributes:
         n: members of each clip.
@@ -141,7 +141,7 @@ def first_lead(state: State) -> Int[Tensor, "b 1"]:
     return state.get("first_lead", torch.zeros_like(key)).unsqueeze(1)
 
 
-_WHOLE, _SMOOTH = 1, 3  # parts of keys, so that each kind has numbers of its own
+_WHOLE, _SMOOTH = 1, 3  # parts of keys: each kind of noise draws other numbers
 
 
 def _smooth(

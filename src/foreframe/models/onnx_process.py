@@ -1,8 +1,8 @@
 """Run the graph of a whole forecast: python onnx_process.py FILE THREADS
 
-The graph may come from a stranger, and a few bytes can make it fill the memory. So this process
-limits its own address space (Linux): while the file is loaded by the size of the file, then in each
-call by what the caller allows.
+The graph may come from a stranger, and a few bytes can make it fill the memory. Therefore this
+process limits its address space (Linux): by the size of the file while the file is loaded, then by
+the caller's limit for each call.
 
 A call is a line of JSON, [shape, bytes allowed], and the values of `past` as float32. The answer is
 a line of JSON, the shape of `frames`, and the values. After an error the answer is its message, and
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-LOADING = 2**28  # bytes beside the file's own size
-SLACK = 2**26  # bytes of a call that are no tensors
+LOADING = 2**28  # bytes in addition to the file's size
+SLACK = 2**26  # bytes of a call in addition to tensors
 
 
 def used() -> int:
@@ -61,5 +61,5 @@ def main(file: str, threads: str) -> None:
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except Exception as error:  # those of ONNX Runtime have no public names
+    except Exception as error:  # ONNX Runtime's errors have no public names
         answer(str(error))

@@ -126,7 +126,7 @@ class Recurrent(Model):
         self.output.start_at(mean)
 
     def encode(self, past: Past, state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        """Run over the past; continues from `state` if it is given. Any T >= 1."""
         maps, layers = self.run(self.encoder, self.embed(past), part_of(state or {}, "encoder/"))
         encoded = with_prefix("encoder/", layers) | {"frame": past[:, -1]}
         if self.attention:
@@ -234,9 +234,9 @@ class NextFrame(RecurrentAtOnce):
 
 
 class EncoderDecoder(Recurrent):
-    """One core, the encoder, reads the past; another one, the decoder, writes the future. What the
-    decoder is fed depends on the head: see `Head.feed`. It sees the known inputs of a frame at the
-    step that writes that frame.
+    """One core, the encoder, reads the past; another one, the decoder, writes the future. The head
+    decides the decoder's input: see `Head.feed`. It sees the known inputs of a frame at the step
+    that writes that frame.
 
     A head with guides mixes the forecasts of baselines, which the decoder is fed for each step. The
     state of the guides is under "guide/", or what all members share of them: "levels", which the
@@ -254,8 +254,8 @@ class EncoderDecoder(Recurrent):
         attention: number of the last frames to attend to: beside every input comes, place by
             place, a mean of the encoder's last hidden maps of those frames, weighted by how well
             each fits the decoder's last hidden map of the step before; 0 is off.
-        backward: number of the last frames that a core of its own also reads, from the newest back;
-            its state is added to the encoder's; 0 is off.
+        backward: number of the last frames that another core reads, from the newest back; its state
+            is added to the encoder's; 0 is off.
 
     Raises:
         ValueError: as `Recurrent`, or mirrored layers that are fed hidden maps and whose ends
@@ -321,7 +321,7 @@ class EncoderDecoder(Recurrent):
         return self.output.guide
 
     def encode(self, past: Past, state: State | None = None) -> State:
-        """Run over the past, on from `state` where one is given. Any T >= 1."""
+        """Run over the past; continues from `state` if it is given. Any T >= 1."""
         encoded = super().encode(past, state)
         if self.backwards is not None:
             encoded |= push_ring(past, state, self.backward_frames)
@@ -351,8 +351,8 @@ class EncoderDecoder(Recurrent):
         return with_prefix("decoder/", self.decoder.start(like)) | self.start_decoding(state)
 
     def start_decoding(self, state: State) -> State:
-        """As `begin`, without layers of the decoder that are zeros: its first step then needs no
-        convolution of them.
+        """As `begin`, without layers of the decoder that are zeros, which saves their convolution
+        in the first step.
         """
         layers = part_of(state, "encoder/")
         if self.backwards is not None:
@@ -377,7 +377,7 @@ class EncoderDecoder(Recurrent):
         return begun
 
     def start_frames(self, state: State) -> State:
-        """What the head makes frames of: the last one seen, and its skip maps; or its guides."""
+        """Return inputs of the head: the last frame and its skip maps, or the guides."""
         if self.guide is not None:
             return self.output.begin(state)
         skips = self.skip_maps(state["frame"]) or []
@@ -388,7 +388,9 @@ class EncoderDecoder(Recurrent):
         return self.advance(state, 1, last)
 
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
-        """All lead times at once, but for the decoder's core, unless it is fed its own frames."""
+        """Compute all lead times in one batch, except the decoder's core, unless the decoder reads
+        its own frames.
+        """
         if self.output.feed == "frame" and steps > 1:
             return super().advance(state, steps, last)
         known = peek(state["known"], steps) if self.inputs else None
@@ -404,7 +406,7 @@ class EncoderDecoder(Recurrent):
     def advance_guided(
         self, state: State, steps: int, known: Float[Tensor, "b steps _ h w"] | None
     ) -> tuple[Future, State]:
-        """As `advance`, of a head that mixes the forecasts of guides."""
+        """As `advance`, for a head with guides."""
         levels, fed, after = self.output.next_levels(state, steps)
         if known is not None:
             fed = concat_inputs(fed, self.output.reduced(known))
@@ -446,8 +448,8 @@ class EncoderDecoder(Recurrent):
         return made, state | queue | ({} if sums is None else {"sums": sums})
 
     def decoder_input(self, state: State, ahead: Tensor | None) -> AnyMaps | None:
-        """What the decoder is fed at a step (see `Head.feed`), and beside it the embedding, the
-        maps of known inputs, and what it attends to.
+        """Return the decoder's input at a step (see `Head.feed`) with the embedding, the maps of
+        known inputs, and the context of the attention.
         """
         parts = []
         if self.output.feed == "maps":

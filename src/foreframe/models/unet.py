@@ -26,22 +26,22 @@ Maps = Float[Tensor, "b d h w"]
 
 
 class UNet(FromLastFrames):
-    """The past frames X, folded into patches of 4x4 pixels and stacked along channels, go through a
-    U of residual blocks, and its maps are the future frames Y:
+    """The past frames X are folded into patches of 4x4 pixels and stacked along channels. A U of
+    residual blocks converts them to the future frames Y:
 
         x = W * fold X
         Y = unfold(V * SiLU(norm U_0(x)))
 
     with convolutions * of 3x3, and a group norm over all channels of a clip, so that clips of a
     batch do not see each other. Level k of the U is blocks, the level below, and as many blocks
-    again, where fold and unfold halve and double the maps' size, with a 1x1 convolution each; the
-    lowest level is blocks alone:
+    again. Fold and unfold halve and double the maps' size, with a 1x1 convolution each. The lowest
+    level is only blocks:
 
         U_k(x) = blocks(x' + unfold(V_k * U_{k+1}(W_k * fold x'))),    x' = blocks(x)
 
     Y is cut to [0,1], in training with a small slope beyond it, by which gradients come back: a
-    pixel that is to be 0 may lie anywhere below. Of digits that is 3 % less squared error after
-    400 steps than without, and a cleaner background.
+    pixel that is to be 0 may lie anywhere below. For digits, the squared error after 400 steps is
+    3 % lower than without, and the background cleaner.
 
     A forecast by squared error is a haze about what is unsure: p where a pixel is 1 with
     probability p, and else 0. With a share s of absolute error it would be (p - s/2) / (1 - s), cut
@@ -49,9 +49,9 @@ class UNet(FromLastFrames):
     p when it forecasts, and not in training, where absolute errors keep a network at black frames
     for long: after 200 steps with s = .4 the squared error was 152, and without it 124.
 
-    Ronneberger et al. join x' and what comes from below, and pool; with one level this is a ResNet.
-    Frames whose size the smallest maps do not divide are padded at the bottom and right, and
-    cropped again.
+    Ronneberger et al. concatenate x' and the maps from below, and pool; with one level this is a
+    ResNet. Frames whose size the smallest maps do not divide are padded at the bottom and right,
+    and cropped again.
 
     Args:
         channels: C of the frames.
@@ -155,7 +155,7 @@ class Block(nn.Module):
 
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    # What two CPU cores with matrix units train in minutes, and in hours.
+    # Two CPU cores with matrix units train these in minutes, and in hours.
     "unet_small": ("unet", {"widths": [64, 128], "blocks": [2, 4], "sharpen": 0.3}),
     "unet": ("unet", {"widths": [128], "blocks": [8]}),
 }

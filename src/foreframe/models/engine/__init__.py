@@ -5,12 +5,12 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
   autocast's dtype once, and a part that is zero takes no part in the convolution.
 - The gradients of its weights are taken of many steps in one convolution, since small
   weight-gradient convolutions are slow. With few weights, on a CPU, it is left to autograd.
-- `pointwise` marks the elementwise part of a cell. Of it only the inputs are kept for the backward
-  pass, which computes the rest again. Compiled, it is one kernel forward and one backward; else it
-  runs over blocks of pixels.
+- `pointwise` marks the elementwise part of a cell. Only its inputs are stored for the backward
+  pass, which computes the rest again. Compiled, it is one kernel forward and one backward;
+  otherwise it runs over blocks of pixels.
 - `PackedConv2d` and `Sequential` are for networks without steps: forecasts keep weights ready.
 
-What torch has no public name for is in `torch_private`, each with a way without it.
+`torch_private` has the private functions of torch, each with a fallback.
 """
 
 from foreframe.models.engine.convolutions import Conv2d

@@ -13,10 +13,10 @@ from foreframe.models.engine.packed import (
 )
 from foreframe.models.engine.torch_private import backward_pass
 
-# With fewer weights than these, a convolution on a CPU is left to autograd. Gathering takes a time
-# of its own, and spares what grows with the weights: laying them out and adding up their gradients
-# at every step. On 8x8 and 16x16 maps, of 3x3 kernels, 32 -> 32 channels are faster by autograd,
-# 64 -> 128 about as fast, and 128 -> 256 faster gathered.
+# With fewer weights than these, a convolution on a CPU is left to autograd. Gathering costs time.
+# It saves work that grows with the weights: their layout and the sums of their gradients at every
+# step. On 8x8 and 16x16 maps, of 3x3 kernels, 32 -> 32 channels are faster by autograd, 64 -> 128
+# about as fast, and 128 -> 256 faster gathered.
 FEW = 2**17
 
 
@@ -82,7 +82,7 @@ def _with_zeros(parts: tuple[Tensor | None, ...], rest: int) -> Tensor:
 
 
 def _spans(parts: tuple[Tensor | None, ...], rest: int) -> tuple[Span, ...]:
-    """The channels of each given part, where `rest` channels of zeros stand at the first None."""
+    """Return the channels of each part; the first None stands for `rest` channels of zeros."""
     spans, start = [], 0
     for part in parts:
         if part is None:

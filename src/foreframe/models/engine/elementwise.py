@@ -18,19 +18,18 @@ from foreframe.base.notes import warn
 from foreframe.models.engine.gathering import pass_for
 from foreframe.models.engine.packed import LAST, runs_plain
 
-# Where it is not compiled, the elementwise part works on blocks whose largest map has so many
-# values for each thread, of bfloat16, which is widened on the way, half as many: with the
-# intermediate values about what a core's cache holds. Without blocks, a forecast
-# by `tutorial` in bf16 takes 1.23 times the processor time, and a training, which then keeps the
-# intermediate values, 2.1 times the memory in float32 and 3.3 times in bf16, though only .85 to .91
-# of the time of a step.
+# If it is not compiled, the elementwise part works on blocks: the largest map of a block has this
+# number of values for each thread, half of it for bfloat16, which is widened. With intermediate
+# values this fits into the cache of a core. Without blocks, a forecast by `tutorial` in bf16 takes
+# 1.23 times the processor time. A training step then takes .85 to .91 of the time, but 2.1 times
+# the memory in float32 and 3.3 times in bf16, for the intermediate values.
 BLOCK = 2**18
-# Up to so many values of the first map, the elementwise part that is not compiled runs as it is
-# written: keeping all of it takes less time than computing it again.
+# Upper bound of values of the first map for plain autograd: storing everything takes less time than
+# computing it again.
 SMALL = 2**17
 # Values of a cell's first map after which a process on a CPU compiles what it computes from them:
-# so far it has taken about as long as compiling will, which may take 12 seconds, so that a process
-# loses half of its time to it at the worst. About 25 forecasts of 4 clips by `tutorial`.
+# this work takes about as long as compiling (up to 12 seconds), so at worst a process loses half of
+# its time. About 25 forecasts of 4 clips by `tutorial`.
 PAYS = 2**32
 WORTH = 2**17  # values of a layer's map from which compiling is earned back within a minute
 
@@ -69,12 +68,12 @@ def compiles(device: str) -> bool:
 
 
 def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a cell's elementwise mathematics, written once in plain torch, as one kernel of its own.
+    """Mark a cell's elementwise mathematics, written in plain torch, as one kernel.
 
     `function` takes maps (b,c,h,w), at least one, where c may differ; tensors of other than four
     dimensions, as weights of the channels (c,1,1), which every pixel sees; and anything else that
-    is no tensor. It gives a map or a tuple of maps. What it gives at a pixel may depend on the maps
-    at that pixel alone.
+    is no tensor. It returns a map or a tuple of maps. The result at a pixel may depend only on the
+    maps at that pixel.
 
     Outside of `one_pass` it is the function itself. Within, gradients are of the first order only,
     and nothing is kept for them but what went in, unless maps are small.
@@ -116,12 +115,12 @@ def channels_last(maps: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
 
 @unwrap  # cells call it where they are compiled: checks of types would be traced, too
 def tanh(x: Tensor) -> Tensor:
-    """1 - 2σ(-2x), exact but for the last bit: on a CPU torch's tanh takes six sigmoids."""
+    """1 - 2σ(-2x), exact except for the last bit: on a CPU torch's tanh costs six sigmoids."""
     return torch.rsub(torch.sigmoid(-2 * x), 1, alpha=2)
 
 
 class _Ways:
-    """A function of pixels (n,c,1,1), and the gradients of its inputs from those of its outputs."""
+    """A function of pixels (n,c,1,1), and its gradients."""
 
     def __init__(self, function: Callable[..., Any], compiled: bool) -> None:
         self.function = function
@@ -162,8 +161,8 @@ class _Ways:
 
 
 def _bare(value: Any) -> Any:
-    """Tensors, alone or in tuples, made contiguous and no views; anything else as it is. A compiler
-    would compile anew for each layout and for each kind of map that rows are a view of.
+    """Make tensors contiguous and no views, alone or in tuples; other values are not changed.
+    Otherwise a compiler would compile again for each layout and each kind of view.
     """
     if isinstance(value, tuple):
         return tuple(map(_bare, value))
@@ -188,7 +187,7 @@ def _backward_of(function: Callable[..., Any]) -> Callable[..., Any]:
         )
         return back(gradients if isinstance(out, tuple) else gradients[0])
 
-    # Each with a code object of its own: a compiler counts attempts by these, and gives up after
+    # Each has a separate code object: a compiler counts attempts by code object, and gives up after
     # some.
     backward = unwrap(backward)
     code = backward.__code__.replace(co_name=f"backward_of_{function.__name__}")
@@ -240,8 +239,8 @@ def _is_map(value: Any) -> bool:
 
 
 def _rows(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Maps (b,c,h,w) as pixels (n,c,1,1), without a copy where they lie channels last, so that a
-    compiler meets only two sizes, n and c, whatever the frame's size.
+    """Convert maps (b,c,h,w) to pixels (n,c,1,1), without a copy if they are channels last. A
+    compiler then meets only two sizes, n and c, for all frame sizes.
     """
 
     def row(value: Any) -> Any:

@@ -56,7 +56,7 @@ class GatheredWeights(Weights):
         return self._token
 
     def backward(self, D: Tensor, v: Tensor, weight: Tensor, input: bool) -> Any:
-        """From the gradient D of the output to that of `v`, or to those of weight and bias."""
+        """Return the gradient of `v`, or the gradients of weight and bias, from the output's, D."""
         biased = not input and self.bias is not None
         sizes, which = [len(weight)] if biased else None, [input, not input, biased]
         # The last three: not transposed, no padding of the output, one group.

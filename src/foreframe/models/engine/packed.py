@@ -1,8 +1,8 @@
 """Convolutions of forecasts: their weights are made ready once, not at every call.
 
 A convolution casts its weights to autocast's dtype and, in oneDNN, lays them out as the processor
-multiplies them. For small maps, as those of a single clip, that takes as long as the rest, since it
-is done at every call. Without gradients both are done once here, until the weights change.
+multiplies them. For the small maps of a single clip, this takes as long as the rest, since every
+call repeats it. Without gradients both are done once here, until the weights change.
 """
 
 from contextvars import ContextVar
@@ -62,7 +62,7 @@ class Kept:
     """Weights that are ready, with a copy of the parameters that they were made of.
 
     Torch counts changes in `_version`, but fused optimizers and writes to `parameter.data` are not
-    counted. So the values are compared, once in a pass.
+    counted. Therefore the values are compared, once in a pass.
     """
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
@@ -105,7 +105,7 @@ def runs_plain(tensor: Tensor) -> bool:
 
 
 def computing_dtype(conv: nn.Conv2d, device: str) -> torch.dtype:
-    """Autocast's dtype where that is on, else that of the weights."""
+    """Return autocast's dtype if autocast is on, otherwise the dtype of the weights."""
     on = torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if on else conv.weight.dtype
 

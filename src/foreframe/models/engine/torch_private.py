@@ -1,6 +1,6 @@
-"""What the fast path uses of torch under private names, and the only place that does. Each may go
-with any release of torch: where its name is missing, a function here says so, and what calls it
-goes another way, slower and with the same values.
+"""Private functions of torch that the fast path uses; no other file uses any. A release of torch
+may remove them: a function here reports a missing name, and its caller then uses a slower way with
+the same values.
 """
 
 from functools import cache
@@ -20,8 +20,8 @@ def backward_pass() -> int | None:
 
 @cache
 def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN packs weights of this dtype here, by what torch's own compiler calls; where
-    not, convolutions are torch's own (`packed.Weights`).
+    """Return whether oneDNN packs weights of this dtype here, as torch's compiler does it.
+    Otherwise convolutions are torch's (`packed.Weights`).
     """
     able = torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name)
