@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,23 +9,16 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Subset
 
-from foreframe import Forecaster, MovingMNIST, Scaling, Window, clips_from
-from foreframe.data import Recordings, SplitOptions
-from foreframe.data.forecasts import Forecasts, open_forecasts
+from foreframe import Forecaster, MovingMNIST, Scaling, Window, evaluate
+from foreframe.data import Recordings
 from foreframe.evaluation import ScoreOptions, report
-from foreframe.evaluation.card import score_clips
-from foreframe.evaluation.external import write_pasts
+from foreframe.evaluation.card import Scorer, score_clips, scorecard
 from foreframe.evaluation.metrics.relative import relative
 from foreframe.evaluation.panels import panels_of, panels_of_members
 from foreframe.evaluation.report import write_report
-from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.outputs import write_values
-from foreframe.forecasting.rolling import Rolling
 from foreframe.models import SCORED, baselines_here, build_model
-from recorded import series
 
 STILL = ScoreOptions(clips=50, baselines=("persistence",))
-SHARES = SplitOptions(shares=(0.4, 0.2, 0.4))
 
 
 @pytest.fixture
@@ -68,9 +60,9 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
     gap[..., 3:5, 3:5] = torch.nan
     data = known if of.startswith("digits") else Holed(gap)
     lagged = Forecaster(build_model("lagged", {"lags": 2}), Window(2, 2))
-    card = score_clips(
-        lagged, data, ScoreOptions(members=2, thresholds=[0.5], baselines=["persistence"])
-    )
+    options = ScoreOptions(members=2, thresholds=[0.5], baselines=["persistence"])
+    scorer = Scorer(lagged, data, options)
+    card = scorecard(scorer)
     names = ["model", "lagged", *(["oracle"] if data is known else [])]
     assert list(card["ensemble"]) == ["seed", *names]
     assert card["baselines"] == ["persistence"]
@@ -87,7 +79,7 @@ def test_the_report_of_members(of: str, tmp_path) -> None:
         assert {*names} <= {*panel} <= {*names, "as it should be"}
     ranks = panels["rank of the truth, over chance"]["model"]
     assert (list(ranks), sum(ranks.values())) == ([0, 0.5, 1], pytest.approx(3))
-    paths = write_report(tmp_path / "report", card, lagged, data, examples=1)
+    paths = write_report(tmp_path / "report", card, scorer, examples=1)
     pictures = ["curves.png", "strip.png", "forecast.gif", "ensembles.png", "members.png"]
     assert [path.name for path in paths] == ["scorecard.json", *pictures]
     assert json.loads(paths[0].read_text())["baselines"] == card["baselines"]
@@ -114,7 +106,8 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
     clips[:, :2, :, :8] = torch.nan
     clips[:, 0, :, 12:] = torch.nan  # seen once: that is enough
     data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 2))
-    before = score_clips(still, data, replace(STILL, clips=2))
+    scorer = Scorer(still, data, replace(STILL, clips=2))
+    before = scorecard(scorer)
     shown: list[tuple] = []
     for name in ("strip", "animation"):
         own = getattr(report, name)
@@ -123,7 +116,7 @@ def test_pictures_show_no_forecast_where_the_past_never_held_a_value(tmp_path, m
             name,
             lambda *frames, own=own, **how: shown.append(frames) or own(*frames, **how),
         )
-    write_report(tmp_path, before, still, data)
+    write_report(tmp_path, before, scorer)
     assert len(shown) == 4  # no more clips than were scored
     for past, made, truth in shown:
         assert bool(
@@ -175,6 +168,13 @@ def test_clips_of_other_channels(forecaster) -> None:
         score_clips(forecaster, Subset(torch.rand(3, 20, 3, 16, 16), range(3)))
 
 
+def test_forecasts_of_other_programs_need_an_addon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foreframe.evaluation.scored.registered", lambda kind: {})
+    for name in ("forecasts", "pasts"):
+        with pytest.raises(ValueError, match=f"--{name} needs an add-on"):
+            evaluate("mean", "moving_mnist", **{name: "theirs.npy"})
+
+
 def test_what_could_be_chance() -> None:
     """Persistence ties with itself; black, where all stands still, does not."""
     data = Holed(torch.rand(12, 1, 1, 16, 16).repeat(1, 4, 1, 1, 1))
@@ -201,14 +201,15 @@ def test_what_could_be_chance() -> None:
     )
 
 
-def test_the_best_baseline_is_free(tmp_path) -> None:
+def test_the_best_baseline_is_free() -> None:
     """A square that walks a pixel a frame, and forecasts of another program that know the truth."""
     clips = torch.zeros(12, 6, 1, 24, 24)
     for t in range(6):
         clips[:, t, :, 8:16, 4 + t : 12 + t] = 1
     data, model = Holed(clips), Forecaster(build_model("mean"), Window(3, 3))
-    known = external(tmp_path, clips[:, 3:].numpy(), "known")
-    card = score_clips(model, data, ScoreOptions(baselines=SCORED, period=2), forecasts=[known])
+    known = [("known", lambda clips, parts: parts.truth)]
+    options = ScoreOptions(baselines=SCORED, period=2)
+    card = scorecard(Scorer(model, data, options, others=known))
     assert card["relative"]["known"]["mse"]["overall"] == 0
     assert card["best_baseline"] == {"mse": "linear_motion", "ssim": "linear_motion"}
     assert card["in_words"].startswith(
@@ -237,101 +238,6 @@ def test_windows_of_one_recording_are_not_independent(recordings: int, over: str
     # stretches of 8 frames, or of a 30th of all frames
     blocks = recordings * -(-37 // 8)
     assert (first["n"], first["over"]) == (recordings if over == "recordings" else blocks, over)
-
-
-def external(folder: Path, values: np.ndarray, name: str = "other") -> Forecasts:
-    np.save(folder / f"{name}.npy", values)
-    return open_forecasts(folder / f"{name}.npy")
-
-
-def test_external_forecasts_are_scored_as_our_own(tmp_path) -> None:
-    """On the pasts that were written for them, in the data's own units."""
-    frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
-    window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
-    data = Recordings(frames, "test", window, scaling, splits=SHARES)
-    n = write_pasts(tmp_path / "pasts.npy", data, window, scaling, 5)
-    pasts = np.load(tmp_path / "pasts.npy")
-    assert pasts.shape == (n, 4, 1, 8, 9) == (5, 4, 1, 8, 9)
-    np.testing.assert_allclose(pasts[0, :, 0], frames[36:40], rtol=1e-5)
-    other = external(tmp_path, pasts[:, -1:].repeat(3, axis=1))
-    model = Forecaster(build_model("mean"), window, scaling)
-    few = replace(STILL, clips=5)
-    card = score_clips(model, data, few, forecasts=[other])
-    assert list(card["scores"])[:2] == ["model", "other"]
-    assert card["scores"]["other"]["physical"]["rmse"]["overall"] == pytest.approx(
-        card["scores"]["persistence"]["physical"]["rmse"]["overall"], rel=1e-5
-    )
-    paths = write_report(tmp_path / "report", card, model, data, forecasts=[other])
-    assert all(path.exists() for path in paths)
-    without = Forecaster(build_model("persistence"), window, scaling)
-    card = score_clips(without, data, few, forecasts=[other], name="persistence")
-    assert card["reference"] == next(iter(card["scores"])) == "other"
-    assert "model" not in card["scores"]
-    assert card["comparison"]["persistence"]["ratio"] == pytest.approx(1, rel=1e-5)
-
-
-def test_forecasts_of_rolling_are_found_by_their_times(tmp_path) -> None:
-    """Those of the test split among all of a recording, and only clips that are forecast."""
-    frames = np.random.default_rng(0).uniform(260, 300, (60, 8, 9)).astype(np.float32)
-    series(tmp_path / "t.nc", frames[:, None], "K", "1h", y=np.arange(8.0), x=np.arange(9.0))
-    window, scaling = Window(4, 3), Scaling(250, 310, "K", "minmax")
-    [clip] = clips_from(tmp_path / "t.nc")
-    model = Forecaster(build_model("mean"), window, scaling)
-    for every, ending in ((1, "nc"), (2, "zarr"), (1, "npz")):
-        options = PredictOptions(steps=3, past=4, every=every)
-        rolled = Rolling(model, clip, "mean", options)
-        write_values(tmp_path / f"every-{every}.{ending}", [future for _, future, _ in rolled])
-    data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=SHARES)
-    given = [open_forecasts(path) for path in sorted(tmp_path.glob("every-*"))]
-    assert [one.name for one in given] == ["every-1", "every-1", "every-2"]
-    free = ScoreOptions(baselines=())
-    for one in given[:2]:
-        card = score_clips(model, data, free, forecasts=[one])
-        assert card["clips"] == len(data) > 3
-        assert _near(card["scores"]["every-1"], card["scores"]["model"])
-    card = score_clips(model, data, free, forecasts=given[1:])
-    assert card["clips"] == sum(start % 2 == 0 for _, start, *_ in data.windows) < len(data)
-    assert _near(card["scores"]["every-2"], card["scores"]["model"])
-    # Tiles are cut from whole forecasts.
-    data = Recordings(tmp_path / "t.nc", "test", window, scaling, splits=replace(SHARES, tile=4))
-    card = score_clips(model, data, free, forecasts=given[:1])
-    assert card["clips"] == len(data)
-    assert _near(card["scores"]["every-1"], card["scores"]["model"])
-
-
-def _near(one: dict, other: dict) -> bool:
-    return one["physical"]["rmse"]["per_lead"] == pytest.approx(
-        other["physical"]["rmse"]["per_lead"], rel=1e-5
-    )
-
-
-def test_forecasts_that_cannot_be_scored_are_told(tmp_path) -> None:
-    data = Holed(torch.rand(6, 5, 1, 8, 8))
-    data.clips[0, 2:, 0, 0, 0] = torch.nan
-    still = Forecaster(build_model("persistence"), Window(2, 3))
-    good = np.full((6, 3, 8, 8), 0.5, np.float32)
-    for values, said in (
-        (good[:5], "holds 5 forecasts, but 6 clips to score"),
-        (good[:, :2], "forecasts 2 frames, but 3 are scored; --future 2 scores as many"),
-        (good[..., 1:], "forecasts frames of 1x8x7, but the clips have 1x8x8"),
-        (np.where(np.arange(8) == 3, np.nan, good), "values of a forecast are NaN or infinite"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            score_clips(still, data, forecasts=[external(tmp_path, values.astype(np.float32))])
-    with pytest.raises(ValueError, match="two rows would be called black"):
-        score_clips(still, data, forecasts=[external(tmp_path, good, "black")])
-    good[0, :, 0, 0] = np.nan  # where the truth is missing
-    assert score_clips(still, data, forecasts=[external(tmp_path, good)])["clips"] == 6
-
-
-def test_a_forecast_may_say_nothing_where_nothing_was_ever_seen(tmp_path) -> None:
-    clips = torch.rand(6, 5, 1, 8, 8)
-    clips[:, :2, :, :4] = torch.nan
-    data, still = Holed(clips), Forecaster(build_model("persistence"), Window(2, 3))
-    ours = np.stack([still.predict(clip[:2].numpy(), 3) for clip in clips])
-    assert np.isnan(ours).any()
-    card = score_clips(still, data, forecasts=[external(tmp_path, ours)])
-    assert card["scores"]["other"] == card["scores"]["model"]
 
 
 def test_a_model_that_draws_upon_a_cycle_is_compared_with_it() -> None:

@@ -60,11 +60,11 @@ def test_colours_are_no_values_of_a_unit(tmp_path, monkeypatch, capsys) -> None:
     live = ["stream", "kelvin", "film.mp4", "--steps", "2"]
     ahead = ["predict", "kelvin", "film.mp4", "--steps", "2", "-o", "future.npy"]
     score = ["evaluate", "kelvin", "--data", "film.mp4", "--split", "all", "--clips", "1"]
-    score += ["--pasts", "pasts.npy", "-o", "report", "--baselines", "[]"]
+    score += ["-o", "report", "--baselines", "[]"]
     for command in (ahead, live, score):
         said = refused(capsys, *command)
         assert "film.mp4: its 3 channels are colours, but the model was trained on K" in said
-        assert not (tmp_path / "pasts.npy").exists()
+        assert not (tmp_path / "report").exists()
         assert main([*command, "--reading.colour", "grey"]) == 0
         capsys.readouterr()
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import json
 import re
 import signal
 import threading
@@ -154,10 +153,9 @@ def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None
 
 @pytest.mark.slow
 def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
-    """Other frames ahead, how recordings are read and split, external forecasts."""
+    """Other frames ahead, how recordings are read and split."""
     run = foreframe.fit(**FEW, data=film(), run=tmp_path / "run", trainer={"max_steps": 2})
     np.save(tmp_path / "film.npy", film())
-    np.save(tmp_path / "theirs.npy", np.zeros((2, 3, 1, 8, 12), np.float32))
     card = foreframe.evaluate(
         run,
         tmp_path / "film.npy",
@@ -166,34 +164,15 @@ def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
         future=3,
         reading={"size": (8, 12)},
         splits=SplitOptions(by="time", shares=(0.5, 0.25, 0.25)),
-        forecasts=tmp_path / "theirs.npy",
     )
     assert (card["past"], card["future"], card["data"]) == (2, 3, str(tmp_path / "film.npy"))
-    assert {"model", "persistence", "theirs"} == set(card["scores"])
+    assert {"model", "persistence"} == set(card["scores"])
     assert card["reading"]["size"] == (8, 12)
     with pytest.raises(ValueError, match="did you mean size"):
         foreframe.evaluate(run, tmp_path / "film.npy", reading={"sise": 3})
 
 
-@pytest.mark.slow
-def test_forecasts_made_elsewhere_are_scored_without_a_forecaster(tmp_path) -> None:
-    """On as many frames as they have; the pasts and a report are written as by the verb."""
-    np.save(tmp_path / "zeros.npy", np.zeros((5, 3, 32, 32), np.float32))
-    card = foreframe.evaluate(
-        None,
-        "moving_mnist",
-        data_args={"canvas": 32},
-        clips=5,
-        past=4,
-        forecasts=[tmp_path / "zeros.npy"],
-        pasts=tmp_path / "pasts.npy",
-        output=tmp_path / "report",
-    )
-    assert (card["past"], card["future"], card["reference"]) == (4, 3, "zeros")
-    assert card["scores"]["zeros"]["openstl"] == card["scores"]["black"]["openstl"]
-    assert np.load(tmp_path / "pasts.npy").shape == (5, 4, 1, 32, 32)
-    ours = json.loads((tmp_path / "report" / "scorecard.json").read_text())
-    assert ours["scores"].keys() == card["scores"].keys()
+def test_options_of_evaluate_are_checked() -> None:
     with pytest.raises(ValueError, match="name a RUN, or what to score on"):
         foreframe.evaluate(None)
     for wrong in ({"clips": 0}, {"batch_size": 0}, {"pasts": "pasts.txt"}):

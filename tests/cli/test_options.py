@@ -103,10 +103,6 @@ BAD = [
     ([*PREDICT, "--members", "0"], "members must be at least 1, not 0"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
-    # of external forecasts
-    ([*SCORE, "--forecasts", "flat.npy"], "flat.npy: shape (64, 64) is no recording"),
-    ([*SCORE, "--forecasts", "none.npy"], "there is no file or folder none.npy"),
-    ([*SCORE, "--forecasts", "junk.nc"], "cannot open junk.nc; check"),
     ([*SCORE, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),
     ("evaluate --clips 5", "name a RUN, or what to score on without one: --data"),
     # odd words

@@ -11,9 +11,7 @@ from torch.utils.data import Dataset
 
 from foreframe.base.processes import all_gather, process_group, rank_and_size
 from foreframe.clips.clip import Window
-from foreframe.data import Recordings, batches
-from foreframe.data.forecasts import Forecasts
-from foreframe.evaluation.external import checked, open_external
+from foreframe.data import Recordings, batches, chosen
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
 from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
@@ -35,31 +33,33 @@ from foreframe.visuals import Card
 Tell = Callable[[int, int], Any]
 """Called after each batch with the number of clips scored, and the number of all."""
 
+ReadForecasts = Callable[[Sequence[int], Parts], Tensor]
+"""Returns the forecasts (B,S,C,H,W) of some clips, by their numbers, on the network's scale."""
 
-@process_group()
+Others = Sequence[tuple[str, ReadForecasts]]
+"""Forecasts of other programs, with the names of their rows."""
+
+
 def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
     options: ScoreOptions | None = None,
-    forecasts: Sequence[Forecasts] = (),
-    name: str = "model",
     progress: Tell | None = None,
 ) -> Card:
-    """Score a forecaster beside the baselines, per lead time and overall, in every convention of
-    `SCORES`, with skill and the significance of differences. Each of several processes scores a
-    share of the clips, and returns the scores of all.
+    """Score a forecaster beside the baselines; arguments as for `Scorer` and `scorecard`."""
+    options = options or ScoreOptions()
+    return scorecard(Scorer(forecaster, dataset, options), progress, options.seconds)
+
+
+@process_group()
+def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | None = None) -> Card:
+    """Score all rows of a scorer, per lead time and overall, in every convention of `SCORES`, with
+    skill and the significance of differences. Each of several processes scores a share of the
+    clips, and returns the scores of all.
 
     Args:
-        forecaster: its window defines past and future frames; its scaling converts items, which are
-            on [0,1], to units for scores in units. Published weights that it began with are scored
-            too.
-        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN for missing
-            values, which are never scored.
-        forecasts: forecasts of other programs, from `open_forecasts`; only clips that all of them
-            cover are scored.
-        name: the forecaster's name in tables. A baseline's name takes that baseline's row;
-            others are then compared with the first of `forecasts`, if there are any.
         progress: called after each batch, see `Tell`.
+        seconds: time limit.
 
     Returns:
         {"clips", "past", "future", "units", "precision" ("auto" resolved), "period": of "cycle", or
@@ -79,21 +79,17 @@ def score_clips(
 
     Raises:
         ConnectionError: another process has ended or cannot be reached.
-        ValueError: clips that are too short, damaged or of other channels than the model's; an
-            unknown or unavailable precision; forecasts for other clips, of another size, in other
-            units, or not numbers; a clip beyond the memory budget.
+        ValueError: clips that are too short or damaged; errors of `others`.
     """
-    options = options or ScoreOptions()
-    scorer = Scorer(forecaster, dataset, options, forecasts, name)
-    seconds = math.inf if options.seconds is None else options.seconds
     rank, processes = rank_and_size()
-    fewer = fewer_within(seconds * processes, scorer.clips, scorer.at_once, scorer.score)
-    clips = all_gather(fewer)[0]  # clocks differ
+    limit = math.inf if seconds is None else seconds * processes
+    clips = all_gather(fewer_within(limit, scorer.clips, scorer.at_once, scorer.score))[0]
+    # Those of the first process: clocks differ.
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
     scoring, ensembles = scorer.score(clips[first:last], progress)
     for part in _cards((scoring, ensembles)):
         part.gather()
-    card = _card(scorer, scoring, *groups_of(dataset, clips, forecaster.window))
+    card = _card(scorer, scoring, *groups_of(scorer.dataset, clips, scorer.forecaster.window))
     if ensembles is not None:
         card["ensemble"] = ensembles.summary()
     return Card(card | {"in_words": in_words(card)})
@@ -161,7 +157,17 @@ Scores = tuple[Scoring, Ensembles | None]
 
 class Scorer:
     """The rows of a scorecard: the forecaster, the mean of its members, its matched forecasts,
-    forecasts of other programs, and baselines.
+    published weights that its training began with, forecasts of other programs, and baselines.
+
+    Args:
+        forecaster: its window defines past and future frames; its scaling converts items, which are
+            on [0,1], to units for scores in units.
+        dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN for missing
+            values, which are never scored.
+        name: the forecaster's name in tables. A baseline's name takes that baseline's row; the
+            reference is then the first of `others`, if there are any.
+        clips: numbers of the clips to score; by default as many as `options` allow.
+        others: forecasts of other programs.
 
     Attributes:
         rows: names, the reference first.
@@ -170,6 +176,10 @@ class Scorer:
         scores: the scores of each row.
         weights: the published weights that the forecaster's training began with, or None.
         precision: the forecaster's.
+
+    Raises:
+        ValueError: clips of other channels than the model's; an unknown or unavailable precision; a
+            clip beyond the memory budget; two rows of one name.
     """
 
     def __init__(
@@ -177,8 +187,9 @@ class Scorer:
         forecaster: Forecaster,
         dataset: Dataset,
         options: ScoreOptions,
-        forecasts: Sequence[Forecasts],
-        name: str,
+        name: str = "model",
+        clips: Sequence[int] | None = None,
+        others: Others = (),
     ) -> None:
         self.forecaster, self.dataset, self.options, self.name = forecaster, dataset, options, name
         self.precision = resolve_precision(options.precision, forecaster.device.type)
@@ -190,10 +201,11 @@ class Scorer:
         began = forecaster.trained.weights
         self.weights = began if began in published() and began != name else None
         self.networks = self._networks()
-        self.clips, self.others = open_external(forecasts, dataset, options.limit, forecaster)
+        self.clips = chosen(dataset, options.limit) if clips is None else clips
+        self.others = dict(others)
         self.films = not forecaster.scaling.units
         self.mean = [] if options.members is None else [f"{name}, mean of {options.members}"]
-        external = [each.name for each in forecasts]
+        external = [row for row, _ in others]
         self.reference = external[0] if external and name in FREE else name
         rows = [name, *self.mean, *self.matches, *external, *self.networks]
         if twice := [row for row in rows if rows.count(row) > 1]:
@@ -252,7 +264,7 @@ class Scorer:
             parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
             numbers = clips[scoring.clips : scoring.clips + len(batch)]
             background = background_of(parts.past_of_targets) if self.films else None
-            scoring.add(self._forecasts(parts, numbers, ensembles), parts.truth, background)
+            scoring.add(self.forecasts(parts, numbers, ensembles), parts.truth, background)
             if tell is not None:
                 tell(scoring.clips, len(clips))
         return scoring, ensembles
@@ -260,15 +272,18 @@ class Scorer:
     @torch.inference_mode()
     def parts(self, clip: int) -> Parts:
         """A single clip, split at the end of the past."""
-        frames = next(batches(self.dataset, 1, among=[clip])).to(self.forecaster.device)
-        return parts_of(frames, self.forecaster.window, self.inputs)
+        return parts_of(self.frames(clip), self.forecaster.window, self.inputs)
 
-    def _forecasts(
-        self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None
+    def frames(self, clip: int) -> Tensor:
+        """A single clip (1,T,C,H,W)."""
+        return next(batches(self.dataset, 1, among=[clip])).to(self.forecaster.device)
+
+    def forecasts(
+        self, parts: Parts, clips: Sequence[int], ensembles: Ensembles | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """The forecasts of a batch of clips, row by row."""
+        """Compute the forecasts of a batch of clips, row by row, the reference among the first."""
         for row, read in self.others.items():
-            yield row, checked(row, read(clips), parts)
+            yield row, read(clips, parts)
         guided = GUIDE in self.matches.values()
         forecast, guide = forecast_clips(self.forecaster.model, parts, self.precision, guided)
         yield self.name, forecast

@@ -11,19 +11,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from foreframe.base.files import atomic_write
 from foreframe.clips.frames import missing_where_unseen
-from foreframe.data import batches, chosen
-from foreframe.data.forecasts import Forecasts
-from foreframe.evaluation.external import open_external
+from foreframe.clips.scaling import Scaling
+from foreframe.data import chosen
+from foreframe.evaluation.card import Scorer
 from foreframe.evaluation.member_scores import drawn_for
-from foreframe.evaluation.networks import forecast_clips, inputs_of, members_of
+from foreframe.evaluation.networks import members_of
 from foreframe.evaluation.panels import panels_of, panels_of_members
-from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import paint_of
-from foreframe.models import BASELINES, Parts, parts_of
+from foreframe.models import BASELINES
 from foreframe.visuals import animation, curves_png, gif_bytes, strip, strip_of_members
 from foreframe.visuals.colours import PAPER
 from foreframe.visuals.display import png_bytes
@@ -31,19 +29,14 @@ from foreframe.visuals.display import png_bytes
 
 @torch.inference_mode()
 def write_report(
-    folder: str | Path,
-    card: Mapping[str, Any],
-    forecaster: Forecaster,
-    dataset: Dataset,
-    examples: int = 3,
-    forecasts: Sequence[Forecasts] = (),
+    folder: str | Path, card: Mapping[str, Any], scorer: Scorer, examples: int = 3
 ) -> list[Path]:
     """Write scorecard.json and curves.png; strip.png and forecast.gif of some evenly spread clips;
     with members also ensembles.png, their scores, and members.png, those of these clips.
 
     Args:
-        card: from `score_clips`, with further entries to keep.
-        forecaster, dataset, forecasts: as for `score_clips`. Pictures show the card's reference.
+        card: from `scorecard`, with further entries to keep.
+        scorer: of that card. Pictures show the reference, in the data's units if they have any.
         examples: number of clips to show.
 
     Raises:
@@ -58,21 +51,17 @@ def write_report(
 
     write("scorecard.json", (json.dumps(finite(card), indent=1) + "\n").encode())
     write("curves.png", curves_png(panels_of(card), names=("model", *BASELINES)))
-    limit = card["clips"] if forecasts else None
-    scored, others = open_external(forecasts, dataset, limit, forecaster)
-    clips = _Clips(forecaster, dataset, card["precision"])
-    shown = chosen(dataset, min(examples, card["clips"]), scored)
-    scaling, films, strips, members = forecaster.scaling, [], [], []
-    truths = (clips.parts(clip)[1] for clip in shown)
+    among, scaling = scorer.clips if scorer.others else None, scorer.forecaster.scaling
+    shown = chosen(scorer.dataset, min(examples, card["clips"]), among)
+    films, strips, members = [], [], []
+    truths = (_values(scorer.parts(clip).truth, scaling) for clip in shown)
     paint = paint_of("auto", scaling, scaling.units, truths) if scaling.units else None
     for clip in shown:  # one at a time: large frames fill the memory
-        past, truth, parts = clips.parts(clip)
-        read = others.get(card["reference"])
-        made = clips.in_units(clips.forecast(parts) if read is None else read([clip]), parts)
+        past, made, truth = _example(scorer, clip)
         strips.append(strip(past, made, truth, paint=paint))
         films.append(animation(past, made, truth, paint=paint))
         if "ensemble" in card:
-            drawn = clips.members(clip, parts, card["ensemble"])
+            drawn = _members(scorer, clip, card["ensemble"])
             members.append(strip_of_members(past, drawn, truth, paint=paint))
     write("strip.png", _stacked(strips))
     write("forecast.gif", gif_bytes(np.concatenate(films, axis=1)))
@@ -83,36 +72,30 @@ def write_report(
     return written
 
 
-class _Clips:
-    """Clips and their forecasts for pictures, in the data's units if they have any."""
+def _example(scorer: Scorer, clip: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The past of a clip, the reference's forecast, and the truth; NaN for missing values."""
+    parts, forecaster = scorer.parts(clip), scorer.forecaster
+    past = forecaster.window.split(scorer.frames(clip))[0][:, :, : parts.last.shape[1]]
+    made = next(made for row, made in scorer.forecasts(parts, [clip]) if row == scorer.reference)
+    made = missing_where_unseen(made.to(parts.last.device), parts.last)
+    past, made, truth = (_values(of, forecaster.scaling) for of in (past, made, parts.truth))
+    return past, made, truth
 
-    def __init__(self, forecaster: Forecaster, dataset: Dataset, precision: str) -> None:
-        self.forecaster, self.dataset, self.precision = forecaster, dataset, precision
 
-    def parts(self, clip: int) -> tuple[np.ndarray, np.ndarray, Parts]:
-        """Past and truth, NaN where values are missing, and the parts of a clip for a network."""
-        forecaster = self.forecaster
-        clips = next(batches(self.dataset, 1, among=[clip])).to(forecaster.device)
-        parts = parts_of(clips, forecaster.window, inputs_of(forecaster, self.dataset))
-        past = forecaster.window.split(clips)[0][:, :, : parts.last.shape[1]]
-        return self._values(past), self._values(parts.truth), parts
+def _members(scorer: Scorer, clip: int, ensemble: Mapping[str, Any]) -> np.ndarray:
+    """The members of the forecast of a clip."""
+    parts, scaling = scorer.parts(clip), scorer.forecaster.scaling
+    n, seed = ensemble["model"]["members"], ensemble["seed"]
+    drawn = drawn_for([clip], n, seed, scaling.network_bounds)
+    members = members_of(scorer.forecaster.model, parts, scorer.precision, drawn)[0]
+    whole = [missing_where_unseen(member[None], parts.last) for member in members]
+    return np.stack([_values(member, scaling) for member in whole])
 
-    def forecast(self, parts: Parts) -> Tensor:
-        return forecast_clips(self.forecaster.model, parts, self.precision)[0]
 
-    def members(self, clip: int, parts: Parts, ensemble: Mapping[str, Any]) -> np.ndarray:
-        n, within = ensemble["model"]["members"], self.forecaster.scaling.network_bounds
-        drawn = drawn_for([clip], n, ensemble["seed"], within)
-        members = members_of(self.forecaster.model, parts, self.precision, drawn)[0]
-        return np.stack([self.in_units(member[None], parts) for member in members])
-
-    def in_units(self, forecast: Float[Tensor, "1 s c h w"], parts: Parts) -> np.ndarray:
-        """A forecast, NaN where all past values are missing."""
-        return self._values(missing_where_unseen(forecast.to(parts.last.device), parts.last))
-
-    def _values(self, frames: Float[Tensor, "1 t c h w"]) -> np.ndarray:
-        values, scaling = frames[0].cpu().numpy(), self.forecaster.scaling
-        return scaling.to_units(values) if scaling.units else values
+def _values(frames: Float[Tensor, "1 t c h w"], scaling: Scaling) -> np.ndarray:
+    """Frames in the data's units if they have any, else on [0,1]."""
+    values = frames[0].cpu().numpy()
+    return scaling.to_units(values) if scaling.units else values
 
 
 def _stacked(pictures: Sequence[np.ndarray]) -> bytes:

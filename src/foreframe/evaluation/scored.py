@@ -3,23 +3,24 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from foreframe.base.extras import of_package, registered
 from foreframe.base.files import check_writable
 from foreframe.base.notes import say, warn
 from foreframe.base.processes import rank_and_size
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
+from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, check_first_clip, holds_recordings, open_dataset
 from foreframe.data.arrays import data_name
 from foreframe.data.data_options import DataOptions, as_published, not_usual, protocol_of
-from foreframe.data.forecasts import Forecasts, open_forecasts
-from foreframe.evaluation.card import Scorer, score_clips
-from foreframe.evaluation.external import write_pasts
+from foreframe.evaluation.card import Others, Scorer, scorecard
 from foreframe.evaluation.report import write_report
 from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
@@ -29,7 +30,7 @@ from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
 from foreframe.visuals import Card
 
-SECONDS = 40.0  # of scoring by default: with what comes before and after, about a minute
+SECONDS = 40.0  # default time limit: with loading and the report, about a minute
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ class Scored:
     Args:
         what: as in `evaluate`.
         forecaster: with the window to score; persistence if none was named.
-        name: of its row: "model", or the name of a baseline.
+        name: name of its row: "model", or a baseline.
         dataset: the clips, by their numbers.
         where: "data", "split" and the options of opening them; empty for a Dataset that is scored
             as it is.
         own: whether the data are those of training.
-        forecasts: forecasts of other programs.
         options: options of scoring.
+        clips: numbers of the clips to score; None: as many as `options` allow.
+        others: forecasts of other programs.
     """
 
     what: Any
@@ -54,33 +56,27 @@ class Scored:
     dataset: Any
     where: Mapping[str, Any]
     own: bool
-    forecasts: Sequence[Forecasts]
     options: EvaluateOptions
+    clips: Sequence[int] | None = None
+    others: Others = ()
 
+    @cached_property
     def scorer(self) -> Scorer:
-        """The rows of this forecaster, and of what is scored beside it."""
-        return Scorer(self.forecaster, self.dataset, self.options, self.forecasts, self.name)
-
-    def score(self, progress: Callable[[int, int], Any] | None = None) -> Card:
-        """The scorecard; raises as `foreframe.evaluate`."""
-        options = self.options
-        if options.clips is options.seconds is None and not self.forecasts:
-            options = replace(options, seconds=SECONDS)
-        given = self.forecaster, self.dataset, options, self.forecasts, self.name
-        return Card({**self.where, **score_clips(*given, progress)})
-
-    def write_pasts(self, path: str | os.PathLike[str]) -> int:
-        """As `foreframe.evaluation.external.write_pasts`."""
-        window, scaling = self.forecaster.window, self.forecaster.scaling
-        return write_pasts(Path(path), self.dataset, window, scaling, self.options.limit)
+        """The rows of this forecaster and of what is scored beside it."""
+        rows = self.name, self.clips, self.others
+        return Scorer(self.forecaster, self.dataset, self.options, *rows)
 
     def write_report(self, folder: str | os.PathLike[str], card: Mapping[str, Any]) -> list[Path]:
         """As `foreframe.evaluation.report.write_report`."""
         run = os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else None
-        card = {"run": run, **card}
-        return write_report(
-            Path(folder), card, self.forecaster, self.dataset, forecasts=self.forecasts
-        )
+        return write_report(Path(folder), {"run": run, **card}, self.scorer)
+
+    def write_pasts(self) -> None:
+        """Write the file of the option `pasts`, if set."""
+        path, window, scaling = self.options.pasts, self.forecaster.window, self.forecaster.scaling
+        if path is not None:
+            n = _external("pasts")(path, self.dataset, window, scaling, self.options.limit)
+            say(f"the past frames of {plural(n, 'clip')} are in {path}")
 
 
 def evaluate_forecaster(
@@ -94,12 +90,8 @@ def evaluate_forecaster(
     return card
 
 
-def evaluate_scored(
-    scored: Scored,
-    progress: Callable[[int, int], Any] | None = None,
-) -> Card:
-    """Score what was opened, and write what the options ask for, but not the report; a printed line
-    names each file.
+def evaluate_scored(scored: Scored, progress: Callable[[int, int], Any] | None = None) -> Card:
+    """Score what was opened, and write the files of the options except the report.
 
     Args:
         scored, progress: as in `evaluate_forecaster`.
@@ -107,11 +99,22 @@ def evaluate_scored(
     options = scored.options
     if rank_and_size()[0] == 0:
         if options.output is not None:
-            check_writable(Path(options.output))  # what hours have scored must have a place to go
-        if options.pasts is not None:
-            written = plural(scored.write_pasts(options.pasts), "clip")
-            say(f"the past frames of {written} are in {options.pasts}")
-    return scored.score(progress)
+            check_writable(Path(options.output))  # before hours of scoring
+        scored.write_pasts()
+    in_a_minute = options.clips is options.seconds is None and not scored.others
+    card = scorecard(scored.scorer, progress, SECONDS if in_a_minute else options.seconds)
+    return Card({**scored.where, **card})
+
+
+def _external(name: str) -> Any:
+    """What an add-on registers for forecasts of other programs.
+
+    Raises:
+        ValueError: no add-on does.
+    """
+    if name not in registered("external"):
+        raise ValueError(f"--{name} needs an add-on for forecasts of other programs, such as bench")
+    return of_package("external", name)
 
 
 def open_scored(
@@ -122,40 +125,52 @@ def open_scored(
         raise ValueError("name a RUN, or what to score on without one: --data")
     known = "persistence" if what is None else what
     forecaster, _ = open_forecaster(known, options.device, options.compile)
-    model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
     data = _data_to_score(what, forecaster, options)
-    name = data_name(data.data)
-    files = [options.forecasts] if isinstance(options.forecasts, str) else options.forecasts
-    forecasts = [open_forecasts(file, data.reading.variable) for file in files]
+    name, external = data_name(data.data), None
+    if options.forecasts:
+        external = _external("forecasts")(options.forecasts, data.reading.variable)
     of_protocol = forecaster.free and protocol_of(data.data)
     window = data.window if of_protocol else forecaster.window
     window = replace(window, **{k: n for k, n in options.given.items() if k in asdict(window)})
-    if what is None and forecasts and "future" not in options.given:
-        window = replace(window, future=forecasts[0].steps)
+    if what is None and external and "future" not in options.given:
+        window = replace(window, future=external.steps)
     dataset, where = options.data, {}
     if not isinstance(dataset, Dataset) or options.split is not None:
-        data, split = replace(data, **asdict(window)), options.split or "test"
-        dataset = open_dataset(data, split, None if forecaster.free else scaling)
-        if isinstance(dataset, Recordings) and "tile" not in (options.splits or {}):
-            dataset = dataset.whole()  # tiles are for training
-        splits = dataset.splits if isinstance(dataset, Recordings) else data.splits
-        check_first_clip(dataset, window, model.takes, name)
-        where = {"data": name, "data_args": data.data_args, "split": split}
-        where |= {"reading": not_usual(data.reading), "splits": not_usual(splits)}
+        dataset, where = _opened(data, window, options, forecaster)
+    model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
+    own = what is not None and (options.data is None or name == trained.data)
     if forecaster.free and isinstance(dataset, Recordings):
         scaling, model = dataset.scaling, on_grid_of(dataset.clips[0], model)
     elif isinstance(dataset, ClipSet):
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
             warn(f"{name}: {note}")
-    own = what is not None and (options.data is None or name == trained.data)
     if isinstance(dataset, Recordings) and not own:  # a training has printed those of its data
         for note in dict.fromkeys(note for clip in dataset.clips for note in clip.notes):
             warn(note)
     row = model_name(model) if forecaster.free else "model"
     # A new one: the caller's forecaster keeps its window.
     forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
-    return Scored(what, forecaster, row, dataset, where, own, forecasts, options)
+    scored = Scored(what, forecaster, row, dataset, where, own, options)
+    if external is None:
+        return scored
+    clips, others = external.rows(dataset, forecaster, options.limit)
+    return replace(scored, clips=clips, others=others)
+
+
+def _opened(
+    data: DataOptions, window: Window, options: EvaluateOptions, forecaster: Forecaster
+) -> tuple[Any, dict[str, Any]]:
+    """The clips of a split, and the options of opening them."""
+    data, split = replace(data, **asdict(window)), options.split or "test"
+    dataset = open_dataset(data, split, None if forecaster.free else forecaster.scaling)
+    if isinstance(dataset, Recordings) and "tile" not in (options.splits or {}):
+        dataset = dataset.whole()  # tiles are for training
+    splits = dataset.splits if isinstance(dataset, Recordings) else data.splits
+    name = data_name(data.data)
+    check_first_clip(dataset, window, forecaster.model.takes, name)
+    where = {"data": name, "data_args": data.data_args, "split": split}
+    return dataset, where | {"reading": not_usual(data.reading), "splits": not_usual(splits)}
 
 
 def _data_to_score(what: Any, forecaster: Forecaster, options: EvaluateOptions) -> DataOptions:

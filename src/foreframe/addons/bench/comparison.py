@@ -37,10 +37,9 @@ def compare(
     before = read_leaderboard(folder)
     train_each(options)
     contest = open_bench(named, options)
-    first, scorers = contest[0], [each.scorer() for each in contest]
+    first, scorers = contest[0], [each.scorer for each in contest]
     dataset, window = clip_set(first.dataset), first.forecaster.window
-    if options.pasts is not None:
-        first.write_pasts(options.pasts)
+    first.write_pasts()
     clips, least = scorers[0].clips, scorers[0].at_once
     if options.seconds is not None:
         clips = fewer_within(

@@ -78,8 +78,10 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
         )
         began = replace(each.trained, weights="")  # what it began with is no row here
         one = Forecaster(each.model, own, scaling, began, match=each.match)
-        forecasts = base.forecasts if leads else ()
-        contest.append(Scored(named[name], one, name, seen, base.where, base.own, forecasts, how))
+        scored = replace(
+            base, what=named[name], forecaster=one, name=name, dataset=seen, options=how
+        )
+        contest.append(scored if leads else replace(scored, clips=None, others=()))
     if options.members and not any(each.options.members for each in contest):
         raise ValueError("no forecaster here draws members: leave --members out")
     return contest
