@@ -23,11 +23,9 @@ SCORE = ["evaluate", "--data", "moving_mnist", "--clips", "5", "--past", "2", "-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run, with a clip, and what cannot be scored."""
+    """The folder in which commands run, with a clip."""
     monkeypatch.chdir(tmp_path)
     np.save("clip.npy", np.full((10, 1, 64, 64), 0.5, np.float32))
-    np.save("flat.npy", np.zeros((64, 64), np.float32))
-    Path("junk.nc").write_text("junk")
     return tmp_path
 
 

@@ -77,9 +77,9 @@ def _example(scorer: Scorer, clip: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     parts, forecaster = scorer.parts(clip), scorer.forecaster
     past = forecaster.window.split(scorer.frames(clip))[0][:, :, : parts.last.shape[1]]
     made = next(made for row, made in scorer.forecasts(parts, [clip]) if row == scorer.reference)
-    made = missing_where_unseen(made.to(parts.last.device), parts.last)
-    past, made, truth = (_values(of, forecaster.scaling) for of in (past, made, parts.truth))
-    return past, made, truth
+    shown = missing_where_unseen(made.to(parts.last.device), parts.last)
+    scaling = forecaster.scaling
+    return _values(past, scaling), _values(shown, scaling), _values(parts.truth, scaling)
 
 
 def _members(scorer: Scorer, clip: int, ensemble: Mapping[str, Any]) -> np.ndarray:

@@ -134,7 +134,8 @@ def open_scored(
     window = replace(window, **{k: n for k, n in options.given.items() if k in asdict(window)})
     if what is None and external and "future" not in options.given:
         window = replace(window, future=external.steps)
-    dataset, where = options.data, {}
+    dataset: Any = options.data
+    where: dict[str, Any] = {}
     if not isinstance(dataset, Dataset) or options.split is not None:
         dataset, where = _opened(data, window, options, forecaster)
     model, trained, scaling = forecaster.model, forecaster.trained, forecaster.scaling
