@@ -1,11 +1,13 @@
-"""What is refused, in a line."""
+"""Commands that are refused, and what their options become."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
-from foreframe.cli import main
+from foreframe.cli import main, train
+from foreframe.training.options import Options
+from foreframe.training.recipes import options_from
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -19,6 +21,11 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert (code, out) == (2, ""), (code, out, err)
     assert err.count("\n") == 1, err
     return err
+
+
+def parse(words: Sequence[str]) -> Options:
+    """The options of `foreframe train` with these words."""
+    return options_from(*train.parse(words))
 
 
 @contextmanager

@@ -33,10 +33,10 @@ from fewer import fewer, fewer_in_python, write_shims
 from foreframe.base.notes import Note
 from foreframe.base.schema import check_types, converted, parameters, type_hints
 from foreframe.cli import main, module_of, verbs
-from foreframe.cli.train import parse
 from foreframe.models import build_model
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import recipes
+from refusals import parse
 from small import PRESETS
 
 ROOT = Path(__file__).parents[1]

@@ -14,15 +14,14 @@ import yaml
 import foreframe
 from foreframe import MovingMNIST, Run
 from foreframe.cli import main
-from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import PredictOptions, StreamOptions
-from foreframe.training.calls import given_options
 from foreframe.training.fit import Stopped
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import options_from
+from foreframe.training.recipes import named, options_from
+from refusals import parse
 
 FEW = {
     "past": 2,
@@ -43,7 +42,7 @@ def small(run: Path, **changes: object) -> Run:
 
 
 def _options(recipe: object, given: dict) -> Options:
-    return options_from(*given_options(recipe, given))
+    return options_from(*named(recipe, given))
 
 
 def film() -> np.ndarray:

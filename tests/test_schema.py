@@ -21,7 +21,7 @@ def test_open_names_are_no_names() -> None:
 
     assert check_types(takes, {"n": 3}, "it") == {"n": 3}
     for name in ("rest", "more"):
-        with pytest.raises(ValueError, match=f"it takes no argument '{name}'; it takes n"):
+        with pytest.raises(ValueError, match=f"it takes no argument '{name}'; choose n"):
             check_types(takes, {name: 3}, "it")
 
 

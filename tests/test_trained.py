@@ -15,13 +15,13 @@ import pytest
 
 from foreframe import Forecaster, Window
 from foreframe.cli import main
-from foreframe.cli.train import parse
 from foreframe.data.data_options import ReadOptions
 from foreframe.forecasting.checkpoint_files import write_checkpoint
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained, data_of
 from foreframe.models import build_model
 from foreframe.training import DataOptions
+from refusals import parse
 
 SPY = """
 from pathlib import Path

@@ -1,7 +1,6 @@
 """foreframe: forecast the next frames of a video or of a gridded field.
 
-The public names, in the order in which data meets them. They load when first used, so that
-importing foreframe costs nothing.
+Public names are imported when first used, so importing foreframe costs nothing.
 """
 
 import os
@@ -12,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    # OpenMP's threads that wait for each other sleep soon, so that other processes get their cores:
-    # GNU's after so many rounds, Intel's and LLVM's after so many milliseconds. Read once, when
-    # torch is loaded; loader workers and child processes inherit it (docs/performance.md).
+    # OpenMP's waiting threads sleep soon, so that other processes get their cores: after so many
+    # rounds (GNU) or milliseconds (Intel, LLVM). Read once, when torch is loaded; loader workers
+    # and child processes inherit it (docs/performance.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
-_NAMES = {  # of a module: the public names that live there
-    "api": (
-        "Run", "check", "evaluate", "export", "fit", "open_run", "predict", "stream",
-    ),
-    "clips.clip": ("Clip", "Window"),
-    "clips.scaling": ("Scaling",),
-    "data": ("MovingMNIST", "clips_from"),
-    "forecasting.forecaster": ("Forecaster",),
-}  # fmt: skip
-_HOME = {name: f"foreframe.{module}" for module, names in _NAMES.items() for name in names}
+_HOME = {  # of the public names
+    **dict.fromkeys(("Run", "check", "evaluate", "export", "fit", "open_run"), "api"),
+    **dict.fromkeys(("predict", "stream"), "api"),
+    **dict.fromkeys(("Clip", "Window"), "clips.clip"),
+    **dict.fromkeys(("MovingMNIST", "clips_from"), "data"),
+    "Scaling": "clips.scaling",
+    "Forecaster": "forecasting.forecaster",
+}
 _ROOMS = ("data", "models", "visuals", "forecasting", "training", "evaluation")
 
 __all__ = sorted((*_HOME, "models"))
@@ -51,15 +48,17 @@ if TYPE_CHECKING:  # by these names, so that type checkers know what is public
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
     if name in _ROOMS:
         return import_module(f"foreframe.{name}")
+    if name in _HOME:
+        return getattr(import_module(f"foreframe.{_HOME[name]}"), name)
     if not name.startswith("_"):
-        from foreframe.base.verbs import added_call, added_calls
+        from pkgutil import resolve_name
 
-        if name in added_calls():
-            return added_call(name)
+        from foreframe.base.verbs import added_calls
+
+        if home := added_calls().get(name):
+            return resolve_name(home)
     raise AttributeError(f"module 'foreframe' has no attribute {name!r}")
 
 

@@ -1,26 +1,27 @@
-"""The functions of notebooks and services: what the verbs train (here `fit`), predict, stream,
-evaluate and `data check` do, with the option names of the command line.
+"""The Python entry points: the verbs train (here `fit`), predict, stream, evaluate, export and
+`data check` as functions, with the option names of the command line.
 
-Nothing heavy is loaded before it is needed: Lightning only to train.
+Torch and Lightning are imported when a function needs them.
 """
 
 import inspect
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foreframe.base.schema import typed
-from foreframe.data.data_options import ReadOptions, SplitOptions
+from foreframe.base.files import check_source
+from foreframe.base.notes import listening
+from foreframe.data.data_options import WindowOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ExportOptions,
     PredictOptions,
     StreamOptions,
+    changed,
 )
-from foreframe.training.calls import given_options, plain, with_changes
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import explicit_options, options_from
+from foreframe.training.recipes import Named, explicit_options, named, options_from
 from foreframe.training.run import Run
 from foreframe.visuals import Card
 
@@ -35,8 +36,8 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def takes(*groups: type) -> Callable[[Call], Call]:
-    """Show the fields of dataclasses as arguments of a function that takes them by name: in its
-    signature with their defaults, and in its help.
+    """Return a decorator that shows the fields of dataclasses in the signature of a function, with
+    their defaults, and in its help.
     """
 
     def show(function: Call) -> Call:
@@ -45,8 +46,8 @@ def takes(*groups: type) -> Callable[[Call], Call]:
         for group in groups:
             usual = group()
             for name, option in inspect.signature(group).parameters.items():
-                named = option.replace(kind=option.KEYWORD_ONLY, default=getattr(usual, name))
-                shown.setdefault(name, named)
+                default = getattr(usual, name)
+                shown.setdefault(name, option.replace(kind=option.KEYWORD_ONLY, default=default))
         parts = [part for group in groups for part in group.__mro__[:-1]]
         about = [inspect.cleandoc(part.__doc__ or "") for part in (function, *parts)]
         given: Any = function
@@ -59,7 +60,7 @@ def takes(*groups: type) -> Callable[[Call], Call]:
 
 @takes(*GROUPS)
 def fit(
-    recipe: str | os.PathLike[str] | None = None,
+    recipe: str | os.PathLike[str] | Named | None = None,
     /,
     *,
     strategy: Any = None,
@@ -73,7 +74,7 @@ def fit(
 
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
-            config.yaml; `options` change it.
+            config.yaml; `options` change it. The command passes its parsed flags instead.
         strategy, plugins, callbacks: objects for Lightning's Trainer, such as those of Ray.
         options: those of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
             `LearningOptions`, `MachineOptions` and `RunOptions` by name. Mappings
@@ -82,31 +83,33 @@ def fit(
             {"train": ..., "validation": ...}.
 
     Returns:
-        The run; `fit(resume=run)` goes on with it, with its own options where none are given.
+        The run; `fit(resume=run)` continues it with its own options, unless they are given.
 
     Raises:
-        ValueError: options that do not exist or do not fit each other, data that is not clips, a
-            folder that cannot be written.
-        foreframe.training.stops.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
+        ValueError: unknown or contradictory options, data without clips, a folder that cannot be
+            written.
+        foreframe.base.processes.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
-    given = given_options(recipe, options)
-    groups, explicit = options_from(*given), explicit_options(*given)
-    from foreframe.base.notes import listening
+    chosen = named(recipe, options)
+    groups, explicit = options_from(*chosen), explicit_options(*chosen)
+    data = groups.data.data
+    if isinstance(data, str) and "/" in data:  # no import path has any
+        check_source(data)
     from foreframe.training.fit import train
 
-    with listening(python=True):
-        folder, data = train(*groups, explicit, strategy, plugins, callbacks), options.get("data")
-    return Run(folder, None if isinstance(data, str | os.PathLike) else data)
+    with listening(python=chosen is not recipe):
+        folder = train(*groups, explicit, strategy, plugins, callbacks)
+    return Run(folder, None if isinstance(data, str) else data)
 
 
 def open_run(folder: str | os.PathLike[str]) -> Run:
-    """The run in a folder, as `fit` gives it.
+    """Open the run in a folder.
 
         run = foreframe.open_run("runs/demo")
         run.evaluate(clips=100)
 
     Raises:
-        ValueError: there is none.
+        ValueError: the folder contains no run.
     """
     return Run(Path(folder))
 
@@ -121,28 +124,28 @@ def predict(
     progress: Callable[[int, int], Any] = lambda done, total: None,
     **changes: Any,
 ) -> "Forecast | Rolling | list[Path]":
-    """Forecast what follows recordings, as `foreframe predict` does.
+    """Forecast the frames after recordings, as `foreframe predict` does.
 
         foreframe.predict("scenes", "film.mp4", "future.mp4", steps=20)
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes.
+        what: a run, a forecaster, or an argument of `Forecaster.load`.
         source: a recording as in `foreframe.clips_from`: a path, or an array (T,C,H,W) in the
             data's own units. Several: a list of paths, or a pattern, such as "rain/*.nc"; files
             that follow each other in time are one recording.
-        output: a file to write it to, by its ending; by default none. Several recordings go to a
-            folder, a file each.
+        output: a file to write, with a format by its ending; by default none. Several recordings
+            go to a folder, a file each.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
         progress: called with the number of forecasts written and the total.
 
     Returns:
-        The forecast, with the past and, as far as it is recorded, the truth; rolling forecasts with
+        The forecast, with the past and the recorded part of the truth; rolling forecasts with
         `every`; the written files of several recordings.
 
     Raises:
-        ValueError: as loading, opening, forecasting and writing do.
+        ValueError: errors of loading, opening, forecasting and writing.
     """
-    options = with_changes(options or PredictOptions(), changes)
+    options = changed(options or PredictOptions(), changes)
     from foreframe.forecasting.dispatch import forecast_sources
 
     return forecast_sources(what, source, output, options, progress)
@@ -159,7 +162,7 @@ def export(
         foreframe.export("runs/demo", "exported", format="onnx")
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes.
+        what: a run, a forecaster, or an argument of `Forecaster.load`.
         folder: a new or empty one.
         options, changes: the fields of `ExportOptions` by name, or an object that they change.
 
@@ -167,10 +170,10 @@ def export(
         The largest difference of each graph from the model, as a share of the values' range.
 
     Raises:
-        ValueError: a model that does not export, a package that is missing, a folder that is there
-            already or cannot be written.
+        ValueError: a model that cannot be exported, a missing package, a folder that exists or
+            cannot be written.
     """
-    options = with_changes(options or ExportOptions(), changes)
+    options = changed(options or ExportOptions(), changes)
     from foreframe.exporting.exported_graphs import write_export
     from foreframe.training.run import known_scores
 
@@ -184,14 +187,14 @@ def stream(
     options: StreamOptions | None = None,
     **changes: Any,
 ) -> Generator["Live", None, None]:
-    """Forecast after every frame that comes, as `foreframe stream` does.
+    """Forecast after every incoming frame, as `foreframe stream` does.
 
         for live in foreframe.stream("scenes", "film.mp4", every=25):
             print(live.frame, live.errors)
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes.
-        source: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
+        what: a run, a forecaster, or an argument of `Forecaster.load`.
+        source: a film or other file; a growing folder of pictures, .npy or files of grids, or a
             pattern of its files; "-" is standard input, a film or .npy frames.
         options, changes: the fields of `StreamOptions` by name, or an object that they change.
 
@@ -200,46 +203,40 @@ def stream(
         stream ends, and when it is closed.
 
     Raises:
-        ValueError: errors of loading, reading, forecasting and saving; no frame at all.
+        ValueError: errors of loading, reading, forecasting and saving; an input without frames.
     """
-    options = with_changes(options or StreamOptions(), changes)
+    options = changed(options or StreamOptions(), changes)
     from foreframe.forecasting.live_forecasts import forecast_live
 
     yield from forecast_live(what, source, options)
 
 
+@takes(WindowOptions)
 def check(
     source: Any,
     output: str | os.PathLike[str] | None = None,
-    *,
-    reading: Mapping[str, Any] | ReadOptions | None = None,
-    splits: Mapping[str, Any] | SplitOptions | None = None,
-    past: int = 10,
-    future: int = 10,
-    stride: int = 1,
+    options: WindowOptions | None = None,
+    **changes: Any,
 ) -> "DataCheck":
-    """Look through recordings before training on them, as `foreframe data check` does.
+    """Examine recordings before training on them, as `foreframe data check` does.
 
         print(foreframe.check("rain.nc", reading={"variable": "rain"}))
 
     Args:
         source: recordings, as in `foreframe.clips_from`.
-        output: .png to write, of frames spread over the first recording.
-        reading, splits: how they are read and split.
-        past, future, stride: of windows, in frames.
+        output: .png to write, with frames spread over the first recording.
+        options, changes: the fields of `WindowOptions` by name, or an object that they change.
 
     Raises:
         ValueError: errors of reading; an output that is not a .png.
     """
     if output is not None and Path(output).suffix.lower() != ".png":
         raise ValueError(f"output {output}: the contact sheet is a .png")
-    from foreframe.clips.clip import Window
+    options = changed(options or WindowOptions(), changes)
     from foreframe.data.check import check_data
     from foreframe.forecasting.outputs import write_sheet
 
-    how = typed(ReadOptions, plain(reading) or {}, "reading")
-    split = typed(SplitOptions, plain(splits) or {}, "splits")
-    checked = check_data(source, how, split, Window(past, future, stride))
+    checked = check_data(source, options.reading, options.splits, options.window)
     if output is not None:
         write_sheet(Path(output), checked.recordings[0])
     return checked
@@ -254,30 +251,30 @@ def evaluate(
     progress: Callable[[int, int], Any] | None = None,
     **changes: Any,
 ) -> Card:
-    """Score a forecaster beside the baselines, as `foreframe evaluate` does. Of several processes
-    each scores a share, and returns the same.
+    """Score a forecaster and the baselines, as `foreframe evaluate` does. Each of several processes
+    scores a share, and all return the same scorecard.
 
         card = foreframe.evaluate("runs/demo", clips=500)
 
     Args:
-        what: a run, a forecaster, or what `Forecaster.load` takes; None scores external
-            `forecasts`, and the baselines.
-        data: what to score on, as in `fit`; by default the data of training. A Dataset is scored
-            as it is, all of it, unless `split` names a block.
+        what: a run, a forecaster, or an argument of `Forecaster.load`; None scores external
+            `forecasts` and the baselines.
+        data: data to score on, as in `fit`; by default the data of training. A Dataset is scored
+            whole unless `split` names a part.
         options, changes: the fields of `EvaluateOptions` by name, below, or an object that they
-            change. By default no report is written.
-        progress: called after each batch with how many clips are scored, and how many will be.
+            change. No report is written without `output`.
+        progress: called after each batch with the number of clips scored and the total.
 
     Returns:
-        As `foreframe.evaluation.card.score_clips`, with "data", "data_args", "split", "reading" and
-        "splits" unless a Dataset is scored as it is; a dict that prints as a table.
+        A dict that prints as a table: the scorecard of `foreframe.evaluation.card.score_clips`,
+        with "data", "data_args", "split", "reading" and "splits" unless a Dataset is scored whole.
 
     Raises:
-        ValueError: as loading, opening and scoring do.
+        ValueError: errors of loading, opening and scoring.
     """
     if data is not None:
         changes["data"] = data
-    options = with_changes(options or EvaluateOptions(), changes)
+    options = changed(options or EvaluateOptions(), changes)
     from foreframe.evaluation.scored import evaluate_forecaster
 
     return evaluate_forecaster(what, options, progress)

@@ -137,7 +137,7 @@ def test_a_verb_has_options_a_line_of_help_and_a_call(
     assert "  train       train a model" in lines
     assert main(["tide", "Brest", "--hours", "3"]) == 0
     assert capsys.readouterr().out == "Brest in 3 h\n"
-    assert "--hours is a whole number" in refused(capsys, "tide", "Brest", "--hours", "long")
+    assert "hours is a whole number" in refused(capsys, "tide", "Brest", "--hours", "long")
     assert "No module named 'tides_that_is_nowhere'" in refused(capsys, "ebbing")
     assert "did you mean tide?" in refused(capsys, "tied")
     assert foreframe.tide is sys.modules["tides"].tell

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import Logger
 from trainings import groups
 
 import foreframe
-from foreframe.cli.train import parse
 from foreframe.training.fit import train
+from refusals import parse
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8)
 

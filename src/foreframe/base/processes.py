@@ -10,6 +10,18 @@ from typing import Any
 _GROUPS = count()  # used up alike on all processes
 
 
+class Stopped(KeyboardInterrupt):
+    """Training was stopped by hand, and saved; the message has the command to resume."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show no traceback in notebooks, since nothing went wrong."""
+        return [str(self)]
+
+
+class DeadProcessError(RuntimeError):
+    """A process of a training has died; the message has the command to resume."""
+
+
 def is_first_process() -> bool:
     """Return whether this process prints and writes: the only one of a training, or the first."""
     names = ["RANK"] if "RANK" in os.environ else ["SLURM_PROCID", "LOCAL_RANK"]

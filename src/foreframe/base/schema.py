@@ -1,11 +1,11 @@
-"""Values from files, flags and calls, checked against the types of fields and parameters.
+"""Validation of values from files, flags and calls against the types of fields and parameters.
 
-msgspec checks a value against a type; here are names, nested groups and messages in words.
+msgspec validates a value; this module adds names, nested groups, ranges and readable messages.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import field, is_dataclass, make_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,9 +16,9 @@ Kind = TypeVar("Kind")
 Given = list[tuple[tuple[str, ...], Any]]  # ("reading", "size"), [96, 128]: an option and its value
 
 OWN = "install its package, or name its module by --import MODULE (in Python: import it first)"
-DEPTH = 16  # of values within values
-MOST = 2**63  # numbers stay below
-LONG = 2**31  # frames, pixels, clips and the like are fewer
+DEPTH = 16  # levels of nested values
+MOST = 2**63  # upper bound of numbers
+LONG = 2**31  # upper bound of counts, such as frames, pixels and clips
 WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a finite number",
@@ -32,8 +32,63 @@ WORDS: dict[Any, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have, as an annotation of its type."""
+
+    least: float = -inf
+    above: float = -inf
+    most: float = inf
+    below: float = LONG
+
+    def check(self, name: str, value: float) -> None:
+        """Raise a ValueError with this name if the value is out of range."""
+        for holds, words, limit in (
+            (value >= self.least, "at least", self.least),
+            (value > self.above, "above", self.above),
+            (value <= self.most, "at most", self.most),
+            (value < self.below, "below", self.below),
+        ):
+            if not holds:
+                raise ValueError(f"{name} must be {words} {limit}, not {value}")
+
+
+PositiveInt = Annotated[int, Range(least=1)]
+NonNegativeInt = Annotated[int, Range(least=0)]
+PositiveFloat = Annotated[float, Range(above=0)]
+NonNegativeFloat = Annotated[float, Range(least=0)]
+
+
+class Checked:
+    """A dataclass of options whose constructor checks the range of each number, words, and, by
+    `check`, conditions on several options. `typed` converts and checks their types.
+    """
+
+    def __post_init__(self) -> None:
+        for option in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, option.name)
+            check_word(option.name, value)
+            for number in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(number, int | float):
+                    for limits in _limits_of(option.type):
+                        limits.check(option.name, number)
+        self.check()
+
+    def check(self) -> None:
+        """Raise a ValueError if the options contradict each other."""
+
+
+def _limits_of(hint: Any) -> Iterator[Range]:
+    """Yield each range in a type."""
+    for part in get_args(hint):
+        if isinstance(part, Range):
+            yield part
+        else:
+            yield from _limits_of(part)
+
+
 class UnknownError(ValueError):
-    """No model, or part of a model, has this name; `what` is its kind and the name."""
+    """Unknown name of a model or its part; `what` is the kind and the name."""
 
     def __init__(self, what: str, choose: str) -> None:
         super().__init__(f"{what} is unknown; {choose}; {OWN}")
@@ -41,16 +96,16 @@ class UnknownError(ValueError):
 
 
 def typed(kind: type[Kind], values: Any, what: str) -> Kind:
-    """`kind(**values)` of untrusted values.
+    """Return `kind(**values)` for untrusted values.
 
     Args:
-        kind: a dataclass; its own checks, of ranges, come after those of types.
+        kind: a dataclass; its constructor checks ranges after the types.
         values: of any type, from a file or a call.
-        what: the name of the values in messages; "" if the names of the fields are enough.
+        what: the name of the values in messages; "" if the names of the fields suffice.
 
     Raises:
-        ValueError: no mapping, a name that is no field, a missing field, a value of another type;
-            errors of `kind`.
+        ValueError: values that are not a mapping; an unknown or a missing field; a value of another
+            type; errors of `kind`.
     """
     made = check_types(kind, values, what)
     for name, parameter in parameters(kind).items():
@@ -63,19 +118,19 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
 
 
 def check_types(kind: Any, values: Any, what: str) -> dict[str, Any]:
-    """Arguments of `kind`, a class or a function, each converted to the type of its parameter.
+    """Return arguments of a class or a function, converted to the types of its parameters.
 
     Raises:
-        ValueError: no mapping; a name that is no parameter, with the nearest; the first value of
-            another type.
+        ValueError: values that are not a mapping; an unknown parameter, with the closest name; the
+            first value of another type.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{what} holds names and values, not {brief(values)}")
+        raise ValueError(f"{what} is names and values, not {brief(values)}")
     known = parameters(kind)
     hints = dict.fromkeys(known, Any) | type_hints(kind)
     for name in values:
         if name not in known:
-            meant = closest(str(name), known) or f"it takes {', '.join(known) or 'none'}"
+            meant = closest(str(name), known) or f"choose {', '.join(known) or 'none'}"
             raise ValueError(f"{what} takes no argument {brief(name)}; {meant}".lstrip())
     return {
         name: converted(value, hints[name], f"{what}.{name}" if what else name)
@@ -84,32 +139,33 @@ def check_types(kind: Any, values: Any, what: str) -> dict[str, Any]:
 
 
 def group_of(hint: Any) -> Any:
-    """The dataclass that a type is, or that is annotated to it; None for others."""
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+    """Return the dataclass that a type is or that annotates it; None for others."""
+    parts = (hint, *get_args(hint))
+    return next((one for one in parts if isinstance(one, type) and is_dataclass(one)), None)
 
 
 def optional(kind: type) -> Any:
-    """A dataclass with the options of another one, each None where it is not given; groups of
-    options are mappings of what is given.
+    """Return a dataclass with the options of another one, which are None unless the user sets them;
+    groups of options are mappings.
     """
-    given = []
-    for name, hint in ((name, type_hints(kind)[name]) for name in parameters(kind)):
+    options = []
+    for name, hint in type_hints(kind).items():
         group = group_of(hint)
         some = Annotated[dict[str, Any] | None, group] if group else hint
-        given.append((name, some if some is Any or group else some | None, field(default=None)))
-    about = {"__doc__": "What is not given is as in training."}
+        options.append((name, some if some is Any or group else some | None, field(default=None)))
+    about = {"__doc__": "Options left None keep the training's value."}
     name = f"Optional{kind.__name__}"
-    return make_dataclass(name, given, bases=(kind,), namespace=about, frozen=True, kw_only=True)
+    return make_dataclass(name, options, bases=(kind,), namespace=about, frozen=True, kw_only=True)
 
 
 def converted(value: Any, hint: Any, where: str) -> Any:
-    """A value converted to a type. A mapping becomes the dataclass that the type is; with
-    `Annotated[dict, kind]`, some fields of a dataclass, it stays one with checked values.
+    """Convert a value to a type. A mapping becomes the dataclass that the type is; with
+    `Annotated[dict, kind]`, some fields of a dataclass, it stays a mapping with checked values.
 
     Raises:
-        ValueError: it is of another type, or a number too large or not finite.
+        ValueError: a value of another type; a number that is too large or not finite.
     """
-    import msgspec  # which `--help` needs not
+    import msgspec  # which `--help` does not need
 
     if hint is Any:
         return value
@@ -121,7 +177,7 @@ def converted(value: Any, hint: Any, where: str) -> Any:
         made = msgspec.convert(_of_numpy(value), hint)
     except msgspec.ValidationError:
         raise ValueError(f"{where} is {_in_words(hint)}, not {brief(value)}") from None
-    except TypeError:  # a union of classes: the function that has it checks the value
+    except TypeError:  # a union of classes, which the function with this parameter checks
         return value
     if made == inf and Literal["inf"] in get_args(hint):  # YAML's .inf
         return "inf"
@@ -139,8 +195,10 @@ def _of_numpy(value: Any) -> Any:
 
 
 def _in_words(hint: Any) -> str:
-    """A type in the words of messages: "a list, each a whole number"."""
+    """Return the words for a type in messages: "a list, each a whole number"."""
     kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is Annotated:
+        return _in_words(parts[0])
     if kind is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if kind in (Union, UnionType):
@@ -153,7 +211,7 @@ def _in_words(hint: Any) -> str:
 
 
 def merged(before: Any, change: Any) -> Any:
-    """Arguments with a change merged in at all levels; the change alone if both are
+    """Merge a change into arguments at all levels. The change replaces them if both are
     {kind: arguments} of different kinds.
     """
     if not isinstance(before, Mapping) or not isinstance(change, Mapping):
@@ -166,8 +224,8 @@ def merged(before: Any, change: Any) -> Any:
 
 
 def put(values: Mapping[str, Any], given: Given) -> dict[str, Any]:
-    """`values` changed by others. What is given for a part of a mapping is merged into that part:
-    see `merged`.
+    """Change `values` by the user's options: those of a part of a mapping are merged into that part
+    (`merged`), others replace a value.
     """
     changed = dict(values)
     for (name, *inner), value in given:
@@ -182,10 +240,10 @@ def put(values: Mapping[str, Any], given: Given) -> dict[str, Any]:
 
 
 def one_of(given: Any, expected: str) -> tuple[Any, Any]:
-    """Name and arguments of what is given as {name: arguments}, or as a name alone; not checked.
+    """Return name and arguments, unchecked, from {name: arguments} or a name alone.
 
     Raises:
-        ValueError: neither of these, by what is `expected`.
+        ValueError: another value; the message begins with `expected`.
     """
     named = {given: {}} if isinstance(given, str) else given
     if not isinstance(named, Mapping) or len(named) != 1:
@@ -197,16 +255,15 @@ def one_of(given: Any, expected: str) -> tuple[Any, Any]:
 
 
 def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[str, Any]]:
-    """The name of one of several kinds and all of its arguments, with defaults, from plain values:
-    its name, or {its name: arguments}.
+    """Return the name of one of several kinds and all of its arguments, with defaults.
 
     Args:
-        kinds: classes or functions by name; their positional-only parameters are not for `given`.
-        given: untrusted.
-        what: its name in messages.
+        kinds: classes or functions by name; their positional-only parameters are ignored.
+        given: untrusted: a name, or {name: arguments}.
+        what: the name of the value in messages.
 
     Raises:
-        ValueError: no such kind, more than one, or arguments that it does not take.
+        ValueError: an unknown kind, several kinds, or invalid arguments.
     """
     either = f"{what} is one of {', '.join(kinds)}, or {{one of them: its arguments}}"
     name, args = one_of(given, either)
@@ -222,56 +279,44 @@ def choice(kinds: Mapping[str, Any], given: Any, what: str) -> tuple[str, dict[s
 
 
 def parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of a class or a function that have a name and can be passed by it."""
+    """Return the parameters of a class or a function that can be passed by name."""
     known = inspect.signature(kind).parameters.values()
     return {p.name: p for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def type_hints(kind: Any) -> dict[str, Any]:
-    """The types of the parameters of a class or a function, with what is annotated to them."""
+    """Return the types of the parameters of a class or a function, with their annotations."""
     make = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
-    return get_type_hints(make, include_extras=True)
+    hints = get_type_hints(make, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name != "return"}
 
 
 def check_at_least(least: float, **options: float | None) -> None:
-    """Refuse options below `least`, or of `LONG` and more; None is accepted.
+    """Check that options are at least `least` and below `LONG`, or None.
 
     Raises:
-        ValueError: names the first of them.
+        ValueError: names the first option that is not.
     """
     for name, value in options.items():
-        if value is not None and not least <= value < LONG:
-            limits = f"below {LONG:,}" if value >= LONG else f"at least {least}"
-            raise ValueError(f"{name} must be {limits}, not {value}")
+        if value is not None:
+            Range(least).check(name, value)
 
 
-def check_above_0(**options: float | None) -> None:
-    """Refuse options of 0 and below, or of `LONG` and more; None is accepted.
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, value in options.items():
-        if value is not None and not 0 < value < LONG:
-            raise ValueError(f"{name} must be above 0, not {value}")
-
-
-def check_words(**options: Any) -> None:
-    """Refuse text that is empty, or has a NUL character; other types are accepted.
+def check_word(name: str, text: Any) -> None:
+    """Check that text is neither empty nor has a NUL character; ignores other types.
 
     Raises:
-        ValueError: names the first of them.
+        ValueError: it is or has.
     """
-    for name, text in options.items():
-        if isinstance(text, str) and (not text.strip() or "\0" in text):
-            raise ValueError(f"{name} is empty, or holds what no name can: {text!r}")
+    if isinstance(text, str) and (not text.strip() or "\0" in text):
+        raise ValueError(f"{name} is empty or has a NUL character: {text!r}")
 
 
 def check_plain(value: Any, what: str, depth: int = 0) -> None:
-    """Refuse all but plain values: numbers, strings, and lists and mappings of them, not too deep.
+    """Check that a value is plain: numbers, strings, and lists and mappings of them, not too deep.
 
     Raises:
-        ValueError: something else, or a number that is NaN.
+        ValueError: another value, or NaN.
     """
     if depth > DEPTH:
         raise ValueError(f"{what} is nested more than {DEPTH} deep")
@@ -281,12 +326,12 @@ def check_plain(value: Any, what: str, depth: int = 0) -> None:
             check_plain(part, what, depth + 1)
     elif not isinstance(value, bool | int | float | str | None) or value != value:
         raise ValueError(
-            f"{what} is not a number, a word, or lists and names of them: {brief(value)}"
+            f"{what} has {brief(value)}, which is not a number, a word, a list or a mapping"
         )
 
 
 def brief(value: Any, quoted: bool = True) -> str:
-    """An untrusted value for a message: one line, not long, no control characters."""
+    """Return an untrusted value for a message: a short line without control characters."""
     if isinstance(value, str):
         text = value if len(value) <= 120 else value[:120] + "..."
         text = "".join(c if c.isprintable() else "?" for c in text)

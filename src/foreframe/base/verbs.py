@@ -1,14 +1,13 @@
-"""Verbs of installed packages, of foreframe's add-ons too, by entry points `foreframe.verbs`."""
+"""Verbs of installed packages, including foreframe's add-ons: entry points `foreframe.verbs`."""
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foreframe.base.extras import of_package, registered
 
 
 class Verb(NamedTuple):
-    """A verb of the command line, and its calls in Python. It imports none of them.
+    """A verb of the command line and its calls in Python; nothing is imported yet.
 
     Args:
         about: its line in `foreframe --help`.
@@ -22,7 +21,9 @@ class Verb(NamedTuple):
 
 
 def added_verbs() -> dict[str, Verb]:
-    """The verbs that installed packages add; those that cannot be imported say so in their line."""
+    """Return the verbs of installed packages. A verb that cannot be imported has no command, and
+    the error as its line.
+    """
     found = {}
     for name in sorted(registered("verbs")):
         try:
@@ -33,15 +34,5 @@ def added_verbs() -> dict[str, Verb]:
 
 
 def added_calls() -> dict[str, str]:
-    """ "module:function" by public name, of these verbs."""
+    """Return "module:function" by public name, for these verbs."""
     return {name: home for verb in added_verbs().values() for name, home in verb.calls.items()}
-
-
-def added_call(name: str) -> Any:
-    """The function of this public name.
-
-    Raises:
-        KeyError: no verb has it.
-    """
-    module, _, function = added_calls()[name].partition(":")
-    return getattr(import_module(module), function)

@@ -81,7 +81,7 @@ def check_data(input: str, options: WindowOptions, *, output: str | None = None)
 
     from foreframe.api import check
 
-    checked = check(input, output, **vars(options))
+    checked = check(input, output, options)
     print(checked)
     if output is not None:
         print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")

@@ -1,7 +1,7 @@
-"""From signatures to options: parameters of functions and fields of dataclasses are the flags.
+"""Flags and help from signatures: the parameters of functions and the fields of dataclasses.
 
-argparse prints the help. The words of a command are read here: values as YAML, checked against the
-types of the signatures, and names within names, such as `--reading.size [96,128]`.
+argparse prints the help. The words of a command are parsed here: values are YAML, and names may
+have parts, such as `--reading.size [96,128]`.
 """
 
 import inspect
@@ -22,17 +22,18 @@ from foreframe.base.schema import (
     parameters,
     put,
     type_hints,
+    typed,
 )
 from foreframe.base.wording import closest
 
-IMPORT = "your own module, imported first: it adds to MODELS, CORES or HEADS; once for each"
-HELP = {("-h", "--help"): "the options that people use", ("--help-all",): "all options"}
+IMPORT = "import your own module first, which adds to MODELS, CORES or HEADS; may be repeated"
+HELP = {("-h", "--help"): "common options", ("--help-all",): "all options"}
 HELP_FLAGS = [flag for flags in HELP for flag in flags]
 ALL = HELP_FLAGS[-1]
 
 
 class Option(NamedTuple):
-    """A flag, or a word without a flag."""
+    """A flag, or a positional argument."""
 
     name: str
     kind: Any
@@ -42,33 +43,37 @@ class Option(NamedTuple):
 
 
 def options_of(signature: Any, within: str = "") -> list[Option]:
-    """The options that a function or a dataclass stands for, those of its groups after them.
+    """Return the options of a function or a dataclass, those of its groups last.
 
-    Parameters of a function that may be given by their place, those before a `*`, are positional.
+    Parameters of a function before a `*` are positional.
     """
     hints, about = type_hints(signature), argument_docs(signature)
     options: list[Option] = []
     groups: list[Option] = []
-    for name, given in parameters(signature).items():
-        kind, default = hints.get(name, Any), given.default
-        group = group_of(kind)
-        by_place = given.kind is given.POSITIONAL_OR_KEYWORD and not isinstance(signature, type)
-        options.append(Option(within + name, kind, default, about.get(name, ""), by_place))
+    for name, parameter in parameters(signature).items():
+        kind, group = hints.get(name, Any), group_of(hints.get(name))
+        positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        positional = positional and not isinstance(signature, type)
+        text = about.get(name, "")
+        options.append(Option(within + name, kind, parameter.default, text, positional))
         if group is not None:
             inner = options_of(group, f"{within}{name}.")
-            changes = get_origin(kind) is Annotated  # some fields, in place of those of training
+            changes = get_origin(kind) is Annotated  # of the options of training
             groups += [field._replace(default=None) for field in inner] if changes else inner
     return [*options, *groups]
 
 
 def argument_docs(signature: Any) -> dict[str, str]:
-    """What docstrings say of arguments by name; of a class also those of what it is made from."""
+    """Return what docstrings say about arguments, by name; for a class with its base classes.
+
+    "as of `Other`" and "see `Other`" stand for the text of the other docstring.
+    """
     about: dict[str, str] = {}
     for part in reversed(signature.__mro__ if isinstance(signature, type) else [signature]):
         for param in docs_of(part).params:
             text = " ".join((param.description or "").split())
-            pointed = re.search(r"(?:^as of|\bsee) `(\w+)`", text)
-            other = getattr(inspect.getmodule(part), pointed[1], None) if pointed else None
+            pointer = re.search(r"(?:^as of|\bsee) `(\w+)`", text)
+            other = getattr(inspect.getmodule(part), pointer[1], None) if pointer else None
             names = param.arg_name.split(", ")
             about |= dict.fromkeys(names, text)
             if other not in (None, part):
@@ -77,7 +82,7 @@ def argument_docs(signature: Any) -> dict[str, str]:
 
 
 def docs_of(part: Any) -> Docstring:
-    """What a function or a class says of itself; other styles than Google's cost time."""
+    """Parse the docstring of a function or a class in Google's style; others would cost time."""
     return parse(inspect.cleandoc(part.__doc__ or ""), DocstringStyle.GOOGLE)
 
 
@@ -86,31 +91,28 @@ class Parser:
 
     Args:
         verb: for the help: `predict`.
-        function: what it says of itself is the help of the verb, and its parameters are the options
-            that every user needs. The fields of its parameter `options`, a dataclass, are options
-            too: a group of the help.
+        function: its docstring is the help of the verb, and its parameters are options that every
+            help shows. The fields of its parameter `options`, a dataclass, are options, too.
         groups: dataclasses of further options.
-        common: names of fields that the short help shows: what people use. By default all but
-            those within others, such as `reading.size`.
+        common: names of the fields in the short help; by default all but nested ones, such as
+            `reading.size`.
     """
 
     def __init__(self, verb: str, function: Any, *groups: Any, common: str = "") -> None:
         self.prog, self.function = f"foreframe {verb}", function
-        own = {option.name: option for option in options_of(function)}
-        more = own.pop("options", None)
-        own = {name: option for name, option in own.items() if not name.startswith("options.")}
-        own["import"] = Option("import", str, None, IMPORT)
-        self.groups = {"": list(own.values())}
-        for group in (*groups, *([] if more is None else [group_of(more.kind)])):
+        hints = type_hints(function)
+        own = [one for one in options_of(function) if one.name.partition(".")[0] != "options"]
+        self.groups = {"": [*own, Option("import", str, None, IMPORT)]}
+        for group in (*groups, *([hints["options"]] if "options" in hints else [])):
             self.groups[_about(group)] = options_of(group)
         self.options = {option.name: option for group in self.groups.values() for option in group}
-        self._places = [name for name, option in self.options.items() if option.positional]
+        self._positional = [name for name, option in self.options.items() if option.positional]
         known = [name for name in self.options if "." not in name]
-        self.common = [*own, *(common.split() or known)]
+        self.common = [*(option.name for option in self.groups[""]), *(common.split() or known)]
 
     def help(self, everything: bool) -> str:
         """Return the help: the common options, or all."""
-        usage = " ".join([self.prog, *map(str.upper, self._places), "[options]"])
+        usage = " ".join([self.prog, *map(str.upper, self._positional), "[options]"])
         more = "" if everything else f"{self.prog} --help-all lists every option"
         parser = ArgumentParser(
             self.prog, usage, _about(self.function), epilog=more, add_help=False
@@ -120,69 +122,72 @@ class Parser:
             known = {option.name: option for option in options}
             shown = dict.fromkeys(known if everything else self.common)
             for option in (known[name] for name in shown if name in known):
-                # In short a field's first clause says it; of the verb's own options all matters.
+                # The short help shows the first clause of a field, and the verb's own in full.
                 short = title and not everything
                 about = option.about.split("; ")[0] if short else option.about
-                _add(group, option._replace(about=about))
+                add_option(group, option._replace(about=about))
         if everything:
             for flags in HELP:
                 parser.add_argument(*flags, action="help", help=HELP[flags])
         return parser.format_help()
 
     def parsed(self, arguments: Sequence[str]) -> Given:
-        """What the words say, in order, each value of its option's type. --import is done.
+        """Return the options and their values in order, and import the modules of --import. `typed`
+        checks the types of values.
 
         Raises:
-            ValueError: no such option, with the nearest; a word too many; a value of another type;
-                a module that cannot be imported.
+            ValueError: an unknown option, with the closest name; too many words; invalid YAML; a
+                module that cannot be imported.
             SystemExit: after the help.
         """
         words = list(arguments)
         given: Given = []
         without_flag: list[str] = []
-        modules: list[str] = []
         while words:
             word = words.pop(0)
             if word in HELP_FLAGS:
                 print(self.help(word == ALL), end="")
                 raise SystemExit(0)
-            if not word.startswith("-") or word == "-":
+            if word.startswith("-") and word != "-":
+                given.append(self._parsed_flag(word, words, dict(given)))
+            else:
                 without_flag.append(word)
-                continue
-            flag, equals, text = word.partition("=")
-            name = "output" if flag == "-o" else flag.removeprefix("--")
-            kind = self._kind(name, flag)
-            if kind is bool and not equals:
-                text = words.pop(0) if words[:1] in (["true"], ["false"]) else "true"
-            elif not equals:
-                if not words or words[0].startswith("--"):
-                    raise ValueError(f"{flag}: expected one argument")
-                text = words.pop(0)
-            if name == "import":
-                modules.append(text)
-                continue
-            value, key = _value(kind, text, flag), tuple(name.split("."))
-            if Sequence[str] in (kind, *get_args(kind)) and key in dict(given):
-                earlier, value = dict(given)[key], [value] if isinstance(value, str) else value
-                value = [*([earlier] if isinstance(earlier, str) else earlier), *value]
-            given.append((key, value))
-        for place in self._places:
-            if without_flag and (place,) not in dict(given):
-                several = get_origin(self.options[place].kind) is list
-                given.append(((place,), without_flag if several else without_flag.pop(0)))
+        for name in self._positional:
+            if without_flag and (name,) not in dict(given):
+                several = get_origin(self.options[name].kind) is list
+                given.append(((name,), without_flag if several else without_flag.pop(0)))
                 without_flag = [] if several else without_flag
         if without_flag:
             word = brief(without_flag[0])
-            raise ValueError(f"options begin with --, so there is no place for {word}")
-        for module in modules:
+            raise ValueError(f"unexpected word {word}: options begin with --")
+        for module in [value for path, value in given if path == ("import",)]:
             import_user_module(f"--import {module}", module)
-        return given
+        return [(path, value) for path, value in given if path != ("import",)]
+
+    def _parsed_flag(
+        self, word: str, words: list[str], earlier: dict[tuple[str, ...], Any]
+    ) -> tuple[tuple[str, ...], Any]:
+        """Return a flag and its value, which may be the next of the words: it is removed."""
+        flag, equals, text = word.partition("=")
+        name = "output" if flag == "-o" else flag.removeprefix("--")
+        kind, path = self._kind(name, flag), tuple(name.split("."))
+        if kind is bool and not equals:
+            text = words.pop(0) if words[:1] in (["true"], ["false"]) else "true"
+        elif not equals:
+            if not words or words[0].startswith("--"):
+                raise ValueError(f"{flag}: expected one argument")
+            text = words.pop(0)
+        value = _value(kind, text, flag)
+        if path in earlier and Sequence[str] in (kind, *get_args(kind)):
+            both = (earlier[path], value)
+            value = [one for each in both for one in ([each] if isinstance(each, str) else each)]
+        return path, value
 
     def values(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """The same by name, groups as mappings.
+        """Return the values by name, groups as mappings.
 
         Raises:
-            ValueError: as `parsed`, or an option that must be given and is not.
+            ValueError: as `parsed`, or a required option is missing.
         """
         values = put({}, self.parsed(arguments))
         lacking = [
@@ -195,20 +200,20 @@ class Parser:
         return values
 
     def run(self, arguments: Sequence[str], complete: Callable[..., Any] = dict) -> Any:
-        """Call the function with what the words say, to which `complete` may add.
+        """Call the function with the values of a command, after `complete` has added to them.
 
         Raises:
             ValueError: as `values`; errors of the function and of the dataclass.
         """
         values, hints = complete(self.values(arguments)), type_hints(self.function)
-        named = [name for name in parameters(self.function) if name in values]
-        words = check_types(self.function, {name: values.pop(name) for name in named}, "")
+        own = {name: values.pop(name) for name in parameters(self.function) if name in values}
+        checked = check_types(self.function, own, "")
         if "options" in hints:
-            words["options"] = converted(values, hints["options"], "")
-        return self.function(**words)
+            checked["options"] = typed(hints["options"], values, "")
+        return self.function(**checked)
 
     def _kind(self, name: str, flag: str) -> Any:
-        """The type of an option; None in a mapping whose names are not known here, such as
+        """Return the type of an option; None within a mapping with names unknown here, such as
         `model_args.kernel`.
         """
         if name in self.options:
@@ -230,52 +235,40 @@ def _initials(flag: str) -> str:
     return "".join(word[:1] for word in flag.strip("-").split("_"))
 
 
-def _value(kind: Any, text: str, where: str) -> Any:
-    """What a flag says, as a value of a type: YAML, unless the option is a word. None is any type.
-
-    Args:
-        where: how messages name it.
+def _value(kind: Any, text: str, flag: str) -> Any:
+    """Return the value of a flag: YAML, unless the option is a word.
 
     Raises:
-        ValueError: not YAML, or another type.
+        ValueError: invalid YAML.
     """
     if kind in (Any, str, str | None):
         return None if text == "null" and kind is not str else text
-    from foreframe.base.yaml_files import plain_yaml  # which the help needs not
+    from foreframe.base.yaml_files import plain_yaml  # which the help does not need
 
-    value = plain_yaml(text, where)
-    try:
-        converted(value, kind or Any, where)
-    except ValueError:
-        if str not in get_args(kind) or isinstance(value, list | dict):
-            raise
-        return [text] if get_origin(kind) is list else text  # a name that looks like a number
+    value = plain_yaml(text, flag)
+    if str in get_args(kind) and not isinstance(value, list | dict):
+        try:
+            converted(value, kind, flag)
+        except ValueError:  # a name that looks like a number
+            return [text] if get_origin(kind) is list else text
     return value
 
 
-def _add(group: Any, option: Option) -> None:
-    about = help_of(option) if option.about else SUPPRESS
-    if option.positional:
-        several = "*" if get_origin(option.kind) is list else None
-        group.add_argument(option.name, nargs=several, metavar=option.name.upper(), help=about)
-        return
-    flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
-    group.add_argument(*flags, metavar="", help=about)
-
-
-def _choices(option: Option) -> list[str]:
-    return [word for word in get_args(option.kind) if isinstance(word, str)]
-
-
-def help_of(option: Option) -> str:
-    """What an option is, and its default."""
+def add_option(group: Any, option: Option) -> None:
+    """Add an option to the help of a group: its choices, text and default."""
     about, value = option.about, option.default
-    if choices := _choices(option):
+    if choices := [word for word in get_args(option.kind) if isinstance(word, str)]:
         about = f"{'|'.join(choices)}: {about}"
     if isinstance(value, bool | int | float | str | tuple | list) and value not in ("", ()):
         text = str(value).lower() if isinstance(value, bool) else str(value)
         about += f" {text}" if isinstance(value, list) else f" [{text}]"
-    return about.replace("%", "%%")
+    about = about.replace("%", "%%") if option.about else SUPPRESS
+    if option.positional:
+        several = "*" if get_origin(option.kind) is list else None
+        group.add_argument(option.name, nargs=several, metavar=option.name.upper(), help=about)
+    else:
+        flags = [f"--{option.name}", *(["-o"] if option.name == "output" else [])]
+        group.add_argument(*flags, metavar="", help=about)
 
 
 def _about(signature: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import check_source, check_writable
-from foreframe.base.schema import check_above_0
+from foreframe.base.schema import Range
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
 from foreframe.models.names import check_forecaster
@@ -24,23 +24,24 @@ def forecast_live(
 ) -> None:
     """Forecast after every incoming frame: foreframe stream RUN INPUT
 
-    Each frame gives a line of JSON: its number, the root mean squared errors, in the data's units,
-    of earlier forecasts of this frame.
+    Each frame prints a line of JSON: its number, and the root mean squared errors of earlier
+    forecasts of this frame, in the data's units.
 
     Args:
         run: a run's folder, a saved folder, a checkpoint, published weights, such as
             scenes, or a baseline, such as optical_flow
-        input: a film or other file; a folder that grows, of pictures, .npy or files of grids, or a
+        input: a film or other file; a growing folder of pictures, .npy or files of grids, or a
             pattern of its files; - for standard input, a film or .npy frames
-        output: folder for the forecasts: frame-N.nc with times and grid, of frames without dates
-            frame-N.npy, and the last one as latest.nc or .npy too; by default only scores are
+        output: folder for the forecasts: frame-N.nc with times and grid, or frame-N.npy for frames
+            without dates; the last forecast is also latest.nc or .npy; by default only scores are
             printed
         keep: hours after which forecasts in the folder are removed, by the times of their frames;
-            by default they all stay
+            by default none is removed
     """
-    check_above_0(keep=keep)
-    if keep is not None and output is None:
-        raise ValueError("--keep is of the files of forecasts: give --output")
+    if keep is not None:
+        Range(above=0).check("keep", keep)
+        if output is None:
+            raise ValueError("--keep requires --output")
     for folder in (output, None if options.state is None else Path(options.state).parent):
         if folder is not None:
             check_writable(folder)
@@ -52,7 +53,7 @@ def forecast_live(
 
     if output is not None:
         check_folder(Path(output), input, options.state)
-    # Service managers stop a program by SIGTERM: it ends well, and its state is saved.
+    # Service managers stop a program by SIGTERM, which must save the state.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with closing(stream(run, input, options)) as lives:
         for live in lives:

@@ -4,12 +4,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from foreframe.base.files import check_source
-from foreframe.base.processes import give_way, is_first_process
-from foreframe.base.schema import Given
+from foreframe.base.processes import DeadProcessError, Stopped, give_way, is_first_process
 from foreframe.cli.parser import ALL, HELP_FLAGS, Parser
-from foreframe.training.options import GROUPS, Options
-from foreframe.training.recipes import explicit_options, options_from
+from foreframe.training.options import GROUPS
+from foreframe.training.recipes import Named
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -35,36 +33,26 @@ def parser() -> Parser:
     return Parser("train", by_config, *GROUPS, common=COMMON)
 
 
-def given_by(arguments: Sequence[str]) -> tuple[list[str], Given]:
-    """The configs that are named, and all that is given."""
-    given = parser().parsed(arguments)
-    return [value for path, value in given if path == ("config",)], given
-
-
-def parse(arguments: Sequence[str]) -> Options:
-    """Convert arguments to the groups of options. A resumed run has its own settings, changed by
-    flags.
+def parse(arguments: Sequence[str]) -> Named:
+    """Return the configs and the options of a command.
 
     Raises:
-        ValueError: an unknown option or invalid value; a config that cannot be read, or names
-            data that only the command line may name.
+        ValueError: as `Parser.parsed`.
     """
-    groups = options_from(*given_by(arguments))
-    if "/" in groups.data.data:  # no import path has any
-        check_source(groups.data.data)
-    return groups
+    given = parser().parsed(arguments)
+    configs = [value for path, value in given if path == ("config",)]
+    return Named(configs, [(path, value) for path, value in given if path != ("config",)])
 
 
 def _help(arguments: Sequence[str], everything: bool) -> str:
-    """Help on the options; with --model or --data on their arguments alone."""
-    options = parser()
-    named = {path[0]: value for path, value in options.parsed(arguments) if len(path) == 1}
-    if not named.keys() & {"model", "data"}:
-        return options.help(everything)
+    """Return the help on options; with --model or --data on their arguments alone."""
+    names = {path[0]: value for path, value in parse(arguments).given if len(path) == 1}
+    if not names.keys() & {"model", "data"}:
+        return parser().help(everything)
     from foreframe.cli.arguments import help_of_data, help_of_model
 
-    shown = help_of_model(named["model"]) if "model" in named else ""
-    shown += help_of_data(named["data"]) if "data" in named else ""
+    shown = help_of_model(names["model"]) if "model" in names else ""
+    shown += help_of_data(names["data"]) if "data" in names else ""
     return f"{shown}\nforeframe train --help-all lists all other options.\n"
 
 
@@ -74,20 +62,19 @@ def main(arguments: Sequence[str]) -> int:
     if len(words) < len(arguments):
         print(_help(words, ALL in arguments), end="")
         return 0
-    options = parse(arguments)
-    given = explicit_options(*given_by(arguments))
-    from foreframe.training.fit import DeadProcessError, Stopped, train
+    chosen = parse(arguments)
+    from foreframe.api import fit
 
     try:
-        folder = train(*options, given)
+        folder = fit(chosen).folder
     except Stopped as stopped:
         if not is_first_process():
-            return 0  # Lightning takes other codes for a failure, and kills the first process
+            return 0  # Lightning kills the first process after any other code
         print(f"\n{stopped}")
         return 130
-    except DeadProcessError as died:
+    except DeadProcessError as error:
         give_way()
-        print(f"foreframe: {died}", file=sys.stderr)
+        print(f"foreframe: {error}", file=sys.stderr)
         return 1
     if is_first_process():
         print(f"\nThe run is in {folder}. Score it: foreframe evaluate {shlex.quote(str(folder))}")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from foreframe.base.schema import check_at_least, parameters
+from foreframe.base.schema import PositiveFloat, PositiveInt, Range, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
 from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions
 
@@ -42,22 +42,16 @@ class ScoreOptions(MemberOptions):
         ValueError: a value out of its range.
     """
 
-    clips: int | Literal["all"] | None = None
-    batch_size: int = 16
+    clips: PositiveInt | Literal["all"] | None = None
+    batch_size: Annotated[int, Range(least=1, most=4096)] = 16
     baselines: Sequence[str] | None = None
     thresholds: Sequence[float] = ()
     scales: Sequence[int] = ()
     period: int | None = None
     match: Sequence[Match] | Match = ()
     lpips: Literal["alex", "vgg"] | None = None
-    budget: float = BUDGET
+    budget: PositiveFloat = BUDGET
     seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(1, clips=self.limit)
-        if not 1 <= self.batch_size <= 4096:
-            raise ValueError(f"batch_size must be 1 to 4096, not {self.batch_size}")
 
     @property
     def limit(self) -> int | None:
@@ -90,8 +84,8 @@ class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
             (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
             NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
-        output: folder for the report; by default evaluation, of other data evaluation-DATA, in RUN
-            or runs/NAME, or here without a run
+        output: folder for the report; auto, the default of the command, is evaluation, or
+            evaluation-DATA for other data, in RUN, runs/NAME, or here without a run
 
     Raises:
         ValueError: a value out of its range.
@@ -103,9 +97,7 @@ class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
     pasts: str | None = None
     output: str | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ClipOptions.__post_init__(self)
+    def check(self) -> None:
         if self.pasts is not None and not self.pasts.lower().endswith(".npy"):
             raise ValueError(f"pasts {self.pasts}: frames for another program are written as .npy")
 

@@ -28,6 +28,7 @@ from foreframe.forecasting.network import on_grid_of
 from foreframe.forecasting.recordings import check_channels, doubts, reading_as_trained
 from foreframe.forecasting.trained import data_of
 from foreframe.models import model_name
+from foreframe.models.names import is_name, name_of
 from foreframe.visuals import Card
 
 SECONDS = 40.0  # default time limit: with loading and the report, about a minute
@@ -66,11 +67,6 @@ class Scored:
         rows = self.name, self.clips, self.others
         return Scorer(self.forecaster, self.dataset, self.options, *rows)
 
-    def write_report(self, folder: str | os.PathLike[str], card: Mapping[str, Any]) -> list[Path]:
-        """As `foreframe.evaluation.report.write_report`."""
-        run = os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else None
-        return write_report(Path(folder), {"run": run, **card}, self.scorer)
-
     def write_pasts(self) -> None:
         """Write the file of the option `pasts`, if set."""
         path, window, scaling = self.options.pasts, self.forecaster.window, self.forecaster.scaling
@@ -78,32 +74,51 @@ class Scored:
             n = _external("pasts")(path, self.dataset, window, scaling, self.options.limit)
             say(f"the past frames of {plural(n, 'clip')} are in {path}")
 
+    def report_folder(self) -> Path | None:
+        """Return the folder of the report, if there is to be one: that of the options, or with
+        "auto" a folder beside the run's checkpoints.
+        """
+        if self.options.output != "auto":
+            return None if self.options.output is None else Path(self.options.output)
+        run = os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else ""
+        beside = Path(run)
+        if is_name(run) or not beside.exists():
+            beside = Path("runs", name_of(run) if run else "")
+        data = Path(self.where.get("data", "data")).stem
+        name = "evaluation" if self.own else f"evaluation-{data}"
+        return (beside.parent if beside.is_file() else beside) / name
+
+    def remarks(self, card: Mapping[str, Any]) -> list[str]:
+        """Return remarks on the size of frames and the number of clips that were scored."""
+        lines, scored, n = [], card["clips"], len(self.dataset)
+        size = self.where.get("reading", {}).get("size")
+        if self.forecaster.model.reduces and size:
+            at = f"{size[0]}x{size[1]}"
+            lines.append(f"Scored at {at}; foreframe predict gives frames as large as INPUT's.")
+        if self.options.clips is None and scored < n:
+            why = "that all forecasts cover" if self.others else "to save time; --clips all scores all"
+            lines.append(f"Scored {scored} of {n:,} clips {why}.")
+        return lines
+
 
 def evaluate_forecaster(
     what: Any, options: EvaluateOptions, progress: Callable[[int, int], Any] | None = None
 ) -> Card:
     """As `foreframe.evaluate`."""
     scored = open_scored(what, options)
-    card = evaluate_scored(scored, progress)
-    if options.output is not None and rank_and_size()[0] == 0:
-        scored.write_report(options.output, card)
-    return card
-
-
-def evaluate_scored(scored: Scored, progress: Callable[[int, int], Any] | None = None) -> Card:
-    """Score what was opened, and write the files of the options except the report.
-
-    Args:
-        scored, progress: as in `evaluate_forecaster`.
-    """
-    options = scored.options
-    if rank_and_size()[0] == 0:
-        if options.output is not None:
-            check_writable(Path(options.output))  # before hours of scoring
+    folder, first = scored.report_folder(), rank_and_size()[0] == 0
+    if first and folder is not None:
+        check_writable(folder)  # before hours of scoring
+    if first:
         scored.write_pasts()
     in_a_minute = options.clips is options.seconds is None and not scored.others
-    card = scorecard(scored.scorer, progress, SECONDS if in_a_minute else options.seconds)
-    return Card({**scored.where, **card})
+    found = scorecard(scored.scorer, progress, SECONDS if in_a_minute else options.seconds)
+    card = Card({**scored.where, **found})
+    card.remarks = scored.remarks(card)
+    if first and folder is not None:
+        run = os.fspath(what) if isinstance(what, str | os.PathLike) else None
+        card.report = write_report(folder, {"run": run, **card}, scored.scorer)
+    return card
 
 
 def _external(name: str) -> Any:

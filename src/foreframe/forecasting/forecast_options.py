@@ -1,15 +1,22 @@
-"""Options of forecasts, defined once: flags and Python arguments are views of these fields. Loads
-no torch, so that `--help` is fast.
+"""Options of forecasts: the flags and the arguments of calls derive from these fields. Loads no
+torch, so that `--help` is fast.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from foreframe.base.extras import registered
-from foreframe.base.schema import check_above_0, check_at_least, check_types
-from foreframe.data.data_options import ReadingAsTrained
+from foreframe.base.schema import (
+    Checked,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    check_types,
+)
+from foreframe.data.data_options import ReadingAsTrained, not_usual
 
 Kind = TypeVar("Kind")
 
@@ -21,7 +28,7 @@ ONNX = "onnx"  # the core's format of an export
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
+class DeviceOptions(Checked):
     """Device
 
     Args:
@@ -34,7 +41,7 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeOptions:
+class ComputeOptions(Checked):
     """Precision and memory
 
     Args:
@@ -44,10 +51,7 @@ class ComputeOptions:
     """
 
     precision: Precision = "32-true"
-    budget: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_above_0(budget=self.budget)
+    budget: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +64,8 @@ class MemberOptions(ComputeOptions):
         seed: seed of the members
     """
 
-    members: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(1, members=self.members)
-        check_at_least(0, seed=self.seed)
+    members: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class ForecastOptions(MemberOptions):
     """
 
     match: Match | None = None
-    budget: float = 4.0
+    budget: PositiveFloat = 4.0
 
 
 @dataclass(frozen=True)
@@ -100,39 +99,64 @@ class TiledOptions(ForecastOptions):
         ValueError: a value out of its range.
     """
 
-    tile: int | None = None
+    tile: NonNegativeInt | None = None
     overlap: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(0, tile=self.tile)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordingOptions(DeviceOptions):
+class ReadingOptions(Checked):
+    """Reading
+
+    Args:
+        reading: read options that differ from training, e.g. --reading.size [96,128]
+    """
+
+    reading: ReadingAsTrained = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitOptions(Checked):
+    """Live input
+
+    Args:
+        wait: seconds without a new frame after which a growing folder counts as finished, inf for
+            never
+    """
+
+    wait: NonNegativeFloat | Literal["inf"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingOptions(DeviceOptions, ReadingOptions):
     """Forecast
 
     Args:
         steps: number of frames to forecast; 0 = as in training
-        reading: read options that differ from training, e.g. --reading.size [96,128]
     """
 
-    steps: int = 0
-    reading: ReadingAsTrained = None
-
-    def __post_init__(self) -> None:
-        check_at_least(0, steps=self.steps)
+    steps: NonNegativeInt = 0
 
 
 @dataclass(frozen=True)
-class PredictOptions(TiledOptions, RecordingOptions):
-    """Horizon, past and output of a forecast.
+class RollingOptions(TiledOptions, RecordingOptions):
+    """Past and starts of forecasts.
 
     Args:
         past: number of past frames to use; 0 = as in training
-        after: number of the last input frame, from 0; by default the last of the recording
         every: forecast again after every N frames, and score each forecast by the frames that
             followed
+    """
+
+    past: NonNegativeInt = 0
+    every: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
+class PredictOptions(RollingOptions):
+    """Horizon, past and output of a forecast.
+
+    Args:
+        after: number of the last input frame, from 0; by default the last of the recording
         recording: number of the recording, counted from 0, if the input holds several
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: frame rate of a film; by default a quarter of the input's but at least 5, and with
@@ -142,87 +166,94 @@ class PredictOptions(TiledOptions, RecordingOptions):
         ValueError: a value out of its range, or options that exclude each other.
     """
 
-    past: int = 0
     after: int | None = None
-    every: int = 0
     recording: int | None = None
     colours: str = "auto"
-    fps: float | None = None
+    fps: PositiveFloat | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        RecordingOptions.__post_init__(self)
-        check_at_least(0, past=self.past, every=self.every)
-        check_above_0(fps=self.fps)
+    def check(self) -> None:
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
 
 
 @dataclass(frozen=True)
-class StreamOptions(ForecastOptions, RecordingOptions):
+class StreamOptions(ForecastOptions, RecordingOptions, WaitOptions):
     """Horizon, interval and state of a live forecast.
 
     Args:
         every: forecast after every N frames; each frame updates the state
         state: file of the state: resumed from if it exists, saved every few seconds, at the end and
             when stopped, with the position in INPUT
-        wait: seconds without a new frame after which what grows counts as finished, inf for never;
-            by default 5, and three steps of a series that is not an hour old
+        wait: seconds without a new frame after which a growing input counts as finished, inf for
+            never; by default 5, and three steps of a series that is less than an hour old
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    every: int = 1
+    every: PositiveInt = 1
     state: str | None = None
-    wait: float | Literal["inf"] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        RecordingOptions.__post_init__(self)
-        if self.wait is not None and float(self.wait) != inf:
-            check_at_least(0, wait=float(self.wait))
-        check_at_least(1, every=self.every)
 
 
 def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:
-    """Options, an object of a dataclass, with other values of the fields that are named.
+    """Return options with other values of the named fields.
 
     Raises:
-        ValueError: a name that is no field, with the nearest; a value of another type or out of its
+        ValueError: an unknown name, with the closest one; a value of another type or out of its
             range.
     """
-    checked = check_types(type(options), changes, "")
-    return replace(options, **checked)  # type: ignore[type-var]
+    if not changes:
+        return options
+    values = {name: plain_option(name, value) for name, value in changes.items()}
+    return replace(options, **check_types(type(options), values, ""))  # type: ignore[type-var]
+
+
+def plain_option(name: str, value: Any) -> Any:
+    """Return the value of an option as a YAML file has it; data in memory are unchanged."""
+    return value if name == "data" and not isinstance(value, os.PathLike) else plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a call as a YAML file has it."""
+    if isinstance(value, Checked):
+        value = not_usual(value)
+    elif is_dataclass(value) and not isinstance(value, type):  # a Scaling
+        value = asdict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # of numpy
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """How a forecaster is exported.
+class ExportOptions(Checked):
+    """Format and shape of an export.
 
     Args:
         format: onnx, or a format of an installed package; page, of the add-on serve: a folder for
             any static host, whose page forecasts in the browser.
-        size: (H, W) of frames, for a model that decides by it; by default as trained.
-        channels: of frames, for a model that takes any number.
-        noise: the steps of a member, which take noise as an input; a page has them beside the
-            others wherever the model draws members.
-        steps: also a whole forecast of so many frames in one file.
+        size: (H, W) of frames, for a model that depends on it; by default as in training.
+        channels: of frames, for a model that accepts any number.
+        noise: also export the steps of a member, which have noise as an input; a page contains them
+            if the model draws members.
+        steps: also export a whole forecast of this many frames in one file.
 
     Raises:
         ValueError: a value out of its range; an unknown format; steps with another than onnx.
     """
 
     format: str = ONNX
-    size: tuple[int, int] | None = None
-    channels: int = 1
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    channels: PositiveInt = 1
     noise: bool = False
-    steps: int | None = None
+    steps: PositiveInt | None = None
 
-    def __post_init__(self) -> None:
-        check_at_least(1, channels=self.channels, steps=self.steps)
+    def check(self) -> None:
         formats = (ONNX,) if self.format == ONNX else (ONNX, *registered("formats"))
         if self.format not in formats:
             raise ValueError(f"format {self.format!r} is unknown; choose {', '.join(formats)}")
         if self.steps and self.format != ONNX:
-            raise ValueError("only the format onnx has a forecast of --steps frames in one file")
+            raise ValueError("--steps, a forecast in one file, requires the format onnx")

@@ -14,7 +14,7 @@ import yaml
 
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say
-from foreframe.base.processes import is_first_process
+from foreframe.base.processes import DeadProcessError, Stopped, is_first_process
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
@@ -52,7 +52,7 @@ from foreframe.training.run_folder import (
     resumed,
     resuming,
 )
-from foreframe.training.stops import DeadProcessError, StopAtOnce, Stopped, Stops
+from foreframe.training.stops import StopAtOnce, Stops
 from foreframe.training.trainer import build_trainer, launched, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
 
@@ -235,7 +235,7 @@ def write_config(training: Training) -> None:
     if not is_first_process():
         return
     if options.run.tensorboard:
-        say(f"TensorBoard: {start_tensorboard(folder, options.run.port)}")
+        say(f"TensorBoard: {start_tensorboard(folder)}")
     cut_rows(folder / "validation.jsonl", start.step)
     config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
     if options.run.loggers == RunOptions().loggers:

@@ -27,22 +27,14 @@ class Events(TensorBoardLogger):
         """Write nothing beside the events: options are in config.yaml."""
 
 
-def start_tensorboard(folder: Path, port: int) -> str:
-    """Start TensorBoard, and return its address."""
+def start_tensorboard(folder: Path) -> str:
+    """Start TensorBoard on a free port, and return its address."""
     from tensorboard import program
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     board = program.TensorBoard()
-    board.configure(
-        argv=[None, "--logdir", str(folder), "--port", str(port), "--load_fast", "false"]
-    )
-    try:
-        return str(board.launch())
-    except program.TensorBoardServerException as error:
-        raise ValueError(
-            f"TensorBoard cannot use port {port} ({str(error).splitlines()[0]}); choose another "
-            "with --port, or 0 for any free one"
-        ) from None
+    board.configure(argv=[None, "--logdir", str(folder), "--load_fast", "false"])
+    return str(board.launch())
 
 
 def _csv(folder: Path, step: int) -> Logger:

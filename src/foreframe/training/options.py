@@ -1,33 +1,31 @@
-"""Every option of training, in five groups. These fields are the command's flags and the keys of
-its YAML: there is no second list.
-
-Each field's help is what the class docstring says of it. No torch here: `--help` must be quick.
+"""Options of training in five groups. Their fields are the flags of the command and the keys of
+its YAML; the class docstring has the help of each field. Loads no torch, so that `--help` is fast.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from foreframe.base.schema import (
-    LONG,
+    Checked,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
     brief,
-    check_above_0,
-    check_at_least,
     check_plain,
-    check_words,
 )
 from foreframe.data.data_options import DataOptions
 from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
 LossName = Literal["mse", "mae", "cross_entropy", "mix", "relative", "geometric", "rain", "crps"]
+Decay = Annotated[float, Range(least=0, below=1)]
 
 LOGGERS = ("tensorboard", "csv")
-FROM_0 = (
-    "sampling_steps", "warmup", "clip", "weight_decay", "truncate", "least_past", "patience", "seed"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(Checked):
     """Model
 
     Args:
@@ -38,17 +36,13 @@ class ModelOptions:
     """
 
     model: str = "quick"
-    hidden: int | None = None
+    hidden: PositiveInt | None = None
     model_args: dict = field(default_factory=dict)
     weights: str | None = None
 
-    def __post_init__(self) -> None:
-        check_words(model=self.model, weights=self.weights)
-        check_at_least(1, hidden=self.hidden)
-
 
 @dataclass(frozen=True, kw_only=True)
-class LimitOptions:
+class LimitOptions(Checked):
     """End of a training
 
     Args:
@@ -56,12 +50,8 @@ class LimitOptions:
         train_steps: length of the training and its schedule in steps
     """
 
-    minutes: float | None = None
-    train_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        check_above_0(minutes=self.minutes)
-        check_at_least(1, train_steps=self.train_steps)
+    minutes: PositiveFloat | None = None
+    train_steps: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -97,55 +87,38 @@ class LearningOptions(LimitOptions):
     """
 
     loss: LossName = "mse"
-    mae_share: float = 0.5
-    members: int = 2
-    pools: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
-    sampling_steps: int = 0
+    mae_share: Annotated[float, Range(least=0, most=1)] = 0.5
+    members: PositiveInt = 2
+    pools: list[PositiveInt] = field(default_factory=lambda: [1, 2, 4, 8, 16])
+    sampling_steps: NonNegativeInt = 0
     sampling: Literal["forward", "reverse"] = "forward"
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    learning_rate: float = 1e-4
-    beta_1: float = 0.9
-    beta_2: float = 0.98
-    momentum: float = 0.95
-    weight_decay: float = 0.0
+    learning_rate: PositiveFloat = 1e-4
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.98
+    momentum: Decay = 0.95
+    weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine", "onecycle", "wsd"] = "constant"
-    warmup: int = 0
-    decay: float = 0.2
-    average: float = 0.0
-    clip: float = 1.0
-    truncate: int = 0
-    least_past: int = 0
+    warmup: NonNegativeInt = 0
+    decay: Annotated[float, Range(above=0, most=1)] = 0.2
+    average: Decay = 0.0
+    clip: NonNegativeFloat = 1.0
+    truncate: NonNegativeInt = 0
+    least_past: NonNegativeInt = 0
     freeze_encoder: bool = False
     start_at_mean: bool = True
-    epochs: int = 300
-    patience: int = 0
-    seed: int = 0
+    epochs: PositiveInt = 300
+    patience: NonNegativeInt = 0
+    seed: NonNegativeInt = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_above_0(learning_rate=self.learning_rate)
-        check_at_least(1, epochs=self.epochs, members=self.members)
-        if not 0 <= self.mae_share <= 1:
-            raise ValueError(f"mae_share must lie in [0, 1], not {self.mae_share}")
-        if not all(1 <= k <= LONG for k in self.pools):
-            raise ValueError(f"pools are sides of 1 pixel or more, not {self.pools}")
+    def check(self) -> None:
         if self.loss == "crps" and self.sampling_steps:
             raise ValueError(
-                "scheduled sampling shows a forecast what it forecast itself, of which crps draws "
-                "several: leave sampling_steps at 0"
+                "scheduled sampling feeds back a single forecast, but crps draws several members: "
+                "leave sampling_steps at 0"
             )
         if self.sampling == "reverse" and not self.sampling_steps:
             raise ValueError("sampling reverse is a scheduled sampling: give it sampling_steps")
-        for name in FROM_0:
-            check_at_least(0, **{name: getattr(self, name)})
-        if not 0 < self.decay <= 1:
-            raise ValueError(
-                "decay is a share of the training, above 0 and at most 1 (all of it), not "
-                f"{self.decay}"
-            )
-        for name in ("beta_1", "beta_2", "momentum", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -160,21 +133,17 @@ class MachineOptions(DeviceOptions, ComputeOptions):
         trainer: any argument of Lightning's Trainer, e.g. --trainer.max_steps 500
     """
 
-    devices: int | str = "auto"
+    devices: PositiveInt | str = "auto"
     precision: str = "32-true"  # type: ignore[assignment]  # any of Lightning's
     memory: Literal["keep", "save"] = "keep"
     trainer: dict = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_words(device=self.device, precision=self.precision)
-        if isinstance(self.devices, int) and self.devices < 1:
-            raise ValueError(f"devices must be at least 1, or auto, not {self.devices}")
+    def check(self) -> None:
         check_plain(self.trainer, "trainer")
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Checked):
     """Output
 
     Args:
@@ -184,33 +153,27 @@ class RunOptions:
         save_every: minutes between checkpoints, in addition to one per epoch
         picture_every: steps between pictures and GIFs; 0 = off
         logger: tensorboard, csv or a list; false = none; in Python also Lightning's loggers
-        tensorboard: start TensorBoard
-        port: port of TensorBoard
+        tensorboard: start TensorBoard on a free port
         verbose: print progress
     """
 
     run: str | None = None
     resume: str | None = None
     accept_changes: bool = False
-    save_every: float = 5.0
-    picture_every: int = 250
+    save_every: NonNegativeFloat = 5.0
+    picture_every: NonNegativeInt = 250
     logger: str | list | bool | Any = LOGGERS[0]
     tensorboard: bool = False
-    port: int = 6006
     verbose: bool = True
 
-    def __post_init__(self) -> None:
-        check_words(run=self.run, resume=self.resume)
-        check_at_least(0, save_every=self.save_every, picture_every=self.picture_every)
+    def check(self) -> None:
         for each in self.loggers:
             if each not in LOGGERS and not hasattr(each, "log_metrics"):  # one of Lightning's
                 raise ValueError(f"logger is any of {', '.join(LOGGERS)}, not {brief(each)}")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
 
     @property
     def loggers(self) -> list[Any]:
-        """Names in `LOGGERS`, and loggers of the user's own."""
+        """Names in `LOGGERS`, and the user's logger objects."""
         listed = self.logger if isinstance(self.logger, list) else [self.logger]
         return [each for each in listed if each is not False]
 
@@ -228,5 +191,5 @@ class Options(NamedTuple):
     run: RunOptions
 
     def flat(self) -> dict[str, Any]:
-        """Every option by its name, as plain values: what config.yaml holds."""
+        """Return every option by name, as plain values for config.yaml."""
         return {name: value for group in self for name, value in asdict(group).items()}

@@ -1,11 +1,12 @@
-"""From flags, configs and calls to the options of training. A config may be a stranger's: plain
-values under names that exist.
+"""From flags, configs and calls to the options of training. A config may be untrusted: it has plain
+values under known names.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foreframe.base.extras import of_package, registered
 from foreframe.base.files import exists
@@ -14,90 +15,124 @@ from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
 from foreframe.base.yaml_files import read_yaml
 from foreframe.data.data_options import GENERATED, as_published, protocol_of
+from foreframe.forecasting.forecast_options import plain_option
 from foreframe.training.options import GROUPS, DataOptions, Options
 
 RECIPES = Path(__file__).parents[1] / "configs"
-DEFAULT = "default"  # the recipe where none is named
-KINDS = {name.name: type_hints(group)[name.name] for group in GROUPS for name in fields(group)}
-KINDS["data"] = str  # where they have a name
+DEFAULT = "default"  # the recipe unless one is named
+KINDS = {name: hint for group in GROUPS for name, hint in type_hints(group).items()}
+KINDS["data"] = str  # in files
+
+
+class Named(NamedTuple):
+    """A user's choices: names of recipes or config files, and options with their values."""
+
+    configs: Sequence[str] = ()
+    given: Given = []  # noqa: RUF012 (never changed)
+
+
+def named(recipe: str | os.PathLike[str] | Named | None, options: Mapping[str, Any]) -> Named:
+    """Return a recipe and the options of a call that change it. Mappings change those of the recipe
+    name by name.
+
+    Raises:
+        ValueError: an unknown name, with the closest one.
+    """
+    if isinstance(recipe, Named):
+        return recipe
+    given: Given = []
+    for name, value in options.items():
+        check_option(name, "")
+        plain = plain_option(name, value)
+        if isinstance(plain, Mapping) and name not in ("data", "scaling"):
+            given += [((name, inner), part) for inner, part in plain.items()]
+        else:
+            given.append(((name,), plain))
+    return Named([] if recipe is None else [os.fspath(recipe)], given)
 
 
 def recipes() -> list[str]:
-    """Names of recipes, those of installed packages too; `--config NAME` takes one anywhere."""
+    """Return the names of recipes, also of installed packages."""
     return sorted({*(path.stem for path in RECIPES.glob("*.yaml")), *registered("recipes")})
 
 
 def recipe_file(name: str) -> Path:
-    """The file of a recipe; a package registers the folder."""
+    """Return the file of a recipe; a package registers the folder."""
     own = RECIPES / f"{name}.yaml"
     return own if own.is_file() else of_package("recipes", name) / f"{name}.yaml"
 
 
 def explicit_options(configs: Sequence[str], given: Given) -> Given | None:
-    """The user's options where the default recipe chooses the rest from the data; None where it
-    does not: another recipe or a model is named, a run goes on, or clips are generated.
+    """Return the user's options if the default recipe chooses all others from the data. Return None
+    with another recipe, a model, a resumed run or generated clips.
     """
-    named = {path[0] for path, _ in given}
+    names = {path[0] for path, _ in given}
     data = dict(given).get(("data",), DataOptions.data)
     generated = isinstance(data, str) and data == GENERATED
-    if generated or not set(configs) <= {DEFAULT} or named & {"model", "resume"}:
+    if generated or not set(configs) <= {DEFAULT} or names & {"model", "resume"}:
         return None
-    return [(path, value) for path, value in given if path != ("config",)]
+    return given
 
 
 def options_from(configs: Sequence[str], given: Given) -> Options:
-    """The options of training: the usual ones, changed by those of a run that is resumed, by
-    configs, and by those of a command or a call, in this order. The protocol of published data is
-    above recipes, and below a user's own configs.
+    """Return the options of training. Later sources take precedence: defaults, a resumed run,
+    recipes, the protocol of published data, the user's config files, and `given`.
 
     Args:
         configs: recipes by name, or files.
-        given: each option that a user gave, and its value.
+        given: the user's options and their values.
 
     Raises:
-        ValueError: an option that does not exist, or a value that it cannot have; a config that
-            cannot be read, or names what only the command line may.
+        ValueError: an unknown option or an invalid value; a config that cannot be read, or with
+            data that only the command line may name.
     """
-    files = [
-        config if exists(config) or config not in recipes() else str(recipe_file(config))
-        for config in configs
-    ]
-    ours = {*files} - {*configs}
-    if resume := dict(given).get(("resume",)):
-        config = Path(resume) / "config.yaml"
-        if not exists(config):
-            raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
-        files = [str(config), *files]
-    settings: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    for file in files:
-        settings |= (found := config_settings(file))
-        own |= {} if file in ours else found
-    named_data = dict(given).get(("data",), settings.get("data"))
-    if protocol_of(named_data):
-        settings |= as_published({**own, "data": named_data})
-    values = put(settings, given)
-    named = {inner for path, value in given for inner, _ in leaves(value, path)}
-    if resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
-        named.add(("weights",))  # what it began with is in there: the name is a record
-    of_files = [(path, value) for path, value in leaves(values) if path not in named]
-    where, data = f"config {files[-1] if files else ''}", str(settings.get("data"))
-    from_files = "data" in settings and ("data",) not in dict(given)
-    check_harmless(where, from_files, data, of_files)
+    values = dict(given)
+    resume = values.get(("resume",))
+    settings, file = _settings_of(configs, resume, values.get(("data",)))
+    changed = put(settings, given)
+    names = {inner for path, value in given for inner, _ in leaves(value, path)}
     if resume is None:
-        values.pop("resume", None)  # of a run that was resumed itself
+        changed.pop("resume", None)  # of a run that was resumed itself
+    elif resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
+        names.add(("weights",))  # which the checkpoint contains
+    of_files = [(path, value) for path, value in leaves(changed) if path not in names]
+    from_files = "data" in settings and ("data",) not in values
+    check_harmless(f"config {file}", from_files, str(settings.get("data")), of_files)
     groups: list[Any] = []
     for group in GROUPS:
-        of_group = {o.name: values[o.name] for o in fields(group) if o.name in values}
+        of_group = {o.name: changed[o.name] for o in fields(group) if o.name in changed}
         groups.append(typed(group, of_group, ""))
     return Options(*groups)
 
 
+def _settings_of(configs: Sequence[str], resume: Any, data: Any) -> tuple[dict[str, Any], str]:
+    """Return the options in files, with the protocol of published data, and the last file."""
+    settings: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    file = ""
+    if resume:
+        file = str(Path(resume) / "config.yaml")
+        if not exists(file):
+            raise ValueError(f"there is no run in {resume} to resume (no config.yaml in it)")
+        settings |= config_settings(file)
+        own |= settings
+    for config in configs:
+        is_recipe = config in recipes() and not exists(config)
+        file = str(recipe_file(config)) if is_recipe else config
+        found = config_settings(file)
+        settings |= found
+        own |= {} if is_recipe else found
+    data = settings.get("data") if data is None else data
+    if protocol_of(data):
+        settings |= as_published({**own, "data": data})
+    return settings, file
+
+
 def config_settings(file: str) -> dict[str, Any]:
-    """The options in a file, which may be a stranger's: plain values under names that exist.
+    """Read the options in a file, which may be untrusted.
 
     Raises:
-        ValueError: no such file, no YAML of plain values, an option that is not there, a value of
+        ValueError: no such file, other YAML than plain values, an unknown option, a value of
             another type.
     """
     try:
@@ -109,12 +144,17 @@ def config_settings(file: str) -> dict[str, Any]:
             f"{near and f'{near} These are '}recipes by name: {', '.join(recipes())}"
         ) from None
     for name, value in settings.items():
-        if name not in KINDS:
-            raise ValueError(f"config {file}: {no_option(name, list(KINDS))}")
+        check_option(name, f"config {file}: ")
         converted(value, KINDS[name], f"config {file}: {name}")
     return settings
 
 
-def no_option(name: str, names: Sequence[str]) -> str:
-    """The words for a name that is no option, with the nearest that is."""
-    return f"there is no option {name!r}; {closest(name, names) or 'see --help-all'}"
+def check_option(name: str, where: str) -> None:
+    """Check that an option of training has this name.
+
+    Raises:
+        ValueError: it has not, with the closest name; the message begins with `where`.
+    """
+    if name not in KINDS:
+        near = closest(name, KINDS) or "see --help-all"
+        raise ValueError(f"{where}there is no option {name!r}; {near}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foreframe.evaluation import EvaluateOptions
+from foreframe.forecasting.forecast_options import changed
 from foreframe.models.names import is_name, published, weights_folder
-from foreframe.training.calls import with_changes
 from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Run:
         """Its scorecard, by default on the test split; options as in `foreframe.evaluate`."""
         from foreframe.evaluation.scored import evaluate_forecaster
 
-        return evaluate_forecaster(self, with_changes(EvaluateOptions(), options))
+        return evaluate_forecaster(self, changed(EvaluateOptions(), options))
 
     def _repr_html_(self) -> str:
         """Its validations, as text and as curves, and its last picture."""

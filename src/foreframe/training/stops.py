@@ -12,18 +12,6 @@ import lightning.pytorch as L
 from foreframe.base.notes import say
 
 
-class Stopped(KeyboardInterrupt):
-    """Training was stopped by hand, and saved; the message has the command to resume."""
-
-    def _render_traceback_(self) -> list[str]:
-        """For notebooks: no traceback, since nothing went wrong."""
-        return [str(self)]
-
-
-class DeadProcessError(RuntimeError):
-    """A process of a training has died; the message has the command to resume."""
-
-
 class StopAtOnce(BaseException):
     """A second Ctrl-C. Lightning would end the process at a KeyboardInterrupt."""
 

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,9 @@ class Card(dict[str, Any]):
     """A scorecard, as `foreframe.evaluation.card.score_clips` gives it; a terminal and a notebook
     show the errors by lead time and who is ahead, and the model's scores in other conventions.
     """
+
+    remarks: Sequence[str] = ()  # on the clips that were scored
+    report: Sequence[Path] = ()  # written files
 
     def __repr__(self) -> str:
         return "\n".join([str(score_table(self)), *map(wrap, self._said())])

@@ -116,7 +116,7 @@ def test_a_location_without_values_has_no_coverage(folder: Path, tmp_path: Path)
         (["-o", "out.npy", "--probability", "1"], "a probability is the share of members"),
         (["--members", "2", "--probability", "1"], "missing: --output, or --at"),
         (["-o", "out.npy", "--at", "5,7"], "locations, --at, are written as .csv, .json, .geojson"),
-        (["--at", "Zurich"], "a place is latitude,longitude or row,column"),
+        (["--at", "Zurich"], "a location is latitude,longitude or row,column"),
         (["--at", "-64,0"], "of rows 0 to 11 and columns 0 to 15"),
         (["--at", "5,7", "--every", "2"], "every and wait are for live input"),
     ],

@@ -42,7 +42,7 @@ def test_a_point_is_the_cell_whose_centre_is_nearest(
 
 @pytest.mark.parametrize("at", ["48.3,8", "47,9.9", "47,-172", "99,8", "1,nan"])
 def test_a_point_beyond_the_grid_is_refused(at: str) -> None:
-    said = "no cell lies there; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
+    said = "no cell at this location; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
     with pytest.raises(ValueError, match=said):
         places_at(ALPS, at)
 
@@ -71,7 +71,7 @@ def test_a_grid_in_two_dimensions(angle: float) -> None:
         assert (place.row, place.column) == (row, column)
     # A whole cell beyond the first row.
     y, x = (2 * of[0, 12] - of[1, 12] for of in (lat, lon))
-    with pytest.raises(ValueError, match="no cell lies there"):
+    with pytest.raises(ValueError, match="no cell at this location"):
         places_at(clip, f"{y},{x}")
 
 
@@ -86,7 +86,7 @@ def test_without_latitudes_a_place_is_row_and_column() -> None:
 @pytest.mark.parametrize("at", ["", "1,2,3", "here"])
 def test_what_is_no_place(at: str) -> None:
     with pytest.raises(
-        ValueError, match=r"a place is latitude,longitude or row,column, such as 47\.4"
+        ValueError, match=r"a location is latitude,longitude or row,column, such as 47\.4"
     ):
         places_at(ALPS, at)
 
@@ -105,7 +105,7 @@ def test_a_map_projection_tells_latitudes_and_longitudes(monkeypatch) -> None:
         for k, c in swiss.coordinates.items()
     }
     assert places_at(replace(swiss, coordinates=km), "46.951,7.4386") == [bern]
-    with pytest.raises(ValueError, match="no cell lies there"):
+    with pytest.raises(ValueError, match="no cell at this location"):
         places_at(swiss, "46.951,9")
     monkeypatch.setitem(sys.modules, "pyproj", None)
     assert places_at(swiss, ()) == []  # whoever asks for no place needs no package
@@ -132,5 +132,5 @@ def test_a_list_of_places(tmp_path) -> None:
         places_at(ALPS, str(path), files=True)
     with pytest.raises(ValueError, match=r"none\.csv cannot be read"):
         places_at(ALPS, str(tmp_path / "none.csv"), files=True)
-    with pytest.raises(ValueError, match="a place is latitude,longitude"):
+    with pytest.raises(ValueError, match="a location is latitude,longitude"):
         places_at(ALPS, str(path))  # which a stranger may not have opened

@@ -378,7 +378,7 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     assert problem(service.http.get(f"{at}/places"), 422)
     path = {"at": "places.csv"}  # no file of the server's
     said = problem(service.http.get(f"{at}/places", params=path), 422)
-    assert said.startswith("a place is latitude,longitude")
+    assert said.startswith("a location is latitude,longitude")
     infinite = {"at": "1,2", "probability": "nan"}
     assert problem(service.http.get(f"{at}/places", params=infinite), 422)
     when = {"time": "2026-07-01T14:30:00"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.api import Run, takes
-from foreframe.training.calls import with_changes
+from foreframe.forecasting.forecast_options import changed
 
 if TYPE_CHECKING:
     from foreframe.addons.anomalies.anomaly_files import Anomalies
@@ -38,7 +38,7 @@ def anomalies(
     Raises:
         ValueError: errors of loading, reading, forecasting and writing; too little normal footage.
     """
-    options = with_changes(options or AnomalyOptions(), changes)
+    options = changed(options or AnomalyOptions(), changes)
     from foreframe.addons.anomalies.anomaly_files import find_anomalies
 
     return find_anomalies(weights, os.fspath(source), output, options, progress)
@@ -65,7 +65,7 @@ def watch(
     Raises:
         ValueError: as `anomalies`.
     """
-    options = with_changes(options or AnomalyOptions(), changes)
+    options = changed(options or AnomalyOptions(), changes)
     from foreframe.addons.anomalies.watching import Event, watched
     from foreframe.forecasting.forecaster import open_forecaster
 

@@ -2,38 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
-from foreframe.base.schema import check_above_0, check_at_least
-from foreframe.data.data_options import ReadingAsTrained
-from foreframe.forecasting.forecast_options import DeviceOptions
+from foreframe.base.schema import PositiveFloat, Range
+from foreframe.forecasting.forecast_options import DeviceOptions, ReadingOptions, WaitOptions
 
 
 @dataclass(frozen=True)
-class AnomalyOptions(DeviceOptions):
-    """What is normal, and how many false alarms there may be.
+class AnomalyOptions(DeviceOptions, ReadingOptions, WaitOptions):
+    """Normal footage and false alarms.
 
     Args:
-        normal: a recording of the same scene in which nothing unusual happens; may be given several
-            times; by default the first 5 minutes of the input, but at least 200 frames, and at most
-            half of a recording
-        false_alarms: alarms an hour that there may be where all is normal
+        normal: a recording of the same scene without anomalies; may be given several times; by
+            default the first 5 minutes of the input, but at least 200 frames, and at most half of
+            a recording
+        false_alarms: expected number of false alarms an hour in normal footage
         lead: lead time of the forecasts that are compared with the frames, 40 frames at most
-        wait: follow a folder that grows until no new frame came for so many seconds, inf for ever
-        reading: read options that differ from training, e.g. --reading.size [96,128]
+        wait: follow a growing folder until no new frame arrived for this many seconds; inf for ever
 
     Raises:
         ValueError: a value out of its range.
     """
 
     normal: str | Sequence[str] = ()
-    false_alarms: float = 1.0
-    lead: int = 1
-    wait: float | Literal["inf"] | None = None
-    reading: ReadingAsTrained = None
-
-    def __post_init__(self) -> None:
-        check_above_0(false_alarms=self.false_alarms)
-        check_at_least(1, lead=self.lead)
-        if self.lead > 40:
-            raise ValueError(f"lead must be at most 40 frames, not {self.lead}")
+    false_alarms: PositiveFloat = 1.0
+    lead: Annotated[int, Range(least=1, most=40)] = 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.addons.archives.archive_options import ArchiveOptions
 from foreframe.api import Run, takes
-from foreframe.training.calls import with_changes
+from foreframe.forecasting.forecast_options import changed
 
 if TYPE_CHECKING:
     from foreframe.forecasting.forecaster import Forecaster
@@ -41,7 +41,7 @@ def archive(
             belongs to another job; no Dask, or no scheduler at the address.
         KeyboardInterrupt: Ctrl-C; `continue_job` resumes the job.
     """
-    options = with_changes(options or ArchiveOptions(), changes)
+    options = changed(options or ArchiveOptions(), changes)
     from foreframe.addons.archives.archive import write_archive
 
     return write_archive(what, source, output, options, progress)

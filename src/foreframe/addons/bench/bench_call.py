@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.api import Run, takes
-from foreframe.training.calls import with_changes
+from foreframe.forecasting.forecast_options import changed
 
 if TYPE_CHECKING:
     from foreframe.addons.bench.leaderboard import Leaderboard
@@ -45,7 +45,7 @@ def bench(
     """
     if data is not None:
         changes["data"] = data
-    options = with_changes(options or BenchOptions(), changes)
+    options = changed(options or BenchOptions(), changes)
     from foreframe.addons.bench.comparison import compare
 
     return compare(what, options, progress)

@@ -1,45 +1,43 @@
-"""Options of a comparison; loads neither torch nor numpy."""
+"""Options of a comparison. Loads neither torch nor numpy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from foreframe.base.schema import check_at_least
+from foreframe.base.schema import PositiveInt
 from foreframe.evaluation import EvaluateOptions
 from foreframe.training.options import LimitOptions
 
 
 @dataclass(frozen=True)
 class BenchOptions(EvaluateOptions, LimitOptions):
-    """What is compared, and what is trained for that
+    """Comparison and training
 
     Args:
-        clips: how many, or all; more are evenly spread over recordings
+        clips: number of clips, or all; windows of recordings are spread evenly
         output: folder of the leaderboard
-        past: frames that each looks at; by default as many as it was trained with
-        future: frames to score; by default as many as the first was trained to forecast
-        data: what to score on, as in foreframe train; by default the data of the first
+        past: number of past frames of each forecaster; by default as in its training
+        future: number of frames to score; by default as in the training of the first forecaster
+        data: data to score on, as in foreframe train; by default the data of the first forecaster
         train: presets and configs to train first, by name or file, e.g. quick,simvp_small, each in
-            output/runs/NAME; what is trained already stays, and an interrupted training continues
-        minutes: of training, for each
-        train_steps: in place of minutes
-        clips_seen: clips to train on, in place of minutes
+            output/runs/NAME; finished trainings stay, and an interrupted training continues
+        minutes: minutes of each training
+        train_steps: steps of each training, instead of minutes
+        clips_seen: number of clips of each training, instead of minutes
         training: options of all trainings, e.g. --training.learning_rate 1e-3
 
     Raises:
         ValueError: a value out of its range; trainings without a budget, or with two.
     """
 
-    clips: int | Literal["all"] | None = 500
+    clips: PositiveInt | Literal["all"] | None = 500
     output: str = "leaderboard"
     train: str | Sequence[str] = ()
-    clips_seen: int | None = None
+    clips_seen: PositiveInt | None = None
     training: dict = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        LimitOptions.__post_init__(self)
-        check_at_least(1, clips_seen=self.clips_seen)
+    def check(self) -> None:
+        super().check()
         if len(self.for_each) != bool(self.train) or (self.training and not self.train):
             raise ValueError("give --train with one of --minutes, --train_steps, --clips_seen")
 

@@ -11,10 +11,9 @@ from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say, warn
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import PRESETS
-from foreframe.training.calls import given_options
 from foreframe.training.fit import train
 from foreframe.training.options import Options
-from foreframe.training.recipes import explicit_options, options_from, recipes
+from foreframe.training.recipes import explicit_options, named, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
 VALIDATED = 100  # clips, which choose the best weights of each alike
@@ -34,7 +33,7 @@ def train_each(options: BenchOptions) -> None:
         given |= {"validation_clips": VALIDATED, **options.training}
         config = None if recipe in PRESETS and recipe not in recipes() else recipe
         given |= {"model": recipe} if config is None else {}
-        limits = limits_of(options.for_each, options_from(*given_options(config, given)))
+        limits = limits_of(options.for_each, options_from(*named(config, given)))
         if not is_done(folder, limits):
             todo[folder] = config, given | limits
     for folder, (config, given) in todo.items():
@@ -47,7 +46,7 @@ def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
     """Begin or resume a training; leave the cores that it used on average in the file "trained"."""
     started = (run / "config.yaml").is_file()  # which has the recipe, and its choices
     where = {"resume" if started else "run": str(run)}
-    chosen = given_options(None if started else recipe, {**given, **where})
+    chosen = named(None if started else recipe, {**given, **where})
     began, worked = time.monotonic(), time.process_time()
     with listening(verbose=given.get("verbose", True), python=True):
         say(f"training {run.name}, in {run}")

@@ -136,7 +136,7 @@ class ProbabilityMap(Forecast):
 
 def find_outlook(what: Any, source: Any, output: Any, options: OutlookOptions) -> Outlook:
     """As `foreframe.outlook`."""
-    options.check()
+    options.check_target()
     if options.every or options.wait is not None:
         raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
     if output is not None:
@@ -162,7 +162,7 @@ def follow_outlooks(
     what: Any, source: str, options: OutlookOptions
 ) -> Generator[Outlook, None, None]:
     """As `foreframe.outlooks`."""
-    options.check()
+    options.check_target()
     forecaster, _ = open_forecaster(what, options.device, options.compile)
     options = counted(forecaster, options)
     shared = {*parameters(StreamOptions)} & {*parameters(OutlookOptions)} - {"every"}

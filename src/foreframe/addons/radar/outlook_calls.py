@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.addons.radar.outlook_options import CalibrateOptions, OutlookOptions
 from foreframe.api import Run, takes
-from foreframe.training.calls import with_changes
+from foreframe.forecasting.forecast_options import changed
 
 if TYPE_CHECKING:
     from foreframe.addons.radar.outlook import Outlook
@@ -34,7 +34,7 @@ def outlook(
     Raises:
         ValueError: as loading, opening, forecasting and writing do; no such location.
     """
-    options = with_changes(options or OutlookOptions(), changes)
+    options = changed(options or OutlookOptions(), changes)
     from foreframe.addons.radar.outlook import find_outlook
 
     return find_outlook(what, source, output, options)
@@ -59,7 +59,7 @@ def outlooks(
     Raises:
         ValueError: as `outlook`.
     """
-    options = with_changes(options or OutlookOptions(), changes)
+    options = changed(options or OutlookOptions(), changes)
     from foreframe.addons.radar.outlook import follow_outlooks
 
     yield from follow_outlooks(what, source, options)
@@ -83,7 +83,7 @@ def calibrate(
     Raises:
         ValueError: no folder; as `foreframe.evaluate`.
     """
-    options = with_changes(options or CalibrateOptions(), changes)
+    options = changed(options or CalibrateOptions(), changes)
     from foreframe.addons.radar.calibrating import learn_calibration
 
     return learn_calibration(run, options)

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from foreframe.base.schema import check_at_least
-from foreframe.data.data_options import ReadingAsTrained
-from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions, PredictOptions
+from foreframe.base.schema import PositiveFloat, PositiveInt
+from foreframe.forecasting.forecast_options import (
+    DeviceOptions,
+    MemberOptions,
+    PredictOptions,
+    ReadingOptions,
+    WaitOptions,
+)
 
 
 @dataclass(frozen=True)
-class OutlookOptions(PredictOptions):
+class OutlookOptions(PredictOptions, WaitOptions):
     """Locations, threshold and live input of an outlook.
 
     Args:
@@ -18,10 +23,8 @@ class OutlookOptions(PredictOptions):
             lists locations by name; may be given several times
         probability: threshold in the data's units; without --at it makes a map and needs
             --members; for rain at locations 0.2 mm/h by default
-        calibrated: correct probabilities by forecasts of the frames just seen, if the weights have
+        calibrated: correct probabilities by forecasts of the latest frames, if the weights have
             been calibrated
-        wait: seconds without a new frame after which a growing folder counts as finished, inf for
-            never
 
     Raises:
         ValueError: a value out of its range.
@@ -30,10 +33,13 @@ class OutlookOptions(PredictOptions):
     at: str | Sequence[str] = ()
     probability: float | None = None
     calibrated: bool = True
-    wait: float | Literal["inf"] | None = None
 
-    def check(self) -> None:
-        """Raise ValueError unless something to compute is named."""
+    def check_target(self) -> None:
+        """Check that a location or a map is named.
+
+        Raises:
+            ValueError: neither is.
+        """
         if self.probability is None and not self.at:
             raise ValueError(
                 "give a location, --at 47.4,8.5, or for a map --members 16 --probability 1"
@@ -43,31 +49,25 @@ class OutlookOptions(PredictOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(ComputeOptions, DeviceOptions):
+class CalibrateOptions(MemberOptions, DeviceOptions, ReadingOptions):
     """Clips and members of a calibration.
 
     Args:
         data: recordings to learn from; by default the run's own data
-        reading: read options that differ from training
         members: number of members whose share is corrected
-        seed: seed of the members
         thresholds: values, in the data's units, whose probabilities are corrected
-        clips: validation clips to learn from, and test clips to score afterwards
+        clips: number of validation clips to learn from, and of test clips to score afterwards
 
     Raises:
         ValueError: a value out of its range.
     """
 
     data: Any = None
-    reading: ReadingAsTrained = None
-    members: int = 16
-    seed: int = 0
+    members: PositiveInt = 16
     thresholds: Sequence[float] = (1.0,)
-    clips: int = 64
-    budget: float = 4.0
+    clips: PositiveInt = 64
+    budget: PositiveFloat = 4.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(1, members=self.members, clips=self.clips)
+    def check(self) -> None:
         if not self.thresholds:
             raise ValueError("calibrate needs --thresholds, such as [1]")

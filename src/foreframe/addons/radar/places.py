@@ -71,8 +71,8 @@ def _point(name: str, numbers: Sequence[str], where: str) -> _Point:
         y, x = map(float, numbers)
     except ValueError:
         raise ValueError(
-            "a place is latitude,longitude or row,column, such as 47.4,8.5, or of several a .csv "
-            f"file, not {where!r}"
+            "a location is latitude,longitude or row,column, such as 47.4,8.5, or a .csv file of "
+            f"several, not {where!r}"
         ) from None
     return name, y, x
 
@@ -82,12 +82,13 @@ def _listed(path: Path) -> list[_Point]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"the list of places {path} cannot be read ({error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot read the list of locations {path}: {why}") from None
     header = next((pair for pair in HEADERS if lines and set(pair) <= lines[0].keys()), None)
     if header is None:
         raise ValueError(
-            f"{path}: its first line names, with commas between, the columns latitude and "
-            "longitude (or row and column), and perhaps name; a place on each further line"
+            f"{path}: the first line must name the columns, separated by commas: latitude and "
+            "longitude (or row and column), and optionally name; each other line is a location"
         )
     points = []
     for k, line in enumerate(lines, 2):
@@ -101,8 +102,8 @@ def _cell(clip: Clip, name: str, y: float, x: float) -> Place:
     h, w = clip.frames.shape[2:]
     if y not in range(h) or x not in range(w):
         raise ValueError(
-            f"{name}: this recording tells no latitudes and longitudes, so a place is "
-            f"row,column, of rows 0 to {h - 1} and columns 0 to {w - 1}"
+            f"{name}: this recording has no latitudes and longitudes; give row,column, with rows 0 "
+            f"to {h - 1} and columns 0 to {w - 1}"
         )
     return Place(name, int(y), int(x))
 
@@ -120,8 +121,8 @@ def _nearest(
     if not distance[row, column] <= (0.5 + SLACK) * width:
         ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
         raise ValueError(
-            f"{name}: no cell lies there; the recording has latitudes {ends[0]}, "
-            f"longitudes {ends[1]}"
+            f"{name}: no cell at this location; the recording has latitudes {ends[0]}, longitudes "
+            f"{ends[1]}"
         )
     return Place(name, row, column, *centre)
 

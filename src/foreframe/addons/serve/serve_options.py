@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from foreframe.base.schema import check_above_0, check_at_least
+from foreframe.base.schema import NonNegativeInt, PositiveFloat, PositiveInt, Range
 from foreframe.forecasting.forecast_options import ComputeOptions
 
 
@@ -31,20 +32,12 @@ class ServeOptions(ComputeOptions):
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Range(least=0, most=65535)] = 8000
     hosts: Sequence[str] = ()
     token: str | None = None
     device: str = "auto"
-    upload: float = 256.0
-    seconds: float = 60.0
-    queue: int = 32
-    streams: int = 64
-    idle: float = 600.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_at_least(0, port=self.port, streams=self.streams)
-        check_at_least(1, queue=self.queue)
-        check_above_0(upload=self.upload, seconds=self.seconds, idle=self.idle)
-        if self.port > 65535:
-            raise ValueError(f"port is at most 65535, not {self.port}")
+    upload: PositiveFloat = 256.0
+    seconds: PositiveFloat = 60.0
+    queue: PositiveInt = 32
+    streams: NonNegativeInt = 64
+    idle: PositiveFloat = 600.0

@@ -14,10 +14,10 @@ from foreframe.base.files import atomic_folder, check_new
 from foreframe.base.schema import typed
 from foreframe.base.wording import described
 from foreframe.clips.clip import Window
+from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
-from foreframe.training.calls import with_changes
 
 
 def convert(
@@ -45,7 +45,7 @@ def convert(
             model of which no original is known; weights that do not fit it with these arguments; a
             folder that is there already or cannot be written.
     """
-    own = with_changes(options, changes) if options else typed(ConvertOptions, changes, "convert")
+    own = changed(options, changes) if options else typed(ConvertOptions, changes, "convert")
     source, target = Path(checkpoint), Path(folder)
     check_new(target)
     weights = _contents(source)

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from foreframe.base.schema import check_at_least
+from foreframe.base.schema import Checked, PositiveInt
 
 
 @dataclass(frozen=True)
-class ConvertOptions:
+class ConvertOptions(Checked):
     """Model and window of a checkpoint.
 
     Args:
-        model: the preset that repeats the paper's network, such as tau; docs/zoo.md has them
+        model: the preset of the paper's network, such as tau; docs/zoo.md lists them
         model_args: arguments of the model that differ from the preset's, e.g. --model_args.channels
-            3: a checkpoint does not tell them
-        past: number of input frames in its training
-        future: frames out
+            3; a checkpoint does not contain them
+        past: number of past frames in its training
+        future: number of future frames
 
     Raises:
         ValueError: a value out of its range.
@@ -22,8 +22,5 @@ class ConvertOptions:
 
     model: str
     model_args: dict = field(default_factory=dict)
-    past: int = 10
-    future: int = 10
-
-    def __post_init__(self) -> None:
-        check_at_least(1, past=self.past, future=self.future)
+    past: PositiveInt = 10
+    future: PositiveInt = 10
