@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foreframe.base.files import check_source
 from foreframe.base.notes import listening
 from foreframe.data.data_options import WindowOptions
 from foreframe.evaluation import EvaluateOptions
@@ -21,7 +20,7 @@ from foreframe.forecasting.forecast_options import (
     changed,
 )
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import Named, explicit_options, named, options_from
+from foreframe.training.recipes import Chosen, chosen, named
 from foreframe.training.run import Run
 from foreframe.visuals import Card
 
@@ -60,7 +59,7 @@ def takes(*groups: type) -> Callable[[Call], Call]:
 
 @takes(*GROUPS)
 def fit(
-    recipe: str | os.PathLike[str] | Named | None = None,
+    recipe: str | os.PathLike[str] | Chosen | None = None,
     /,
     *,
     strategy: Any = None,
@@ -74,7 +73,7 @@ def fit(
 
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
-            config.yaml; `options` change it. The command passes its parsed flags instead.
+            config.yaml; `options` change it. The command passes checked options.
         strategy, plugins, callbacks: objects for Lightning's Trainer, such as those of Ray.
         options: those of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
             `LearningOptions`, `MachineOptions` and `RunOptions` by name. Mappings
@@ -90,15 +89,13 @@ def fit(
             written.
         foreframe.base.processes.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
-    chosen = named(recipe, options)
-    groups, explicit = options_from(*chosen), explicit_options(*chosen)
-    data = groups.data.data
-    if isinstance(data, str) and "/" in data:  # no import path has any
-        check_source(data)
+    python = not isinstance(recipe, Chosen)
+    made = chosen(*named(recipe, options)) if not isinstance(recipe, Chosen) else recipe
     from foreframe.training.fit import train
 
-    with listening(python=chosen is not recipe):
-        folder = train(*groups, explicit, strategy, plugins, callbacks)
+    with listening(python=python):
+        folder = train(*made.options, made.explicit, strategy, plugins, callbacks)
+    data = made.options.data.data
     return Run(folder, None if isinstance(data, str) else data)
 
 

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from foreframe.base.processes import DeadProcessError, Stopped, give_way, is_first_process
+from foreframe.base.schema import Given
 from foreframe.cli.parser import ALL, HELP_FLAGS, Parser
 from foreframe.training.options import GROUPS
-from foreframe.training.recipes import Named
+from foreframe.training.recipes import chosen
 
 
 def by_config(*, config: str | None = None) -> None:
@@ -33,7 +34,7 @@ def parser() -> Parser:
     return Parser("train", by_config, *GROUPS, common=COMMON)
 
 
-def parse(arguments: Sequence[str]) -> Named:
+def parse(arguments: Sequence[str]) -> tuple[list[str], Given]:
     """Return the configs and the options of a command.
 
     Raises:
@@ -41,12 +42,12 @@ def parse(arguments: Sequence[str]) -> Named:
     """
     given = parser().parsed(arguments)
     configs = [value for path, value in given if path == ("config",)]
-    return Named(configs, [(path, value) for path, value in given if path != ("config",)])
+    return configs, [(path, value) for path, value in given if path != ("config",)]
 
 
 def _help(arguments: Sequence[str], everything: bool) -> str:
     """Return the help on options; with --model or --data on their arguments alone."""
-    names = {path[0]: value for path, value in parse(arguments).given if len(path) == 1}
+    names = {path[0]: value for path, value in parse(arguments)[1] if len(path) == 1}
     if not names.keys() & {"model", "data"}:
         return parser().help(everything)
     from foreframe.cli.arguments import help_of_data, help_of_model
@@ -62,11 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     if len(words) < len(arguments):
         print(_help(words, ALL in arguments), end="")
         return 0
-    chosen = parse(arguments)
+    options = chosen(*parse(arguments))
     from foreframe.api import fit
 
     try:
-        folder = fit(chosen).folder
+        folder = fit(options).folder
     except Stopped as stopped:
         if not is_first_process():
             return 0  # Lightning kills the first process after any other code

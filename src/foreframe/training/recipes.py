@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from foreframe.base.extras import of_package, registered
-from foreframe.base.files import exists
+from foreframe.base.files import check_source, exists
 from foreframe.base.schema import Given, brief, converted, put, type_hints, typed
 from foreframe.base.untrusted import check_harmless, leaves
 from foreframe.base.wording import closest
@@ -24,22 +24,35 @@ KINDS = {name: hint for group in GROUPS for name, hint in type_hints(group).item
 KINDS["data"] = str  # in files
 
 
-class Named(NamedTuple):
-    """A user's choices: names of recipes or config files, and options with their values."""
+class Chosen(NamedTuple):
+    """The options of a training; `explicit` as `explicit_options` returns them."""
 
-    configs: Sequence[str] = ()
-    given: Given = []  # noqa: RUF012 (never changed)
+    options: Options
+    explicit: Given | None
 
 
-def named(recipe: str | os.PathLike[str] | Named | None, options: Mapping[str, Any]) -> Named:
-    """Return a recipe and the options of a call that change it. Mappings change those of the recipe
-    name by name.
+def chosen(configs: Sequence[str], given: Given) -> Chosen:
+    """Return the options for recipes or config files and a user's options.
+
+    Raises:
+        ValueError: as `options_from`; a data file or folder that does not exist.
+    """
+    options = options_from(configs, given)
+    data = options.data.data
+    if isinstance(data, str) and "/" in data:  # no import path has any
+        check_source(data)
+    return Chosen(options, explicit_options(configs, given))
+
+
+def named(
+    recipe: str | os.PathLike[str] | None, options: Mapping[str, Any]
+) -> tuple[list[str], Given]:
+    """Return the configs and the options of a call. Mappings change those of the recipe name by
+    name.
 
     Raises:
         ValueError: an unknown name, with the closest one.
     """
-    if isinstance(recipe, Named):
-        return recipe
     given: Given = []
     for name, value in options.items():
         check_option(name, "")
@@ -48,7 +61,7 @@ def named(recipe: str | os.PathLike[str] | Named | None, options: Mapping[str, A
             given += [((name, inner), part) for inner, part in plain.items()]
         else:
             given.append(((name,), plain))
-    return Named([] if recipe is None else [os.fspath(recipe)], given)
+    return [] if recipe is None else [os.fspath(recipe)], given
 
 
 def recipes() -> list[str]:

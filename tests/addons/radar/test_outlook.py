@@ -117,7 +117,7 @@ def test_a_location_without_values_has_no_coverage(folder: Path, tmp_path: Path)
         (["--members", "2", "--probability", "1"], "missing: --output, or --at"),
         (["-o", "out.npy", "--at", "5,7"], "locations, --at, are written as .csv, .json, .geojson"),
         (["--at", "Zurich"], "a location is latitude,longitude or row,column"),
-        (["--at", "-64,0"], "of rows 0 to 11 and columns 0 to 15"),
+        (["--at", "-64,0"], "with rows 0 to 11 and columns 0 to 15"),
         (["--at", "5,7", "--every", "2"], "every and wait are for live input"),
     ],
 )

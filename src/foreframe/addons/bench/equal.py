@@ -13,7 +13,7 @@ from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import PRESETS
 from foreframe.training.fit import train
 from foreframe.training.options import Options
-from foreframe.training.recipes import explicit_options, named, options_from, recipes
+from foreframe.training.recipes import chosen, named, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
 VALIDATED = 100  # clips, which choose the best weights of each alike
@@ -46,11 +46,11 @@ def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
     """Begin or resume a training; leave the cores that it used on average in the file "trained"."""
     started = (run / "config.yaml").is_file()  # which has the recipe, and its choices
     where = {"resume" if started else "run": str(run)}
-    chosen = named(None if started else recipe, {**given, **where})
+    options, explicit = chosen(*named(None if started else recipe, {**given, **where}))
     began, worked = time.monotonic(), time.process_time()
     with listening(verbose=given.get("verbose", True), python=True):
         say(f"training {run.name}, in {run}")
-        train(*options_from(*chosen), explicit_options(*chosen))
+        train(*options, explicit)
     with atomic_write(run / "trained") as rough:
         rough.write_text(f"{(time.process_time() - worked) / (time.monotonic() - began)}")
 
