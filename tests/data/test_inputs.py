@@ -109,8 +109,11 @@ def test_a_film_of_a_grid_without_dates_has_no_clock() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": ["wind"], "known": ["rain"]}, "known names rain, which is none of the inputs"),
-        ({"inputs": ["wind"], "colour": "grey"}, "not with a colour"),
+        (
+            {"inputs": ["wind"], "known": ["rain"]},
+            "known names rain, which is not among the inputs",
+        ),
+        ({"inputs": ["wind"], "colour": "grey"}, "leave out colour, or the inputs"),
         ({"inputs": "wind"}, "inputs is a list"),
     ],
 )

@@ -215,12 +215,12 @@ def plain_option(name: str, value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value of a call as a YAML file has it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, Checked):
         value = not_usual(value)
     elif is_dataclass(value) and not isinstance(value, type):  # a Scaling
         value = asdict(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
     if hasattr(value, "tolist"):  # of numpy
         return value.tolist()
     if isinstance(value, Mapping):

@@ -104,13 +104,13 @@ def options_from(configs: Sequence[str], given: Given) -> Options:
     settings, file = _settings_of(configs, resume, values.get(("data",)))
     changed = put(settings, given)
     names = {inner for path, value in given for inner, _ in leaves(value, path)}
-    if resume is None:
-        changed.pop("resume", None)  # of a run that was resumed itself
-    elif resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
+    if resume and any(Path(resume).glob("checkpoints/last*.ckpt")):
         names.add(("weights",))  # which the checkpoint contains
     of_files = [(path, value) for path, value in leaves(changed) if path not in names]
     from_files = "data" in settings and ("data",) not in values
     check_harmless(f"config {file}", from_files, str(settings.get("data")), of_files)
+    if resume is None:
+        changed.pop("resume", None)  # of a run that was resumed itself
     groups: list[Any] = []
     for group in GROUPS:
         of_group = {o.name: changed[o.name] for o in fields(group) if o.name in changed}
