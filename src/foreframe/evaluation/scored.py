@@ -96,7 +96,11 @@ class Scored:
             at = f"{size[0]}x{size[1]}"
             lines.append(f"Scored at {at}; foreframe predict gives frames as large as INPUT's.")
         if self.options.clips is None and scored < n:
-            why = "that all forecasts cover" if self.others else "to save time; --clips all scores all"
+            why = (
+                "that all forecasts cover"
+                if self.others
+                else "to save time; --clips all scores all"
+            )
             lines.append(f"Scored {scored} of {n:,} clips {why}.")
         return lines
 

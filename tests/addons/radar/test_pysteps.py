@@ -72,7 +72,7 @@ def test_a_list_of_timesteps_chooses_frames(weights: Forecaster, precip: np.ndar
         ({"timesteps": 0}, "whole frames"),
         ({"timesteps": "12"}, "whole frames"),
         ({"n_ens_member": 4}, "no argument 'n_ens_member'; did you mean members"),
-        ({"n_cascade_levels": 8}, "no argument 'n_cascade_levels'; it takes"),
+        ({"n_cascade_levels": 8}, "no argument 'n_cascade_levels'; choose"),
         ({"measure_time": True}, "no argument 'measure_time'"),
         ({"weights": "nowhere"}, "nowhere"),
     ],
