@@ -298,7 +298,7 @@ def test_the_last_forecast_has_one_name_too_and_old_ones_go(capsys) -> None:
     assert "out has forecasts of another stream" in refused(capsys, *words, "out")
     assert "resume that stream with its --state" in refused(capsys, *words, "out", "--state", "no")
     said = refused(capsys, "stream", "run", "rain", "--keep", "1")
-    assert "give --output" in said
+    assert "--keep requires --output" in said
     assert "keep must be above 0" in refused(capsys, "stream", "run", "rain", "--keep", "0")
 
 

@@ -15,7 +15,6 @@ from foreframe.evaluation import ScoreOptions
 from foreframe.evaluation.card import score_clips
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.recordings import reading_as_trained
-from foreframe.forecasting.tiles import choose_tile
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 
@@ -40,7 +39,7 @@ def test_predict_and_streams_take_films_as_they_are(
     assert own.open("film.mp4").frames.shape == (24, 1, 48, 64)
     assert own.open("film.mp4", size=[24, 32]).frames.shape == (24, 1, 24, 32)
     assert quick.open("film.mp4").frames.shape == (24, 1, 24, 32)  # to which motion is in pixels
-    assert choose_tile(own, BIG, 1, FREE) == 0 < choose_tile(quick, BIG, 1, FREE)
+    assert own.choose_tile(BIG, 1, FREE) == 0 < quick.choose_tile(BIG, 1, FREE)
     own.save("saved")
     assert foreframe.predict("saved", "film.mp4").frames.shape == (4, 1, 48, 64)
     assert main(["stream", "saved", "film.mp4", "--every", "12", "--output", "live"]) == 0
@@ -52,9 +51,9 @@ def test_predict_and_streams_take_films_as_they_are(
 @pytest.mark.slow
 def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
     own = forecaster()
-    assert choose_tile(own, (4, 1, 256, 256), 4, TiledOptions()) == 0
+    assert own.choose_tile((4, 1, 256, 256), 4, TiledOptions()) == 0
     options = TiledOptions(budget=0.75)
-    side = choose_tile(own, (4, 1, 900, 1600), 4, options)
+    side = own.choose_tile((4, 1, 900, 1600), 4, options)
     assert 128 <= side < 1600
     own.check_size((4, 1, 900, 1600), 4, options, side)
 

@@ -290,7 +290,7 @@ def test_the_structure_of_noise() -> None:
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [
-        ("quick", ["--steps", "2"], "only the format onnx"),
+        ("quick", ["--steps", "2"], "requires the format onnx"),
         ("quick", ["--noise", "true"], "draws no members"),
         ("nowcast", [], "OpenCV's optical flow, which browsers lack"),
         ("own_frames_with_an_input", [], "takes additional inputs"),
