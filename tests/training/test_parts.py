@@ -70,11 +70,11 @@ def test_a_moving_average_forgets_its_first_weights_soon() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"average": 1.0}, r"average must lie in \[0, 1\), not 1.0"),
-        ({"average": -0.1}, r"average must lie in \[0, 1\), not -0.1"),
-        ({"decay": 1.5}, "decay is a share of the training, above 0 and at most 1"),
-        ({"decay": 0.0}, "decay is a share of the training, above 0 and at most 1"),
-        ({"mae_share": 1.5}, r"mae_share must lie in \[0, 1\], not 1.5"),
+        ({"average": 1.0}, "average must be below 1, not 1.0"),
+        ({"average": -0.1}, "average must be at least 0, not -0.1"),
+        ({"decay": 1.5}, "decay must be at most 1, not 1.5"),
+        ({"decay": 0.0}, "decay must be above 0, not 0.0"),
+        ({"mae_share": 1.5}, "mae_share must be at most 1, not 1.5"),
     ],
 )
 def test_shares_that_cannot_be(options: dict[str, float], words: str) -> None:
