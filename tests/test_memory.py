@@ -115,10 +115,3 @@ def test_a_model_that_asks_for_values_is_guessed() -> None:
     model = build_model("lagged", {"of": "persistence", "lags": 2})
     said = footprint(model, 4, (1, 32, 32), 4, draws=True)
     assert 0 < said < bound(4, (1, 32, 32), 4) + 2**26
-
-
-def test_the_sizes_that_are_remembered_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foreframe.models.footprint.KEPT", 3)
-    model = build_model("persistence")
-    said = [footprint(model, 2, (1, 32, side), 2) for side in (32, 64, 96, 128, 160)]
-    assert list(model.__dict__["footprints"].values()) == said[2:]

@@ -495,26 +495,6 @@ def test_compilers_are_given_plain_code() -> None:
         assert engine.pass_for(past) is None
 
 
-@pytest.mark.full
-def test_a_whole_network_may_be_compiled() -> None:
-    """By those who want to: no break in the graph, the same forecast. In a process of its own,
-    without checks of types, which cannot be traced.
-    """
-    script = """
-import torch
-from foreframe.models import EncoderDecoder
-torch.manual_seed(0)
-network, past = EncoderDecoder(core={"convlstm": {"hidden": [2]}}), torch.rand(1, 2, 1, 6, 6)
-compiled = torch.compile(network, fullgraph=True, backend="eager")
-with torch.no_grad():
-    torch.testing.assert_close(compiled(past, 2), network(past, 2), atol=1e-5, rtol=1e-5)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 @pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(
     ("name", "bf16", "compiled"),

@@ -23,7 +23,6 @@ GROUP = 2**29  # bytes for the clips or members that are forecast at a time
 MOST = 300  # values at once for each value of past and future: more than any model here takes
 MANY = 40  # steps from which on memory is extrapolated
 UNKNOWN = 100  # like MOST, if a model does not run without values
-KEPT = 1000  # sizes of which a model's memory is remembered
 
 _one_at_a_time = threading.Lock()
 
@@ -45,14 +44,10 @@ def footprint(
         return more + (more - some) * (steps - MANY) // (MANY - MANY // 2)
     size = (past, tuple(frame), steps, draws)
     known = model.__dict__.setdefault("footprints", {})
-    if (need := known.get(size)) is not None:
-        return int(need)
-    with _one_at_a_time:
-        need = FIXED + int(FACTOR * _most(model, *size))
-        while len(known) >= KEPT:
-            del known[next(iter(known))]
-        known[size] = need
-    return need
+    if size not in known:
+        with _one_at_a_time:  # the model is copied, and with it these sizes
+            known[size] = FIXED + int(FACTOR * _most(model, *size))
+    return int(known[size])
 
 
 def bound(past: int, frame: Sequence[int], steps: int) -> int:
