@@ -44,8 +44,8 @@ def blend(**args: Any) -> dict[str, Any]:
 
 UNET = {"frames": 2, "widths": [4, 6], "blocks": [1, 2]}
 
-# Presets: their cores, layers, kernels and options, with few channels. Where layers may differ they
-# do, so that no two can be exchanged.
+# Presets: their cores, layers, kernels and options, with few channels. Layers differ if they can,
+# so that no two can be exchanged.
 PRESETS: dict[str, dict[str, Any]] = {
     "tutorial": {"core": convlstm(3, 2)},
     "shi2015": {"core": convlstm(2, 1, 2)},
@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "unet_small": UNET,
 }
 
-# What the examples make of presets, and other ways to build and to step ahead.
+# Presets as the examples change them, and other ways to build and to step ahead.
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "camera": way(
         "nowcast",
@@ -184,8 +184,8 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 # Same classes with other numbers: what one of a pair is tried by, the other is, too.
 TWINS = {"unet", "openstl_offset"}
 
-# Of each add-on that is there, found as a file, since its folder may be deleted: its PRESETS, WAYS
-# and TWINS, and RECORDED, which tests/golden/record.py reads.
+# PRESETS, WAYS and TWINS of each add-on, and RECORDED, which tests/golden/record.py reads. They are
+# found as files, since an add-on's folder may be deleted.
 ADDONS = {
     file: runpy.run_path(str(file))
     for file in sorted(Path(__file__).parent.glob("addons/*/small_*.py"))
@@ -211,7 +211,7 @@ EACH_WAY = [name for name in SMALL if name not in TWINS]
 
 
 def available(*names: str) -> list[str]:
-    """Those of these networks that are there: an add-on may be deleted."""
+    """Return the existing names among these: an add-on may be deleted."""
     return [name for name in names if name in SMALL | FREE]
 
 
@@ -219,8 +219,8 @@ def perturbed(network: Model) -> Model:
     """The network with seeded noise on each weight, in place.
 
     Untrained, the last layer of a guided head is zero and forecasts its guide, peepholes are zero
-    and norms are one: what lies behind them would not be tested. The noise is about a third of what
-    weights are drawn with, which is less the more inputs a layer has.
+    and norms are one: what lies behind them would not be tested. The noise is about a third of the
+    initial standard deviation, which falls with the number of inputs of a layer.
     """
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Baselines are forecasters, on the scale and in the units of what they are given."""
+"""Baselines are forecasters, on the scale and in the units of their input."""
 
 from pathlib import Path
 

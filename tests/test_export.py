@@ -33,7 +33,7 @@ def small(name: str = "quick") -> Forecaster:
 
 @pytest.mark.parametrize("name", EACH_WAY)
 def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
-    """As a client pairs what comes out of a graph with what goes into it next."""
+    """Clients pair outputs of a graph with its next inputs."""
     model = built(name)
     for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(noise=model.draws)):
         if graph.name == "begin":
@@ -47,7 +47,7 @@ def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
 
 @pytest.mark.parametrize("name", available("tutorial", "decoupled"))
 def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
-    """Else a graph has one input in place of two, and a check of values does not see it."""
+    """Otherwise a graph has one input instead of two, which a check of values does not detect."""
     graph = graphs(Forecaster(built(name), Window(2, 2)), ExportOptions())[2]
     maps = {
         shown: value
@@ -200,7 +200,7 @@ def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
 def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
     name: str, tmp_path, without_types
 ) -> None:
-    """Of any number of clips, as all graphs are."""
+    """For any number of clips, like all graphs."""
     pytest.importorskip("onnxruntime")
     saved, out = small(name).save(tmp_path / "saved"), tmp_path / "out"
     noise = ["--noise", "true"] if name == "dressed" else []
@@ -305,7 +305,7 @@ def test_a_folder_that_is_no_export(told: str, changed, tmp_path, monkeypatch) -
 
 
 def write_graph(file: Path, numbers: int, loading: bool) -> None:
-    """Write a graph of a few bytes that makes so many numbers, as it is loaded or as it is run."""
+    """Write a graph of a few bytes that makes many numbers while it is loaded or run."""
     onnx = pytest.importorskip("onnx")
     make, number = onnx.helper, onnx.TensorProto.FLOAT
     many = onnx.numpy_helper.from_array(np.array([numbers], np.int64), "many")

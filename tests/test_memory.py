@@ -1,4 +1,4 @@
-"""What a forecast is said to take, beside what its process takes."""
+"""The estimated memory of a forecast equals the memory of its process."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ from foreframe.models import build_model
 from foreframe.models.footprint import bound, footprint, group_size
 from small import available
 
-# Encode and decode in a process of its own: by how many bytes its peak rises. (ru_maxrss begins at
-# that of the process which starts it.)
+# Encode and decode in a new process, and print by how many bytes its peak rises. (ru_maxrss would
+# begin at its parent's.)
 MEASURE = """
 import sys, torch
 from foreframe import Forecaster
@@ -45,7 +45,7 @@ def test_the_footprint_is_what_a_process_takes(name: str) -> None:
     assert 1 / 1.5 < said / took < 1.5, (said, took)
 
 
-# Score one clip in a process of its own: by how many bytes its peak rises.
+# Score one clip in a new process, and print by how many bytes its peak rises.
 SCORE = """
 import sys, torch
 import foreframe
@@ -96,12 +96,12 @@ def test_it_grows_with_frames_and_steps() -> None:
     small, large = (footprint(model, 4, (1, side, side), 4) for side in (64, 128))
     longer = footprint(model, 4, (1, 64, 64), 16)
     assert small < longer < large < bound(4, (1, 128, 128), 4)
-    assert next(model.parameters()).device.type == "cpu"  # the model is as it was
+    assert next(model.parameters()).device.type == "cpu"  # the model is not changed
 
 
 def test_as_many_at_a_time_as_fit() -> None:
     model = build_model("persistence")
-    assert group_size(model, 16, 4, (1, 32, 32), 4) == 16  # so small that nobody looks
+    assert group_size(model, 16, 4, (1, 32, 32), 4) == 16  # too small to measure
     assert group_size(model, 5, 4, (3, 2000, 2000), 4) == 1
     window, clip = Window(8, 8), (16, 3, 480, 640)
     some = [clips_at_once([model], window, clip, 16, budget=gib) for gib in (1, 2, 1000)]

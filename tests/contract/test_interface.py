@@ -20,7 +20,7 @@ DRAWING = [name for name, (kind, _) in SMALL.items() if kind in GIVING_MEMBERS]
 
 
 def test_every_preset_model_and_core_is_in_the_list() -> None:
-    """What is not has no test here: it needs a line in tests/small.py."""
+    """A missing name needs a line in tests/small.py."""
     assert small.PRESETS.keys() == PRESETS.keys()
     kinds = {PRESETS.get(kind, (kind,))[0] for kind, _ in (SMALL | FREE).values()}
     assert kinds == KINDS
@@ -148,8 +148,8 @@ def shapes(state: State) -> dict[str, torch.Size]:
 @pytest.mark.parametrize("name", AT_ONCE)
 @torch.no_grad()
 def test_frames_at_once_follow_the_last_ones_and_those_they_made(name: str) -> None:
-    """What came before its frames does not matter, one alone stands for all of them, and a longer
-    forecast goes on from its own.
+    """Earlier frames do not matter, a single frame is repeated, and a longer forecast continues
+    from its frames.
     """
     model = built(name).eval()
     n, k = model.frames, model.horizon
@@ -224,8 +224,8 @@ def test_members_do_not_see_each_other(drawing: Model) -> None:
 
 @torch.no_grad()
 def test_what_members_share_is_what_each_has(drawing: Model) -> None:
-    """And in a forecast that looks less far, too. To the bit, but for a network that runs for all
-    members at once or for one clip of each: such sums are rounded otherwise.
+    """And in a forecast that looks less far, too. Bit-exact, except for a network that runs for all
+    members in one batch: its sums are rounded differently.
     """
     state = drawing.encode(some(drawing))
     each = drawing.decode(members(state, 3, seed=1), 5)

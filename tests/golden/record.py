@@ -129,8 +129,8 @@ def drawn(name: str) -> Model:
 
 
 def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict[str, Tensor]:
-    """Forecast, state, and the gradients of mean((forecast - target)²), by the code as it is. The
-    target is the past's first frame, mirrored: any would do that no model forecasts.
+    """Return forecast, state, and the gradients of mean((forecast - target)²) of the present code.
+    The target is the past's first frame, mirrored: any would do that no model forecasts.
     """
     past = past.clone().requires_grad_()
     model.eval().zero_grad()
@@ -150,7 +150,7 @@ def computed(model: Model, past: Float[Tensor, "b t c h w"], steps: int) -> dict
 
 
 def guess_of(guide: dict[str, Any], past: Float[Tensor, "b t c h w"], steps: int) -> Tensor:
-    """What the guide alone forecasts."""
+    """Return the guide's forecast."""
     ((name, args),) = guide.items()
     with torch.no_grad():
         return build_model(name, args)(past, steps).contiguous()
@@ -168,7 +168,7 @@ def one_thread() -> Iterator[None]:
 
 
 def load(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What is recorded under that name: its description, and its tensors as float32."""
+    """Return the recorded description, and the recorded tensors as float32."""
     with safe_open(FILES[name], "pt") as file:
         about = json.loads(file.metadata()["recorded"])
         return about, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
@@ -230,7 +230,7 @@ def described(name: str) -> dict[str, Any]:
 
 
 def multiply_adds_of(name: str) -> int:
-    """Of one clip of 64x64, 10 frames in and 10 out; 0 without weights."""
+    """Count for one clip of 64x64, 10 frames in and 10 out; 0 without weights."""
     model = full_size(name)
     return multiply_adds(model, 10, 10, (64, 64)) if [*model.parameters()] else 0
 

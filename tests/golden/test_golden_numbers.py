@@ -86,7 +86,7 @@ def test_every_preset_is_recorded() -> None:
         "a line each in tests/small.py and in WAYS, then: python tests/golden/record.py NAME ..."
     )
     assert set(RECORDED) == WAYS.keys(), "files that nothing makes any more"
-    # Those of an add-on that is deleted stay in the file until it is recorded.
+    # Names of a deleted add-on stay in the file until it is recorded.
     assert [name for name in RECORDED_SIZES if name in SIZED] == SIZED
 
 
@@ -97,7 +97,7 @@ def test_parameters_are_as_recorded() -> None:
 
 
 def tier(name: str) -> pytest.MarkDecorator:
-    """Where there is a small preset of the family, it goes through the same code."""
+    """A small preset of the same family runs the same code."""
     small = f"{name.partition('_')[0]}_small"
     return pytest.mark.full if small in SIZED and not name.endswith("_small") else pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""What the baselines forecast, on frames where the answer is known."""
+"""Baselines on frames with a known future."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_cycle_is_the_frame_a_period_before() -> None:
 
 
 def test_cycle_of_fewer_frames_than_a_period() -> None:
-    """The oldest frame stands in for those before it."""
+    """The oldest frame replaces missing earlier frames."""
     past = torch.rand(2, 2, 1, 5, 6)
     model = build_model("cycle", {"period": 4})
     expected = past[:, [0, 0, 0, 1, 0, 0]]

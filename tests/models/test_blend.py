@@ -16,17 +16,17 @@ def guided(guides: list, frames: torch.Tensor, steps: int, **blend: object) -> t
     [("persistence", 1), ("mean", 3), ("linear_motion", 1), ("dense_motion", 3)],
 )
 def test_a_blend_begins_at_its_first_guide(first: str, channels: int) -> None:
-    """Exactly, but for the rounding of a place that is not moved."""
+    """Exactly, except for rounding of places that do not move."""
     frames = torch.rand(2, 6, channels, 20, 23, generator=torch.Generator().manual_seed(0))
     forecast = guided([first, "black", "persistence"], frames, 4)
     torch.testing.assert_close(forecast, build_model(first)(frames, 4), atol=5e-6, rtol=0)
 
 
 def test_a_blend_is_what_its_docstring_says() -> None:
-    """With constant numbers behind it: shift, weights, gain and what is drawn by hand."""
+    """With constant numbers: shift, weights, gain and correction computed by hand."""
     head = {"guides": ["persistence", "black"], "blurs": [], "draw": True}
     model = build_model("guided", {"output": {"blend": head}})
-    # Of 5 numbers a pixel the bias, for each of the 4 pixels that a map's place unfolds to.
+    # The bias of 5 numbers a pixel, for each of the 4 pixels of a place of the maps.
     numbers = torch.tensor([1.0, 0.0, 0.5, 0.3, 0.2])
     with torch.no_grad():
         model.output.last.bias.copy_(numbers.repeat_interleave(4))
@@ -39,7 +39,7 @@ def test_a_blend_is_what_its_docstring_says() -> None:
 
 
 def test_a_blend_that_draws_nothing_keeps_what_is_dry_dry() -> None:
-    """Whatever the weights, but those of the shift, which could bring rain from anywhere."""
+    """With any weights except those of the shift, which could move rain to any place."""
     torch.manual_seed(0)
     model = build_model("guided", {"output": {"blend": {"draw": False}}})
     for parameter in model.parameters():
@@ -73,9 +73,7 @@ def test_a_model_of_any_channels_treats_them_alike() -> None:
     ],
 )
 def test_a_blend_of_patches(codec: dict, channels: int | None, inputs: int) -> None:
-    """It begins at its first guide, and sees all of what speaks for each: its core and, where it is
-    shown them, its head.
-    """
+    """It begins at its first guide. Its core, and its head with `show_last`, read all evidence."""
     torch.manual_seed(0)
     args = {"core": {"convlstm": {"hidden": [4]}}, "codec": {"patches": codec}}
     args |= {"channels": channels, "inputs": inputs}
@@ -99,7 +97,7 @@ def test_a_blend_of_patches(codec: dict, channels: int | None, inputs: int) -> N
 
 def test_large_frames_are_seen_small_and_mixed_as_fine_as_they_are() -> None:
     """Frames of 3 x 3 equal pixels are seen as the small ones are; blurs and shift are three times
-    as wide, so that means of the forecast are the small one's, but for what lies between pixels.
+    as wide, so means of the forecast equal the small forecast except between pixels.
     """
     head = {"guides": ["persistence", "mean", "black"], "blurs": [0.5]}
     large, whole = (
@@ -122,6 +120,6 @@ def test_large_frames_are_seen_small_and_mixed_as_fine_as_they_are() -> None:
     changed = (small[0] - frames[0, -1:]).square().mean()
     error = (means - small[0, :, :, :31, :39]).square().mean()
     assert error < 0.1 * changed
-    # What is smaller than one and a half times that is seen as it is.
+    # Frames below one and a half times that size are not reduced.
     torch.testing.assert_close(large(frames, 3), small)
     torch.testing.assert_close(large(tripled[..., :47, :], 3), whole(tripled[..., :47, :], 3))

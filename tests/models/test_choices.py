@@ -1,4 +1,4 @@
-"""Arguments that make no network are refused in a line that says what would do."""
+"""Invalid arguments raise an error of one line that names valid ones."""
 
 from typing import Any
 

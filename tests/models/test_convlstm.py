@@ -1,5 +1,6 @@
-"""Where presets start, and what changes to them become. The cell: tests/models/test_engine.py has
-the paper's equations; sizes as published: tests/addons/zoo/test_originals.py.
+"""Initial forecasts of presets, and changes of their arguments. The cell:
+tests/models/test_engine.py has the paper's equations; sizes as published:
+tests/addons/zoo/test_originals.py.
 """
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
         "hidden": [64], "kernel": 3, "bias": True, "peepholes": True, "forget_bias": 1.0,
     }  # fmt: skip
     assert preset("quick", **shown).args == build_model("quick", shown).args
-    assert build_model("quick").args["codec"]["strided"]["show_last"]  # the preset stays as it was
+    assert build_model("quick").args["codec"]["strided"]["show_last"]  # the preset is not changed
     with pytest.raises(ValueError, match="did you mean widths"):
         build_model("quick", {"codec": {"strided": {"width": 2}}})
 

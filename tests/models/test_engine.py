@@ -375,7 +375,7 @@ def test_hooks_of_parameters_see_gradients_once() -> None:
 
 def test_what_no_gradient_is_asked_of() -> None:
     """Gradients of inputs alone, then of all, twice through one graph: nothing is counted twice.
-    Of one parameter alone, and of inputs where all parameters are frozen, as in fine-tuning.
+    Also gradients of one parameter, and of inputs if all parameters are frozen, as in fine-tuning.
     """
     cell = ConvLSTMCell(2, 3, peepholes=True)
     x = torch.randn(2, 2, 5, 5, requires_grad=True)
@@ -448,7 +448,7 @@ def test_threads_share_a_network() -> None:
 
 
 def test_only_what_goes_in_is_kept() -> None:
-    """Of a step: the convolution's input, gates and c, once each."""
+    """A step stores the convolution's input, gates and c, once each."""
     cell, x = ConvLSTMCell(4, 4), torch.randn(1, 4, 8, 8)
     kept: dict[int, int] = {}
 
@@ -534,7 +534,7 @@ def test_saving_memory_changes_nothing(name: str, bf16: bool, compiled: bool, re
         results.append([forecast, *(p.grad for p in network.parameters())])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
-    # Those with more in their layers than in stem and head.
+    # Networks with more in their layers than in stem and head.
     if name in ("tutorial", "shi2015", "openstl") and not bf16:
         assert kept[1] < kept[0] / 2
 

@@ -8,8 +8,8 @@ from foreframe.models.heads import Carry
 
 
 def told_to_move() -> tuple[Carry, torch.Tensor]:
-    """A head of 4x4 patches that is told 3 rows down and 2 columns left at each step, whole and
-    unsure by log(1 + e); and a frame (1,1,24,24) with something to carry.
+    """Return a head of 4x4 patches whose biases move 3 rows down and 2 columns left at each step,
+    with weight 1 and a width of log(1 + e); and a frame (1,1,24,24) with content to move.
     """
     head = Carry(1, 1, Patches(1, size=4).decoder(1))
     with torch.no_grad():

@@ -32,12 +32,12 @@ def test_members_that_are_none(n: int, first: int) -> None:
 def test_noise_is_normal_everywhere() -> None:
     drawn = Noise(whole=2, apart=[3, 3])(members(STATE, 2000), (6, 8))
     assert drawn.shape == (4000, 1, 4, 6, 8)
-    some = drawn[::2, 0]  # a clip's own: those of the other clip are the same
+    some = drawn[::2, 0]  # one clip; the other clip has the same noise
     assert some.mean(dim=0).abs().max() < 0.12
     assert (some.var(dim=0) - 1).abs().max() < 0.16
     whole, smooth = some.split(2, dim=1)
     assert (whole == whole[..., :1, :1]).all()
-    # What lies next to each other is alike, what lies two corners apart is not.
+    # Neighbours are alike, pixels two corners apart are not.
     near, far = smooth[..., 1:] * smooth[..., :-1], smooth[..., 6:] * smooth[..., :-6]
     assert near.mean(dim=0).min() > 0.5
     assert far.mean(dim=0).abs().max() < 0.12

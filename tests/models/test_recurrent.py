@@ -1,5 +1,5 @@
-"""What a network is made of beside its cells: reading both ways, attention, a core of one's own;
-against loops that are written out here.
+"""Parts of a network other than its cells: reading both ways, attention, a user's core. They are
+compared with plain loops.
 """
 
 import weakref
@@ -20,7 +20,7 @@ Layers = tuple[list[Tensor], list[Tensor]]  # h and c, layer by layer
 
 
 def network(**args: object) -> Model:
-    """Of two unlike layers on patches of 2x2, in float64, and nothing left at zero."""
+    """Return a network of two different layers on patches of 2x2, in float64, no weight zero."""
     torch.manual_seed(0)
     whole = {
         "core": {"convlstm": {"hidden": [4, 3], "peepholes": True}},
@@ -204,7 +204,7 @@ def test_a_core_of_ones_own_needs_no_defaults(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Counting(Leaky):
-    """Its state has names of its own: how many frames were seen, and the sum of their maps."""
+    """Its state has other names: the number of frames and the sum of their maps."""
 
     def step(self, x, state):
         seen, total = state.get("count_0", torch.zeros(len(x), 1)), state.get("H0", 0 * x)
@@ -224,7 +224,7 @@ def test_a_core_keeps_a_state_of_any_name(way: str, monkeypatch: pytest.MonkeyPa
     assert state["encoder/count_0"].tolist() == [[5], [5]]
     torch.testing.assert_close(state["encoder/H0"], past.sum(dim=1))
     forecast, after = model.rollout(state, 3)
-    # Where one core does it all, it does not read the last frame.
+    # A single core does not read the last frame.
     assert after[f"{model.last_core}/count_0"].tolist() == [[8 - (way == "next_frame")]] * 2
     assert forecast.shape == (2, 3, 1, 6, 8)
 
@@ -261,7 +261,7 @@ def test_of_a_long_past_no_more_maps_are_held_than_attention_asks_for(monkeypatc
 
 
 def test_fc_lstm_is_torchs_lstm_at_each_place() -> None:
-    """On patches, with kernels of 1 and peepholes of 0, each place has an LSTM of its own."""
+    """On patches, with kernels of 1 and peepholes of 0, each place has a separate LSTM."""
     torch.manual_seed(0)
     core = {"convlstm": {"hidden": [3, 2]}}
     model = build_model("fc_lstm", {"core": core, "codec": {"patches": {"size": 8}}}).double()

@@ -1,4 +1,4 @@
-"""What the U-Net alone promises; see also tests/contract."""
+"""Properties of the U-Net; see also tests/contract."""
 
 import pytest
 import torch
