@@ -94,7 +94,7 @@ def fit(
     from foreframe.training.fit import train
 
     with listening(python=python):
-        folder = train(*made.options, made.explicit, strategy, plugins, callbacks)
+        folder = train(made.options, made.explicit, strategy, plugins, callbacks)
     data = made.options.data.data
     return Run(folder, None if isinstance(data, str) else data)
 

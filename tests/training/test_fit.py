@@ -4,7 +4,6 @@ import io
 import signal
 import sys
 import urllib.request
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,9 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from PIL import Image
-from trainings import SMALL, copied_run, groups, last, rows_of, same_to_the_bit
+from trainings import SMALL, copied_run, last, rows_of, same_to_the_bit, small_options, train_small
 
-from foreframe import Forecaster, MovingMNIST, Window, evaluate
+from foreframe import Forecaster, MovingMNIST, Window, evaluate, fit
 from foreframe.cli import main
 from foreframe.evaluation.metrics import ensemble_scores
 from foreframe.models import MODELS, EncoderDecoder, Model, build_model
@@ -25,7 +24,7 @@ from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
 from foreframe.training import fit as module
 from foreframe.training.fit import train
-from foreframe.training.monitoring import Watch
+from foreframe.training.monitoring import HealthCheck
 from foreframe.training.objectives import LOSSES
 from foreframe.training.preparation import load_initial_weights
 from foreframe.training.stops import Stops
@@ -59,10 +58,10 @@ def stopped_and_resumed(folder: Path, first: int, **settings) -> None:
     settings |= {"epochs": 4}
     until, end = {"trainer": {"max_steps": first}}, {"trainer": {"max_steps": first + 3}}
     whole, parts = folder / "whole", folder / "parts"
-    train(*groups(whole, **settings, **end))
-    train(*groups(parts, **settings, **until))
+    train_small(whole, **settings, **end)
+    train_small(parts, **settings, **until)
     assert last(parts)["global_step"] == first
-    train(*groups(parts, **settings, **end, resume=str(parts)))
+    train_small(parts, **settings, **end, resume=str(parts))
     same_to_the_bit(whole, parts)
 
 
@@ -88,7 +87,7 @@ def test_stop_and_resume_with_a_moving_average(tmp_path) -> None:
 def test_stop_and_resume_with_a_frozen_encoder(tmp_path) -> None:
     """Within the second epoch of three steps, where what was kept of the first is made anew."""
     stopped_and_resumed(tmp_path, 4, **SETTINGS["frozen encoder"])
-    train(*groups(tmp_path / "begun", trainer={"max_steps": 1}, **SETTINGS["frozen encoder"]))
+    train_small(tmp_path / "begun", trainer={"max_steps": 1}, **SETTINGS["frozen encoder"])
     begun, trained = (last(tmp_path / run)["state_dict"] for run in ("begun", "parts"))
     changed = {name for name in begun if not torch.equal(begun[name], trained[name])}
     assert changed == {name for name in begun if "encoder" not in name and "codec" not in name}
@@ -147,7 +146,7 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
-    assert train(*groups(run, picture_every=4)) == run
+    assert train_small(run, picture_every=4) == run
     kept = {path.name for path in run.iterdir() if "tfevents" not in path.name}
     assert kept == {"config.yaml", "checkpoints", "pictures", "validation.jsonl"}
     # The first may be the best.
@@ -185,17 +184,16 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
 def test_a_runs_config_starts_it_again_and_its_folder_is_its_own(tmp_path) -> None:
     run, again = copied_run(tmp_path), tmp_path / "again"
     given = parse(["--config", str(run / "config.yaml"), "--run", str(again)])
-    options = groups(again, epochs=1)
-    options[3] = replace(options[3], compile=False)  # what "auto" has come to
-    assert list(given) == options
-    train(*given)
+    # What "auto" has come to, and loggers as a list.
+    assert given == small_options(again, epochs=1, compile=False, logger=["tensorboard"])
+    train(given)
     same_to_the_bit(run, again)
     with pytest.raises(ValueError, match="already holds a run"):
-        train(*groups(run, epochs=1))
+        train_small(run, epochs=1)
     with pytest.raises(ValueError, match="already holds a run"):  # before anything is looked at
-        train(given=[(("data",), "nowhere.nc"), (("run",), str(run))])
+        fit(data="nowhere.nc", run=run)
     with pytest.raises(ValueError, match=r"core.convlstm.hidden was .4., now .6.*--weights"):
-        train(*groups(run, hidden=6, resume=str(run)))
+        train_small(run, hidden=6, resume=str(run))
 
 
 @pytest.mark.slow
@@ -203,7 +201,7 @@ def test_the_best_members_are_told_by_their_crps(tmp_path) -> None:
     """As the scores of ensembles have it, of the checkpoint that is kept; not by the MSE of their
     mean.
     """
-    run = train(*groups(tmp_path / "run", **MEMBERS))
+    run = train_small(tmp_path / "run", **MEMBERS)
     crps = [row["scores"]["members"]["fair_crps"]["overall"] for row in rows_of(run)]
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == rows_of(run)[crps.index(min(crps))]["step"]
@@ -225,7 +223,7 @@ def test_a_signal_while_processes_agree_stops_at_the_next_step(tmp_path, monkeyp
 
     monkeypatch.setattr("foreframe.training.stops.on_any_rank", asked)
     with pytest.raises(module.Stopped, match="stopped at step 3 "):
-        train(*groups(tmp_path / "run", epochs=2))
+        train_small(tmp_path / "run", epochs=2)
 
 
 @pytest.mark.slow
@@ -237,7 +235,7 @@ def test_minutes_end_the_schedule_and_the_run(tmp_path, monkeypatch, capsys) -> 
         monkeypatch.setattr(f"foreframe.training.{name}.time", clock)
     run = tmp_path / "run"
     first = {"num_sanity_val_steps": -1}
-    train(*groups(run, epochs=100_000, minutes=0.05, schedule="cosine", trainer=first))
+    train_small(run, epochs=100_000, minutes=0.05, schedule="cosine", trainer=first)
     state = last(run)
     assert 0 < state["global_step"] < 100_000
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] < 0.1 * 3e-3
@@ -253,30 +251,30 @@ def test_epochs_without_validation_are_saved_too(tmp_path) -> None:
     """
     whole, parts, none = tmp_path / "whole", tmp_path / "parts", tmp_path / "none"
     seldom = {"trainer": {"check_val_every_n_epoch": 2}}
-    train(*groups(whole, **seldom, epochs=4))
-    train(*groups(parts, **seldom, epochs=3))
+    train_small(whole, **seldom, epochs=4)
+    train_small(parts, **seldom, epochs=3)
     assert last(parts)["global_step"] == 12
-    train(*groups(parts, **seldom, epochs=4, resume=str(parts)))
+    train_small(parts, **seldom, epochs=4, resume=str(parts))
     same_to_the_bit(whole, parts)
-    train(*groups(none, epochs=100_000, minutes=0.02, trainer={"limit_val_batches": 0}))
+    train_small(none, epochs=100_000, minutes=0.02, trainer={"limit_val_batches": 0})
     assert last(none)["global_step"] > 0
 
 
 @pytest.mark.slow
 def test_a_stop_waits_for_gradients_that_are_added_up(tmp_path, monkeypatch) -> None:
-    class StopsAtBatch(Watch):
+    class StopsAtBatch(HealthCheck):
         def on_train_batch_end(self, trainer, network, outputs, clips, batch_index) -> None:
             if batch_index == 2:  # the first of two
                 next(one for one in trainer.callbacks if isinstance(one, Stops)).by_hand = True
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     two = {"trainer": {"accumulate_grad_batches": 2}}
-    train(*groups(whole, **two))
+    train_small(whole, **two)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "Watch", StopsAtBatch)
+        patch.setattr(module, "HealthCheck", StopsAtBatch)
         with pytest.raises(module.Stopped, match="stopped at step 2 "):
-            train(*groups(parts, **two))
-    train(*groups(parts, **two, resume=str(parts)))
+            train_small(parts, **two)
+    train_small(parts, **two, resume=str(parts))
     same_to_the_bit(whole, parts)
 
 
@@ -293,7 +291,7 @@ def test_precisions(tmp_path, monkeypatch, precision: str, kept: torch.dtype) ->
     """Clips come in 8 bits, and become what the network computes in."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     step = {"max_steps": 1, "limit_val_batches": 0}
-    run = train(*groups(tmp_path / "run", precision=precision, trainer=step))
+    run = train_small(tmp_path / "run", precision=precision, trainer=step)
     assert all(value.dtype == kept for value in last(run)["state_dict"].values())
     resolved = "32-true" if precision == "auto" else precision
     assert yaml.safe_load((run / "config.yaml").read_text())["precision"] == resolved
@@ -303,7 +301,7 @@ def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
     """One step and one batch of validation, without TensorBoard, which Lightning takes away
     then.
     """
-    train(*groups(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True}))
+    train_small(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True})
     assert "epoch 1, step 1: loss" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
     assert not list((tmp_path / "run").glob("events*"))
@@ -311,7 +309,7 @@ def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
 
 def test_blank_output_is_noticed_once(capsys) -> None:
     network = SimpleNamespace(bounded=True, inputs=0)
-    watch, training = Watch(), SimpleNamespace(window=Window(1, 1), network=network)
+    watch, training = HealthCheck(), SimpleNamespace(window=Window(1, 1), network=network)
     clips = torch.rand(2, 2, 1, 8, 8)
     for step, made in ((50, clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, 0 * clips[:, 1:])):
         trainer = Mock(Trainer, global_step=step, is_global_zero=True)
@@ -333,7 +331,7 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
     )
     run = tmp_path / "run"
     with pytest.raises(ValueError, match="loss at step 10 is nan: the training has diverged"):
-        train(*groups(run, loss="mae", epochs=3))
+        train_small(run, loss="mae", epochs=3)
     assert last(run)["global_step"] == 8
     assert all(value.isfinite().all() for value in last(run)["state_dict"].values())
     # In epochs of 3 steps, of which 7 are good, validation comes before the loss is looked at.
@@ -341,7 +339,7 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
     with pytest.raises(
         ValueError, match="weights at step 9 contain NaN or infinity: the training has diverged"
     ):
-        train(*groups(short, loss="mae", epochs=9, trainer={"limit_train_batches": 3}))
+        train_small(short, loss="mae", epochs=9, trainer={"limit_train_batches": 3})
     assert last(short)["global_step"] == 6
 
 
@@ -393,7 +391,7 @@ def test_options_that_do_not_fit_each_other_are_refused_before_training(
     tmp_path, changes: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as refused:
-        train(*groups(tmp_path / "run", **changes))
+        train_small(tmp_path / "run", **changes)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
 
@@ -406,13 +404,13 @@ def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> No
     why_not_compiled.cache_clear()
     try:
         with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
-            train(*groups(tmp_path / "run", compile=True))
+            train_small(tmp_path / "run", compile=True)
         assert not (tmp_path / "run").exists()
         # Where it was nobody's wish, it is a line, and a run without; small maps are not asked
         # about.
         monkeypatch.setattr("foreframe.training.preparation.WORTH", 1)
         step = {"max_steps": 1, "limit_val_batches": 0}
-        train(*groups(tmp_path / "run", trainer=step))
+        train_small(tmp_path / "run", trainer=step)
         assert (
             "no C++ compiler here that works (g++, or what CXX names), so recurrent cells"
             in capsys.readouterr().out
@@ -442,7 +440,7 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
     ):
         monkeypatch.setattr("foreframe.training.preparation.WORTH", worth)
         compiled.clear()
-        train(*groups(tmp_path / name, epochs=1, **options))
+        train_small(tmp_path / name, epochs=1, **options)
         config = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
         assert (True in compiled) == config["compile"] == (name == "large")
         assert ("recurrent cells are compiled" in capsys.readouterr().out) == (name == "large")
@@ -452,16 +450,16 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
 def test_it_begins_with_weights_that_are_there(tmp_path) -> None:
     first, second = copied_run(tmp_path), tmp_path / "second"
     begun = {"epochs": 1, "weights": str(first), "learning_rate": 1e-9}
-    train(*groups(second, **begun, trainer={"max_steps": 1}))
+    train_small(second, **begun, trainer={"max_steps": 1})
     trained = Forecaster.load(first).model.state_dict()
     for name, value in last(second)["state_dict"].items():
         torch.testing.assert_close(value, trained[name.removeprefix("network.")], atol=1e-6, rtol=0)
     (first / "checkpoints" / "best.ckpt").unlink()
     (first / "checkpoints" / "last.ckpt").unlink()
     # The run has weights of its own by now.
-    train(*groups(second, **begun, resume=str(second)))
+    train_small(second, **begun, resume=str(second))
     with pytest.raises(ValueError, match="describe: encoder_decoder with other core; choose"):
-        train(*groups(tmp_path / "third", hidden=9, weights=str(second)))
+        train_small(tmp_path / "third", hidden=9, weights=str(second))
 
 
 def test_weights_that_draw_members_fit_a_network_that_draws_none(tmp_path) -> None:
@@ -476,7 +474,7 @@ def test_weights_that_draw_members_fit_a_network_that_draws_none(tmp_path) -> No
 
 @pytest.mark.slow
 def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:
-    train(*groups(tmp_path / "run", tensorboard=True, epochs=1))
+    train_small(tmp_path / "run", tensorboard=True, epochs=1)
     url = next(
         line for line in capsys.readouterr().out.splitlines() if line.startswith("TensorBoard: ")
     ).split()[1]
@@ -491,7 +489,7 @@ def test_a_run_that_is_done_says_how_to_have_more(tmp_path) -> None:
         ({"minutes": 1e-6}, r"has had its 1e-06 minutes; give it more by --minutes"),
     ):
         with pytest.raises(ValueError, match=message):
-            train(*groups(None, epochs=1, resume=str(run), **more))
+            train_small(None, epochs=1, resume=str(run), **more)
 
 
 def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeypatch) -> None:
@@ -500,5 +498,5 @@ def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeyp
 
     monkeypatch.setattr(Model, "forward", lacking)
     with pytest.raises(ValueError, match="not installed"):
-        train(*groups(tmp_path / "run", epochs=1))
+        train_small(tmp_path / "run", epochs=1)
     assert not (tmp_path / "run").exists()

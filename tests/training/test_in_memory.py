@@ -1,4 +1,4 @@
-"""What is in memory trains as files of it do: arrays, tensors, xarray objects and Datasets."""
+"""Training on data in memory: arrays, tensors, xarray objects and Datasets."""
 
 import re
 import time
@@ -10,14 +10,13 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from trainings import groups, same_to_the_bit
+from trainings import same_to_the_bit, train_small
 
 from foreframe import Forecaster, MovingMNIST, Window, clips_from, evaluate, fit, open_run
 from foreframe.cli import main
 from foreframe.clips.scaling import Scaling
 from foreframe.data import ArrayClips, ReadOptions, Recordings, open_dataset
 from foreframe.training import DataOptions
-from foreframe.training.fit import train
 
 WINDOW = Window(3, 2)
 OF = DataOptions(past=3, future=2)
@@ -42,11 +41,8 @@ def field() -> xr.DataArray:
     return xr.DataArray(values, place, ("time", "y", "x"), "rain", {"units": "mm/h"})
 
 
-def trained(run: Path, data, steps: int = 2, data_args=None, resume: bool = False) -> Path:
-    more = {"resume": str(run)} if resume else {}
-    trainer, args = {"max_steps": steps}, data_args or {}
-    options = groups(None if resume else run, data=data, data_args=args, trainer=trainer, **more)
-    return train(*options)
+def trained(run: Path, data: object, steps: int = 2, **how: object) -> Path:
+    return train_small(run, data=data, trainer={"max_steps": steps}, **{"data_args": {}} | how)
 
 
 SOURCES = {
@@ -74,23 +70,17 @@ SOURCES = {
 
 
 @pytest.mark.slow
-def test_says_how_long_it_waited_for_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(("seconds", "advises"), [(0, False), (0.05, True)])
+def test_the_time_of_waiting_for_data_is_printed(
+    tmp_path, monkeypatch, capsys, seconds: float, advises: bool
 ) -> None:
-    said = (
-        r"(\d+\.\d) % of the time was spent waiting for data"
-        r"(; --loader_workers 2 may shorten that)?\n"
-    )
-    trained(tmp_path / "quick", Waves())
-    share, advice = re.search(said, capsys.readouterr().out).groups()
-    assert float(share) < 20
-    assert not advice
     item = Waves.__getitem__
-    monkeypatch.setattr(Waves, "__getitem__", lambda s, k: time.sleep(0.05) or item(s, k))
-    trained(tmp_path / "slow", Waves())
-    share, advice = re.search(said, capsys.readouterr().out).groups()
-    assert 20 < float(share) < 100
-    assert advice
+    monkeypatch.setattr(Waves, "__getitem__", lambda s, k: time.sleep(seconds) or item(s, k))
+    trained(tmp_path / "run", Waves())
+    printed = capsys.readouterr().out
+    share = re.search(r"(\d+\.\d) % of the time was spent waiting for data", printed)
+    assert (20 < float(share[1]) < 100) == advises
+    assert ("; --loader_workers 2 may shorten that\n" in printed) == advises
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -101,18 +91,16 @@ def test_trains_and_is_scored(tmp_path: Path, kind: str) -> None:
     assert yaml.safe_load((run / "config.yaml").read_text())["data"] == f"in memory, {name}"
     forecaster = Forecaster.load(run)
     assert forecaster.trained.data == f"in memory, {name}"
-    if scaling is not None:
-        assert forecaster.scaling == scaling
-    else:
-        assert forecaster.scaling.kind == "minmax"
-        assert forecaster.scaling.units == ("" if kind == "tensor" else "mm/h")
+    found = forecaster.scaling
+    units = "" if kind == "tensor" else "mm/h"
+    assert (found.kind, found.units) == ("minmax", units) if scaling is None else found == scaling
     test = open_dataset(DataOptions(data, **asdict(forecaster.window)), "test", forecaster.scaling)
     card = evaluate(forecaster, test, clips=2, baselines=("persistence",))
     assert card["clips"] == 2
     assert np.isfinite(card["scores"]["model"]["standard"]["mse"]["overall"])
 
 
-def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
+def test_an_array_is_split_and_scaled_as_its_file(tmp_path: Path) -> None:
     recording, clips = frames(80, 16, 24), frames(40, 5, 1, 16, 24)
     np.save(tmp_path / "recording.npy", recording)
     np.save(tmp_path / "clips.npy", clips)
@@ -120,19 +108,14 @@ def test_an_array_is_dealt_and_scaled_as_its_file(tmp_path: Path) -> None:
     assert len(open_dataset(replace(OF, data=in_xarray), "train")) == len(
         open_dataset(replace(OF, data=recording), "train")
     )
-    for array, file, kind in (
-        (recording, "recording.npy", Recordings),
-        (clips, "clips.npy", ArrayClips),
-    ):
+    for array, file in ((recording, "recording.npy"), (clips, "clips.npy")):
         for split in ("train", "validation", "test"):
             ours = open_dataset(replace(OF, data=array), split)
             theirs = open_dataset(replace(OF, data=str(tmp_path / file)), split)
-            assert isinstance(theirs, kind)
-            assert len(ours) == len(theirs) > 0
+            assert isinstance(theirs, ArrayClips) == (file == "clips.npy")
             assert ours.scaling == theirs.scaling
-            torch.testing.assert_close(
-                torch.stack(list(ours)), torch.stack(list(theirs)), atol=1e-7, rtol=0
-            )
+            items, others = (torch.stack(list(each)) for each in (ours, theirs))
+            torch.testing.assert_close(items, others, atol=1e-7, rtol=0)
     small = replace(OF, data=recording, reading=ReadOptions(size=[8, 12]), scaling="standard")
     smaller = open_dataset(small, "train")
     assert smaller[0].shape == (5, 1, 8, 12)
@@ -153,11 +136,11 @@ def test_clips_from_takes_arrays() -> None:
 
 
 @pytest.mark.slow
-def test_goes_on_in_python_alone(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_only_python_resumes_it(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     data = frames(80, 16, 24)
     trained(Path("run"), data, 2)
-    trained(Path("run"), data, 4, resume=True)
+    trained(Path("run"), data, 4, resume="run")
     whole = trained(Path("whole"), data, 4)
     same_to_the_bit(Path("run"), whole)
     capsys.readouterr()
@@ -186,8 +169,8 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
-    data, args, told = BAD[kind]
-    with pytest.raises(ValueError, match=re.escape(told)) as error:
+    data, args, words = BAD[kind]
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
         trained(tmp_path / "run", data, data_args=args)
     message = str(error.value)
     assert "\n" not in message
@@ -196,11 +179,11 @@ def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["quick", None])
-def test_what_to_do_with_frames_and_recordings_in_a_list(tmp_path: Path, recipe) -> None:
-    """Also without a recipe, whose looking at data comes before that of the others."""
+def test_frames_and_recordings_in_a_list_are_refused_with_advice(tmp_path: Path, recipe) -> None:
+    """Also without a recipe, which inspects the data first."""
     frame, recording = frames(16, 24), frames(80, 16, 24)
     grid = field().to_dataset()
-    told = {
+    refused = {
         r"shape \(16, 24\); an item is one clip \(T,C,H,W\), and one recording .* numpy\.stack": [
             ([frame] * 40, {}),
             ({"train": recording, "validation": recording}, {}),
@@ -219,7 +202,7 @@ def test_what_to_do_with_frames_and_recordings_in_a_list(tmp_path: Path, recipe)
             (field(), {"past": 40, "future": 40}),
         ],
     }
-    for message, cases in told.items():
+    for message, cases in refused.items():
         for data, options in cases:
             with pytest.raises(ValueError, match=message) as error:
                 fit(recipe, data=data, run=tmp_path / "run", **options)
@@ -229,12 +212,11 @@ def test_what_to_do_with_frames_and_recordings_in_a_list(tmp_path: Path, recipe)
 
 
 def test_a_config_names_data_and_nothing_else(tmp_path: Path, capsys) -> None:
-    """An object in Python; on the command line a word, as ever."""
+    """Only Python accepts objects."""
     for value in ("5", "[1, 2]", "{a: 1}"):
         (tmp_path / "c.yaml").write_text(f"data: {value}\n")
         assert main(["train", "--config", str(tmp_path / "c.yaml")]) == 2
-        said = capsys.readouterr().err
-        assert "data is a word" in said
-        assert len(said.splitlines()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "data is a word" in line
     assert main(["train", "--data", "2019"]) == 2
     assert "data '2019' is unknown" in capsys.readouterr().err

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import yaml
 from lightning.pytorch.loggers import Logger
-from trainings import groups
+from trainings import train_small
 
 import foreframe
-from foreframe.training.fit import train
 from refusals import parse
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8)
@@ -54,10 +53,10 @@ def test_a_logger_of_ones_own(tmp_path) -> None:
 
 def test_numbers_alone_go_on_where_the_checkpoint_was(tmp_path) -> None:
     run, file = tmp_path / "run", tmp_path / "run" / "metrics.csv"
-    train(*groups(run, logger="csv", epochs=1))
+    train_small(run, logger="csv", epochs=1)
     lost = file.read_text().splitlines()[-1].replace(",3,", ",4,")  # a step that was never saved
     file.write_text(f"{file.read_text()}{lost}\n0,")
-    train(*groups(run, logger="csv", epochs=2, resume=str(run)))
+    train_small(run, logger="csv", epochs=2, resume=str(run))
     with file.open(newline="") as table:
         rows = list(csv.DictReader(table))
     assert [int(row["step"]) for row in rows if row["loss"]] == list(range(8))
@@ -65,7 +64,7 @@ def test_numbers_alone_go_on_where_the_checkpoint_was(tmp_path) -> None:
 
 
 def test_no_logger_and_none_that_exists(tmp_path) -> None:
-    run = train(*groups(tmp_path / "run", epochs=1, logger=False))
+    run = train_small(tmp_path / "run", epochs=1, logger=False)
     left = {"config.yaml", "checkpoints", "validation.jsonl"}
     assert {path.name for path in run.iterdir()} == left
     for given, shown in (("wandbb", "'wandbb'"), ("[csv,3]", "3")):
@@ -79,5 +78,5 @@ def test_a_logger_that_cannot_begin_leaves_no_run(tmp_path) -> None:
             raise ConnectionError("no\nanswer")
 
     with pytest.raises(ValueError, match=r"^Unreachable cannot begin: ConnectionError: no answer$"):
-        train(*groups(tmp_path / "run", logger=[Unreachable()]))
+        train_small(tmp_path / "run", logger=[Unreachable()])
     assert not (tmp_path / "run").exists()

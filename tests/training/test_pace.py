@@ -10,11 +10,10 @@ from unittest.mock import Mock
 import lightning.pytorch as L
 import pytest
 import torch
-from trainings import groups
+from trainings import train_small
 
 from foreframe.evaluation.networks import fewer_within
 from foreframe.training import monitoring
-from foreframe.training.fit import train
 from foreframe.training.validation import Validation, seconds_between_validations
 
 
@@ -62,7 +61,7 @@ def test_as_many_clips_as_seconds_allow(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_training_prints_its_pace_and_memory_once(tmp_path, capsys) -> None:
-    train(*groups(tmp_path / "run", epochs=6))  # of 4 steps
+    train_small(tmp_path / "run", epochs=6)  # of 4 steps
     lines = [line for line in capsys.readouterr().out.splitlines() if "expected end" in line]
     words = (
         r"step 10: [\d.e-]+ s per step, expected end \d\d \w+ \d\d:\d\d, peak memory ([\d,]+) MiB"

@@ -17,12 +17,11 @@ import pytest
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from trainings import FLAGS, SMALL, groups, last, rows_of, same_to_the_bit
+from trainings import FLAGS, SMALL, last, rows_of, same_to_the_bit, train_small
 
 import foreframe
 from foreframe.base.processes import all_gather, is_first_process, rank_and_size
 from foreframe.cli import main
-from foreframe.training.fit import train
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0",
@@ -192,7 +191,7 @@ def test_two_processes_learn_what_one_does(tmp_path) -> None:
         runs += (place / "runs").iterdir()
     run, other = runs
     same_to_the_bit(run, other)
-    alone = train(*groups(tmp_path / "alone", batch_size=8, epochs=2))
+    alone = train_small(tmp_path / "alone", batch_size=8, epochs=2)
     weights = last(run)["state_dict"]
     for name, value in last(alone)["state_dict"].items():
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5)
@@ -214,7 +213,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 def test_processes_of_torchrun_score_what_one_does(tmp_path) -> None:
     """Sums, and each clip in its order, which the comparisons need; members, too."""
     drawing = {"model": "dressed", "hidden": None, "model_args": {"of": "linear_motion"}}
-    run = train(*groups(tmp_path / "run", **drawing, loss="crps", epochs=1))
+    run = train_small(tmp_path / "run", **drawing, loss="crps", epochs=1)
     how = ["evaluate", str(run), "--clips", "7", "--members", "2", "--batch_size", "2"]
     code = ended([torchrun([*how, "--output", "two"], tmp_path / "log", 2)])
     said = (tmp_path / "log").read_text()

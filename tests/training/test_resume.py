@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from trainings import SMALL, copied_run, groups, last, rows_of, same_to_the_bit
+from trainings import SMALL, copied_run, last, rows_of, same_to_the_bit, small_options, train_small
 
 from foreframe.cli import main
 from foreframe.forecasting.checkpoint_files import before, write_checkpoint
@@ -35,11 +35,11 @@ def dies(*_: object, **__: object) -> None:
     raise Killed
 
 
-def killed(options: list, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+def killed(options: Options, monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(where, name, dies)
         with pytest.raises(Killed):
-            train(*options)
+            train(options)
 
 
 @pytest.mark.parametrize(
@@ -67,20 +67,20 @@ def test_kills_as_the_benchmark_has_them(kills: list[str]) -> None:
 def test_a_step_that_is_validated_is_saved_after_that(tmp_path, monkeypatch) -> None:
     """Killed while validating, and after its row was written: what a run lacks is done again."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    train(*groups(whole, **OFTEN))
-    killed(groups(run, **OFTEN), monkeypatch, ForecastModule, "validation_step")
+    train_small(whole, **OFTEN)
+    killed(small_options(run, **OFTEN), monkeypatch, ForecastModule, "validation_step")
     assert (last(run)["global_step"], (run / "validation.jsonl").exists()) == (3, False)
-    resumed = groups(run, **OFTEN, resume=str(run))
+    resumed = small_options(run, **OFTEN, resume=str(run))
     killed(resumed, monkeypatch, Checkpoints, "on_validation_end")
     assert (last(run)["global_step"], [row["step"] for row in rows_of(run)]) == (3, [4])
-    train(*resumed)
+    train(resumed)
     assert [{**row, "seconds": 0} for row in rows_of(run)] == [
         {**row, "seconds": 0} for row in rows_of(whole)
     ]
     same_to_the_bit(whole, run)
     assert last(whole)["callbacks"]["Checkpoints"] == last(run)["callbacks"]["Checkpoints"]
     with pytest.raises(ValueError, match="has had its 2 epochs"):
-        train(*groups(run, resume=str(run)))
+        train_small(run, resume=str(run))
 
 
 @pytest.mark.slow
@@ -94,9 +94,9 @@ def test_what_is_stopped_is_saved_before_its_last_validation(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(ForecastModule, "training_step", stopping)
-        killed(groups(run), patch, ForecastModule, "validation_step")
+        killed(small_options(run), patch, ForecastModule, "validation_step")
     assert last(run)["global_step"] == 1
-    train(*groups(run, resume=str(run)))
+    train_small(run, resume=str(run))
     assert [row["step"] for row in rows_of(run)] == [4, 8]
 
 
@@ -112,7 +112,7 @@ def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch) -> None:
         "epochs": 3,
         "trainer": {"check_val_every_n_epoch": 3},
     }
-    train(*groups(whole, **often))
+    train_small(whole, **often)
     real, seen = ForecastModule.training_step, []
 
     def until(step: int) -> None:
@@ -127,9 +127,9 @@ def test_resumed_twice_is_as_if_never_stopped(tmp_path, monkeypatch) -> None:
     for step, resume in ((4, None), (5, str(run)), (6, str(run))):
         until(step)
         with pytest.raises(Killed):
-            train(*groups(run, **often, resume=resume))
+            train_small(run, **often, resume=resume)
     until(-1)
-    train(*groups(run, **often, resume=str(run)))
+    train_small(run, **often, resume=str(run))
     assert seen[-8:] == list(range(4, 12))
     assert last(run)["global_step"] == 12
     same_to_the_bit(whole, run)
@@ -151,26 +151,26 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_in_its_folder(
     tmp_path, monkeypatch, capsys
 ) -> None:
     run = tmp_path / "run"
-    killed(groups(run, epochs=1), monkeypatch, ForecastModule, "training_step")
+    killed(small_options(run, epochs=1), monkeypatch, ForecastModule, "training_step")
     assert (run / "config.yaml").exists()
-    train(*groups(None, epochs=1, resume=str(run)))
+    train_small(None, epochs=1, resume=str(run))
     assert f"{run} has no checkpoint yet: it starts again" in capsys.readouterr().out
     assert last(run)["global_step"] == 4
     other = tmp_path / "other"
-    killed(groups(other, epochs=1), monkeypatch, ForecastModule, "training_step")
-    train(*groups(other, epochs=1))
+    killed(small_options(other, epochs=1), monkeypatch, ForecastModule, "training_step")
+    train_small(other, epochs=1)
     assert last(other)["global_step"] == 4
 
 
 @pytest.mark.slow
 def test_a_torn_last_checkpoint_is_no_end_of_the_run(tmp_path, capsys) -> None:
     run, whole = copied_run(tmp_path), tmp_path / "whole"
-    train(*groups(run, resume=str(run)))
+    train_small(run, resume=str(run))
     assert f"going on from {run}/checkpoints/last.ckpt, step 4" in capsys.readouterr().out
     shutil.copytree(run, whole)
     path = run / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:5000])
-    train(*groups(run, resume=str(run)))
+    train_small(run, resume=str(run))
     said = capsys.readouterr().out
     assert (
         f"{path} is cut short or damaged: last.previous.ckpt, of step 4, is taken instead" in said
@@ -188,23 +188,21 @@ def test_a_run_that_is_trained_now_is_not_resumed_beside_itself(tmp_path) -> Non
         f"lock = RunLock(Path({str(run)!r})); lock.acquire(); print('here', flush=True); "
         "time.sleep(60)"
     )
-    for options in (groups(None, resume=str(run)), groups(run)):
+    for options in (small_options(None, resume=str(run)), small_options(run)):
         with pytest.raises(
             ValueError, match=f"{run} is being trained by another process; wait for its end"
         ):
-            train(*options)
+            train(options)
     holder.kill()
     holder.wait()
-    train(*groups(None, resume=str(run)))
+    train_small(None, resume=str(run))
     assert not (run / ".lock").exists()
 
 
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda _: "20261126-010203")
-    made = [
-        train(*groups(None, trainer={"max_steps": 1, "limit_val_batches": 0})) for _ in range(2)
-    ]
+    made = [train_small(None, trainer={"max_steps": 1, "limit_val_batches": 0}) for _ in range(2)]
     name = "runs/quick-20261126-010203"
     assert list(map(str, made)) == [name, f"{name}-{os.getpid()}"]
 
@@ -215,26 +213,26 @@ def test_what_differs_from_what_was_trained_is_named(tmp_path, capsys) -> None:
     again = {"epochs": 2, "resume": str(run)}
     changes = {"learning_rate": 1e-3, "data_args": SMALL | {"clips": 8}}
     with pytest.raises(ValueError) as told:
-        train(*groups(None, **changes, **again))
+        train_small(None, **changes, **again)
     assert str(told.value) == (
         f"{run} was trained with other options than these: data_args.clips was 16, now 8, "
         "learning_rate was 0.003, now 0.001. "
         "Take the change back (config.yaml, or the flag), or go on with it: --accept_changes"
     )
     with pytest.raises(ValueError, match=r"optimizer was 'adam', now 'adamw'.*--weights"):
-        train(*groups(None, optimizer="adamw", accept_changes=True, **again))
+        train_small(None, optimizer="adamw", accept_changes=True, **again)
     with pytest.raises(ValueError, match=r"trainer.accumulate_grad_batches was None, now 2"):
-        train(*groups(None, trainer={"accumulate_grad_batches": 2}, **again))
+        train_small(None, trainer={"accumulate_grad_batches": 2}, **again)
     changed = {"learning_rate": 1e-3, "beta_2": 0.9}
-    train(*groups(None, **changed, accept_changes=True, **again))
+    train_small(None, **changed, accept_changes=True, **again)
     assert "going on with other options than before: learning_rate was" in capsys.readouterr().out
     group = last(run)["optimizer_states"][0]["param_groups"][0]
     assert (group["lr"], group["betas"][1]) == (1e-3, 0.9)
-    train(*groups(None, **changed, epochs=3, resume=str(run)))  # the run's own by now
+    train_small(None, **changed, epochs=3, resume=str(run))  # the run's own by now
 
 
 def changed(**changes: object) -> list[str]:
-    first, other = (recipe_of(Options(*groups(None, **some))) for some in ({}, changes))
+    first, other = (recipe_of(small_options(None, **some)) for some in ({}, changes))
     return list(differences(first, other))
 
 
@@ -268,13 +266,13 @@ def test_a_full_disk_ends_a_training_in_a_line(tmp_path, monkeypatch, what: str)
         else:
             patch.setattr(Path, "write_bytes", cut)
         with pytest.raises(ValueError, match="No space left on device") as told:
-            train(*groups(run, resume=str(run)))
+            train_small(run, resume=str(run))
     assert "\n" not in str(told.value)
     assert f"foreframe train --resume {run}" in str(told.value)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     saved = {path.name for path in (run / "checkpoints").iterdir()}
     assert saved == {"best.ckpt", "last.ckpt"}
-    train(*groups(run, resume=str(run)))
+    train_small(run, resume=str(run))
     assert [row["step"] for row in rows_of(run)] == [4, 8]
 
 
@@ -301,7 +299,7 @@ def test_a_checkpoint_that_holds_odd_things_is_refused_in_a_line(
     write_checkpoint(path, last(run) | odd)
     before(path).unlink()
     with pytest.raises(ValueError, match=message) as refused:
-        train(*groups(None, resume=str(run)))
+        train_small(None, resume=str(run))
     assert "\n" not in str(refused.value)
 
 
@@ -332,12 +330,12 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
     with monkeypatch.context() as patch:
         patch.setattr("foreframe.base.files._keep", twice)
         with pytest.raises(Stopped, match=f"stopped at once; .* foreframe train --resume {run}"):
-            train(*groups(None, resume=str(run)))
+            train_small(None, resume=str(run))
     assert signal.getsignal(signal.SIGINT) is handler
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     saved = {path.name for path in (run / "checkpoints").iterdir()}
     assert saved == {"best.ckpt", "last.ckpt"}
-    train(*groups(None, resume=str(run)))
+    train_small(None, resume=str(run))
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from foreframe.training import (
     RunOptions,
 )
 from foreframe.training.fit import train
+from foreframe.training.options import Options
 
 SMALL: dict[str, Any] = {
     "canvas": 24,
@@ -32,27 +33,33 @@ FLAGS = [
     *("--data_args.motion", "{rule: srivastava, digit_px: 16}"),
 ]
 FOLDER = tempfile.TemporaryDirectory()
+USUAL = Options(
+    ModelOptions("quick", hidden=4),
+    DataOptions(data_args=SMALL, past=3, future=2, batch_size=4, validation_clips=5),
+    LearningOptions(learning_rate=3e-3, epochs=2),
+    MachineOptions(device="cpu", devices=1),
+    RunOptions(picture_every=0),
+)
 
 
-def groups(run: Path | None, **changes: Any) -> list[Any]:
-    """Options of a small training; `changes` go to whichever group has that field."""
-    made = [
-        ModelOptions("quick", hidden=4),
-        DataOptions(data_args=SMALL, past=3, future=2, batch_size=4, validation_clips=5),
-        LearningOptions(learning_rate=3e-3, epochs=2),
-        MachineOptions(device="cpu", devices=1),
-        RunOptions(run=None if run is None else str(run), picture_every=0),
-    ]
-    for k, group in enumerate(made):
-        made[k] = replace(
-            group, **{name: value for name, value in changes.items() if hasattr(group, name)}
+def small_options(run: Path | None, **changes: Any) -> Options:
+    """Options of a small training; each group takes the changes of its fields."""
+    changes["run"] = run and str(run)
+    return Options(
+        *(
+            replace(group, **{name: changes[name] for name in {*changes} & {*vars(group)}})
+            for group in USUAL
         )
-    return made
+    )
+
+
+def train_small(run: Path | None, **changes: Any) -> Path:
+    return train(small_options(run, **changes))
 
 
 @cache
 def first_epoch() -> Path:
-    return train(*groups(Path(FOLDER.name) / "run", epochs=1))
+    return train_small(Path(FOLDER.name) / "run", epochs=1)
 
 
 def copied_run(folder: Path) -> Path:

@@ -1,5 +1,5 @@
-"""What the default recipe chooses from what a recording is: sizes, windows, shares, each with its
-reason and the option that sets it. Nothing is opened here.
+"""Choices of the default recipe from a description of recordings: sizes, windows, shares. Each has
+its reason and the option that sets it. Nothing is opened here.
 """
 
 import math
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SHORT, AREA = 96, 128 * 128  # pixels of a picture's short side, and of all of it
+SHORT, AREA = 96, 128 * 128  # largest short side, and area, of pictures in pixels
 MULTIPLE = 8  # pictures have multiples of this
-LARGE = 192  # a grid's short side beyond which several of its values become one
-MOST_FRAMES = 4000  # of a recording; beyond, windows begin at every n-th frame
-FILM = (10, 8, 6, 4, 3, 2)  # frames in, and as many out: the longest that leaves enough windows
-MIN_TRAIN_SHARE = 0.45  # of the frames must be left to train on
+LARGE = 192  # short side of a grid beyond which its values are averaged
+MOST_FRAMES = 4000  # frames of a recording beyond which windows start at every n-th frame
+FILM = (10, 8, 6, 4, 3, 2)  # past and future frames: the longest that leaves enough windows
+MIN_TRAIN_SHARE = 0.45  # smallest share of frames for training
 
 Path = tuple[str, ...]
 Parts = Sequence[Sequence[int]]
@@ -21,19 +21,19 @@ Shares = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of recordings before they are read.
+    """A description of recordings before they are read.
 
     Args:
-        name: of them, for messages.
-        parts: frames of each, in the parts that gaps make of it, in order.
-        channels, height, width: of a frame, as it would be read.
-        pictures: whether frames are pictures, not values of a grid.
+        name: their name in messages.
+        parts: frames of each recording, in the parts between gaps, in order.
+        channels, height, width: size of a frame as it would be read.
+        pictures: whether frames are pictures, rather than values of a grid.
         colour: whether their channels differ.
-        hours: from frame to frame of those with dates; None where there are none.
+        hours: hours between frames with dates; None without dates.
         monthly: whether a frame is a month's.
-        divided: whether folders say already which recordings belong to which split.
-        scenes: frames of each, in the parts that changes of the scene make of it; none where no
-            scene changes, or where nobody is to look.
+        divided: whether folders define the splits.
+        scenes: frames of each recording, in the parts between scene changes; empty if no scene
+            changes, or if none was searched for.
     """
 
     name: str
@@ -50,29 +50,37 @@ class Recording:
 
     @property
     def period(self) -> int | None:
-        """Frames of a day, or of a year where a frame is a month's; None where that says nothing,
-        or is longer than anybody looks back.
+        """Frames of a day, or of a year if frames are monthly; None if there is no such period of
+        2 to 48 frames.
         """
         if self.monthly:
             return 12
-        if not self.hours:
-            return None
-        frames = 24 / self.hours
+        frames = 24 / self.hours if self.hours else 0.0
         whole = math.isclose(frames, round(frames), rel_tol=1e-3)
         return round(frames) if whole and 2 <= frames <= 48 else None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A value for an option, and the line that says so; "" where that is no news."""
+    """A value for an option, and the line to print; "" if it is the usual value."""
 
     path: Path
     value: Any
     line: str = ""
 
 
+# Some of a film may stand still, be cut or fade: a mean squared error would be about the cuts,
+# which nobody can foresee.
+FILMS = (
+    Choice(("splits", "augment"), "flips", "to train on, also mirrored (--splits.augment)"),
+    Choice(
+        ("loss",), "geometric", "clips of little and of much error count alike (--loss geometric)"
+    ),
+)
+
+
 def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
-    """The options that are chosen for a recording, but for those that the user has given.
+    """Return the options chosen for a recording, without those that the user has set.
 
     Args:
         given: the user's options, by name, in their groups.
@@ -80,19 +88,20 @@ def choices(recording: Recording, given: Mapping[str, Any]) -> list[Choice]:
     Raises:
         ValueError: too few frames to train on.
     """
-    chosen = *_frames(recording, given), *_windows(recording, given), *_learning(recording)
-    return [choice for choice in chosen if not is_given(given, choice.path)]
+    chosen = *_frames(recording, given), *_windows(recording, given)
+    films = FILMS if recording.pictures else ()
+    return [choice for choice in (*chosen, *films) if not is_given(given, choice.path)]
 
 
 def is_given(given: Any, path: Path) -> bool:
-    """Whether a user has given this option."""
+    """Whether the user has set this option."""
     if not path:
         return True
     return isinstance(given, Mapping) and path[0] in given and is_given(given[path[0]], path[1:])
 
 
 def _frames(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]:
-    """Size and colour."""
+    """Choose size and colour."""
     h, w = recording.height, recording.width
     sized = {"size", "coarsen", "tile"} & {*given.get("reading", {}), *given.get("splits", {})}
     if not sized and recording.pictures and (size := working_size(h, w)) != (h, w):
@@ -109,8 +118,8 @@ def _frames(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]:
 
 
 def working_size(h: int, w: int) -> tuple[int, int]:
-    """Rows and columns of pictures to train on: never more than there are; where they become fewer,
-    multiples of 8 whose shape is that of the pictures as nearly as the longer side allows.
+    """Return rows and columns of pictures to train on, never more than there are. Reduced pictures
+    have multiples of 8, and their shape as closely as the longer side allows.
     """
     scale = min(1.0, SHORT / min(h, w), math.sqrt(AREA / (h * w)))
     if scale == 1:
@@ -122,7 +131,7 @@ def working_size(h: int, w: int) -> tuple[int, int]:
 
 
 def _windows(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]:
-    """Past, future, shares, stride, and whether windows may look across changes of the scene."""
+    """Choose past, future, shares, stride, and whether windows may span scene changes."""
     past, future, shares = window_and_shares(recording, given)
     split, parts = {*given.get("splits", {})}, recording.parts
     if recording.scenes and not {"shares", "by", "gap"} & split:
@@ -155,17 +164,17 @@ def _windows(recording: Recording, given: Mapping[str, Any]) -> Iterator[Choice]
 def window_and_shares(
     recording: Recording, given: Mapping[str, Any]
 ) -> tuple[int, int, Shares | None]:
-    """The longest window that leaves enough to train on, and how the frames are shared out where
-    the usual shares would not do; None where they do.
+    """Return past and future of the longest window that leaves enough to train on, and the shares
+    of the splits; None for the usual shares.
 
     Raises:
-        ValueError: no window does.
+        ValueError: too few frames for any window.
     """
     found = _longest_window(recording, recording.parts, given)
     if found is not None:
         return found
     wanted = given.get("past"), given.get("future")
-    if None not in wanted:  # what is wrong with these is said where they are used
+    if None not in wanted:  # these are checked where they are used
         return wanted[0] or 1, wanted[1] or 1, None
     least = next(n for n in range(1000) if shares_for([n], 2, 2))
     raise ValueError(
@@ -177,7 +186,7 @@ def window_and_shares(
 def _longest_window(
     recording: Recording, recordings: Parts, given: Mapping[str, Any]
 ) -> tuple[int, int, Shares | None] | None:
-    """The same of recordings in these parts; None where no window does."""
+    """Return the same for recordings in these parts; None if no window fits."""
     in_order = sorted(recordings, key=max)
     longest, middle = in_order[-1], max(in_order[len(in_order) // 2])
     whole = recording.divided or len(recordings) >= 10
@@ -190,34 +199,31 @@ def _longest_window(
     return None
 
 
-def _candidates(period: int | None) -> list[tuple[int, int]]:
-    """Frames in and out, the longest first."""
-    same = [(n, n) for n in FILM]
-    if period is None:
-        return same
-    cycles = [(period, period), (period, -(-period // 2)), (period, -(-period // 4))]
-    return [pair for pair in cycles if pair[0] >= 4] + [p for p in same if p[0] < period]
+def _candidates(period: int | None) -> Iterator[tuple[int, int]]:
+    """Yield past and future frames, the longest first."""
+    if period is not None and period >= 4:
+        yield from ((period, -(-period // n)) for n in (1, 2, 4))
+    yield from ((n, n) for n in FILM if period is None or n < period)
 
 
 def more_windows(future: int) -> int:
-    """Windows of a split beyond its first."""
+    """Return the number of windows of a split beyond its first."""
     return max(2, future // 2)
 
 
 def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
-    """Shares of train, validation and test of a recording in parts of so many frames, in order,
-    where each of the last two has some windows, and most is left to the first; None where that
-    cannot be.
+    """Return shares of train, validation and test for a recording in parts of these lengths, in
+    order. The last two get some windows, and the first most frames; None if that is impossible.
     """
     n, least, length = sum(parts), 1 + more_windows(future), past + future
     shares: list[float] = []
     end, taken = n, 0
-    for left_out in (0, future):  # before the test
+    for left_out in (0, future):  # before the test split
         frames = frames_for(parts, end, left_out, length, least)
         if frames is None or taken + frames > (1 - MIN_TRAIN_SHARE) * n:
             return None
         taken += frames
-        # A little more than needed, whatever rounding does.
+        # A little more than needed, against rounding.
         shares.insert(0, max(0.1, math.ceil(1000 * (frames + 0.5) / n) / 1000))
         end = round(n * (1 - sum(shares)))
     if frames_for(parts, end, future, length, least) is None:
@@ -228,8 +234,8 @@ def shares_for(parts: Sequence[int], past: int, future: int) -> Shares | None:
 def frames_for(
     parts: Sequence[int], end: int, left_out: int, length: int, least: int
 ) -> int | None:
-    """Frames to take before `end`, whose last few are left out, until there are so many windows of
-    this length, each within a part; None where all of them have fewer.
+    """Return the number of frames before `end` that hold `least` windows of this length, each
+    within a part and without the last `left_out` frames; None if all frames hold fewer.
     """
     begin, lacking = sum(parts), least
     for part in reversed(parts):
@@ -240,14 +246,3 @@ def frames_for(
             return end - last + length + lacking - 1
         lacking -= windows
     return None
-
-
-def _learning(recording: Recording) -> Iterator[Choice]:
-    """What films are augmented by, and which of their errors count. Where some of a film is still
-    and some of it cut or faded, a mean squared error is about the cuts, which nobody can foresee.
-    """
-    if recording.pictures:
-        line = "to train on, also mirrored (--splits.augment)"
-        yield Choice(("splits", "augment"), "flips", line)
-        line = "clips of little and of much error count alike (--loss geometric)"
-        yield Choice(("loss",), "geometric", line)

@@ -106,7 +106,26 @@ def block_shuffled(stretches: Stretches, size: int, rng: np.random.Generator) ->
 class PollingLoader(DataLoader):
     """A DataLoader that detects dead workers by polling, within 5 s of waiting for a batch. Torch's
     signal handler would raise anywhere in the training, also where Python can only print.
+
+    Args:
+        clips: the Dataset.
+        keys: the clips of each batch.
+        workers: number of worker processes. Their seeds come from a separate generator, which
+            leaves the model's random numbers unchanged.
+        compact: leave 8-bit clips in 8 bits.
     """
+
+    def __init__(self, clips: ClipSet, keys: Any, workers: int, compact: bool = False) -> None:
+        super().__init__(
+            Batches(clips, compact),
+            batch_sampler=keys,
+            collate_fn=torch.as_tensor,
+            num_workers=workers,
+            multiprocessing_context=_context(clips, workers),
+            worker_init_fn=_seed_worker,
+            generator=torch.Generator(),
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         main = threading.current_thread() is threading.main_thread()
@@ -129,24 +148,12 @@ class ResumableLoader(PollingLoader):
 
     def __init__(self, clips: ClipSet, keys: KeyedBatches, workers: int) -> None:
         self.keys, self.used, self.waited = keys, 0, 0.0
-        # Workers' seeds come from a separate generator, seeded for each epoch, which leaves the
-        # model's random numbers unchanged.
-        super().__init__(
-            Batches(clips, compact=True),
-            batch_sampler=keys,
-            collate_fn=torch.as_tensor,
-            num_workers=workers,
-            multiprocessing_context=_context(clips, workers),
-            worker_init_fn=_seed_worker,
-            generator=torch.Generator(),
-            pin_memory=torch.cuda.is_available(),
-        )
+        super().__init__(clips, keys, workers, compact=True)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.used = self.keys.skip
-        self.generator.manual_seed(
-            _seed(self.keys.seed, self.keys.epoch, self.keys.rank, self.keys.skip)
-        )
+        keys = self.keys
+        self.used = keys.skip
+        self.generator.manual_seed(_seed(keys.seed, keys.epoch, keys.rank, keys.skip))
         began = time.monotonic()
         for batch in super().__iter__():
             self.waited += time.monotonic() - began
@@ -222,16 +229,9 @@ class Clips(L.LightningDataModule):
                 "fewer --devices"
             )
         count = -(-len(self.validated) // (self.at_once * ranks))
-        parts = np.array_split(np.arange(len(self.validated))[rank::ranks], count)
-        return PollingLoader(
-            Batches(self.validation),
-            batch_sampler=[[self.validated[k] for k in part] for part in parts if len(part)],
-            collate_fn=torch.as_tensor,
-            num_workers=self.data.loader_workers,
-            multiprocessing_context=_context(self.validation, self.data.loader_workers),
-            worker_init_fn=_ignore_interrupts,
-            generator=torch.Generator().manual_seed(self.seed),
-        )
+        parts = np.array_split(self.validated[rank::ranks], count)
+        keys = [part.tolist() for part in parts if len(part)]
+        return PollingLoader(self.validation, keys, self.data.loader_workers)
 
 
 def _context(clips: ClipSet, workers: int) -> Any:

@@ -79,7 +79,6 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     splits = open_splits(options.data)
     train, validation = splits["train"], splits["validation"]
     check_first_clip(train, options.data.window, None, data_name(data))
-    made.append(Choice(("batch_size",), min(options.data.batch_size, len(train))))
     say(f"{data_name(data)}: chosen from what it is (its option in brackets)")
     for choice in made:
         if choice.line:
@@ -91,17 +90,8 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     scored = all_gather(
         is_first_process() and scores_of_start(models, validation, options.data.window, share)
     )[0]
-    for line in score_lines(scored):
-        say(line)
-    if next(iter(scored)) == SCENES:
-        made += (Choice((name,), value) for name, value in FINE_TUNING.items())
-        made.append(Choice(("batch_size",), min(2, len(train))))  # more steps of the same time
-        say(
-            f"{SCENES} read the past as they do (--freeze_encoder), and learn to forecast from "
-            f"{FINE_TUNING['train_clips']} clips, which come again (--train_clips)"
-        )
-    else:
-        made.append(_head([name for name in scored if name != SCENES], period))
+    say("\n".join(score_lines(scored)))
+    made += _start(list(scored), period, options.data.batch_size, len(train))
     made += _clock(explicit)
     return _with(given, made), splits, opened
 
@@ -110,6 +100,32 @@ def _with(given: Given, made: Sequence[Choice]) -> Options:
     explicit = put({}, given)
     new = [(choice.path, choice.value) for choice in made if not is_given(explicit, choice.path)]
     return options_from([DEFAULT], [*given, *new])
+
+
+def _start(names: Sequence[str], period: int | None, size: int, clips: int) -> Iterator[Choice]:
+    """Choose the start of the training: the weights for films, or the best baseline.
+
+    Args:
+        names: forecasters, the best first.
+        period: frames of a cycle, if any.
+        size: usual number of clips of a batch.
+        clips: number of training clips.
+    """
+    if names[0] == SCENES:
+        say(
+            f"{SCENES} read the past as they do (--freeze_encoder), and learn to forecast from "
+            f"{FINE_TUNING['train_clips']} clips, which come again (--train_clips)"
+        )
+        yield from (Choice((name,), value) for name, value in FINE_TUNING.items())
+        size = 2  # more steps of the same time
+    else:
+        best, *others = (name for name in names if name != SCENES)
+        guides = [
+            {name: {"period": period}} if name == "cycle" else name
+            for name in (best, *(other for other in others if other in GUIDES))
+        ]
+        yield Choice(("model_args", "output"), {"blend": {"guides": guides}})
+    yield Choice(("batch_size",), min(size, clips))
 
 
 def _clock(explicit: Mapping[str, Any]) -> Iterator[Choice]:
@@ -142,19 +158,19 @@ def look_at(
     folders = raw_by_folder(source, reading)
     clips = [clip for inside in folders.values() for clip in inside]
     few = sum(map(len, clips)) <= MOST_SEARCHED
-    parts = [in_parts(clip, reading) for clip in clips]
-    parts = [moving_parts(inside) for inside in parts] if few else parts
-    longest = max((part for of in parts for part in of), key=len)
-    scenes = []
+    moving = moving_parts if few else list
+    parts = [moving(in_parts(clip, reading)) for clip in clips]
+    longest = max((part for inside in parts for part in inside), key=len)
+    lengths, scenes = _lengths(parts), []
     if longest.pictures and cuts and few:
         at_cuts = replace(reading, cuts=True)
-        scenes = [moving_parts(in_parts(clip, at_cuts)) for clip in clips]
+        scenes = _lengths([moving(in_parts(clip, at_cuts)) for clip in clips])
     frames = longest.frames
     pictures = longest.pictures or (frames.dtype == np.uint8 and not longest.units)
     hours, monthly = _cadence(longest)
     return Recording(
         name=data_name(source),
-        parts=_lengths(parts),
+        parts=lengths,
         channels=longest.channels,
         height=frames.shape[2],
         width=frames.shape[3],
@@ -163,7 +179,7 @@ def look_at(
         hours=hours,
         monthly=monthly,
         divided=UNDECIDED not in folders,
-        scenes=_lengths(scenes) if _lengths(scenes) != _lengths(parts) else [],
+        scenes=scenes if scenes != lengths else [],
     )
 
 
@@ -206,7 +222,7 @@ def _to_score(
 
 @torch.inference_mode()
 def scores_of_start(
-    models: Mapping[str, Model], validation: ClipSet, window: Window, seconds: float = math.inf
+    models: Mapping[str, Model], validation: ClipSet, window: Window, seconds: float
 ) -> dict[str, float]:
     """Return the MSE of each model on validation clips, summed over a frame, for all lead times,
     the best first.
@@ -234,24 +250,14 @@ def scores_of_start(
     return dict(sorted(scored.items(), key=lambda item: item[1]))
 
 
-def score_lines(scored: Mapping[str, float]) -> list[str]:
-    """Return a line for each score; the training starts at the first."""
+def score_lines(scored: Mapping[str, float]) -> Iterator[str]:
+    """Yield a line for each score; the training starts at the first."""
     first, best = next(iter(scored.items()))
-    lines = ["scores on validation (MSE summed over a frame), the best of which it begins at:"]
+    yield "scores on validation (MSE summed over a frame), the best of which it begins at:"
     for name, mse in scored.items():
-        beside = f", {mse / best:.2f} times that" if name != first and best else ""
+        ratio = f", {mse / best:.2f} times that" if name != first and best else ""
         weights = ", weights trained on generated scenes (--weights)" if name == SCENES else ""
-        lines.append(f"  {name:<14}{mse:.2f}{beside}{weights}")
-    return lines
-
-
-def _head(names: Sequence[str], period: int | None) -> Choice:
-    """Choose a network that starts at the first of these baselines and may use the others."""
-    others = [name for name in names[1:] if name in GUIDES]
-    guides = [
-        {name: {"period": period}} if name == "cycle" else name for name in (names[0], *others)
-    ]
-    return Choice(("model_args", "output"), {"blend": {"guides": guides}})
+        yield f"  {name:<14}{mse:.2f}{ratio}{weights}"
 
 
 def verdict(network: Model, weights: str | None, start: float, best: float) -> str:

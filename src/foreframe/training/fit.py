@@ -26,32 +26,17 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, parts_of
 from foreframe.models.names import published
+from foreframe.training import run_folder
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
 from foreframe.training.loggers import begin, loggers_of, start_tensorboard
 from foreframe.training.module import ForecastModule
-from foreframe.training.monitoring import Pictures, Watch, progress
+from foreframe.training.monitoring import HealthCheck, Pictures, progress
 from foreframe.training.optimizers import MovingAverage
-from foreframe.training.options import (
-    DataOptions,
-    LearningOptions,
-    MachineOptions,
-    ModelOptions,
-    Options,
-    RunOptions,
-)
+from foreframe.training.options import Options
 from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
 from foreframe.training.recipes import DEFAULT, Given, options_from
-from foreframe.training.run_folder import (
-    Start,
-    cut_rows,
-    locked_folder,
-    recipe_of,
-    resume_command,
-    resumed,
-    resuming,
-)
 from foreframe.training.stops import StopAtOnce, Stops
 from foreframe.training.trainer import build_trainer, launched, quiet, resolved_precision
 from foreframe.training.validation import MEMBERS, Validation, seconds_between_validations
@@ -63,11 +48,7 @@ LONG = 0.2  # share of the time spent waiting for data from which more workers m
 
 
 def train(
-    model: ModelOptions = ModelOptions(),  # noqa: B008 (never changed)
-    data: Any = DataOptions(),  # noqa: B008
-    learning: LearningOptions = LearningOptions(),  # noqa: B008
-    machine: MachineOptions = MachineOptions(),  # noqa: B008
-    run: RunOptions = RunOptions(),  # noqa: B008
+    options: Options,
     given: Given | None = None,
     strategy: Any = None,
     plugins: Sequence[Any] = (),
@@ -77,11 +58,10 @@ def train(
     validation.jsonl, pictures and TensorBoard events. `Forecaster.load(folder)` opens it.
 
     Args:
-        data: DataOptions, whose `data` may be in memory: an array, a tensor, an xarray object, a
-            Dataset or one for each split (see `open_dataset`); or that object itself. config.yaml
-            keeps its name only.
+        options: all options. Their `data` may be in memory: an array, a tensor, an xarray object, a
+            Dataset or one for each split (see `open_dataset`). config.yaml keeps its name only.
         given: the user's options for the default recipe, which chooses all others (see
-            `explicit_options`). The options above are then ignored, except `run.verbose`.
+            `explicit_options`). `options` are then ignored.
         strategy, plugins, callbacks: additional ones for Lightning's Trainer.
 
     Raises:
@@ -90,14 +70,12 @@ def train(
         Stopped: Ctrl-C; everything is saved.
         DeadProcessError: a loader's worker or another process has died; the last checkpoint stays.
     """
-    data = data if isinstance(data, DataOptions) else DataOptions(data=data)
-    options = Options(model, data, learning, machine, run)
     if given is not None:
         options = options_from([DEFAULT], given)
     with (
-        listening(verbose=run.verbose),
+        listening(verbose=options.run.verbose),
         launched(options.machine, plugins, strategy) as processes,
-        locked_folder(options.model, options.run) as folder,
+        run_folder.locked_folder(options.model, options.run) as folder,
     ):
         training = open_training(folder, options, given, callbacks, processes)
         write_config(training)
@@ -121,7 +99,7 @@ class Training:
 
     folder: Path
     options: Options
-    start: Start
+    start: run_folder.Start
     module: ForecastModule
     clips: Clips
     trainer: L.Trainer
@@ -130,7 +108,7 @@ class Training:
 
     @property
     def resume_command(self) -> str:
-        return resume_command(self.folder, self.options.data.data)
+        return run_folder.resume_command(self.folder, self.options.data.data)
 
 
 def open_training(
@@ -149,14 +127,15 @@ def open_training(
     loggers = options.run.loggers
     options, window, network, clips, opened = open_parts(options, given)
     _, data, learning, machine, run = options
-    start = resumed(folder, options, network) if run.resume else Start()
+    start = run_folder.resumed(folder, options, network) if run.resume else run_folder.Start()
     if start.checkpoint is None:
         _initialize(network, options, clips.train, window)
     else:  # a resumed run has been validated before its first step
         processes = processes | {"num_sanity_val_steps": 0}
     scaling = clips.train.scaling
     forecaster = Forecaster(network, window, scaling, _trained(options, clips.train))
-    module = ForecastModule(network, window, learning, forecaster.config(), recipe_of(options))
+    recipe = run_folder.recipe_of(options)
+    module = ForecastModule(network, window, learning, forecaster.config(), recipe)
     module.elapsed = time.monotonic() - opened
     file, members = folder / "validation.jsonl", MEMBERS if network.draws else 0
     seconds = seconds_between_validations(machine.trainer)
@@ -171,7 +150,7 @@ def open_training(
         trainer = build_trainer(
             machine,
             learning,
-            [scores, Watch(), *pictures, *bar, *average, *callbacks, stops, checkpoints],
+            [scores, HealthCheck(), *pictures, *bar, *average, *callbacks, stops, checkpoints],
             loggers_of(folder, loggers, start.step),
             **processes,
         )
@@ -222,8 +201,7 @@ def _trained(options: Options, train: ClipSet) -> Trained:
     model, data, learning, *_ = options
     h, w = train[0].shape[-2:]
     how = data.data, data.data_args, data.reading, data.splits, (h, w), model.model, learning.seed
-    trained = Trained(*how)
-    return replace(trained, weights=model.weights) if model.weights in published() else trained
+    return Trained(*how, weights=model.weights if model.weights in published() else "")
 
 
 def write_config(training: Training) -> None:
@@ -236,10 +214,8 @@ def write_config(training: Training) -> None:
         return
     if options.run.tensorboard:
         say(f"TensorBoard: {start_tensorboard(folder)}")
-    cut_rows(folder / "validation.jsonl", start.step)
+    run_folder.cut_rows(folder / "validation.jsonl", start.step)
     config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
-    if options.run.loggers == RunOptions().loggers:
-        del config["logger"]
     if start.step < 0:
         begin(training.trainer.loggers, config)
     with atomic_write(folder / "config.yaml") as rough:
@@ -305,7 +281,7 @@ def _explain(error: Exception, training: Training) -> None:
     if isinstance(error, OSError) or isinstance(error.__cause__, OSError):  # a full disk
         raise ValueError(f"{error}; {stays}") from error
     if training.start.checkpoint is not None and not training.checkpoints.restored:
-        with resuming(training.start.checkpoint):
+        with run_folder.resuming(training.start.checkpoint):
             raise error
 
 

@@ -54,11 +54,8 @@ class ForecastModule(L.LightningModule):
         super().__init__()
         self.network, self.window, self.learning = network, window, learning
         self.config, self.recipe = dict(config), dict(recipe)
-        self._loss: Loss = LOSSES[learning.loss]
-        if learning.loss == "crps":
-            self._loss = partial(LOSSES["crps"], pools=learning.pools)
-        if learning.loss == "mix":
-            self._loss = partial(LOSSES["mix"], share=learning.mae_share)
+        options = {"crps": {"pools": learning.pools}, "mix": {"share": learning.mae_share}}
+        self._loss: Loss = partial(LOSSES[learning.loss], **options.get(learning.loss, {}))
         self._kept = KeptStates(network) if learning.freeze_encoder else None
         self.elapsed = 0.0  # seconds of training so far, with those before a resume
         self.validation = 0.0  # seconds reserved after the last step for a validation
@@ -95,12 +92,12 @@ class ForecastModule(L.LightningModule):
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)
         request = EnsembleRequest(MEMBERS) if self.network.draws else None
-        validated = {"past": parts.past_of_targets, "truth": parts.truth}
         if self._kept is not None and request is None:
-            return validated | {"forecast": self._from_kept(clips, self.window)[0].float()}
-        drawn = forecast_clips(self.network, parts, drawn=request)[0].unflatten(0, (len(clips), -1))
-        validated["forecast"] = drawn.mean(dim=1)
-        return validated | ({"members": drawn} if self.network.draws else {})
+            drawn = self._from_kept(clips, self.window)[0].float()
+        else:
+            drawn = forecast_clips(self.network, parts, drawn=request)[0]
+        members = drawn.unflatten(0, (len(clips), -1))
+        return {"past": parts.past_of_targets, "truth": parts.truth, "members": members}
 
     def _from_kept(self, clips: Batch, window: Window) -> tuple[Future, State]:
         """The forecast of kept states, and the state after it."""
@@ -152,12 +149,12 @@ class ForecastModule(L.LightningModule):
         )
         done, options = self.done, self.learning
         how = options.schedule, done, self.global_step, options.warmup, options.decay
-        factor = learning_rate(*how)
+        rate = options.learning_rate * learning_rate(*how)
         for group in self.optimizers().param_groups:
-            group["lr"] = options.learning_rate * factor
+            group["lr"] = rate
             if options.schedule == "onecycle":
                 group["betas"] = (onecycle_beta_1(done), options.beta_2)
-        self.log("learning_rate", options.learning_rate * factor)
+        self.log("learning_rate", rate)
 
     def on_train_batch_end(self, outputs: Any, clips: Batch, batch_index: int) -> None:
         self._seed_next_batch()

@@ -34,12 +34,20 @@ def progress(bar: bool = True) -> list[L.Callback]:
 
 def time_left(trainer: L.Trainer, module: Any) -> str:
     """Hours, minutes and seconds to the end of the training, at the pace so far."""
-    done = module.done
-    if trainer.max_steps > 0:
-        done = max(done, trainer.global_step / trainer.max_steps)
-    if not done:
+    if not trainer.global_step:
         return "?"
-    return str(timedelta(seconds=int(module.elapsed * max(0.0, 1 / done - 1))))
+    step = module.elapsed / trainer.global_step
+    return str(timedelta(seconds=int(seconds_left(trainer, module, step))))
+
+
+def seconds_left(trainer: L.Trainer, module: Any, step: float) -> float:
+    """Seconds to the end of the training at `step` seconds per step, without validation."""
+    steps = module.planned_steps
+    if trainer.max_steps > 0:
+        steps = min(steps, trainer.max_steps)
+    left = step * (steps - trainer.global_step)
+    minutes = module.learning.minutes
+    return max(0.0, left if minutes is None else min(left, 60 * minutes - module.elapsed))
 
 
 class Bar(RichProgressBar):
@@ -88,21 +96,11 @@ class Pace(L.Callback):
         if len(self._ends) == self.batches:
             times = zip(self._ends[self.warm_up :], self._ends[self.warm_up - 1 :], strict=False)
             step = trainer.accumulate_grad_batches * median(end - began for end, began in times)
-            end = datetime.now() + timedelta(seconds=_seconds_left(trainer, module, step))
+            end = datetime.now() + timedelta(seconds=seconds_left(trainer, module, step))
             say(
                 f"step {trainer.global_step}: {step:.2g} s per step, expected end {end:%d %b %H:%M}"
                 f"{peak_memory(module.device.type)}"
             )
-
-
-def _seconds_left(trainer: L.Trainer, module: Any, step: float) -> float:
-    """Seconds to the end of the training at `step` seconds per step, without validation."""
-    steps = module.planned_steps
-    if trainer.max_steps > 0:
-        steps = min(steps, trainer.max_steps)
-    left = step * (steps - trainer.global_step)
-    minutes = module.learning.minutes
-    return left if minutes is None else min(left, 60 * minutes - module.elapsed)
 
 
 def peak_memory(device: str) -> str:
@@ -149,7 +147,7 @@ def diverged(what: str) -> ValueError:
     )
 
 
-class Watch(L.Callback):
+class HealthCheck(L.Callback):
     """Stops a training with a loss of NaN or infinity, from which no later step recovers, before
     the next checkpoint keeps it. Prints once if forecasts are flat while the truth is not, as those
     of a ConvLSTM often are that starts on dark frames and gets stuck.

@@ -23,68 +23,41 @@ Forecasts = Float[Tensor, "b s _ h w"]  # fewer frames than the clips have, and 
 
 
 def mse(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean of (P-Y)^2 over known values."""
-    return _mean_known(lambda P, Y: F.mse_loss(P, Y, reduction="none"), P, Y)
+    """Return the mean of (P-Y)^2 over known values."""
+    return _mean(F.mse_loss(P, Y.nan_to_num(0.0), reduction="none"), Y.isfinite())
 
 
 def mae(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean of |P-Y| over known values."""
-    return _mean_known(lambda P, Y: F.l1_loss(P, Y, reduction="none"), P, Y)
+    """Return the mean of |P-Y| over known values."""
+    return _mean(F.l1_loss(P, Y.nan_to_num(0.0), reduction="none"), Y.isfinite())
 
 
 def cross_entropy(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean of -(Y log P + (1-Y) log(1-P)) over known values (Shi et al. 2015, section 4.1, who sum
-    it); P in (0,1).
+    """Return the mean of -(Y log P + (1-Y) log(1-P)) over known values (Shi et al. 2015, section
+    4.1, who sum it); P in (0,1).
 
     Computed in float32 outside autocast, for logarithms near 0 and 1. Truth beyond [0,1], possible
     for fitted scalings, is clipped.
     """
     with torch.autocast(P.device.type, enabled=False):
-        return _mean_known(
-            lambda P, Y: F.binary_cross_entropy(P.float(), Y.float().clamp(0, 1), reduction="none"),
-            P,
-            Y,
-        )
+        target = Y.nan_to_num(0.0).float().clamp(0, 1)
+        return _mean(F.binary_cross_entropy(P.float(), target, reduction="none"), Y.isfinite())
 
 
 def mix(P: Frames, Y: Frames, share: float = 0.5) -> Float[Tensor, ""]:
-    """Mean squared error, and so great a share of mean absolute error.
+    """Return (1 - share) times the mean squared error plus share times the mean absolute error.
 
-    Where a pixel is 1 with probability p, and else 0, the first is smallest at p, a haze around
-    whatever is unsure; the mix with a share of s at (p - s/2) / (1 - s), cut off at 0 and 1.
+    Consider a pixel that is 1 with probability p, and 0 otherwise. The squared error is smallest at
+    p, a haze around uncertain objects. The mix is smallest at (p - s/2) / (1 - s), clipped to
+    [0,1], with s the share.
     """
     return (1 - share) * mse(P, Y) + share * mae(P, Y)
 
 
-def relative(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips and lead times of the squared error relative to the change of the truth over
-    as many frames, about the error of persistence:
-
-        mean over clips and k of  |P_k - Y_k|² / (D_k + 1e-5),   D_k = mean over t of |Y_t+k - Y_t|²
-
-    Clips with little motion count as much as others, and early lead times as much as late ones,
-    unlike in a plain squared error, which a few changing clips dominate. D of the last lead time,
-    which has no pair, is extrapolated. At most 50 a frame.
-    """
-    known, filled, frame = Y.isfinite().float(), Y.nan_to_num(0.0), (2, 3, 4)
-    changes = [
-        _mean((filled[:, k:] - filled[:, :-k]).square(), known[:, k:] * known[:, :-k], frame).mean(
-            1
-        )
-        for k in range(1, Y.shape[1])
-    ]
-    # A single frame has no change to compare with.
-    D = torch.stack(changes or [Y.new_ones(len(Y))], dim=1)
-    if D.shape[1] > 1:
-        D = torch.cat([D, (2 * D[:, -1:] - D[:, -2:-1]).clamp(min=D[:, -1:])], dim=1)
-    D = D[:, [min(k, D.shape[1] - 1) for k in range(Y.shape[1])]]
-    return (_mean((P - filled).square(), known, frame) / (D + 1e-5)).clamp(max=50).mean()
-
-
 def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """Mean over clips of log(1 + e / 1e-5), where e is the clip's mean squared error over all lead
-    times: minimizes the geometric mean of the clips' errors. A tenth less error counts the same in
-    a predictable clip as in an unpredictable one.
+    """Return the mean over clips of log(1 + e / 1e-5), with e the clip's mean squared error over
+    all lead times. It minimizes the geometric mean of the clips' errors: an error lower by a tenth
+    counts the same in a predictable clip as in an unpredictable one.
     """
     known = Y.isfinite()
     error = _mean((P - Y.where(known, 0)).square(), known, (1, 2, 3, 4))
@@ -92,13 +65,13 @@ def geometric(P: Frames, Y: Frames) -> Float[Tensor, ""]:
 
 
 def rain(P: Frames, Y: Frames) -> Float[Tensor, ""]:
-    """For rain on a logarithmic scale from 0.5 to 100 mm/h: with e the squared error of a clip's
-    lead time on that scale, and E the same in 100 mm/h,
+    """Return a loss for rain on a logarithmic scale from 0.5 to 100 mm/h. With e the squared error
+    of a clip's lead time on that scale, and E the same in 100 mm/h, it is
 
         mean over clips and lead times of  (log(1 + e / 1e-4) + log(1 + E / 1e-6)) / 2
 
-    A tenth less error counts the same in every storm and at every lead time, in mm/h, where heavy
-    rain decides, as on the logarithmic scale, where light rain does.
+    An error lower by a tenth counts the same in every storm and at every lead time. E is dominated
+    by heavy rain, e by light rain.
     """
     known, frame = Y.isfinite(), (2, 3, 4)
     with torch.autocast(P.device.type, enabled=False):
@@ -108,51 +81,38 @@ def rain(P: Frames, Y: Frames) -> Float[Tensor, ""]:
         return ((e / 1e-4).log1p() + (E / 1e-6).log1p()).mean() / 2
 
 
-def _mean_known(
-    loss: Callable[[Tensor, Tensor], Tensor], P: Frames, Y: Frames
-) -> Float[Tensor, ""]:
-    """The mean of an elementwise loss over the values of Y that are not missing (NaN)."""
-    return _mean(loss(P, Y.nan_to_num(0.0)), Y.isfinite())
-
-
 def _mean(values: Tensor, known: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
-    """The mean of known values over these axes, or all; 0 without any."""
+    """Return the mean of known values over these axes, or all; 0 without any."""
     return (values * known).sum(axes) / known.sum(axes).clamp(min=1)
 
 
 def crps(
     P: Float[Tensor, "bm t c h w"], Y: Float[Tensor, "b t c h w"], pools: Sequence[int] = POOLS
 ) -> Float[Tensor, ""]:
-    """The almost fair CRPS of M members x_i of each clip and its truth y,
+    """Return the almost fair CRPS of M members x_i of each clip and its truth y,
 
         mean_i |x_i - y|  -  (1 - ε) / (2 M (M - 1)) · Σ_{i≠j} |x_i - x_j|,    ε = (1 - α) / M
 
-    with α = .95 (Lang et al. 2024, arXiv 2412.15832, equation 4). At α = 1 it is the fair CRPS
-    (Ferro 2014), which is smallest if members have the distribution of the truth, whatever their
-    number, but leaves one of two members undetermined; at α = 0 it is the usual CRPS.
+    with α = .95 (Lang et al. 2024, arXiv 2412.15832, equation 4). α = 0 is the usual CRPS. α = 1 is
+    the fair CRPS (Ferro 2014), which is smallest if members have the distribution of the truth, for
+    any number of members, but leaves one of two members undetermined.
 
     It is averaged over means of k x k pixels for each k of `pools` and of the whole frame, weighted
     by side: k, or half the frame's. A CRPS of pixels alone would favour members with pixelwise
-    noise, equal weights of all sizes members that differ in brightness. Computed in float32 outside
-    autocast; missing values (NaN) of Y are ignored.
+    noise. Equal weights of all sizes would favour members that differ in brightness. Computed in
+    float32 outside autocast; missing values (NaN) of Y are ignored.
 
     Args:
         P: M members for each clip, those of the first clip first, as from
             `foreframe.models.members`; M = 1 gives the mean absolute error.
         Y: the truth.
         pools: sides in pixels; those beyond the frame's shorter side are skipped.
-
-    Raises:
-        ValueError: the number of forecasts is not a multiple of the number of clips.
     """
-    M, rest = divmod(len(P), len(Y))
-    if rest or M < 1:
-        raise ValueError(f"{len(P)} forecasts are not as many for each of {len(Y)} clips")
     with torch.autocast(P.device.type, enabled=False):
         h, w = Y.shape[-2:]
         sides = [k for k in pools if k < min(h, w)]
         valid = Y.isfinite()
-        x, y = P.float().unflatten(0, (-1, M)), Y.float().unsqueeze(1)
+        x, y = P.float().unflatten(0, (len(Y), -1)), Y.float().unsqueeze(1)
         if valid.all():
             known = None
         else:  # sums of known values, and their share
@@ -172,7 +132,7 @@ Maps = tuple[Tensor, Tensor, Tensor | None]  # (b,m,t,c,h,w), (b,1,t,c,h,w); Non
 
 
 def _at(x: Tensor, y: Tensor, known: Tensor | None) -> Tensor:
-    """The loss at a scale: each place is weighted by its share of known values."""
+    """Return the loss at one scale: each place is weighted by its share of known values."""
     if known is not None:
         x, y = x / known.clamp(min=1e-6), y / known.clamp(min=1e-6)
     M = x.shape[1]
@@ -188,7 +148,7 @@ def _at(x: Tensor, y: Tensor, known: Tensor | None) -> Tensor:
 
 
 def _pooled(maps: Maps, k: int) -> Maps:
-    """The means of k x k pixels; of the whole frame for k = 0."""
+    """Return the means of k x k pixels, or of the whole frame for k = 0."""
 
     def means(x: Tensor) -> Tensor:
         if k == 0:
@@ -200,20 +160,20 @@ def _pooled(maps: Maps, k: int) -> Maps:
 
 
 Loss = Callable[..., Tensor]
-"""Forecasts and their truth, (B,T,C,H,W) both and NaN where the truth is missing, to one number."""
+"""Maps forecasts and truth, both (B,T,C,H,W), to a number. Missing truth is NaN."""
 
 LOSSES: dict[str, Loss] = {
-    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "relative": relative,
-    "geometric": geometric, "rain": rain, "crps": crps,
+    "mse": mse, "mae": mae, "cross_entropy": cross_entropy, "mix": mix, "geometric": geometric,
+    "rain": rain, "crps": crps,
 }  # fmt: skip
 
 
 def shortened(
     clips: Frames, window: Window, least_past: int
 ) -> tuple[Float[Tensor, "b _ c h w"], Window]:
-    """Drop some of the first past frames of all clips of a batch, so that the number left is
-    uniform between `least_past` and all. Returns the clips and their window; unchanged for 0, or as
-    much as the past.
+    """Drop some of the first past frames of all clips of a batch, so that the remaining number is
+    uniform between `least_past` and all. Returns the clips and their window, unchanged if
+    `least_past` is 0 or the whole past.
     """
     if not 0 < least_past < window.past:
         return clips, window
@@ -224,11 +184,11 @@ def shortened(
 def forecast(
     network: Model, clips: Frames, window: Window, truncate: int = 0, count: int = 0
 ) -> TrainingForecast:
-    """The plain objective: the future from the past. The forecast and its truth are
-    (B,future,C,H,W) both; with `count` that many members of each clip, the first clip's first. For
-    a model with noise in training each clip is at least one member.
+    """Forecast the future from the past, the plain objective. The forecast and its truth are both
+    (B,future,C,H,W); with `count` there are that many members of each clip, the first clip's first.
+    For a model with noise in training each clip is at least one member.
 
-    With `truncate`, gradients are limited to the last so many frames of the past (truncated
+    With `truncate`, gradients are limited to that many last frames of the past (truncated
     backpropagation through time), so that memory does not grow with the past.
 
     Missing values (NaN) of the past are filled (`fill_missing`); those of the truth are ignored by
@@ -260,12 +220,12 @@ def next_frames(
     """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
     OpenSTL trains recurrent models.
 
-    In the future each clip is shown the true frame with probability `truth_share`, else the
-    network's forecast; in the past, after the first frame, with probability `past_share`. The
-    forecasts are all past+future-1 one-step ones, beside their truth. It uses only the model
-    interface (encode and decode single frames), so it works for any model; it is cheap if decoding
-    a frame is only the head, as in `NextFrame`. With `truncate`, gradients are cut off after every
-    so many frames.
+    Each step reads either the true frame or the network's own forecast. The probability of the true
+    frame is `truth_share` in the future, and `past_share` in the past after the first frame. The
+    result has all past+future-1 one-step forecasts, and their truth. Only the model interface is
+    used (encode and decode single frames), so it works for any model. It is cheap if decoding a
+    frame is only the head, as in `NextFrame`. With `truncate`, gradients are cut off after every
+    that many frames.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]
@@ -295,18 +255,18 @@ def next_frames(
 
 
 def _seeds(clips: Frames) -> Int[Tensor, " b"]:
-    """Seeds of the clips' members, from torch's generator."""
+    """Draw seeds of the clips' members from torch's generator."""
     return torch.randint(2**62, (len(clips),), device="cpu")
 
 
 def truth_shares(
     step: int, sampling_steps: int, sampling: Literal["forward", "reverse"]
 ) -> tuple[float, float]:
-    """Scheduled sampling's probabilities of a true frame, in the past and in the future.
+    """Return scheduled sampling's probabilities of a true frame, in the past and in the future.
 
-    "forward": always in the past; in the future linear from 1 to 0 at `sampling_steps`. "reverse"
-    (Wang et al. 2021, arXiv 2103.09504, section 3.4, with the numbers of the authors' code): both
-    1/2 for the first half of the steps s; then in the past 1 - exp(-(step - s/2) / (s/10)) / 2, and
+    "forward": 1 in the past; in the future linear from 1 to 0 at `sampling_steps`. "reverse" (Wang
+    et al. 2021, arXiv 2103.09504, section 3.4, with the numbers of the authors' code): both 1/2 for
+    the first half of the steps s. After that, 1 - exp(-(step - s/2) / (s/10)) / 2 in the past, and
     1 from s on; in the future linear from 1/2 to 0 at s.
     """
     done = step / sampling_steps

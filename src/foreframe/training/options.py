@@ -18,7 +18,7 @@ from foreframe.base.schema import (
 from foreframe.data.data_options import DataOptions
 from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 
-LossName = Literal["mse", "mae", "cross_entropy", "mix", "relative", "geometric", "rain", "crps"]
+LossName = Literal["mse", "mae", "cross_entropy", "mix", "geometric", "rain", "crps"]
 Decay = Annotated[float, Range(least=0, below=1)]
 
 LOGGERS = ("tensorboard", "csv")
@@ -59,7 +59,7 @@ class LearningOptions(LimitOptions):
     """Learning
 
     Args:
-        loss: rain, relative and geometric give all clips the same weight; crps is for members
+        loss: rain and geometric give all clips the same weight; crps is for members
         mae_share: share of mae in the loss mix; the rest is mse
         members: members per clip for crps
         pools: sides in pixels of the blocks whose means crps compares

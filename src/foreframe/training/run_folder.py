@@ -55,26 +55,25 @@ def locked_folder(model: ModelOptions, run: RunOptions) -> Iterator[Path]:
     if folder.exists() and not (run.resume or run.run):  # one of the same second
         folder = folder.with_name(f"{folder.name}-{os.getpid()}")
     created = [each for each in (folder, *folder.parents) if not each.exists()]
+    lock = RunLock(folder)
     try:
-        lock = _lock(folder)
-        try:
-            if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
-                raise ValueError(
-                    f"{folder} already holds a run; choose another --run, or go on with: "
-                    f"{resume_command(folder)}"
-                )
-            all_gather(str(folder))
-            yield folder
-        finally:
-            lock.release()
+        _acquire(lock, folder)
+        if not run.resume and any(folder.glob("checkpoints/*.ckpt")):
+            raise ValueError(
+                f"{folder} already holds a run; choose another --run, or go on with: "
+                f"{resume_command(folder)}"
+            )
+        all_gather(str(folder))
+        yield folder
     finally:
+        lock.release()
         for empty in created:
             with suppress(OSError):
                 empty.rmdir()
 
 
-def _lock(folder: Path) -> RunLock:
-    lock = RunLock(folder)
+def _acquire(lock: RunLock, folder: Path) -> None:
+    """Create the folder, and lock it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = lock.acquire()
@@ -86,7 +85,6 @@ def _lock(folder: Path) -> RunLock:
             f"{folder} is being trained by another process; wait for its end, or stop it with "
             "Ctrl-C first"
         )
-    return lock
 
 
 @dataclass(frozen=True)
@@ -118,14 +116,15 @@ def resumed(folder: Path, options: Options, network: Model) -> Start:
         begins = "it starts again, with the options of its config.yaml"
         return Start(line=f"{folder} has no checkpoint yet: {begins}")
     with resuming(path):
-        lines = [note, f"going on from {path}, step {contents['global_step']}"]
+        step = contents["global_step"]
         trained = contents["recipe"] | {"network": contents["forecaster"]["args"]}
         now = recipe_of(options) | {"network": network.args}
-        lines.append(_check_recipe(differences(trained, now), folder, options.run.accept_changes))
+        changes = _check_recipe(differences(trained, now), folder, options.run.accept_changes)
         check_unfinished(folder, contents, options)
         weights = contents["state_dict"].items()
         network.load_state_dict({name.removeprefix("network."): value for name, value in weights})
-        return Start(path, contents["global_step"], "\n".join(filter(None, lines)))
+        lines = filter(None, (note, f"going on from {path}, step {step}", changes))
+        return Start(path, step, "\n".join(lines))
 
 
 @contextmanager
@@ -150,8 +149,8 @@ def recipe_of(options: Options) -> dict[str, Any]:
     """Return the options that affect later weights, as plain values for the checkpoints."""
     recipe = {name: value for name, value in options.flat().items() if name not in NO_RECIPE}
     del recipe["reading"]["budget"]  # of memory, as `budget` is
-    trainer = recipe["trainer"].items()
-    recipe["trainer"] = {name: value for name, value in trainer if name in TRAINER_RECIPE}
+    for name in {*recipe["trainer"]} - TRAINER_RECIPE:
+        del recipe["trainer"][name]
     plain: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
     return plain
 
@@ -179,14 +178,10 @@ def _check_recipe(changed: Mapping[str, str], folder: Path, accepted: bool) -> s
     Raises:
         ValueError: a change that was not accepted, or cannot be accepted.
     """
-    what = ", ".join(changed.values())
-    fixed = any(name.partition(".")[0] in FIXED for name in changed)
-    if changed and (fixed or not accepted):
-        cure = (
-            f"begin a new run with --weights {shlex.quote(str(folder))}"
-            if fixed
-            else "go on with it: --accept_changes"
-        )
+    what, cure = ", ".join(changed.values()), "go on with it: --accept_changes"
+    if any(name.partition(".")[0] in FIXED for name in changed):
+        cure, accepted = f"begin a new run with --weights {shlex.quote(str(folder))}", False
+    if changed and not accepted:
         raise ValueError(
             f"{folder} was trained with other options than these: {what}. Take the change back "
             f"(config.yaml, or the flag), or {cure}"
@@ -231,12 +226,8 @@ def cut_rows(file: Path, step: int) -> None:
     """
     if not file.exists():
         return
-    content = file.read_bytes()
-    rows = b"".join(
-        line
-        for line in content.splitlines(keepends=True)
-        if line.endswith(b"\n") and json.loads(line)["step"] <= step
-    )
-    if rows != content:
+    lines = file.read_bytes().splitlines(keepends=True)
+    rows = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+    if rows != lines:
         with atomic_write(file) as rough:
-            rough.write_bytes(rows)
+            rough.write_bytes(b"".join(rows))

@@ -118,7 +118,7 @@ def build_trainer(
         wanted["val_check_interval"] = 1
     with accepted():
         return L.Trainer(
-            **(defaults | {"devices": machine.devices} | wanted | more),
+            **(defaults | wanted | more),
             accelerator=machine.device,
             precision=machine.precision,
             max_epochs=learning.epochs,

@@ -48,17 +48,16 @@ def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
         ValueError: text that is no time.
     """
     interval = trainer.get("val_check_interval")
+    if interval is None or isinstance(interval, int | float):
+        return None
     try:
-        if isinstance(interval, str):
-            units = ("days", "hours", "minutes", "seconds")
-            interval = dict(zip(units, map(int, interval.split(":")), strict=True))
-        if isinstance(interval, Mapping):
-            return timedelta(**interval).total_seconds()
-    except (TypeError, ValueError, OverflowError):
+        days, hours, minutes, seconds = map(int, interval.split(":"))
+        between = timedelta(days, seconds, hours=hours, minutes=minutes)
+    except (AttributeError, ValueError, OverflowError):
         raise ValueError(
             f"val_check_interval is batches, a share of an epoch, or DD:HH:MM:SS, not {interval!r}"
         ) from None
-    return None
+    return between.total_seconds()
 
 
 class Validation(L.Callback):
@@ -117,10 +116,11 @@ class Validation(L.Callback):
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Tensor, *_: Any
     ) -> None:
         persistence = self._persist(outputs["past"], self.steps)
-        forecasts = {"model": outputs["forecast"], "persistence": persistence}
+        members = outputs["members"]
+        forecasts = {"persistence": persistence}
         if self.members:
-            forecasts["members"] = outputs["members"].clamp(*self.within)
-            forecasts["model"] = forecasts["members"].mean(dim=1)
+            members = forecasts["members"] = members.clamp(*self.within)
+        forecasts["model"] = members.mean(dim=1)
         self._scoring.add(forecasts.items(), outputs["truth"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -50,7 +50,7 @@ def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
     began, worked = time.monotonic(), time.process_time()
     with listening(verbose=given.get("verbose", True), python=True):
         say(f"training {run.name}, in {run}")
-        train(*options, explicit)
+        train(options, explicit)
     with atomic_write(run / "trained") as rough:
         rough.write_text(f"{(time.process_time() - worked) / (time.monotonic() - began)}")
 
