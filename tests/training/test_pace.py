@@ -29,13 +29,13 @@ def test_slow_validations_by_the_clock_become_rarer_and_belong_to_the_minutes(tm
 
 @pytest.mark.parametrize(
     ("interval", "seconds"),
-    [("00:01:00:20", 3620.0), ({"minutes": 2}, 120.0), (3, None), (0.5, None), (None, None)],
+    [("00:01:00:20", 3620.0), (3, None), (0.5, None), (None, None)],
 )
 def test_validations_by_the_clock(interval: Any, seconds: float | None) -> None:
     assert seconds_between_validations({"val_check_interval": interval}) == seconds
 
 
-@pytest.mark.parametrize("interval", ["soon", "00:20", "9999999999999:0:0:0", {"ages": 2}])
+@pytest.mark.parametrize("interval", ["soon", "00:20", "9999999999999:0:0:0", {"minutes": 2}])
 def test_a_time_that_is_none_is_refused(interval: Any) -> None:
     with pytest.raises(ValueError, match="or DD:HH:MM:SS, not"):
         seconds_between_validations({"val_check_interval": interval})
