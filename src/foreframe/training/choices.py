@@ -1,5 +1,5 @@
 """Choices of the default recipe from a description of recordings: sizes, windows, shares. Each has
-its reason and the option that sets it. Nothing is opened here.
+its reason and the option that sets it. This file opens no data.
 """
 
 import math
@@ -69,8 +69,8 @@ class Choice:
     line: str = ""
 
 
-# Some of a film may stand still, be cut or fade: a mean squared error would be about the cuts,
-# which nobody can foresee.
+# Some of a film may stand still, be cut or fade: cuts would dominate a mean squared
+# error, and they are unpredictable.
 FILMS = (
     Choice(("splits", "augment"), "flips", "to train on, also mirrored (--splits.augment)"),
     Choice(

@@ -21,14 +21,14 @@ from foreframe.data import ClipSet, chosen
 from foreframe.data.datasets import Stretches
 from foreframe.training.options import DataOptions
 
-MIN_BLOCKS = 4  # stretches, at least, that batches mix while several sequences take turns
+MIN_BLOCKS = 4  # smallest number of stretches that batches of several sequences mix
 
 
 class KeyedBatches(Sampler):
     """Lists of keys for batches: a pure function of (seed, epoch, rank), from batch `skip` on.
 
-    Clips, all n or `among` some, are shuffled, and those at the end that do not fill a batch on
-    every rank are dropped. For datasets with random draws by epoch, keys are (epoch, index). Clips
+    All n clips, or those `among` them, are shuffled. The last ones are dropped if they do not fill
+    a batch on every rank. For datasets with random draws by epoch, keys are (epoch, index). Clips
     of `stretches` stay near each other (`block_shuffled`).
     """
 
@@ -79,22 +79,21 @@ class KeyedBatches(Sampler):
 
 
 def block_shuffled(stretches: Stretches, size: int, rng: np.random.Generator) -> np.ndarray:
-    """An order of clips in which those of a few stretches at a time are shuffled, so that each
-    stretch is read once.
+    """Return a shuffled order of clips that reads each stretch once. Only the clips of a few
+    stretches at a time are mixed.
 
-    Up to eight such sequences, of different stretches, take turns batch by batch: loader processes
-    and ranks take turns, too, so that each reads its own stretches. Batches that are not full come
-    last.
+    Up to eight sequences of different stretches alternate batch by batch. Loader processes and
+    ranks alternate too, so that each reads separate stretches. Incomplete batches come last.
 
     Args:
-        size: of a batch.
+        size: batch size.
     """
     sequences = 8
     while sequences > 1 and stretches.at_once < MIN_BLOCKS * sequences:
         sequences //= 2
-    few = max(1, stretches.at_once // sequences)  # that are shuffled together
+    few = max(1, stretches.at_once // sequences)  # stretches that are shuffled together
     numbers = stretches.numbers
-    place = np.argsort(rng.permutation(numbers.max() + 1))[numbers]  # of its stretch, for a clip
+    place = np.argsort(rng.permutation(numbers.max() + 1))[numbers]  # of each clip's stretch
     sequence, group = place % sequences, place // sequences // few
     order = np.lexsort((rng.random(len(numbers)), group, sequence))
     ends = np.cumsum(np.bincount(sequence, minlength=sequences))[:-1]
@@ -143,7 +142,7 @@ class ResumableLoader(PollingLoader):
     checkpoints.
 
     Attributes:
-        waited: seconds that batches have been waited for.
+        waited: seconds of waiting for batches.
     """
 
     def __init__(self, clips: ClipSet, keys: KeyedBatches, workers: int) -> None:
@@ -235,8 +234,8 @@ class Clips(L.LightningDataModule):
 
 
 def _context(clips: ClipSet, workers: int) -> Any:
-    """How loader processes begin; None for the usual way. Clients of object stores do not survive a
-    fork of this process, so they fork from one that has loaded nothing but libraries.
+    """Return the start method of loader processes; None for the default. Clients of object stores
+    do not survive a fork of this process, so loaders fork from a server with imports alone.
     """
     usual = not workers or clips.stretches() is None
     if usual or "forkserver" not in multiprocessing.get_all_start_methods():

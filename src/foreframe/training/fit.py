@@ -146,7 +146,7 @@ def open_training(
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     average = [MovingAverage(learning.average)] if learning.average else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
-    with quiet():  # Lightning's CSVLogger warns of what is in the folder
+    with quiet():  # Lightning's CSVLogger warns if the folder has files
         trainer = build_trainer(
             machine,
             learning,

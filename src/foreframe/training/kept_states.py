@@ -1,4 +1,4 @@
-"""What a network whose encoder is not trained makes of a clip: once, for all epochs."""
+"""Cached states of a network with a frozen encoder, computed once for all epochs."""
 
 from hashlib import blake2b
 
@@ -10,16 +10,17 @@ from foreframe.base.budget import GIB
 from foreframe.clips.clip import Window
 from foreframe.models import Model, State, parts_of, with_known
 
-BUDGET = 1.0  # GiB of states, of training and validation clips
+BUDGET = 1.0  # GiB for states of training and validation clips
 
 
 class KeptStates:
-    """States that are ready to step, of any clips. Each clip is encoded by itself, so that its
-    numbers depend on no other: a resumed training, which has kept nothing, finds the same ones.
+    """A cache of states that are ready to step. Each clip is encoded alone, so that its state does
+    not depend on other clips. A resumed training starts with an empty cache, and computes equal
+    states.
 
     Args:
-        network: whose encoder, and all that `begin` needs, is frozen.
-        budget: GiB; what has no room is made anew each time.
+        network: a network with a frozen encoder and frozen inputs of `begin`.
+        budget: largest size of the cache in GiB; other states are computed each time.
     """
 
     def __init__(self, network: Model, budget: float = BUDGET) -> None:
@@ -32,7 +33,7 @@ class KeptStates:
         return {name: torch.cat([state[name] for state in each]) for name in each[0]}
 
     def _of(self, clip: Float[Tensor, "1 t c h w"], window: Window) -> State:
-        # By what is in it: a mirrored clip is another one.
+        # The key is the content: a mirrored clip is another clip.
         values = clip.contiguous().view(torch.uint8).cpu().numpy()
         key = blake2b(values.data, digest_size=16).digest()
         if key not in self._kept:
@@ -44,6 +45,6 @@ class KeptStates:
             if size > self.room:
                 return begun
             self.room -= size
-            # Copies, as some are views of more.
+            # Copies, since some values are views of larger tensors.
             self._kept[key] = {name: value.clone() for name, value in begun.items()}
         return self._kept[key]

@@ -1,5 +1,5 @@
-"""Where a training is logged: TensorBoard and CSV by name, or any logger of Lightning. Numbers go
-there by Lightning; pictures from here, if it shows any.
+"""Loggers of a training: TensorBoard and CSV by name, or any logger of Lightning. Lightning logs
+numbers; this file logs pictures, if a logger shows any.
 """
 
 import csv
@@ -24,7 +24,7 @@ class Events(TensorBoardLogger):
         super().__init__(folder, name="", version="")
 
     def save(self) -> None:
-        """Write nothing beside the events: options are in config.yaml."""
+        """Write only events: options are in config.yaml."""
 
 
 def start_tensorboard(folder: Path) -> str:
@@ -38,7 +38,7 @@ def start_tensorboard(folder: Path) -> str:
 
 
 def _csv(folder: Path, step: int) -> Logger:
-    """RUN/metrics.csv; a resumed run keeps the rows before its checkpoint's step."""
+    """Return the logger of RUN/metrics.csv. A resumed run keeps the rows before its checkpoint."""
     logger, file = CSVLogger(folder, name="", version=""), folder / "metrics.csv"
     if step > 0 and file.exists() and is_first_process():
         with file.open(newline="") as table:
@@ -49,12 +49,12 @@ def _csv(folder: Path, step: int) -> Logger:
 
 
 def loggers_of(folder: Path, wanted: Sequence[Any], step: int) -> list[Logger]:
-    """The loggers of a run.
+    """Return the loggers of a run.
 
     Args:
-        folder: of the run.
-        wanted: names in `options.LOGGERS`, and loggers of the user's own.
-        step: of the checkpoint to resume; -1 for a new run.
+        folder: the run's folder.
+        wanted: names in `options.LOGGERS`, and the user's logger objects.
+        step: step of the checkpoint to resume; -1 for a new run.
     """
     by_name: dict[str, Callable[[], Logger]]
     by_name = {"tensorboard": lambda: Events(folder), "csv": lambda: _csv(folder, step)}
@@ -62,17 +62,17 @@ def loggers_of(folder: Path, wanted: Sequence[Any], step: int) -> list[Logger]:
 
 
 def begin(loggers: Sequence[Logger], options: Mapping[str, Any]) -> None:
-    """Give a new run's options to loggers of the user's own.
+    """Send a new run's options to the user's logger objects.
 
     Raises:
-        ValueError: one of them cannot be reached, or refuses.
+        ValueError: a logger cannot be reached, or raises an error.
     """
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger | CSVLogger):  # files beside config.yaml
+        if isinstance(logger, TensorBoardLogger | CSVLogger):  # config.yaml has the options
             continue
         try:
             logger.log_hyperparams(dict(options))
-        except Exception as error:  # of its library
+        except Exception as error:  # any error of its library
             raise ValueError(f"{type(logger).__name__} cannot begin: {described(error)}") from error
 
 
@@ -85,5 +85,5 @@ def log_pictures(loggers: Sequence[Logger], step: int, strip: np.ndarray, film: 
             image = Summary.Image(height=h, width=w, encoded_image_string=gif_bytes(film))
             moving = Summary(value=[Summary.Value(tag="forecast/gif", image=image)])
             logger.experiment.file_writer.add_summary(moving, step)
-        elif hasattr(logger, "log_image"):  # as W&B's
+        elif hasattr(logger, "log_image"):  # such as W&B's
             logger.log_image("forecast/strip", [strip], step)

@@ -54,7 +54,10 @@ class ForecastModule(L.LightningModule):
         super().__init__()
         self.network, self.window, self.learning = network, window, learning
         self.config, self.recipe = dict(config), dict(recipe)
-        options = {"crps": {"pools": learning.pools}, "mix": {"share": learning.mae_share}}
+        options: dict[str, Any] = {
+            "crps": {"pools": learning.pools},
+            "mix": {"share": learning.mae_share},
+        }
         self._loss: Loss = partial(LOSSES[learning.loss], **options.get(learning.loss, {}))
         self._kept = KeptStates(network) if learning.freeze_encoder else None
         self.elapsed = 0.0  # seconds of training so far, with those before a resume

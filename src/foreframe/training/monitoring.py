@@ -1,4 +1,4 @@
-"""What a user sees of a training: progress and the time left, pictures, and what goes wrong."""
+"""Progress of a training, pictures, and notes on problems."""
 
 import sys
 import time
@@ -148,9 +148,9 @@ def diverged(what: str) -> ValueError:
 
 
 class HealthCheck(L.Callback):
-    """Stops a training with a loss of NaN or infinity, from which no later step recovers, before
-    the next checkpoint keeps it. Prints once if forecasts are flat while the truth is not, as those
-    of a ConvLSTM often are that starts on dark frames and gets stuck.
+    """Stops a training with a loss of NaN or infinity before the next checkpoint, since later steps
+    do not recover. Prints a note once if forecasts are flat and the truth is not. A ConvLSTM on
+    dark frames often starts like this and gets stuck.
     """
 
     every = 10  # reading the loss makes a GPU wait

@@ -103,7 +103,7 @@ def crps(
     float32 outside autocast; missing values (NaN) of Y are ignored.
 
     Args:
-        P: M members for each clip, those of the first clip first, as from
+        P: M members for each clip, the first clip's first, as from
             `foreframe.models.members`; M = 1 gives the mean absolute error.
         Y: the truth.
         pools: sides in pixels; those beyond the frame's shorter side are skipped.
@@ -191,8 +191,7 @@ def forecast(
     With `truncate`, gradients are limited to that many last frames of the past (truncated
     backpropagation through time), so that memory does not grow with the past.
 
-    Missing values (NaN) of the past are filled (`fill_missing`); those of the truth are ignored by
-    the losses.
+    Missing values (NaN) of the past are filled (`fill_missing`). The losses ignore missing truth.
     """
     past, known, truth, _ = parts_of(clips, window, network.inputs)
     state: State | None = None

@@ -44,8 +44,8 @@ class Muon(torch.optim.Optimizer):
     few directions with a large gradient of a weight and barely along the others; Muon's step is a
     matrix with singular values near 1. Biases, norms and peepholes are not matrices.
 
-    A weight (o,i,y,x) becomes a matrix (o, i·y·x), that of a grouped convolution a matrix for each
-    group (torch.optim.Muon takes plain matrices only). The step is scaled by 0.2 sqrt(max(rows,
+    A weight (o,i,y,x) becomes a matrix (o, i·y·x), and a grouped convolution has a matrix for each
+    group. (torch.optim.Muon accepts plain matrices only.) The step is scaled by 0.2 sqrt(max(rows,
     columns)), as by Liu et al. 2025 (arXiv 2502.16982, section 2.2), to the length of a step of
     Adam.
 
@@ -132,9 +132,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Float[Tensor, "n o i"]) -> Float[Tensor, "n o i"]:
-    """Approximate U Vᵀ of each matrix U S Vᵀ without decomposition, by Newton-Schulz steps X <- A X
-    + (B XXᵀ + C (XXᵀ)²) X, in bfloat16 if the processor multiplies it: others take ten times as
-    long for it as for float32.
+    """Approximate U Vᵀ of each matrix U S Vᵀ by Newton-Schulz steps
+    X <- A X + (B XXᵀ + C (XXᵀ)²) X, in bfloat16 if the processor multiplies it. On other processors
+    bfloat16 is ten times slower than float32.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     half = multiplies_bfloat16(matrices.device.type)
@@ -190,12 +190,11 @@ def _cosine(share: float, start: float, end: float) -> float:
 
 
 class MovingAverage(WeightAveraging):
-    """Averages the weights after each step, a = d a + (1 - d) w, as Lightning does: the average is
-    what is validated, the weights of every checkpoint, and the end's; the weights that are trained
-    on lie beside it.
+    """Averages the weights after each step, a = d a + (1 - d) w. As in Lightning, the average is
+    used for validation, forecasts and checkpoints. Checkpoints also have the trained weights.
 
-    After n steps d is (1 + n)/(10 + n) where that is less, as in TensorFlow's
-    ExponentialMovingAverage: the first weights would stay in it for long.
+    After n steps d is at most (1 + n)/(10 + n), as in TensorFlow's ExponentialMovingAverage.
+    Otherwise the first weights would stay in the average for long.
 
     Args:
         decay: d, in (0,1).

@@ -100,8 +100,8 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
 
 
 def of_its_weights(model: ModelOptions) -> ModelOptions:
-    """For a model that draws members of a forecaster, and is given none, take that of its initial
-    weights.
+    """Complete the arguments of a model that draws members: the forecaster defaults to the
+    initial weights.
 
     Raises:
         ValueError: no weights, or they do not exist.
@@ -117,7 +117,7 @@ def of_its_weights(model: ModelOptions) -> ModelOptions:
 
 
 def _begun_from(kind: type[Model], trained: Model) -> Model:
-    """What a model of that kind begins with: of another one that draws members, its forecaster."""
+    """Return the part of `trained` to start from: its forecaster, if it draws members otherwise."""
     return trained if type(trained) is kind or not isinstance(trained, MembersOf) else trained.of
 
 

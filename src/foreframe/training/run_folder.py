@@ -20,8 +20,8 @@ from foreframe.models import Model
 from foreframe.training.options import ModelOptions, Options, RunOptions
 
 # Options without effect on the weights after further steps: start, length, device, memory and
-# monitoring of a training. They may change on resume; all others are the recipe. (Those of the
-# model are compared as the network that they describe.)
+# monitoring of a training. They may change on resume; all others are the recipe. (Model options
+# are compared as the network that they describe.)
 NO_RECIPE = {
     "model", "hidden", "model_args",
     "weights", "start_at_mean",

@@ -23,13 +23,13 @@ from foreframe.training.stops import on_any_rank
 # MNIST; for models with members their CRPS, since the MSE of the mean would favour members that
 # hardly differ.
 MONITOR, MEMBER_MONITOR = "val_openstl/mse", "val_members/fair_crps"
-MEMBERS = 4  # in validation, of models that draw them
-SHARE = 0.1  # of the time, at most: validations by the clock are rarer where they take long
-NEVER = sys.maxsize  # batches to a validation: the clock says when
+MEMBERS = 4  # members in validation, for models that draw them
+SHARE = 0.1  # largest share of the time for validations by the clock; slow ones become rarer
+NEVER = sys.maxsize  # batches to a validation, if the clock decides
 
 
 def monitored(scores: Mapping[str, Tensor]) -> float:
-    """The score of a validation by which checkpoints are compared: lower is better."""
+    """Return the score of a validation that ranks checkpoints: lower is better."""
     return float(scores[MEMBER_MONITOR if MEMBER_MONITOR in scores else MONITOR])
 
 
@@ -41,11 +41,11 @@ def validates_first(trainer: L.Trainer) -> bool:
 
 
 def seconds_between_validations(trainer: Mapping[str, Any]) -> float | None:
-    """The time that arguments of Lightning's Trainer give as `val_check_interval`, by which
-    `Validation` goes: "DD:HH:MM:SS", or arguments of a timedelta; None of other intervals.
+    """Return the seconds of a `val_check_interval` "DD:HH:MM:SS" of Lightning's Trainer; None for
+    other intervals. `Validation` then follows the clock.
 
     Raises:
-        ValueError: text that is no time.
+        ValueError: any other text or value.
     """
     interval = trainer.get("val_check_interval")
     if interval is None or isinstance(interval, int | float):
@@ -68,10 +68,10 @@ class Validation(L.Callback):
         steps: lead times.
         members: number of members; 0 for models without.
         within: range of the values, clipped as in a forecast.
-        seconds: from a validation to the next, by the clock; None: Lightning's Trainer counts.
+        seconds: seconds between validations; None if Lightning's Trainer counts batches.
 
     Attributes:
-        persistence: its score of `MONITOR`; None before the first validation.
+        persistence: the `MONITOR` score of persistence; None before the first validation.
     """
 
     def __init__(
@@ -155,14 +155,14 @@ class Validation(L.Callback):
             self._keep_time(trainer, module)
 
     def _keep_time(self, trainer: L.Trainer, module: Any) -> None:
-        """A last validation belongs to the minutes, too."""
+        """Reserve time for a last validation, which counts for the minutes."""
         module.validation = time.monotonic() - self._began
-        if self.seconds is not None and not trainer.sanity_checking:  # that one warms up, too
+        if self.seconds is not None and not trainer.sanity_checking:  # the first one warms up
             self.seconds = max(self.seconds, module.validation / SHARE)
 
     def _in_words(self, table: Mapping[str, Any], loss: Tensor | None) -> str:
         mse = table["openstl"]["mse"]["overall"]
-        skill = 1 - mse / self.persistence if self.persistence else math.nan  # nothing moved at all
+        skill = 1 - mse / self.persistence if self.persistence else math.nan  # without any motion
         ssim = table["standard"]["ssim"]["overall"]
         of_members = ""
         if self.members:
