@@ -13,7 +13,7 @@ from pathlib import Path
 STEPS = 1
 TRAIN = (
     f"--trainer.limit_train_batches {STEPS} --batch_size 1 --validation_clips 2 "
-    "--device cpu --devices 1 --precision auto --port 0"
+    "--device cpu --devices 1 --precision auto"
 )
 SCORE = "--clips 2 --baselines [persistence]"
 FEWER = {
