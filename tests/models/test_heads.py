@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from foreframe.models.codec import Patches
-from foreframe.models.heads import Carry
+from foreframe.models.heads import Carry, HeadSizes
 
 
 def told_to_move() -> tuple[Carry, torch.Tensor]:
     """Return a head of 4x4 patches whose biases move 3 rows down and 2 columns left at each step,
     with weight 1 and a width of log(1 + e); and a frame (1,1,24,24) with content to move.
     """
-    head = Carry(1, 1, Patches(1, size=4).decoder(1))
+    head = Carry(HeadSizes(1, 1, Patches(1, size=4).decoder(1)))
     with torch.no_grad():
         head.motion.weight.zero_()
         head.motion.bias.copy_(torch.tensor([3 / head.speed, -2 / head.speed, 1.0, 1.0, 50.0]))

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.models.checks import at_least
-from foreframe.models.codec import IdentityPath, UpsamplingPath, padded
+from foreframe.models.codec import padded
 from foreframe.models.guides import Guides, evidence_channels
-from foreframe.models.heads import Frames, Head, HeadInputs, Over, Sums
+from foreframe.models.heads import Frames, Head, HeadInputs, HeadSizes, Over, Sums
 from foreframe.models.interface import (
     Past,
     State,
@@ -53,7 +53,7 @@ class Blend(Head):
     guides keep their size.
 
     Args:
-        channels, read, up, kernel, over: as of `Draw` (heads.py); channels may be None.
+        sizes, kernel, over: as of `Draw` (heads.py); `sizes.channels` may be None.
         guides: names of `BASELINES`, or {name: its arguments}; training begins at the first.
         hindcast: as of `Guides`, for the network to see.
         blurs: widths of the Gaussians, in pixels.
@@ -69,9 +69,7 @@ class Blend(Head):
 
     def __init__(
         self,
-        channels: int | None,
-        read: int,
-        up: IdentityPath | UpsamplingPath,
+        sizes: HeadSizes,
         /,
         guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
         hindcast: int = 0,
@@ -87,12 +85,12 @@ class Blend(Head):
         guide = Guides(guides, hindcast)
         # For each channel: the weights of other guides and of blurs, the gain, what is drawn.
         parts = (len(guide.each) - 1, len(blurs), 1, int(draw))
-        super().__init__((channels or 1) * sum(parts) + 2 * self.shifts, up, kernel, over)
+        numbers = (sizes.channels or 1) * sum(parts) + 2 * self.shifts
+        super().__init__(numbers, sizes.up, kernel, over)
         self.initialize(0.0)  # drawn all the same: a seed gives what is built later its numbers
-        self.channels, self.parts = channels, parts
+        self.channels, self.parts = sizes.channels, parts
         self.blurs, self.draw, self.short = tuple(blurs), draw, short
         self.guide: Guides = guide
-        self.stride = up.stride
 
     @classmethod
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
@@ -184,9 +182,9 @@ class Blend(Head):
     def reduced(self, frames: Frames) -> Seen:
         return pooled(frames, self.factor(frames.shape[-2:]))
 
-    def enlarged(self, numbers: Seen, like: Frames, stride: int = 1) -> Frames:
-        """Enlarge outputs of the network, or its maps of that stride, to the size of `like`."""
-        return magnified(numbers, stride * self.factor(like.shape[-2:]), like)
+    def enlarged(self, numbers: Seen, like: Frames) -> Frames:
+        """Enlarge outputs of the network to the size of `like`."""
+        return magnified(numbers, self.factor(like.shape[-2:]), like)
 
     def forward(self, given: HeadInputs) -> tuple[Frames, Sums | None]:
         return self.blended(self.numbers(given.raised, given.frames), given.frames), given.sums

@@ -28,6 +28,20 @@ Sums = Float[Tensor, "b k i j"]
 Over = Literal["last", "all"]
 
 
+class HeadSizes(NamedTuple):
+    """Sizes of a head's inputs and outputs, its constructor's first argument.
+
+    Attributes:
+        channels: of the frames; None for any number.
+        width: channels of the hidden maps that it reads.
+        up: the codec's decoder, whose maps it turns into frames.
+    """
+
+    channels: int | None
+    width: int
+    up: IdentityPath | UpsamplingPath
+
+
 class HeadInputs(NamedTuple):
     """Inputs of a head.
 
@@ -150,7 +164,7 @@ class Draw(Head):
     """Draw the frame.
 
     Args:
-        channels, read, up: of the frames, of the hidden maps that are read; the codec's way up.
+        sizes: of inputs and outputs.
         kernel: odd side of the last convolution.
         over: see `Head`.
         sigmoid: squash frames into (0,1).
@@ -162,16 +176,14 @@ class Draw(Head):
 
     def __init__(
         self,
-        channels: int,
-        read: int,
-        up: IdentityPath | UpsamplingPath,
+        sizes: HeadSizes,
         /,
         kernel: int = 3,
         over: Over = "last",
         sigmoid: bool = True,
         bias: bool = True,
     ) -> None:
-        super().__init__(channels, up, kernel, over, bias)
+        super().__init__(sizes.channels or 1, sizes.up, kernel, over, bias)
         self.bounded = sigmoid
 
     def forward(self, given: HeadInputs) -> tuple[Frames, None]:
@@ -197,9 +209,7 @@ class DrawAndFeed(Draw):
 
     def __init__(
         self,
-        channels: int,
-        read: int,
-        up: IdentityPath | UpsamplingPath,
+        sizes: HeadSizes,
         /,
         feed: Literal["maps", "frame", "nothing"] = "maps",
         kernel: int = 3,
@@ -207,7 +217,7 @@ class DrawAndFeed(Draw):
         sigmoid: bool = True,
         bias: bool = True,
     ) -> None:
-        super().__init__(channels, read, up, kernel, over, sigmoid, bias)
+        super().__init__(sizes, kernel, over, sigmoid, bias)
         self.feed = feed
 
 
@@ -227,7 +237,7 @@ class Carry(Head):
     the patch's, whose side is the codec's stride.
 
     Args:
-        channels, read, up, kernel, over: as of `Draw`.
+        sizes, kernel, over: as of `Draw`.
         feed: "maps" or "nothing": see `Head`.
     """
 
@@ -237,18 +247,16 @@ class Carry(Head):
 
     def __init__(
         self,
-        channels: int,
-        read: int,
-        up: IdentityPath | UpsamplingPath,
+        sizes: HeadSizes,
         /,
         feed: Literal["maps", "nothing"] = "maps",
         kernel: int = 3,
         over: Over = "last",
     ) -> None:
-        super().__init__(channels, up, kernel, over)
+        super().__init__(sizes.channels or 1, sizes.up, kernel, over)
         self.initialize(0.01)
-        self.feed, self.patch = feed, up.stride
-        self.motion = PackedConv2d(read, 5, 1)
+        self.feed, self.patch = feed, sizes.up.stride
+        self.motion = PackedConv2d(sizes.width, 5, 1)
         nn.init.normal_(self.motion.weight, std=0.02)
         # At rest, a little blurred, nearly whole.
         self.motion.bias = nn.Parameter(torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0]))

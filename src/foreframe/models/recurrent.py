@@ -10,22 +10,22 @@ the first of them. All of them have the model interface of `foreframe.models`.
 Shapes: frames B T C H W; maps b d h w, where h and w are H and W over the codec's stride.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from foreframe.base.schema import choice
 from foreframe.models.at_once import AtOnce
-from foreframe.models.attention import Attention
 from foreframe.models.checks import at_least
 from foreframe.models.codec import CODECS, Patches, Strided
 from foreframe.models.core import AnyMaps, Core, Layers
-from foreframe.models.engine import channels_last
-from foreframe.models.heads import HEADS, Draw, Head, HeadInputs
+from foreframe.models.engine import PackedConv2d, channels_last
+from foreframe.models.heads import HEADS, Draw, Head, HeadInputs, HeadSizes
 from foreframe.models.interface import (
     Future,
     Model,
@@ -102,7 +102,7 @@ class Recurrent(Model):
         self.head_width = sum(hidden) if args["over"] == "all" else hidden[-1]
         self.up = self.codec.decoder(self.head_width, skips)
         channels = self.channels and self.channels * frames
-        self.output = kind(channels, self.head_width, self.up, **args)
+        self.output = kind(HeadSizes(channels, self.head_width, self.up), **args)
         self.bounded, self.reduces = self.output.bounded, self.output.short is not None
         guide = self.output.guide
         self.sized = self.reduces or (guide is not None and guide.sized)
@@ -127,10 +127,17 @@ class Recurrent(Model):
 
     def encode(self, past: Past, state: State | None = None) -> State:
         """Run over the past; continues from `state` if it is given. Any T >= 1."""
-        maps, layers = self.run(self.encoder, self.embed(past), part_of(state or {}, "encoder/"))
+        x, first = self.embed(past), past.shape[1] - self.attention
+
+        def step(k: int, layers: State) -> Result:
+            layers = self.encoder.step(x[:, k], layers)
+            return self.encoder.maps(layers)[-1] if k >= first else None, layers
+
+        maps, layers = self.loop(step, part_of(state or {}, "encoder/"), past.shape[1])
         encoded = with_prefix("encoder/", layers) | {"frame": past[:, -1]}
         if self.attention:
-            encoded |= push_ring(torch.stack(maps, dim=1), state, self.attention, "maps")
+            attended = torch.stack(maps[max(0, first) :], dim=1)
+            encoded |= push_ring(attended, state, self.attention, "maps")
         return encoded
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
@@ -148,19 +155,6 @@ class Recurrent(Model):
         seen = frames.mean(dim=2, keepdim=True) if self.channels is None else frames
         maps: Tensor = self.codec(self.output.reduced(seen).flatten(0, 1))[-1]
         return channels_last(maps).unflatten(0, frames.shape[:2])
-
-    def run(self, core: Core, x: StepMaps, layers: State) -> tuple[Layers, State]:
-        """A core over the maps of all t frames: its last hidden map after each of those that are
-        attended to, and its state.
-        """
-        t = x.shape[1]
-
-        def step(k: int, layers: State) -> Result:
-            layers = core.step(x[:, k], layers)
-            return core.maps(layers)[-1] if k >= t - self.attention else None, layers
-
-        maps, layers = self.loop(step, layers, t)
-        return maps[max(0, t - self.attention) :], layers
 
     def skip_maps(self, frames: Float[Tensor, "n _ h w"]) -> list[Tensor] | None:
         """The skip maps of frames, where the codec has them."""
@@ -231,6 +225,43 @@ class NextFrame(RecurrentAtOnce):
         """The core reads the head's frame."""
         layers = self.encoder.step(self.embed(frames)[:, 0], part_of(state, "encoder/"))
         return with_prefix("encoder/", layers) | {"frame": frames[:, 0]}
+
+
+class Attention(nn.Module):
+    """At each place, a mean of the maps seen at that place, weighted by how well they fit a query
+    (Bahdanau et al. 2015, arXiv 1409.0473, in the scaled products of Vaswani et al. 2017).
+
+        w_t = softmax_t(⟨W_q * q, W_k * m_t⟩ / √d)        context = Σ_t w_t m_t
+
+    with 1x1 convolutions W_q and W_k, so that frames of any size can be attended to.
+    """
+
+    def __init__(self, query_width: int, width: int) -> None:
+        super().__init__()
+        self.query, self.key = PackedConv2d(query_width, width, 1), PackedConv2d(width, width, 1)
+
+    def begin(self, maps: Float[Tensor, "b n d i j"], seen: Float[Tensor, " b"]) -> State:
+        """The state that `forward` takes.
+
+        Args:
+            maps: of the last n frames, zeros before the first.
+            seen: how many of them there are.
+        """
+        b, n, _, i, j = maps.shape
+        return {
+            "maps": maps,
+            "keys": self.key(maps.flatten(0, 1)).unflatten(0, (b, n)),
+            "there": torch.arange(n, device=maps.device) >= n - seen[:, None],
+            "query": maps.new_zeros(b, self.query.in_channels, i, j),
+        }
+
+    def forward(self, state: State) -> Float[Tensor, "b d i j"]:
+        """The context of a query, which is the decoder's last hidden map; zeros at first."""
+        maps = state["maps"]
+        products = self.query(state["query"]).unsqueeze(1) * state["keys"]
+        fit = products.sum(dim=2, keepdim=True) / math.sqrt(maps.shape[2])
+        fit = fit.masked_fill(~state["there"][:, :, None, None, None], -torch.inf)
+        return (torch.softmax(fit, dim=1) * maps).sum(dim=1).to(maps.dtype)
 
 
 class EncoderDecoder(Recurrent):
@@ -394,42 +425,36 @@ class EncoderDecoder(Recurrent):
         if self.output.feed == "frame" and steps > 1:
             return super().advance(state, steps, last)
         known = peek(state["known"], steps) if self.inputs else None
-        if self.guide is not None:
-            return self.advance_guided(state, steps, known)
-        if self.inform is not None and known is not None:
-            known = self.inform(known.flatten(0, 1))[-1].unflatten(0, known.shape[:2])
-        named = part_of(state, "skip/")
+        ahead, named = known, part_of(state, "skip/")
         skips = [named[f"{k}"] for k in range(len(named))] or None
-        frames, state = self.write(state, steps, state["frame"], known, skips)
-        return frames, state | ({"frame": frames[:, -1]} if self.output.feed == "frame" else {})
+        if self.guide is None:
+            frames = state["frame"]
+        else:
+            frames, fed, after = self.output.next_levels(state, steps)
+            state = state | after
+            known = fed if known is None else concat_inputs(fed, self.output.reduced(known))
+        if self.inform is not None and known is not None:
+            maps = self.inform(known.flatten(0, 1))
+            ahead = maps[-1].unflatten(0, known.shape[:2])
+            if self.guide is not None and self.codec.show_last:
+                skips = self.codec.skips(maps)
+        maps, state = self.decoded(state, ahead, steps)
+        raised = self.up(maps.flatten(0, 1), skips)
+        made, sums = self.output(HeadInputs(raised, maps, frames, state.get("sums")))
+        after = {} if sums is None else {"sums": sums}
+        if self.inputs:
+            after["known"] = pop(state["known"], steps)
+        if self.output.feed == "frame":
+            after["frame"] = made[:, -1]
+        return made, state | after
 
-    def advance_guided(
-        self, state: State, steps: int, known: Float[Tensor, "b steps _ h w"] | None
-    ) -> tuple[Future, State]:
-        """As `advance`, for a head with guides."""
-        levels, fed, after = self.output.next_levels(state, steps)
-        if known is not None:
-            fed = concat_inputs(fed, self.output.reduced(known))
-        assert self.inform is not None
-        maps = self.inform(fed.flatten(0, 1))
-        skips = self.codec.skips(maps) if self.codec.show_last else None
-        ahead = maps[-1].unflatten(0, fed.shape[:2])
-        return self.write(state | after, steps, levels, ahead, skips)
-
-    def write(
-        self,
-        state: State,
-        steps: int,
-        frames: Tensor,
-        ahead: Float[Tensor, "b steps _ _ _"] | None,
-        skips: list[Tensor] | None,
-    ) -> tuple[Future, State]:
-        """The decoder's steps, and the head's frames.
+    def decoded(
+        self, state: State, ahead: Float[Tensor, "b steps _ _ _"] | None, steps: int
+    ) -> tuple[StepMaps, State]:
+        """Return the maps that the head reads at each step of the decoder's core, and the state.
 
         Args:
-            frames: that the head works on, as of `HeadInputs`.
             ahead: what is known of each step, for `decoder_input`.
-            skips: for the codec's decoder.
         """
 
         def step(t: int, state: State) -> Result:
@@ -441,11 +466,8 @@ class EncoderDecoder(Recurrent):
 
         reads, state = self.loop(step, state, steps)
         # Stacked so that they stay channels last.
-        maps = torch.stack([m.permute(0, 2, 3, 1) for m in reads], dim=1).permute(0, 1, 4, 2, 3)
-        raised = self.up(maps.flatten(0, 1), skips)
-        made, sums = self.output(HeadInputs(raised, maps, frames, state.get("sums")))
-        queue = {"known": pop(state["known"], steps)} if self.inputs else {}
-        return made, state | queue | ({} if sums is None else {"sums": sums})
+        maps = torch.stack([m.permute(0, 2, 3, 1) for m in reads], dim=1)
+        return maps.permute(0, 1, 4, 2, 3), state
 
     def decoder_input(self, state: State, ahead: Tensor | None) -> AnyMaps | None:
         """Return the decoder's input at a step (see `Head.feed`) with the embedding, the maps of

@@ -12,8 +12,7 @@ import torch
 
 from foreframe.clips.scaling import Scaling
 from foreframe.models.blend import REACH, Blend, Seen, magnified, pooled
-from foreframe.models.codec import IdentityPath, UpsamplingPath
-from foreframe.models.heads import Frames, Over
+from foreframe.models.heads import Frames, HeadSizes, Over
 from foreframe.models.interface import State
 from foreframe.models.motion import blurred, exactly
 
@@ -41,7 +40,7 @@ class Mixture(Blend):
     weight.
 
     Args:
-        channels, read, up, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
+        sizes, guides, hindcast, blurs, short, kernel, over: as of `Blend`; blurs grow.
 
     Raises:
         ValueError: as `Blend`, or blurs that do not grow.
@@ -52,9 +51,7 @@ class Mixture(Blend):
 
     def __init__(
         self,
-        channels: int | None,
-        read: int,
-        up: IdentityPath | UpsamplingPath,
+        sizes: HeadSizes,
         /,
         guides: Sequence[str | Mapping[str, Any]] = ("dense_motion", "persistence"),
         hindcast: int = 0,
@@ -66,7 +63,7 @@ class Mixture(Blend):
         if any(b <= a for a, b in pairwise(blurs)):
             raise ValueError(f"blurs of a mixture grow from one to the next, unlike {list(blurs)}")
         # `False`: it draws no frame of its own.
-        super().__init__(channels, read, up, guides, hindcast, blurs, False, short, kernel, over)
+        super().__init__(sizes, guides, hindcast, blurs, False, short, kernel, over)
 
     @classmethod
     def guide_channels(cls, channels: int | None, args: Mapping[str, Any]) -> int:
