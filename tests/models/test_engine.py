@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
 from foreframe.models.convlstm import PRESETS
-from foreframe.models.engine import convolutions, elementwise, gathering, one_pass, packed
+from foreframe.models.engine import convolutions, elementwise, one_pass, packed
 
 DEVICES = [
     "cpu",
@@ -224,7 +224,7 @@ def test_values_and_gradients(
     state = start if begun else (None, None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elementwise, "BLOCK", block)
-        patch.setattr(gathering, "GATHERED", at_once)
+        patch.setattr(convolutions, "GATHERED", at_once)
         theirs = ran(lambda *given: plain_cell(cell, *given), xs, *state)
         runs = [ran(cell, xs, *state, one_pass(start[0])), ran(cell, xs, *state)]
         expected, *computed = (gradients(run, learnt) for run in (theirs, *runs))

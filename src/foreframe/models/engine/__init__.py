@@ -13,7 +13,7 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
 `torch_private` has the private functions of torch, each with a fallback.
 """
 
-from foreframe.models.engine.convolutions import Conv2d
+from foreframe.models.engine.convolutions import Conv2d, one_pass, pass_for
 from foreframe.models.engine.elementwise import (
     WORTH,
     channels_last,
@@ -21,7 +21,6 @@ from foreframe.models.engine.elementwise import (
     tanh,
     why_not_compiled,
 )
-from foreframe.models.engine.gathering import one_pass, pass_for
 from foreframe.models.engine.packed import LAST, PackedConv2d, Sequential
 
 __all__ = [

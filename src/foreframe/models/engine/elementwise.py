@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from foreframe.base.notes import warn
-from foreframe.models.engine.gathering import pass_for
+from foreframe.models.engine.convolutions import pass_for
 from foreframe.models.engine.packed import LAST, runs_plain
 
 # If it is not compiled, the elementwise part works on blocks: the largest map of a block has this
@@ -224,14 +224,9 @@ class _Pointwise(torch.autograd.Function):
             for gradient, (shape, dtype) in zip(_rows(gradients), ctx.outs, strict=True)
         )
         into = iter(ctx.ways.backward(inputs, given))
-        shaped: list[Tensor | None] = []
-        for shape in ctx.shapes:
-            if shape is None:
-                shaped.append(None)
-            else:
-                gradient = next(into)
-                shaped.append(_as_map(gradient, shape) if len(shape) == 4 else gradient)
-        return None, *shaped
+        return None, *(
+            None if shape is None else _as_map(next(into), shape) for shape in ctx.shapes
+        )
 
 
 def _is_map(value: Any) -> bool:
@@ -252,6 +247,9 @@ def _rows(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _as_map(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Pixels as a map, channels last, of the size of a map; tensors of other shapes unchanged."""
+    if len(shape) != 4:
+        return rows
     b, _, h, w = shape
     return rows.view(b, h, w, -1).permute(0, 3, 1, 2)
 
