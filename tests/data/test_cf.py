@@ -382,7 +382,7 @@ def test_rolling_forecasts_have_starts_leads_and_valid_times(tmp_path: Path, end
         assert data["start"].attrs["standard_name"] == "forecast_reference_time"
         assert data["lead"].attrs["standard_name"] == "forecast_period"
         same(read_grid(tmp_path / f"a{ending}", select={"start": times[1]}), clips[1])
-    with pytest.raises(ValueError, match="further dimensions: lead"):
+    with pytest.raises(ValueError, match="other dimensions: lead"):
         read_grid(tmp_path / f"a{ending}")
 
 

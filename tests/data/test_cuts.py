@@ -29,7 +29,7 @@ FILM = as_bytes(np.concatenate([scene(20, 0), scene(30, 1), scene(15, 2)]))
 
 @pytest.mark.parametrize("chunk", [1, 20])
 def test_cuts_are_found_whatever_the_chunk(chunk, monkeypatch) -> None:
-    monkeypatch.setattr(cuts, "AT_ONCE", chunk)
+    monkeypatch.setattr(cuts, "FRAMES_READ", chunk)
     assert find_cuts(FILM) == [20, 50]
     assert find_cuts(FILM[:, :1].astype(np.float32) * 0.01) == [20, 50]
 

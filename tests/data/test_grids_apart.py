@@ -67,10 +67,10 @@ def test_a_field_of_a_group_knows_what_its_root_says(source: Path) -> None:
 
 def test_what_no_group_has(source: Path) -> None:
     for variable, words in (
-        (None, "one that lies in a group is named group/name"),
+        (None, "a variable of a group is named group/name"),
         ("far/t", "cannot open .*, group far; check the path"),
-        ("near/u", "has no variable u; it holds t"),
-        (["near/t", "aloft/middle/t"], "one group, not from near, aloft/middle"),
+        ("near/u", "has no variable u; it has t"),
+        (["near/t", "aloft/middle/t"], "one group, not in near, aloft/middle"),
     ):
         with one_line(words):
             read_grid(source, variable)

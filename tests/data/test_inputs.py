@@ -123,7 +123,7 @@ def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> Non
 
 
 def test_a_variable_that_is_not_there(file: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no variable wnd; it holds .*wind"):
+    with pytest.raises(ValueError, match=r"has no variable wnd; it has .*wind"):
         clips_from(file, variable="t2m", inputs=["wnd"])
 
 

@@ -19,7 +19,7 @@ from foreframe.data.data_options import ReadOptions
 from foreframe.data.films import Film
 from foreframe.data.npy import NpyFrames
 from foreframe.data.readers import gaps_in, in_parts
-from foreframe.data.reading import AT_ONCE
+from foreframe.data.reading import SOURCE_FRAMES
 from recorded import GREY, animation, encode, pictures
 from refusals import one_line
 
@@ -108,7 +108,7 @@ def test_what_lies_between_frames_never_fills_the_memory(every: int) -> None:
     np.testing.assert_array_equal(clip[3:11].frames[:, 0, 0, 0], np.arange(0, 1001, every)[3:11])
     assert clip[5:5].frames.shape[0] == 0
     if every > 1:
-        assert max(b - a for a, b in source.asked) <= AT_ONCE
+        assert max(b - a for a, b in source.asked) <= SOURCE_FRAMES
 
 
 # -- gaps, cuts, times

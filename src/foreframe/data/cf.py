@@ -1,5 +1,5 @@
 """Clips and forecasts as NetCDF and Zarr by the CF conventions (https://cfconventions.org), with
-all that the file they came from said of itself.
+the attributes of their source.
 """
 
 import math
@@ -22,8 +22,7 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.data.grids import OF_THE_FILE
 from foreframe.data.maps import mapping_names, turned
 
-# The newest that asks for nothing which a file may not have said (1.11 wants to know of each
-# temperature whether it is a difference, and of each calendar whether it has leap seconds).
+# 1.11 requires statements about temperature differences and leap seconds, which files do not have.
 CONVENTIONS = "CF-1.10"
 
 
@@ -32,33 +31,31 @@ def write_grid(
     clip: Clip | Ensemble | Sequence[Clip] | Sequence[Ensemble],
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a clip, members, or rolling forecasts, as CF NetCDF-4 or Zarr: whole or not at all.
+    """Write a clip, members, or rolling forecasts atomically as CF NetCDF-4 or Zarr.
 
     A clip becomes (time, [channel,] y, x), with a `forecast_reference_time` and a `forecast_period`
-    along time where it has a start. Several forecasts become (start, lead, [channel,] y, x), where
-    `start` is the reference time, `lead` the time from it, and `time` (start, lead) the valid time.
-    Where leads differ between forecasts, as months do, `lead` has no values. Members lie along
-    `realization`, before the times and after the starts. Dimensions, the order of rows,
-    coordinates, grid mapping and attributes are those of the file that the (first) clip came from;
-    channels that were several variables there are several again. Values are compressed float32, NaN
-    where missing. `read_grid` gives a single clip back.
+    along time if it has a start. Several forecasts become (start, lead, [channel,] y, x): `start`
+    is the reference time, `lead` the time since then, and `time` (start, lead) the valid time.
+    `lead` has no values if leads differ between forecasts, like months. Members are along
+    `realization`, after the starts and before the times. Dimensions, the order of rows,
+    coordinates, grid mapping and attributes are those of the (first) clip's source; channels from
+    several variables become several variables again. Values are compressed float32, NaN if missing.
+    `read_grid` returns a single clip again.
 
     Args:
-        path: ends in .nc, or in .zarr for a folder; what lies there is replaced once the new one is
-            complete.
-        clip: what to write, all of it in memory at once; or a list of forecasts of one shape, one
-            for each start, which is one step before the first frame where they do not say. Each may
-            be an `Ensemble`.
-        attributes: of the whole file, e.g. the checkpoint; whatever is no number or text is written
-            as text. `history` is a line that is dated and added to that of the clip's own file.
+        path: ends in .nc, or in .zarr for a folder; the complete new file replaces an old one.
+        clip: clip to write, all of it in memory at once; or a list of forecasts of one shape, one
+            for each start, by default one step before the first frame. Each may be an `Ensemble`.
+        attributes: attributes of the file, e.g. the checkpoint; values other than numbers become
+            text. `history` is a line, which is dated and appended to the history of the source.
 
     Raises:
-        ValueError: another ending, clips that do not fit together, coordinates that do not fit the
+        ValueError: another ending, forecasts of different shapes, coordinates that do not fit the
             frames, a path that cannot be written, a full disk.
     """
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"{path}: grids are written as .nc or .zarr; give a name that ends so")
+        raise ValueError(f"{path}: grids are written as .nc or .zarr; use one of these endings")
     forecasts: list[Any] = [clip] if isinstance(clip, Clip | Ensemble) else list(clip)
     rolling = not isinstance(clip, Clip | Ensemble)
     if not forecasts:
@@ -66,8 +63,8 @@ def write_grid(
     has_members = any(isinstance(each, Ensemble) for each in forecasts)
     # By start and by member.
     clips = [list(each) if isinstance(each, Ensemble) else [each] for each in forecasts]
-    # Both libraries leave half-closed files behind when a disk fills under them, and HDF5 then
-    # locks the name; so they write to memory and the bytes go to disk in the plain way.
+    # If the disk is full, both libraries leave half-closed files behind, and HDF5 locks the name.
+    # So they write to memory, and the bytes are then written to disk.
     with in_one_line(f"cannot write {path}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = _as_dataset(clips, rolling, has_members, attributes or {})
@@ -88,7 +85,7 @@ def write_grid(
 
 
 def forecast_dataset(forecast: Clip | Ensemble, attributes: Mapping[str, Any] | None = None) -> Any:
-    """A forecast as an xarray Dataset of one start, as `write_grid` writes a list of it."""
+    """Return a forecast as an xarray Dataset with one start, as `write_grid` writes a list."""
     members = isinstance(forecast, Ensemble)
     clips: list[Clip] = list(forecast) if isinstance(forecast, Ensemble) else [forecast]
     return _as_dataset([clips], True, members, attributes or {})
@@ -99,7 +96,7 @@ def of_starts(forecast: Any) -> list[str]:
 
 
 def encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
-    """How variables are stored: frames compressed, NaN where missing; coordinates as they are."""
+    """Return the storage of variables: compressed frames with NaN, unchanged coordinates."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}
     places = {name for name, v in dataset.coords.items() if v.dtype.kind == "f"}
     return {name: {"_FillValue": None} for name in places} | {
@@ -108,7 +105,7 @@ def encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
 
 
 def _chunk(field: Any) -> tuple[int, ...]:
-    """About a megabyte, and whole pictures of one start: a stretch of frames is what is read."""
+    """Return chunks of about a megabyte: whole frames of one start, as readers use stretches."""
     moment = next(dim for dim in field.dims if dim not in ("start", "realization"))
     taken = {"start": 1, "realization": 1, moment: 1}
     frame = 4 * math.prod(size for dim, size in field.sizes.items() if dim not in taken)
@@ -117,10 +114,10 @@ def _chunk(field: Any) -> tuple[int, ...]:
 
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Files into a new folder beside `path`, which takes its place when all are written."""
+    """Write files into a new folder, which then replaces `path`."""
     is_store = any((path / mark).is_file() for mark in ("zarr.json", ".zgroup"))
     if path.is_dir() and any(path.iterdir()) and not is_store:
-        raise ValueError(f"{path} is a folder, but no Zarr store; name another one, or remove it")
+        raise ValueError(f"{path} is a folder, but no Zarr store; choose another, or remove it")
     with atomic_folder(path) as rough:
         for name, content in files.items():
             (rough / name).parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +127,7 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 def _as_dataset(
     clips: list[list[Clip]], rolling: bool, has_members: bool, attributes: Mapping[str, Any]
 ) -> Any:
-    """An xarray Dataset of clips of one grid, by start and by member."""
+    """Return an xarray Dataset of clips of one grid, by start and by member."""
     import xarray as xr
 
     first = clips[0][0]
@@ -157,7 +154,7 @@ def _as_dataset(
         done = end
         name = _free_name(variable.name, {*fields, *coordinates, *map(str, field.dims)})
         fields[name] = (field.dims, field.values, _attributes_of(variable, name, places))
-    # By CF a grid mapping is no coordinate.
+    # In CF, a grid mapping is a variable, not a coordinate.
     mappings = {
         name: coordinates.pop(name)
         for _, _, described in fields.values()
@@ -166,7 +163,7 @@ def _as_dataset(
     }
     dataset = xr.Dataset({**fields, **mappings}, coordinates, _about(first, attributes))
     for name in mappings:
-        dataset[name].encoding["coordinates"] = None  # it does not lie at the field's level
+        dataset[name].encoding["coordinates"] = None  # the level of the field is not the mapping's
     return dataset
 
 
@@ -174,8 +171,8 @@ def _as_dataset(
 
 
 def variables_of(clip: Clip) -> Sequence[Variable]:
-    """The variables that the file gets: those that were read, of which a forecast has the first,
-    or all channels as one.
+    """Return the variables to write: the source's (a forecast has the first ones), or all channels
+    as one variable.
     """
     channels = clip.frames.shape[1]
     ends = list(accumulate(variable.channels for variable in clip.variables))
@@ -185,7 +182,7 @@ def variables_of(clip: Clip) -> Sequence[Variable]:
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:
-    """A name that both formats take, and that nothing else has."""
+    """Return a valid, unused name for both formats."""
     name = re.sub(r"[^\w.+-]+", "_", wanted).strip("_") or "forecast"
     while name in taken:
         name += "_values"
@@ -193,7 +190,7 @@ def _free_name(wanted: str, taken: set[str]) -> str:
 
 
 def _channels(variable: Variable) -> dict[str, Any]:
-    """The names of channels, where each has one; by CF they are a label beside the dimension."""
+    """Return the names of channels, if each has one: in CF, a label along the dimension."""
     names = variable.name.split(", ")
     if len(names) != variable.channels:
         return {}
@@ -201,7 +198,7 @@ def _channels(variable: Variable) -> dict[str, Any]:
 
 
 def _attributes_of(variable: Variable, name: str, places: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a variable called `name`."""
+    """Return the attributes of a variable called `name`."""
     attributes = _writable(variable.attributes)
     if variable.units:
         attributes["units"] = variable.units
@@ -213,11 +210,11 @@ def _attributes_of(variable: Variable, name: str, places: Mapping[str, Any]) -> 
 
 
 def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of the whole file."""
+    """Return the attributes of the file."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     line = attributes.get("history") or f"foreframe {__version__}"
     about = {
-        # Of a path the last part: a file is sent to others, whom folders do not concern.
+        # Only the last part of a path: files are shared, and folders are private.
         "title": Path(clip.name).name or clip.variable or "frames",
         **clip.about,
         **attributes,
@@ -228,7 +225,7 @@ def _about(clip: Clip, attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute that both formats can hold: a number, a row of numbers, or text."""
+    """Return an attribute for both formats: a number, a list of numbers, or text."""
     several = isinstance(value, (list, tuple, np.ndarray))
     try:
         array = np.asarray(value).ravel()
@@ -247,9 +244,7 @@ def _text(value: Any) -> str:
 
 
 def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a variable under names that both formats take, and none that say how it is
-    stored.
-    """
+    """Return the attributes with valid names for both formats, without those of the storage."""
     return {
         key: _text(value) if key in _WORDS else _plain(value)
         for key, value in attributes.items()
@@ -257,7 +252,7 @@ def _writable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Names that begin with an underscore are those of the libraries.
+# Libraries reserve names that begin with an underscore.
 _NAME = re.compile(r"[^\W_][^/\x00-\x1f\x7f\ud800-\udfff]{0,60}(?<! )")
 _OF_HDF5 = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "DIMENSION_LABELS")
 _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_mapping", "positive")
@@ -267,8 +262,8 @@ _WORDS = ("units", "standard_name", "long_name", "axis", "cell_methods", "grid_m
 
 
 def _places(clip: Clip) -> tuple[str, str, dict[str, Any]]:
-    """The names of the row and column dimensions, and the coordinates as xarray takes them: name to
-    (dims, values, attributes).
+    """Return the names of the row and column dimensions, and the coordinates for xarray: (dims,
+    values, attributes) by name.
     """
     given: Mapping[str, Coordinate] = clip.coordinates
     dims = {}
@@ -279,7 +274,7 @@ def _places(clip: Clip) -> tuple[str, str, dict[str, Any]]:
     for name, coordinate in given.items():
         attributes = (_meaning(name) if coordinate.dims else {}) | _writable(coordinate.attributes)
         own = tuple(dims[side] for side in coordinate.dims)
-        # Of an axis of neither latitudes, longitudes nor a map, CF's readers take it for latitude.
+        # Readers of CF mistake other axes with a standard name for latitude.
         if own == (name,) and attributes.get("standard_name"):
             attributes.setdefault("axis", "Y" if coordinate.dims == ("row",) else "X")
         values = turned(coordinate).values if clip.turned else coordinate.values
@@ -288,9 +283,7 @@ def _places(clip: Clip) -> tuple[str, str, dict[str, Any]]:
 
 
 def _meaning(name: str) -> dict[str, str]:
-    """CF attributes by a coordinate's name; a plain `y` gets none, since they would say that it
-    points north.
-    """
+    """Return CF attributes by a coordinate's name; a plain `y` has none, as it may not be north."""
     if name.lower() in LATITUDES:
         return {"standard_name": "latitude", "units": "degrees_north"}
     if name.lower() in LONGITUDES:
@@ -300,14 +293,14 @@ def _meaning(name: str) -> dict[str, str]:
 
 _MEMBER = {"standard_name": "realization", "long_name": "member", "units": "1"}
 _REFERENCE, _PERIOD = "forecast_reference_time", "forecast_period"
-_BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last frame that was seen"}
+_BEGUN = {"standard_name": _REFERENCE, "long_name": "time of the last input frame"}
 _AHEAD = {"standard_name": _PERIOD, "long_name": "time since the start of the forecast"}
 
 
 def times_of(clips: list[Clip], rolling: bool) -> dict[str, Any]:
-    """The valid times (time,) of a clip and, of a forecast, when it began and how far ahead each
-    frame lies; of rolling forecasts start (start,), lead (lead,) and valid times (start, lead).
-    Nothing of clips without times.
+    """Return the valid times (time,) of a clip, with start and lead times for a forecast. Rolling
+    forecasts have start (start,), lead (lead,) and valid times (start, lead). Clips without times
+    have none.
     """
     dim = clips[0].time_dim
     if any(clip.times is None for clip in clips):
@@ -315,13 +308,13 @@ def times_of(clips: list[Clip], rolling: bool) -> dict[str, Any]:
     valid = np.stack([np.asarray(clip.times) for clip in clips])
     dated = valid.dtype.kind in "MO"
     valid = valid if dated else valid.astype(np.float64)
-    # Seconds since nobody knows when are no time in CF's sense; xarray writes units of dates.
+    # CF requires a reference date for a time axis; xarray writes the units of dates.
     unit = {} if dated else {"units": "s"}
     meaning = {"standard_name": "time"} if dated else {"long_name": "time in the recording", **unit}
     own = {dim: (dim, valid[0], meaning | ({"axis": "T"} if dated else {}))}
     if not rolling and clips[0].start is None:
         return own
-    # A forecast that does not say when it began did so a step before its first frame.
+    # By default, a forecast starts one step before its first frame.
     starts = [valid[k, 0] - c.step if c.start is None else c.start for k, c in enumerate(clips)]
     begun = np.array(starts, valid.dtype)
     leads = valid - begun[:, None]

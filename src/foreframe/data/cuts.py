@@ -1,17 +1,18 @@
 """Scene changes: where one recording is in truth several, so that no window looks across."""
 
 from collections import deque
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import chain, pairwise, product, repeat
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
 from foreframe.base.budget import frames_at_once
-from foreframe.clips.frames import FramesLike, as_frames
+from foreframe.clips.frames import Frames, FramesLike, as_frames
 from foreframe.data.data_options import BUDGET
 
-AT_ONCE = 64  # frames read
+FRAMES_READ = 64  # at a time
 # frames before and after that must all be unlike, so that a flash shorter than that is no cut
 _SIDE = 3
 _AROUND = 8  # steps on either side that tell how much this film changes anyway
@@ -37,31 +38,25 @@ def find_cuts(frames: FramesLike) -> list[int]:
     """
     frames = as_frames(frames)
     total = len(frames)
-    few = frames_at_once(frames.shape, AT_ONCE, BUDGET)
     # The small frames around the boundary that is judged.
     near: deque[np.ndarray] = deque(maxlen=2 * _SIDE)
     steps = np.zeros(total)  # difference of frame i from the one before
     candidates: list[tuple[int, float]] = []
-    for begin in range(0, total + _SIDE, few):
-        end = min(total, begin + few)
-        chunk = [_small(frame) for frame in frames[begin:end]] if begin < total else []
-        for k in range(begin, min(total + _SIDE - 1, begin + few)):
-            if k < total:
-                if near:
-                    steps[k] = _difference(near[-1], chunk[k - begin])
-                near.append(chunk[k - begin])
-            # The boundary is judged when all frames that may follow it are read; near the end fewer
-            # do.
-            i = k - _SIDE + 1
-            after = min(total, i + _SIDE) - i
-            around = list(near)
-            before, later = around[:-after][-_SIDE:], around[-after:]
-            if i < 1 or not before or steps[i] < _UNLIKE:
-                continue
-            pairs = [(a, b) for a in before for b in later]
-            least = min(_difference(a, b) for a, b in pairs)
-            if least >= _UNLIKE and min(_shifted(a, b) for a, b in pairs) >= _SHIFTED:
-                candidates.append((i, least))
+    for k, small in enumerate(chain(_small_frames(frames), repeat(None, _SIDE - 1))):
+        if small is not None:
+            steps[k] = _difference(near[-1], small) if near else 0.0
+            near.append(small)
+        # A boundary is judged once the frames after it are read; near the end there are fewer.
+        i = k - _SIDE + 1
+        after = min(total, i + _SIDE) - i
+        around = list(near)
+        before, later = around[:-after][-_SIDE:], around[-after:]
+        if i < 1 or not before or steps[i] < _UNLIKE:
+            continue
+        pairs = list(product(before, later))
+        least = min(_difference(a, b) for a, b in pairs)
+        if least >= _UNLIKE and min(_shifted(a, b) for a, b in pairs) >= _SHIFTED:
+            candidates.append((i, least))
     return [
         i
         for i, least in candidates
@@ -79,11 +74,9 @@ def find_frozen(frames: FramesLike) -> list[tuple[int, int]]:
     Args:
         frames: as of `find_cuts`.
     """
-    frames, changes = as_frames(frames), [0.0]
-    few = frames_at_once(frames.shape, AT_ONCE, BUDGET)
-    for begin in range(0, len(frames) - 1, few):
-        small = np.stack([_small(frame) for frame in frames[begin : begin + few + 1]])
-        changes += np.abs(np.diff(small, axis=0)).mean(axis=(1, 2, 3)).tolist()
+    frames = as_frames(frames)
+    pairs = pairwise(_small_frames(frames))
+    changes = [0.0, *(float(np.abs(after - before).mean()) for before, after in pairs)]
     moved = np.flatnonzero(np.array(changes) > _STILL * np.quantile(changes, 0.75)).tolist()
     return [(a, b) for a, b in pairwise([0, *moved, len(frames)]) if b - a >= _FROZEN]
 
@@ -112,6 +105,12 @@ def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:
     """
     around = np.concatenate([steps[max(1, i - _AROUND) : i], steps[i + 1 : i + 1 + _AROUND]])
     return float(np.sort(around)[-min(3, len(around))]) if len(around) else 0.0
+
+
+def _small_frames(frames: Frames) -> Iterator[np.ndarray]:
+    few = frames_at_once(frames.shape, FRAMES_READ, BUDGET)
+    for begin in range(0, len(frames), few):
+        yield from map(_small, frames[begin : begin + few])
 
 
 def _small(frame: Shaped[np.ndarray, "c h w"]) -> Float[np.ndarray, "c y x"]:

@@ -220,13 +220,10 @@ def _opened(source: Any, name: str, budget: float) -> tuple[Any, Any]:
     One thread decodes: more gain little on most films, blur which frame an error belongs to, and do
     not survive a fork.
     """
-    # Words that are no UTF-8: PyAV 19 has no say in them.
-    old = int(av.__version__.split(".")[0]) < 19
-    how = {"metadata_errors": "replace"} if old else {}
     url = f"file:{source}" if isinstance(source, Path) else source  # never one of the net
     try:
         # Mode "r", since a file object that is given may be open for writing too.
-        container = av.open(url, mode="r", **how)
+        container = av.open(url, mode="r", metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(f"{name} is no film that can be read ({reason}); {_CURE}") from None

@@ -1,7 +1,7 @@
-"""Gridded fields: clips out of NetCDF and Zarr.
+"""Gridded fields: clips from NetCDF and Zarr.
 
-Files keep to the CF conventions (https://cfconventions.org) more or less; what they leave open is
-decided here, once.
+Files follow the CF conventions (https://cfconventions.org) more or less. This module decides what a
+file leaves open.
 """
 
 import math
@@ -45,8 +45,7 @@ _NORTHWARD = ("grid_latitude", "projection_y_coordinate", "projection_y_angular_
 _SECONDS = {"": 1, "s": 1, "seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 _STARTS = ("forecast_reference_time", "forecast_period")
 _ABOUT = ("title", "institution", "source", "references", "comment", "license", "history")
-# What a reader of the file needs to know of its numbers on disk, and pointers to what no clip
-# holds.
+# Attributes about numbers on disk, and pointers to variables that a clip does not have.
 OF_THE_FILE = (
     "_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype", "calendar",
     "coordinates", "ancillary_variables", "cell_measures", "bounds", "climatology",
@@ -59,13 +58,12 @@ _READING = Lock()  # no thread closes a file while another one reads it
 
 
 class _GridFrames(Frames):
-    """Frames (T,C,H,W), float32, NaN where missing; each slice is read from the file when it is
-    needed.
+    """Frames (T,C,H,W), float32, NaN where missing, read on demand.
 
     Args:
-        grid: where they lie.
-        flip: whether rows are turned upside down.
-        budget: GiB that a slice may take.
+        grid: location of the frames.
+        flip: whether to reverse the rows.
+        budget: GiB for a slice.
         close: closes the file, after each slice.
 
     Raises:
@@ -96,8 +94,8 @@ class _GridFrames(Frames):
                     self._close()
         sizes = dict(zip((grid.time, grid.channel, grid.row, grid.column), shape, strict=True))
         for part in loaded:
-            own = sizes | {grid.channel: part.sizes.get(grid.channel, 1)}
-            parts.append(part.set_dims(own).values.astype(np.float32))
+            shape_of_part = sizes | {grid.channel: part.sizes.get(grid.channel, 1)}
+            parts.append(part.set_dims(shape_of_part).values.astype(np.float32))
         frames = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return np.ascontiguousarray(frames[:, :, ::-1] if self._flip else frames)
 
@@ -109,29 +107,28 @@ def read_grid(
     budget: float = BUDGET,
     inputs: Sequence[str] = (),
 ) -> Clip:
-    """A clip out of a NetCDF file, a Zarr store or an xarray object, read when its frames are
-    needed.
+    """Return a clip from a NetCDF file, a Zarr store or an xarray object, with frames read on
+    demand.
 
-    Frames are float32 (T,C,H,W) in the file's own units, NaN where a value is missing. Rows run
-    north to south where the file says where north is, and `notes` tell when they were turned;
-    longitudes stay as they are. A dimension called `channel` becomes C. Times are datetime64[ns],
-    calendar dates (cftime) where that cannot hold them, seconds where the file has plain numbers,
-    and None where it has no more than an index.
+    Frames are float32 (T,C,H,W) in the file's units, NaN if a value is missing. Rows run north to
+    south if the file states the direction, and `notes` mention reversed rows; longitudes are
+    unchanged. A dimension called `channel` becomes C. Times are datetime64[ns], calendar dates
+    (cftime) beyond its range, seconds for plain numbers, or None for a mere index.
 
     Args:
-        source: a NetCDF file, a Zarr store (a folder or a .zip), either behind a URL that fsspec
-            knows, an xarray Dataset or DataArray.
-        variable: what to read, "group/name" where it lies in a group; several names become channels
-            in that order. May be left out where only one fits.
-        select: the value to take of each further dimension, e.g. {"level": 850}: the nearest
-            coordinate, or an index where the dimension has no coordinate.
-        budget: GiB that opening, and reading a slice, may take.
-        inputs: further variables on the same grid, perhaps without a time, which become the clip's
-            inputs.
+        source: a NetCDF file, a Zarr store (a folder or a .zip), or a URL of either that fsspec
+            supports, an xarray Dataset or DataArray.
+        variable: name to read, "group/name" for a variable in a group; several names become
+            channels in that order. Optional if only one variable fits.
+        select: the value for each other dimension, e.g. {"level": 850}: the nearest coordinate, or
+            an index for a dimension without a coordinate.
+        budget: GiB for opening the file and for reading a slice.
+        inputs: further variables on the same grid, with or without a time, which become the inputs
+            of the clip.
 
     Raises:
         ValueError: no such file, not a grid or damaged, no such variable or several that fit, no
-            time, a further dimension without a choice, more than the budget, pickled arrays.
+            time, another dimension without a choice, more than the budget, pickled arrays.
     """
     names = [variable] if isinstance(variable, str) else list(variable or ())
     opened = open_grid(source, _group_of(names), budget)
@@ -171,10 +168,10 @@ def read_grid(
 
 
 def _group_of(names: Sequence[str]) -> str:
-    """The group that variables lie in, "" for the root."""
+    """Return the group of variables, "" for the root."""
     groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names)) or [""]
     if len(groups) > 1:
-        raise ValueError(f"channels come from one group, not from {_listed(groups)}")
+        raise ValueError(f"all channels must be in one group, not in {_listed(groups)}")
     return groups[0]
 
 
@@ -188,8 +185,8 @@ def _listed(names: Iterable[Any]) -> str:
 def _choose(
     dataset: Any, axes: "_Axes", names: Sequence[str], inputs: Sequence[str], where: str
 ) -> list[str]:
-    """The variables that become channels: those called `names` or, without names, the only one
-    that has a time and two dimensions of space. All, and `inputs`, hold numbers.
+    """Return the variables that become channels: `names`, or the only variable with a time and two
+    space dimensions. Check that they and `inputs` are numeric.
     """
     numeric = [str(name) for name, v in dataset.variables.items() if v.dtype.kind in "fiub"]
     if not names:
@@ -205,8 +202,8 @@ def _choose(
         if not candidates:
             content = (f"{name} ({_listed(v.dims)})" for name, v in dataset.data_vars.items())
             raise ValueError(
-                f"{where} has no variable with a time and two space dimensions; it holds "
-                f"{_listed(content)}; one that lies in a group is named group/name"
+                f"{where} has no variable with a time and two space dimensions; it has "
+                f"{_listed(content)}; a variable of a group is named group/name"
             )
         names = select_variables(None, candidates, where)
     wanted = [*(name.rpartition("/")[2] for name in names), *inputs]
@@ -215,8 +212,8 @@ def _choose(
 
 
 def _select(dataset: Any, select: Mapping[str, Any], where: str) -> tuple[Any, list[str]]:
-    """The dataset with one place taken of each dimension in `select`, and a note where another
-    value was nearest.
+    """Select one index of each dimension in `select`; return the dataset, and a note for each value
+    that was only the nearest.
     """
     notes, places = [], {}
     for dim, value in select.items():
@@ -243,7 +240,7 @@ def _select(dataset: Any, select: Mapping[str, Any], where: str) -> tuple[Any, l
 
 
 def _choices(dataset: Any, dim: Any) -> list[str]:
-    """The values of a dimension, or its numbers where it has none."""
+    """Return the values of a dimension, or its indices if it has no coordinate."""
     return [str(value) for value in dataset[dim].values]
 
 
@@ -255,11 +252,11 @@ def _attribute(variable: Any, key: str) -> str:
 
 
 class _Axes(NamedTuple):
-    """What the variables of a Dataset say about the sides of the picture.
+    """Directions of the variables and dimensions of a Dataset.
 
     Args:
-        sides: "row", "column" or "" by name: along which side a variable or dimension runs.
-        places: the names of latitudes, which run along rows, and longitudes.
+        sides: "row", "column" or "" for each name.
+        places: names of latitudes, which run along rows, and longitudes.
     """
 
     sides: dict[Any, str]
@@ -267,11 +264,11 @@ class _Axes(NamedTuple):
 
 
 def _axes(dataset: Any) -> _Axes:
-    """By CF's attributes and, where they are silent, by names."""
+    """Return the directions by CF attributes or, without attributes, by names."""
     import cf_xarray  # noqa: F401  gives every Dataset its `cf`
 
     every = dataset.set_coords(list(dataset.data_vars)).drop_attrs(deep=False)
-    every.encoding = {}  # may name some coordinates, and cf_xarray would look at no others
+    every.encoding = {}  # it may name some coordinates, and cf_xarray ignores the others
     axes, known = every.cf.axes, every.cf.coordinates
     latitudes, longitudes = known.get("latitude", ()), known.get("longitude", ())
     sides = {name: direction_of_name(name) for name in (*dataset.variables, *dataset.sizes)}
@@ -283,15 +280,15 @@ def _axes(dataset: Any) -> _Axes:
 
 @dataclass(frozen=True)
 class GridLayout:
-    """Where the frames lie in a Dataset, and which of its dimensions is which.
+    """Location of the frames in a Dataset, and the meaning of its dimensions.
 
     Args:
         dataset: an xarray Dataset.
-        axes: what its variables say of the sides of the picture.
+        axes: directions of its variables.
         fields: the variables that become channels, in order.
         where: its name, for messages.
-        time, channel, row, column: the names of dimensions; there may be none called `channel`.
-        clock: the name of the variable that tells the times, None where there is none.
+        time, channel, row, column: names of dimensions; `channel` need not exist.
+        clock: name of the variable with the times, if any.
     """
 
     dataset: Any
@@ -313,7 +310,7 @@ class GridLayout:
 
     @property
     def time_dim(self) -> str:
-        """What a clip calls its times: as the file does, where they are those of its dimension."""
+        """Name of a clip's time dimension: the file's, unless another variable has the times."""
         if self.clock != self.time or self.time in ("start", "lead", "channel"):
             return "time"
         standard = _attribute(self.dataset.variables[self.time], "standard_name")
@@ -321,7 +318,7 @@ class GridLayout:
 
 
 def _along(dataset: Any, dim: Any) -> list[Any]:
-    """The names of the 1-D variables of a dimension."""
+    """Return the names of the 1-D variables of a dimension."""
     return [name for name, variable in dataset.variables.items() if variable.dims == (dim,)]
 
 
@@ -333,8 +330,8 @@ def _is_date(variable: Any) -> bool:
 
 
 def _time_of(dataset: Any, dims: Iterable[Any]) -> tuple[Any, Any]:
-    """The time among some dimensions, and the variable that tells it: the valid time before the
-    start of a forecast; None for what there is none of.
+    """Return the time dimension and the variable with the times, each None if there is none. The
+    valid time has priority over the start of a forecast.
     """
     found = []
     for dim in dims:
@@ -353,8 +350,8 @@ def _time_of(dataset: Any, dims: Iterable[Any]) -> tuple[Any, Any]:
 
 
 def _sides(dataset: Any, axes: _Axes, dims: Sequence[Any]) -> tuple[Any, Any]:
-    """The dimensions of rows and columns: those that say so, else the last ones. A single level is
-    no direction in space, while there are enough others.
+    """Return the dimensions of rows and columns: those with a known direction, otherwise the last
+    ones. A dimension of length one is only used if there are too few others.
     """
     sides = {}
     for dim in dims:
@@ -374,11 +371,12 @@ def _sides(dataset: Any, axes: _Axes, dims: Sequence[Any]) -> tuple[Any, Any]:
 def _layout(
     dataset: Any, axes: _Axes, names: Sequence[str], inputs: Sequence[str], where: str
 ) -> GridLayout:
-    """The layout of several variables and inputs, which must share a grid; inputs need no time.
+    """Return the layout of several variables and inputs, which must share a grid; inputs need no
+    time.
 
     Raises:
-        ValueError: no time, or not two dimensions of space; another grid, or further dimensions; an
-            empty grid.
+        ValueError: no time, or not two dimensions of space; different grids, or other dimensions;
+            an empty grid.
     """
     dims = {name: dataset.variables[name].dims for name in (*names, *inputs)}
     first = dims[names[0]]
@@ -390,15 +388,15 @@ def _layout(
         shared = {row, column} if name in inputs else {time, row, column}
         if None in (time, row, column) or not shared <= {*each}:
             raise ValueError(
-                f"{where}: {name} lies on {_listed(each)}; a time and two dimensions of space are "
-                "needed, the same for all: name other variables, or read them apart"
+                f"{where}: {name} has the dimensions {_listed(each)}; a time and two dimensions of "
+                "space are required, the same for all: name other variables, or read them apart"
             )
     further = [dim for dim in every if dim not in (time, channel, row, column)]
     choices = {dim: _choices(dataset, dim)[:6] for dim in further if dataset.sizes[dim] > 1}
     if choices:
         dim, values = next(iter(choices.items()))
         raise ValueError(
-            f"{where}: {names[0]} has further dimensions: "
+            f"{where}: {names[0]} has other dimensions: "
             f"{'; '.join(f'{dim} ({_listed(some)})' for dim, some in choices.items())}; "
             f"select one of each, e.g. {dim}={values[0]}"
         )
@@ -414,11 +412,11 @@ def _layout(
 
 
 def _read_times(grid: GridLayout) -> np.ndarray | None:
-    """Times (T,) as a Clip has them: numbers in units that say no date are taken as seconds, and a
-    plain count 0, 1, 2 ... as none.
+    """Return the times (T,) of a Clip: numbers without a reference date become seconds, and a plain
+    count 0, 1, 2 ... becomes None.
 
     Raises:
-        ValueError: numbers in units that are not known.
+        ValueError: numbers in unknown units.
     """
     if grid.clock is None:
         return None
@@ -433,7 +431,7 @@ def _read_times(grid: GridLayout) -> np.ndarray | None:
     if values.dtype.kind not in "fiu" or (is_count and np.array_equal(values, range(len(values)))):
         return None
     if units not in _SECONDS:
-        raise ValueError(f"times in '{units}' are not read; store dates")
+        raise ValueError(f"times in '{units}' are not supported; store dates")
     return values.astype(np.float64) * _SECONDS[units]
 
 
@@ -447,7 +445,7 @@ def _attributes(variable: Any, *without: str) -> dict[str, Any]:
 
 
 def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) -> Variable:
-    """What the file says of a variable; pointers to what the clip does not hold are left out."""
+    """Return the description of a variable, without pointers to variables outside the clip."""
     variable = grid.dataset.variables[name]
     attributes = _attributes(variable, "units", "grid_mapping")
     mapping = _attribute(variable, "grid_mapping")
@@ -458,7 +456,7 @@ def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) 
 
 
 def _titles(grid: GridLayout, names: list[str]) -> list[str]:
-    """What the channels are called: by the names of variables, or those of one with channels."""
+    """Return the names of the channels: variables, or labels along the channel dimension."""
     for label in (grid.channel, f"{grid.channel}_name"):
         words = grid.dataset.variables.get(label)
         if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
@@ -470,8 +468,8 @@ _ORDER = (("row",), ("column",), ("row", "column"), ())  # of dimensions of coor
 
 
 def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
-    """Coordinates, the 1-D ones before the 2-D ones and those of the whole clip, north-up; and
-    whether that took a flip.
+    """Return the coordinates, north-up, and whether rows are reversed. The 1-D coordinates come
+    before the 2-D and scalar ones.
     """
     sides = {grid.row: "row", grid.column: "column"}
     mappings = {n for f in grid.fields for n in mapping_names(_attribute(f, "grid_mapping"))}
@@ -500,7 +498,7 @@ def _read_coordinates(grid: GridLayout) -> tuple[dict[str, Coordinate], bool]:
 
 
 def _is_place(grid: GridLayout, name: Any, dims: tuple[str, ...]) -> bool:
-    """Whether a variable along sides of the picture, or of no dimension, is a coordinate of it."""
+    """Whether a variable along rows and columns, or without dimensions, is a coordinate."""
     variable, side = grid.dataset.variables[name], grid.axes.sides[name]
     called = name in grid.dataset.coords
     if not dims:
@@ -513,8 +511,8 @@ def _is_place(grid: GridLayout, name: Any, dims: tuple[str, ...]) -> bool:
 
 
 def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
-    """Whether the last row lies north of the first, by the first coordinate that tells; a plain
-    `y` does not.
+    """Whether the last row is north of the first, by the first coordinate with a known direction; a
+    plain `y` has none.
     """
     for name, coordinate in coordinates.items():
         standard = coordinate.attributes.get("standard_name")
@@ -528,7 +526,7 @@ def _runs_north(coordinates: Mapping[str, Coordinate], axes: _Axes) -> bool:
 
 
 def _is_time(name: Any, variable: Any) -> bool:
-    """Whether a single value says when a forecast of the file began, or how far ahead it looks."""
+    """Whether a single value is the start or the lead time of a forecast."""
     return (
         _is_date(variable)
         or _attribute(variable, "standard_name") in (*_STARTS, "time")

@@ -14,7 +14,7 @@ from foreframe.clips.frames import FLOAT32, Frames, resized
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.maps import without_corner
 
-AT_ONCE = 32  # frames of the source that are read at once where only some are taken
+SOURCE_FRAMES = 32  # read at a time
 
 
 def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[str]]:
@@ -103,7 +103,7 @@ class View(Frames):
         # memory.
         every = self.options.every
         bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
-        most = max(AT_ONCE, self.chunk * every)  # a chunk is not read twice
+        most = max(SOURCE_FRAMES, self.chunk * every)  # a chunk is not read twice
         few = max(1, frames_at_once((1, *bigger), most, self.options.budget) // every)
         seen = np.empty(shape, self.dtype)
         for k in range(first, last, few):

@@ -1,8 +1,7 @@
-"""NetCDF files and Zarr stores, opened by xarray and decoded once their headers say that this is
-harmless.
+"""NetCDF files and Zarr stores, opened by xarray and decoded after a check of their headers.
 
-xarray reads the coordinates of dimensions while it decodes a file, and storage libraries a whole
-chunk for one of its values.
+xarray reads the coordinates of dimensions while it decodes a file, and storage libraries read a
+whole chunk for one of its values.
 """
 
 import math
@@ -23,19 +22,19 @@ from foreframe.base.wording import in_one_line
 
 # xarray takes a second to import, so it is imported where a grid is opened.
 
-_AT_ONCE = 10  # chunks that Zarr reads at once
+_CONCURRENT_CHUNKS = 10  # Zarr reads this many chunks concurrently
 _NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
 
 
 class Opened(NamedTuple):
-    """What lies in a source.
+    """An opened source.
 
     Args:
-        dataset: an xarray Dataset; of a file, nothing but the coordinates of dimensions is read.
-        name: in messages.
-        path: of a local file or folder.
-        close: closes a local file, which is opened again when more is read. An open file cannot be
-            written by the same process.
+        dataset: an xarray Dataset; only the coordinates of dimensions are read from a file.
+        name: for messages.
+        path: local file or folder.
+        close: closes a local file, which opens again for the next read. A process cannot write a
+            file that it has open.
     """
 
     dataset: Any
@@ -45,13 +44,12 @@ class Opened(NamedTuple):
 
 
 def open_grid(source: Any, group: str, budget: float) -> Opened:
-    """A NetCDF file, a Zarr store or an xarray object.
+    """Open a NetCDF file, a Zarr store or an xarray object.
 
     Args:
         source: a file, a folder, a .zip, or a URL; an xarray Dataset or DataArray.
-        group: of a file, "" for its root; what the groups around it say of its dimensions is true
-            in it, too.
-        budget: GiB that opening may take.
+        group: group in a file, "" for its root. A group inherits coordinates from its parents.
+        budget: GiB for opening.
 
     Raises:
         ValueError: no such file, damaged, no such group, more than the budget, pickled arrays, or
@@ -81,15 +79,16 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
     with in_one_line(f"cannot open {text}{group_words}; {cure}"):
         file, engine = _of_url(text) if path is None else _of_path(path, budget)
         dataset = _decoded(file, engine, group, budget, text)
+        name = text.rstrip("/").rsplit("/", 1)[-1]
+        if engine != "netcdf4":
+            return Opened(dataset, name, path)
+        _check_length(Path(text), dataset)
         # The public `close` of a Dataset closes once, however often its file is opened again.
-        close = dataset._close if engine == "netcdf4" else None
-        if engine == "netcdf4":
-            _check_length(Path(text), dataset)
-    return Opened(dataset, text.rstrip("/").rsplit("/", 1)[-1], path, close)
+        return Opened(dataset, name, path, dataset._close)
 
 
 def _of_url(url: str) -> tuple[Any, str]:
-    """What xarray opens, of which only what is read comes through the net, and its engine."""
+    """Return a source for xarray that downloads only what is read, and its engine."""
     import fsspec
 
     if urlsplit(url).path.lower().endswith(_NETCDF):
@@ -98,8 +97,8 @@ def _of_url(url: str) -> tuple[Any, str]:
 
 
 def _of_path(path: Path, budget: float) -> tuple[Any, str]:
-    """What xarray opens, and its engine. Of Zarr arrays that are damaged the first one is refused
-    here, since zarr looks at all of them at once and the others would end in tracebacks.
+    """Return a source for xarray, and its engine. The first damaged Zarr array raises an error
+    here, since zarr opens all of them at once and the others would end in tracebacks.
     """
     if path.is_file() and path.suffix != ".zip":
         return path, "netcdf4"
@@ -123,7 +122,7 @@ def _of_path(path: Path, budget: float) -> tuple[Any, str]:
 
 
 def _check_length(path: Path, dataset: Any) -> None:
-    """Refuse a classic file that was cut short, which the library would fill with zeros."""
+    """Raise an error for a truncated classic file, which the library would fill with zeros."""
     with path.open("rb") as file:
         classic = file.read(3) == b"CDF"
     least = sum(v.size * _itemsize(v) for v in dataset.variables.values())
@@ -132,11 +131,11 @@ def _check_length(path: Path, dataset: Any) -> None:
 
 
 def _decoded(source: Any, engine: str, group: str, budget: float, where: str) -> Any:
-    """CF decoding, except that what only looks like a duration stays a number."""
+    """Open and decode by CF, except that numbers in units of time are not durations."""
     import xarray as xr
 
-    # chunks are xarray's own lazy arrays, not dask's; without cache a slice does not stay in
-    # memory; without indexes and decoding nothing is read.
+    # chunks: xarray's lazy arrays, not dask's. No cache: slices do not stay in memory. Without
+    # indexes and decoding, nothing is read.
     options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False}
     options |= {"decode_cf": False, "create_default_indexes": False, "group": group or None}
     with warnings.catch_warnings():
@@ -158,12 +157,12 @@ def _decoded(source: Any, engine: str, group: str, budget: float, where: str) ->
 
 
 def _check_headers(dataset: Any, budget: float, where: str) -> None:
-    """Refuse arrays of which one place, of the last two dimensions whole, takes too much memory.
-    Whatever is read of more than one is checked when it is read.
+    """Check that one index, with the last two dimensions whole, fits into memory. Larger reads are
+    checked later.
 
     Raises:
         OverBudgetError: more than the budget.
-        ValueError: an array is stored with pickle, which zarr accepts beside another codec.
+        ValueError: an array is stored with pickle, which zarr accepts together with another codec.
     """
     for name, variable in dataset.variables.items():
         codecs = [variable.encoding.get(key) for key in ("filters", "compressors", "serializer")]
@@ -179,13 +178,13 @@ def select_variables(
     where: str,
     spellings: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """The names of those of a file's variables that are read, or of the only one.
+    """Return the names of the variables to read, by default of the only one.
 
     Args:
         variable: a name, several, or None for the only one.
-        names: what the file holds.
+        names: the variables of the file.
         where: the file's name, for messages.
-        spellings: further names that a variable may be called by, each with its own.
+        spellings: alternative names, each with the name in the file.
 
     Raises:
         ValueError: no such name; several, and no name is given.
@@ -194,14 +193,12 @@ def select_variables(
     wanted = [variable] if isinstance(variable, str) else list(variable or names)
     if variable is None and len(names) > 1:
         raise ValueError(
-            f"{where} holds several variables: {', '.join(names)}; variable names one, or a "
-            "list that become channels"
+            f"{where} has several variables: {', '.join(names)}; name one by variable, or a list "
+            "that become channels"
         )
     for name in wanted:
         if name not in known:
-            raise ValueError(
-                f"{where} has no variable {name}; it holds {', '.join(names) or 'none'}"
-            )
+            raise ValueError(f"{where} has no variable {name}; it has {', '.join(names) or 'none'}")
     return [known[name] for name in wanted]
 
 
@@ -209,33 +206,33 @@ def select_variables(
 
 
 def _itemsize(variable: Any) -> int:
-    """Bytes of a value as it is stored; texts of any length have none."""
+    """Return the bytes of a stored value; 16 for texts of any length."""
     return np.dtype(variable.encoding.get("dtype") or variable.dtype).itemsize or 16
 
 
 def bytes_to_read(variable: Any, sizes: dict[Any, int]) -> int:
-    """The memory that reading some places of each dimension of an xarray variable takes, with the
-    chunks they lie in.
+    """Return the bytes of memory for reading a part of an xarray variable, chunks included.
 
     Args:
         variable: as xarray opens or decodes it.
-        sizes: how many places of a dimension are read; all of those that are not named.
+        sizes: indices to read of a dimension; by default all.
     """
     shape = [min(sizes.get(dim, size), size) for dim, size in variable.sizes.items()]
     stored, encoding = _itemsize(variable), variable.encoding
     need = math.prod(shape) * (stored + max(8, variable.dtype.itemsize))
     chunk = encoding.get("chunks") or encoding.get("chunksizes")
     if chunk:
-        # A level that was chosen has no axis.
+        # A selected level has no axis.
         sides = zip(shape, chunk, strict=True) if len(chunk) == len(shape) else ()
         touched = math.prod(min(n, -(-n // max(1, side)) + 1) for n, side in sides)
-        need += min(touched, _AT_ONCE if encoding.get("chunks") else 1) * math.prod(chunk) * stored
+        concurrent = _CONCURRENT_CHUNKS if encoding.get("chunks") else 1
+        need += min(touched, concurrent) * math.prod(chunk) * stored
     return need
 
 
 def stored_together(variable: Any, dim: Any) -> int:
-    """How many places of a dimension lie in a chunk of a Zarr store, wherever that is; 0 of
-    variables without it, and of other files.
+    """Return the length of a Zarr store's chunks along a dimension; 0 for variables without it, and
+    for other files.
     """
     chunks = variable.encoding.get("preferred_chunks", {})
     return int(chunks.get(dim, 0)) if variable.encoding.get("chunks") else 0
@@ -244,15 +241,15 @@ def stored_together(variable: Any, dim: Any) -> int:
 def written(
     store: Path, names: Sequence[str], time: str, first: int, end: int, least: int
 ) -> tuple[int, int]:
-    """How many of the times of a Zarr store are written, and how many chunks the last of these has.
-    Reading gives the fill value where a chunk is not written yet.
+    """Count the written times of a Zarr store, and the chunks of the last one. Reading returns the
+    fill value for missing chunks.
 
     Args:
-        names: of variables.
+        names: names of variables.
         time: the dimension.
         first: number of times that are known to be written.
         end: number of all times.
-        least: number of chunks of a time that is written; 0 takes as many as it can have.
+        least: number of chunks of a written time; 0 requires all.
     """
     import zarr
 
@@ -275,9 +272,7 @@ def written(
 
 
 def stored_bytes(path: Path, enough: int) -> int:
-    """The size of a file, or of the files of a folder, of which no more are looked at once they are
-    `enough`.
-    """
+    """Return the size of a file, or of the files of a folder up to about `enough` bytes."""
     total = 0
     for file in [path] if path.is_file() else path.rglob("*"):
         total += file.stat().st_size if file.is_file() else 0

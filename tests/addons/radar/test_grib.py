@@ -108,7 +108,7 @@ def test_forecasts_of_the_same_times_need_a_choice(tmp_path: Path) -> None:
         for step in (0, 6, 12)
     ]
     path = write(tmp_path / "a.grib2", *runs)
-    with pytest.raises(ValueError, match=r"a\.grib2: t2m has further dimensions: step \(0\.0, 6"):
+    with pytest.raises(ValueError, match=r"a\.grib2: t2m has other dimensions: step \(0\.0, 6"):
         read_grib(path)
     clip = read_grib(path, select={"step": 6})
     np.testing.assert_array_equal(clip.times, MIDNIGHT + 6 * np.arange(1, 5) * HOUR)
@@ -151,9 +151,9 @@ def test_several_variables(tmp_path: Path) -> None:
         for n, name in enumerate(("10u", "10v", "2t"))
     ]
     path = write(tmp_path / "c.grib2", *winds)
-    with one_line(r"c\.grib2 holds several variables: u10, v10, t2m; variable names one"):
+    with one_line(r"c\.grib2 has several variables: u10, v10, t2m; name one by variable"):
         read_grib(path)
-    with pytest.raises(ValueError, match=r"no variable rain; it holds u10, v10, t2m"):
+    with pytest.raises(ValueError, match=r"no variable rain; it has u10, v10, t2m"):
         read_grib(path, "rain")
     clip = read_grib(path, ["2t", "u10"])
     assert (clip.variable, clip.units) == ("t2m, u10", "K, m s**-1")

@@ -111,13 +111,13 @@ def test_degrees_and_kilometres(tmp_path: Path) -> None:
 def test_several_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
     rate = {"quantity": "RATE", "raw": RAW[1]}
     path = write(tmp_path / "a.h5", [{"raw": RAW[0]}, rate])
-    with pytest.raises(ValueError, match=r"a\.h5 holds several variables: DBZH, RATE; variable"):
+    with pytest.raises(ValueError, match=r"a\.h5 has several variables: DBZH, RATE; name"):
         read_odim(path)
     both = read_odim(path, ["RATE", "DBZH"])
     assert (both.frames.shape, both.units) == ((1, 2, 8, 12), "mm/h, dBZ")
     np.testing.assert_array_equal(both.frames[:][0, :, 4], RAW[[1, 0], 4] * 0.5 - 32.0)
     assert [variable.units for variable in both.variables] == ["mm/h", "dBZ"]
-    with pytest.raises(ValueError, match="no variable VRAD; it holds DBZH, RATE"):
+    with pytest.raises(ValueError, match="no variable VRAD; it has DBZH, RATE"):
         read_odim(path, "VRAD")
 
     path = write(tmp_path / "heights.h5", [{"raw": RAW[0]}, {"raw": RAW[1]}], "CVOL")
