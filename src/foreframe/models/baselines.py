@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.base.extras import registered
@@ -174,7 +174,7 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     row = best // w
     column = best - row * w
     near = torch.arange(-1, 2, device=correlation.device)
-    rows, columns = _wrapped(row[:, None] + near, h), _wrapped(column[:, None] + near, w)
+    rows, columns = (row[:, None] + near) % h, (column[:, None] + near) % w
     batch = torch.arange(b, device=correlation.device)[:, None, None]
     mass = correlation[batch, rows[:, :, None], columns[:, None, :]].clamp(min=0)
     total = mass.sum(dim=(1, 2)).clamp(min=1e-9)
@@ -183,12 +183,6 @@ def _peak(correlation: Float[Tensor, "b h w"]) -> Float[Tensor, "b 2"]:
     signed_row = torch.where(row > h // 2, row - h, row)
     signed_column = torch.where(column > w // 2, column - w, column)
     return torch.stack([signed_row + fine_row, signed_column + fine_column], dim=1)
-
-
-def _wrapped(place: Int[Tensor, "b n"], size: int) -> Int[Tensor, "b n"]:
-    """Wrap places from -1 to `size` around the edges of a frame."""
-    place = torch.where(place < 0, place + size, place)
-    return torch.where(place >= size, place - size, place)
 
 
 def guide_of(guide: str | Mapping[str, Any]) -> Model:

@@ -77,13 +77,9 @@ class Guides(Model):
         )
 
     def exogenous(self, state: State, steps: int) -> State:
-        def entering_of(guide: Model, own: State) -> State:
-            return guide.exogenous(own, steps)
-
-        entering = self._each(entering_of, state)
-        if self.hindcast:
-            early = self._each(entering_of, part_of(state, "early/"))
-            entering |= with_prefix("early/", early)
+        entering = self._each(lambda guide, own: guide.exogenous(own, steps), state)
+        if self.hindcast and (early := part_of(state, "early/")):
+            entering |= with_prefix("early/", self.exogenous(early, steps))
         return entering
 
     def begin(self, state: State) -> State:
