@@ -1,4 +1,4 @@
-"""Anomalies of a recording, with their files: .csv, .json, .png, .mp4."""
+"""Anomalies of a recording, and their files: .csv, .json, .png, .mp4."""
 
 import csv
 import json
@@ -9,54 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
-from foreframe.addons.anomalies.anomaly_pictures import anomaly_frame, anomaly_picture
-from foreframe.addons.anomalies.watching import Event, FrameScore, Normal, lasting, rounded, watched
+from foreframe.addons.anomalies.watching import Event, FrameScore, Normal, lasting, rounded
 from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
-from foreframe.forecasting.forecaster import open_forecaster
-from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.outputs import paint_of, usual_fps
-from foreframe.visuals import Paint, write_mp4, write_png
+from foreframe.visuals import Paint, write_mp4
+from foreframe.visuals.colours import GREY, ORANGE, PAPER
 from foreframe.visuals.tables import Table
 
 FILES = (".csv", ".json", ".png", ".mp4")
 COLUMNS = ("frame", "time", "score", "p", "alarm", "y", "x")
 SHOWN = 4  # events of a picture
-
-
-def find_anomalies(
-    what: Any,
-    source: str,
-    output: Any,
-    options: AnomalyOptions,
-    progress: Callable[[int, int], Any],
-) -> "Anomalies":
-    """As `foreframe.anomalies`."""
-    if output is not None:
-        check_anomaly_file(output)
-    if is_live(source) and not Path(source).is_dir():
-        raise ValueError(f"{source} is live: `foreframe.watch` has its events as they come")
-    forecaster, _ = open_forecaster(what, options.device, options.compile)
-    clip = forecaster.open(source, **(options.reading or {}))
-    *parts, normal = watched(forecaster, clip, options, progress)
-    assert isinstance(normal, Normal)
-    frames = tuple(part for part in parts if isinstance(part, FrameScore))
-    events = tuple(part for part in parts if isinstance(part, Event))
-    found = Anomalies(clip, frames, events, normal)
-    if output is not None:
-        found.write(output)
-    return found
+BOX = 0.16  # of the shorter side
+BAR = 0.04  # of the height
 
 
 def check_anomaly_file(path: str | Path) -> None:
-    """Refuse what cannot be written, before anything is computed.
+    """Check that a file can be written, before anything is computed.
 
     Raises:
-        ValueError: an ending that is not of `FILES`; a folder that cannot be written to.
+        ValueError: an ending that is not in `FILES`; a folder that cannot be written to.
     """
     if Path(path).suffix not in FILES or Path(path).is_dir():
         raise ValueError(f"output {path}: choose {', '.join(FILES)}")
@@ -74,8 +50,8 @@ class Anomalies:
     Args:
         clip: the recording.
         frames: each frame's score, p value and alarm.
-        events: alarms no more than a second apart.
-        normal: the threshold, and the normal footage that decides it.
+        events: alarms with gaps of at most a second.
+        normal: the threshold, and the normal footage that sets it.
     """
 
     clip: Clip
@@ -83,41 +59,37 @@ class Anomalies:
     events: tuple[Event, ...]
     normal: Normal
 
-    def write(self, path: str | Path) -> None:
+    def write(
+        self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
+    ) -> None:
         """Write a line for each frame (.csv), the events and the threshold (.json), the scores and
         the highest events (.png), or the film with its alarms framed (.mp4).
+
+        Args:
+            progress: called with the number of frames written to a film and the total.
 
         Raises:
             ValueError: another ending, or it cannot be written.
         """
         check_anomaly_file(path)
         kind = Path(path).suffix
-        if kind == ".png":
-            highest = sorted(self.events, key=lambda event: -event.score)[:SHOWN]
-            shown = [
-                (self._pixels(e.frame), e.y, e.x, f"{_short(e.start)}\nto {_short(e.end)}")
-                for e in highest
-            ]
-            scores = [one.score for one in self.frames]
-            spans = [(event.first, event.last) for event in self.events]
-            times = np.array([one.seconds for one in self.frames])
-            if self.clip.times is not None and self.clip.times.dtype.kind == "M":
-                times = self.clip.times
-            write_png(path, anomaly_picture(times, scores, self.normal.threshold, spans, shown))
-        elif kind == ".mp4":
-            write_mp4(path, self._film(), usual_fps(self.clip))
-        else:
-            with atomic_write(path) as rough, rough.open("w", newline="") as file:
-                if kind == ".json":
-                    json.dump(self.config(), file, indent=1)
-                    return
-                lines = csv.writer(file)
-                lines.writerow(COLUMNS)
-                for one in self.frames:
-                    lines.writerow(_plain(getattr(one, name)) for name in COLUMNS)
+        if kind == ".mp4":
+            write_mp4(path, self._film(progress), usual_fps(self.clip))
+            return
+        with atomic_write(path) as rough:
+            if kind == ".png":
+                self._draw(rough)
+            elif kind == ".json":
+                rough.write_text(json.dumps(self.config(), indent=1))
+            else:
+                with rough.open("w", newline="") as file:
+                    lines = csv.writer(file)
+                    lines.writerow(COLUMNS)
+                    for one in self.frames:
+                        lines.writerow(_plain(getattr(one, name)) for name in COLUMNS)
 
     def config(self) -> dict[str, Any]:
-        """As .json has it."""
+        """Return the content of the .json file."""
         normal = {
             "frames": len(self.normal.scores),
             "threshold": self.normal.threshold,
@@ -125,6 +97,46 @@ class Anomalies:
             "hours": _plain(self.normal.hours),
         }
         return {"normal": normal, "events": [asdict(event) for event in self.events]}
+
+    def _draw(self, path: Path) -> None:
+        """Plot the scores over time, with the threshold and the events, below the highest ones."""
+        from matplotlib.figure import Figure
+
+        highest = sorted(self.events, key=lambda event: -event.score)[:SHOWN]
+        times, dated = np.array([one.seconds for one in self.frames]), False
+        if self.clip.times is not None and self.clip.times.dtype.kind == "M":
+            times, dated = self.clip.times, True
+        figure = Figure(figsize=(12, 6 if highest else 3), layout="constrained")
+        cells = figure.add_gridspec(2 if highest else 1, max(1, len(highest)))
+        axis = figure.add_subplot(cells[-1, :])
+        axis.plot(times, [one.score for one in self.frames], linewidth=0.8)
+        axis.axhline(self.normal.threshold, color="C1", linewidth=1)
+        for event in self.events:
+            axis.axvspan(times[event.first], times[event.last], color="C1", alpha=0.25, linewidth=1)
+        axis.set(xlabel="" if dated else "seconds", ylabel="score", xlim=(times[0], times[-1]))
+        for k, event in enumerate(highest):
+            one = figure.add_subplot(cells[0, k])
+            one.imshow(_framed(self._pixels(event.frame), event.y, event.x))
+            one.set_title(f"{_short(event.start)}\nto {_short(event.end)}", fontsize=9)
+            one.set_axis_off()
+        figure.savefig(path)
+
+    def _film(self, progress: Callable[[int, int], Any]) -> Iterator[np.ndarray]:
+        """Yield the frames, each above a bar of its score whose middle is the threshold. An event
+        has an orange bar, and a box around its place.
+        """
+        during = {k: event for event in self.events for k in range(event.first, event.last + 1)}
+        threshold = max(self.normal.threshold, 1e-6)  # 0 for a film without any change
+        for one in self.frames:
+            place = one if one.alarm else during.get(one.frame)
+            pixels = self._pixels(one.frame)
+            h, w = pixels.shape[:2]
+            bar = np.full((max(4, int(BAR * h)), w, 3), PAPER, np.uint8)
+            share = np.nan_to_num(one.score) / threshold / 2
+            bar[:, : int(np.clip(share, 0, 1) * w)] = ORANGE if place else GREY
+            bar[:, w // 2] = 255
+            yield np.concatenate([_framed(pixels, place.y, place.x) if place else pixels, bar])
+            progress(one.frame + 1, len(self.frames))
 
     def _pixels(self, frame: int) -> np.ndarray:
         return self._paint(self.clip.frames[frame : frame + 1][0])
@@ -136,28 +148,29 @@ class Anomalies:
         scaling = Scaling(0.0, 255.0) if clip.frames.dtype == np.uint8 else Scaling()
         return paint_of("auto", scaling, clip.units, (clip.frames[k : k + 1] for k in some))
 
-    def _film(self) -> Iterator[np.ndarray]:
-        during = {k: event for event in self.events for k in range(event.first, event.last + 1)}
-        threshold = max(self.normal.threshold, 1e-6)  # 0 of a film in which nothing changes
-        for one in self.frames:
-            where = one if one.alarm else during.get(one.frame)
-            place = None if where is None else (where.y, where.x)
-            yield anomaly_frame(self._pixels(one.frame), one.score / threshold, place)
-
     def __str__(self) -> str:
         events = plural(len(self.events), "event") if self.events else "No events"
-        said = (
+        title = (
             f"{events} in {lasting(self.frames[-1].seconds)} of footage. The normal footage "
             f"guarantees at most {rounded(self.normal.rate)} false alarms an hour."
         )
         if not self.events:
-            return said
+            return title
         heads = ["to", "peak", "p", "row, column"]
         rows = {
             _short(e.start): [_short(e.end), f"{e.score:.1f}", f"{e.p:.2g}", f"{e.y}, {e.x}"]
             for e in self.events
         }
-        return f"{Table(said, [(head, '') for head in heads], rows, [])}"
+        return str(Table(title, [(head, "") for head in heads], rows, []))
+
+
+def _framed(pixels: np.ndarray, y: int, x: int) -> np.ndarray:
+    h, w = pixels.shape[:2]
+    half, line = max(3, int(BOX * min(h, w) / 2)), max(1, min(h, w) // 150)
+    picture = Image.fromarray(pixels)
+    corners = max(0, x - half), max(0, y - half), min(w, x + half) - 1, min(h, y + half) - 1
+    ImageDraw.Draw(picture).rectangle(corners, outline=ORANGE, width=line)
+    return np.asarray(picture)
 
 
 def _short(time: float | str) -> str:

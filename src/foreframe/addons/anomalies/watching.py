@@ -1,11 +1,10 @@
-"""Anomaly detection: forecasts that fail more than is usual at their place.
+"""Anomaly detection: forecast errors that are unusual at their place.
 
-Liu et al. 2018 take the squared error of the next frame's forecast as the score of a frame. Here it
-is compared with what frames before have shown to be usual at each place, so that a street may be
-busy where it always is, and so is the difference from the usual picture, so that what stands still
-is found too. Normal footage decides what alarms: see `threshold_of`.
+Liu et al. 2018 score a frame by the squared error of its forecast. Here earlier frames show the
+usual error of each place, so that a busy street is usual. The difference from the usual picture
+finds objects at rest. Normal footage sets the threshold: see `threshold_of`.
 
-A missing value (NaN) is neither scored nor learnt.
+Missing values (NaN) are neither scored nor learnt.
 """
 
 import math
@@ -13,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -37,40 +36,40 @@ from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.models.baselines import LinearMotion
 from foreframe.models.motion import gradient
 
-SIDE = 128  # pixels along the longer side of what is looked at, at most
-POOLS = (4, 8, 16)  # sides of the squares of these pixels, in which squared errors are means
-HIGHEST = 3  # squares of a frame, of whose mean its score is made
+SIDE = 128  # pixels along the longer side of the reduced frames, at most
+POOLS = (4, 8, 16)  # sides of the squares of these pixels, over which squared errors are averaged
+HIGHEST = 3  # squares of a frame whose mean is its score
 FLOOR = 1 / 255**2  # of a squared error, in a range of 1: a step of 8-bit pictures
-FAR = 100.0  # ranges: values further away count as so far, since squares of float32 end
-MEMORY = 1000  # frames: what was usual longer ago counts ever less
-LEARNT = 5.0  # standard deviations from the mean: what is further off is learnt as so far
-WARM_UP = 10  # frames until a mean over frames is of use
+FAR = 100.0  # ranges: values beyond are clamped, since squares of float32 are limited
+MEMORY = 1000  # frames: older ones lose weight
+LEARNT = 5.0  # standard deviations from the mean: values beyond are clamped before they are learnt
+WARM_UP = 10  # frames until a mean over frames is reliable
 UNSCORED = 40  # frames until a score is reliable
-LEFT_OUT = 0.25  # of normal footage, at its beginning, when little is known yet
+LEFT_OUT = 0.25  # of normal footage, at its beginning, when little has been learnt
 LEAST = 60  # frames of normal footage
-LEARNING = 300.0, 200  # seconds and frames that are taken as normal by default, whichever is longer
-SAMPLED = 32  # frames from which the range of values is known
+LEARNING = 300.0, 200  # seconds and frames of default normal footage, whichever is longer
+SAMPLED = 32  # frames that show the range of values
 RECENT = 32  # frames that are searched for cuts and motion of the camera
+APART = 24  # frames between the two that show motion of the camera
 MOVES = 0.5  # of the highest phase correlation: a camera at rest has more for no shift
-GONE = 0.05  # share of known places that may be missing where the whole frame is scored
-GAP = 1.0  # seconds: alarms that are no further apart are one event
-PACE = 25.0  # frames a second of what has no times
+GONE = 0.05  # share of known places that may be missing if the whole frame is scored
+GAP = 1.0  # seconds: alarms with at most this gap are one event
+PACE = 25.0  # frames a second of recordings without times
 
 Map = Float[Tensor, "h w"]
 
 
 class Usual:
-    """The mean and variance of a value, or of a map of values, over the frames so far in which it
-    is not missing.
-    """
+    """Mean and variance of a value, or of a map of values, over the frames so far."""
 
     def __init__(self) -> None:
         self.count, self.mean, self.variance = (torch.zeros(()) for _ in range(3))
 
     def __call__(self, values: Tensor) -> Tensor:
-        """How many standard deviations values are above the mean before them: of a map of the
-        means and variances around each place, and half of the variance is that of all places. NaN
-        for missing values and in the first frames. Then learn the values.
+        """Return the deviation of values from their mean so far, in standard deviations, and then
+        learn them. Means and variances of a map are averaged around each place, and half of the
+        variance is the mean of all places. The result is NaN for missing values and in the first
+        frames.
         """
         mean, variance = (m.where(self.count > 0, torch.nan) for m in (self.mean, self.variance))
         if self.mean.ndim:
@@ -95,17 +94,17 @@ class Usual:
 
 @dataclass(frozen=True)
 class FrameScore:
-    """How unusual a frame is.
+    """The anomaly score of a frame.
 
     Args:
         frame: its number, counted from 0.
-        time: as the recording has it: seconds, or a date; without times `PACE` frames a second.
+        time: seconds or a date, as in the recording; without times `PACE` frames a second.
         score: sum of standard deviations: about 0 is usual; NaN for a missing frame and the first
             frames.
-        p: of normal footage so large a share of frames scores as high.
-        alarm: whether the score is beyond the threshold.
+        p: share of normal frames with a score at least as high.
+        alarm: True if the score exceeds the threshold.
         y, x: the most unusual place, in pixels.
-        seconds: since the recording began.
+        seconds: since the start of the recording.
     """
 
     frame: int
@@ -120,12 +119,12 @@ class FrameScore:
 
 @dataclass(frozen=True)
 class Event:
-    """Alarms no more than a second apart.
+    """Alarms at most a second apart.
 
     Args:
-        first, last: numbers of its frames.
+        first, last: numbers of the first and last frame.
         start, end: their times.
-        frame, score, p, y, x: of its highest score.
+        frame, score, p, y, x: the frame with the highest score.
     """
 
     first: int
@@ -140,12 +139,12 @@ class Event:
 
 
 class Watch:
-    """Scores of frames as they come, in constant memory; each is compared with those before it.
+    """Scores incoming frames in constant memory, each by comparison with the frames before it.
 
     Args:
-        forecaster: by which frames are forecast.
-        scaling: of normal frames to [0,1]; values beyond are not cut.
-        lead: frames ahead of the forecasts.
+        forecaster: forecasts the frames.
+        scaling: maps normal frames to [0,1]; values beyond are not cut.
+        lead: lead time of the forecasts in frames.
 
     Attributes:
         recent: the last frames, reduced.
@@ -162,15 +161,15 @@ class Watch:
         self.begin()
 
     def begin(self) -> None:
-        """Another recording of the same scene begins, or this one goes on after a gap."""
+        """Begin another recording of the same scene, or continue after a gap."""
         self.stream = self.forecaster.stream(self.lead, ForecastOptions(match="none"))
         self._forecasts = deque[Tensor](maxlen=self.lead)
         self.recent = deque[Tensor](maxlen=RECENT)
 
     @torch.inference_mode()
     def look(self, frame: Num[np.ndarray, "c h w"]) -> tuple[float, int, int]:
-        """The score of a frame, in the data's units, and its most unusual place, row and column;
-        NaN if all values are missing, and while too little is known.
+        """Return the score of a frame, in the data's units, and its most unusual row and column.
+        The score is NaN if all values are missing, and for the first frames.
         """
         scaling = self.scaling.of(frame.dtype)
         values = scaling.to_network(torch.from_numpy(np.asarray(frame, np.float32)))
@@ -202,14 +201,14 @@ class Watch:
             if float(missing.float().mean()) <= GONE:
                 parts["whole"] = (errors["forecast"].nanmean() + FLOOR / 50).log()
         score = self._together(parts)
-        # A step of a range at most: a frame far beyond it must not spoil the usual picture.
+        # At most one range per step: an extreme frame must not spoil the usual picture.
         step = (x - self.picture).clamp(-1, 1).nan_to_num() / min(self.seen, MEMORY)
         self.picture = torch.where(self.picture.isnan(), x, self.picture + step)
         return score, min(y * side, frame.shape[1] - 1), min(left * side, frame.shape[2] - 1)
 
     def _forecast(self, x: Tensor) -> Tensor:
-        """The forecast `lead` frames ahead; what is beyond the range, which networks do not know,
-        stays as it is. NaN where a frame has no value.
+        """Return the forecast `lead` frames ahead. Values beyond the range of networks persist. NaN
+        stays NaN.
         """
         f, within = self.forecaster, x.clamp(0, 1)
         ahead = self.stream.push(f.scaling.to_units(within))
@@ -218,8 +217,8 @@ class Watch:
     def _local(
         self, name: str, error: Map, motion: Map | None, pool: int
     ) -> tuple[Tensor, float, int, int]:
-        """The score of the most unusual squares of a map of errors; by how much the first of them
-        is unusual, and its row and column. Minus infinity if there is none.
+        """Return the score of the most unusual squares of a map of errors, then the deviation of
+        the first of them and its row and column. Minus infinity if there is none.
         """
         step = max(1, pool // 2)
         logs = _logs(error, pool, step)
@@ -232,8 +231,8 @@ class Watch:
         return top.values.mean(), float(top.values[0]), row * step + middle, column * step + middle
 
     def _for_its_motion(self, logs: Map, motion: Map, pool: int) -> Map:
-        """Logarithms of errors less what motion adds, before the frame: a line whose slope is that
-        of all places.
+        """Subtract the effect of the motion before the frame from logarithms of errors: a line with
+        the same slope at all places.
         """
         error, moved = self.usual["error", pool], self.usual["motion", pool]
         faster = motion - moved.mean
@@ -246,8 +245,8 @@ class Watch:
         return logs - self._with_motion / self._of_motion * faster
 
     def _together(self, parts: dict[str, Tensor]) -> float:
-        """The sum of what is unusual in each part. An error of the whole frame is so where it is
-        too small as well: then the film stands still.
+        """Return the sum of the deviations of all parts. A small error of the whole frame counts
+        too: then the film is frozen.
         """
         total = 0.0
         for name, value in parts.items():
@@ -262,20 +261,20 @@ def _logs(squares: Map, pool: int, step: int) -> Tensor:
 
 
 def _around(values: Map) -> Map:
-    """Means over each place and the eight around it."""
+    """Return 3x3 means."""
     return _means(F.pad(values[None, None], [1] * 4, mode="replicate")[0], 3, 1)[0]
 
 
 def _means(values: Float[Tensor, "c h w"], side: int, step: int) -> Float[Tensor, "c _ _"]:
-    """Means over squares of the values that are not missing; NaN if all are."""
+    """Return means over squares, without missing values; NaN if all are missing."""
     known = ~values.isnan()
     total = F.avg_pool2d(values.nan_to_num(), side, step)
     return total if bool(known.all()) else total / F.avg_pool2d(known.float(), side, step)
 
 
 def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tensor, int]:
-    """Means over squares of pixels, and over channels where a model takes any number of them; and
-    the side of the squares.
+    """Return means over squares of pixels, and over channels if the model accepts any number of
+    them, with the side of the squares.
     """
     values = values if channels else values.mean(dim=0, keepdim=True)
     side = min(-(-max(values.shape[1:]) // SIDE), *values.shape[1:])
@@ -283,12 +282,11 @@ def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tens
 
 
 def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
-    """What is left of a forecast's squared error, over channels, when the gain and offset of all
-    values, as a camera's exposure has them, and a shift of the whole frame are taken out.
+    """Return a forecast's squared error, the mean over channels, after a correction of gain, offset
+    (a camera's exposure) and shift of the whole frame.
 
-    These are fitted by least squares, the shift by the gradient (Lucas & Kanade 1981), with weights
-    that leave out what differs most; twice, since a gradient is only right for small shifts. NaN
-    where either is missing.
+    A least-squares fit with robust weights finds these, the shift by the gradient (Lucas & Kanade
+    1981). It runs twice, since gradients suit small shifts only. NaN if either value is missing.
     """
     for _ in range(2):
         by_x, by_y = (slope[0] for slope in gradient(forecast[None]))
@@ -297,7 +295,7 @@ def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
         width = 1.5 * off.abs().nanmedian() + 0.5 / 255
         weights = (1 / (1 + (off / width).square())).nan_to_num()
         weighted = columns * weights[:, None]
-        # So little that only a frame without any structure feels it.
+        # Small enough to affect only frames without structure.
         ridge = len(off) * torch.diag(torch.tensor([1e-5, 1e-5, 1e-7, 1e-7])).to(x)
         fit = torch.linalg.solve(columns.T @ weighted + ridge, weighted.T @ off.nan_to_num())
         forecast = forecast + (columns @ fit).view_as(x)
@@ -306,14 +304,14 @@ def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
 
 @dataclass(frozen=True)
 class Normal:
-    """What normal footage says of scores.
+    """The scores of normal footage and their threshold.
 
     Args:
-        scores: of its frames, in order of size.
+        scores: sorted.
         threshold: a higher score is an alarm.
-        rate: the expected number of false alarms an hour, at most.
-        hours: of footage.
-        gap: seconds: alarms that are no further apart are one event.
+        rate: upper bound of the expected false alarms an hour.
+        hours: duration of the footage.
+        gap: seconds: alarms with at most this gap are one event.
     """
 
     scores: np.ndarray
@@ -323,7 +321,7 @@ class Normal:
     gap: float
 
     def judged(self, one: FrameScore) -> FrameScore:
-        """A score with its p value and alarm; a missing frame has none."""
+        """Return a score with its p value and alarm; a missing frame has neither."""
         if math.isnan(one.score):
             return one
         above = len(self.scores) - int(np.searchsorted(self.scores, one.score))
@@ -332,12 +330,12 @@ class Normal:
 
 
 def rounded(value: float) -> str:
-    """A number for a sentence."""
+    """Format a number for a sentence."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def lasting(seconds: float) -> str:
-    """A duration for a sentence."""
+    """Format a duration for a sentence."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{rounded(seconds / length)} {unit}"
@@ -345,11 +343,12 @@ def lasting(seconds: float) -> str:
 
 
 def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
-    """The threshold that normal footage exceeds so rarely that at most `rate` false alarms an hour
-    are expected: the events in its T hours, and one more, are at most T times as many. For
-    if any order of stretches of footage is equally likely, the next one holds the highest score
-    no more often than the others (conformal prediction; Vovk et al. 2005). The first quarter, when
-    little was known, is left out, as are frames without a score.
+    """Return the threshold with at most `rate` expected false alarms an hour.
+
+    The events above it in T hours of normal footage, plus one, are at most `rate` times T. If all
+    orders of stretches of footage are equally likely, the next one is as likely as any other to
+    have the highest score (conformal prediction; Vovk et al. 2005). The first quarter and frames
+    without a score are ignored.
 
     Args:
         seen: frames of normal footage, one recording after the other.
@@ -358,11 +357,11 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
         Note: too little footage for this rate; then the threshold is the highest score.
 
     Raises:
-        ValueError: hardly any footage.
+        ValueError: fewer than `LEAST` frames.
     """
     scores = np.array([one.score for one in seen])
     counted = np.isfinite(scores) & (np.arange(len(seen)) >= LEFT_OUT * len(seen))
-    # Time goes back if another recording begins.
+    # Another recording starts at 0 again.
     steps = np.diff([one.seconds for one in seen], prepend=seen[0].seconds).clip(0)
     hours, gap = float(steps[counted].sum()) / 3600, max(GAP, 2 * float(np.median(steps)))
     if counted.sum() < LEAST - UNSCORED or not hours:
@@ -378,8 +377,8 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
         alarms = at[scores > threshold]
         return (1 + min(1, len(alarms)) + int((np.diff(alarms) > gap).sum())) / hours
 
-    # The lowest of the scores that does; all above it do. Of many alarms neighbours become one
-    # event, so there are fewer events again: no more than a twentieth of the frames are alarms.
+    # The lowest score that fulfils this. Many alarms would join to few events, so the search is
+    # limited to a twentieth of the frames.
     k = bisect_right(high[: max(1, len(high) // 20)], rate, key=expected)
     threshold = float(high[max(0, k - 1)])
     if (promised := expected(threshold)) > rate:
@@ -392,7 +391,7 @@ def threshold_of(seen: Sequence[FrameScore], rate: float) -> Normal:
 
 
 def alarms(scores: Iterable[FrameScore], normal: Normal) -> Iterator[FrameScore | Event]:
-    """Each frame, judged by normal footage, and each event when it is over."""
+    """Yield each frame with its p value and alarm, and each event after its end."""
     event: tuple[FrameScore, ...] = ()  # the first, the highest and the last alarm
     for one in map(normal.judged, scores):
         if event and event[-1].seconds < one.seconds - normal.gap:
@@ -416,69 +415,81 @@ def watched(
     source: Clip | str,
     options: AnomalyOptions,
     progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> Iterator[FrameScore | Event | Normal]:
-    """Each frame with its score, p value and alarm; each event when it is over, a second after its
-    last frame; and at last what normal footage has said.
+) -> tuple[Normal, Iterator[FrameScore | Event]]:
+    """Return the threshold, and an iterator over each frame with its score, p value and alarm and
+    over each event, a second after its last frame.
 
-    Without normal footage, the first `LEARNING` seconds or frames are taken as normal, whichever
-    last longer, but at most half of a recording. These frames come when they are over.
+    Without normal footage, the first `LEARNING` seconds or frames count as normal, whichever is
+    longer, but at most half of a recording. These frames follow when they have been learnt.
 
     Args:
-        source: a recording, or what is live as `live_frames` has it.
+        source: a recording, or a live source of `live_frames`.
+        progress: called with the number of frames seen and the total, unless the source is live.
 
     Raises:
         ValueError: errors of reading and forecasting; too little normal footage.
     """
-    names = [options.normal] if isinstance(options.normal, str) else [*options.normal]
-    normals = [forecaster.open(one, **(options.reading or {})) for one in names]
-    recordings = [*normals, source] if isinstance(source, Clip) else normals
-    name, length = (source, 0) if isinstance(source, str) else (source.name, len(source))
-    each = _frames(forecaster, source, options)
-    if not (footage := normals or recordings):
-        footage = [*islice(each, SAMPLED)]
-        each = chain(footage, each)
+    reading, wait = options.reading or {}, None if options.wait is None else float(options.wait)
+    names = [options.normal] if isinstance(options.normal, str) else options.normal
+    normals = [forecaster.open(one, **reading) for one in names]
+    if isinstance(source, Clip):
+        name, length, recordings = source.name, len(source), [*normals, source]
+        frames = _frames(source)
+    else:
+        name, length, recordings = source, 0, normals
+        frames = live_frames(forecaster, source, None, wait, **reading)
+    footage = normals or recordings or [*islice(frames, SAMPLED)]
+    frames = frames if recordings else chain(footage, frames)
     for clip in recordings:
         _check_alike(clip, footage[0])
     watch = Watch(forecaster, _scaling(forecaster, footage), options.lead)
-    pace = PACE / reading_as_trained(forecaster, "-", options.reading or {}).every
-    seen: list[FrameScore] = []
-    for clip in normals:
-        seen += _scores(watch, _frames(forecaster, clip, options), clip.name, pace, footage[0])
-    scores = _scores(watch, each, name, pace, footage[0], lambda done: progress(done, length))
-    beginning: list[FrameScore] = []
-    if not normals:
-        warn(
-            f"without --normal, the first {lasting(LEARNING[0])} of {name}, but at least "
-            f"{LEARNING[1]} frames and at most half of a recording, are taken as normal"
-        )
-        for one in scores:
-            beginning.append(one)
-            number, (seconds, frames) = len(beginning), LEARNING
-            if number == length // 2 or (number >= frames and one.seconds >= seconds):
-                break
-        else:
-            warn(f"{name} ended in the learning phase: all of it is taken as normal")
+    pace = PACE / reading_as_trained(forecaster, "-", reading).every
+    total, numbers = sum(map(len, recordings)), count(1)
+    progress(0, total)
+
+    def scores(clips: Iterator[Clip], name: str) -> Iterator[FrameScore]:
+        for one in _scores(watch, clips, name, pace, footage[0]):
+            progress(next(numbers), total)
+            yield one
+
+    seen = [one for clip in normals for one in scores(_frames(clip), clip.name)]
+    each = scores(frames, name)
+    beginning = [] if normals else _beginning(each, name, length)
     normal = threshold_of(seen or beginning, options.false_alarms)
-    early = round(LEFT_OUT * len(beginning))  # little is known yet, so nothing is an alarm
-    yield from beginning[:early]
-    yield from alarms(chain(beginning[early:], scores), normal)
-    yield normal
+    early = round(LEFT_OUT * len(beginning))  # little has been learnt, so nothing is an alarm
+    return normal, chain(beginning[:early], alarms(chain(beginning[early:], each), normal))
+
+
+def _frames(clip: Clip) -> Iterator[Clip]:
+    return (clip[k : k + 1] for k in range(len(clip)))
+
+
+def _beginning(scores: Iterator[FrameScore], name: str, length: int) -> list[FrameScore]:
+    """Return the first frames of a recording of `length` frames, or of a live one of 0, which count
+    as normal.
+    """
+    warn(
+        f"without --normal, the first {lasting(LEARNING[0])} of {name}, but at least "
+        f"{LEARNING[1]} frames and at most half of a recording, are taken as normal"
+    )
+    beginning = []
+    for number, one in enumerate(scores, 1):
+        beginning.append(one)
+        seconds, frames = LEARNING
+        if number == length // 2 or (number >= frames and one.seconds >= seconds):
+            return beginning
+    warn(f"{name} ended in the learning phase: all of it is taken as normal")
+    return beginning
 
 
 def _scores(
-    watch: Watch,
-    clips: Iterator[Clip],
-    name: str,
-    pace: float,
-    first: Clip,
-    progress: Callable[[int], Any] = lambda done: None,
+    watch: Watch, clips: Iterator[Clip], name: str, pace: float, first: Clip
 ) -> Iterator[FrameScore]:
-    """The scores of frames, the last ones of clips, not judged yet. A note tells of a camera that
-    is not at rest.
+    """Yield the scores of frames, each the last of a clip. A note reports a moving camera.
 
     Args:
-        pace: frames a second of what has no times.
-        first: what units and size must be like.
+        pace: frames a second of recordings without times.
+        first: a clip of the same units and size.
     """
     watch.begin()
     began, change = None, ""
@@ -491,17 +502,16 @@ def _scores(
         plain = isinstance(now, int | float | np.number)
         time, frame = round(float(now), 3) if plain else stamp(now), clip.frames[-1]
         yield FrameScore(number, time, *watch.look(frame), in_seconds(now - began))
-        if number % WARM_UP == 0:
-            progress(number)
-        if not change and len(watch.recent) == RECENT and number % (RECENT // 2) == 0:
-            change = _change_of_view([*watch.recent]) if frame.dtype == np.uint8 else ""
+        pictures = frame.dtype == np.uint8 and len(watch.recent) == RECENT
+        if pictures and not change and number % (RECENT // 2) == 0:
+            change = _change_of_view([*watch.recent])
             if change:
                 when = f"{time} s" if plain else time
                 warn(f"{name}: {change} before {when}; the camera must be at rest")
 
 
 def _check_alike(clip: Clip, first: Clip) -> None:
-    """Refuse a recording in other units or of another size than the first one."""
+    """Raise an error if a recording differs from the first one in units or size."""
     check_units(clip.units, first.units, clip.name, "the normal footage has")
     (h, w), (rows, columns) = (one.frames.shape[2:] for one in (clip, first))
     if (h, w) != (rows, columns):
@@ -512,29 +522,21 @@ def _check_alike(clip: Clip, first: Clip) -> None:
 
 
 def _change_of_view(frames: Sequence[Tensor]) -> str:
-    """The change of what a camera shows, a cut or its motion; "" if it is at rest: then the phase
-    correlation is high for a shift of a pixel at most, whatever else moves.
+    """Describe a cut or a motion of the camera; "" for a camera at rest, whose phase correlation of
+    distant frames is high for a shift of at most a pixel, whatever else moves.
     """
     film = torch.stack([*frames])
     if find_cuts(film.numpy()):
         return "there is a cut"
-    few = film[None, ::4]  # far enough apart for a slow pan
-    shifts = LinearMotion().encode(few)["correlation"][0]
+    pairs = torch.stack([film[:-APART], film[APART:]], dim=1)
+    shifts = LinearMotion().encode(pairs)["correlation"].sum(dim=0)
     at_rest = shifts.roll((1, 1), (0, 1))[:3, :3].max()
     return "the camera moves" if float(at_rest) < MOVES * float(shifts.max()) else ""
 
 
-def _frames(forecaster: Forecaster, source: Clip | str, options: AnomalyOptions) -> Iterator[Clip]:
-    """Frames in the data's own units, each at the end of a clip."""
-    if isinstance(source, Clip):
-        return (source[k : k + 1] for k in range(len(source)))
-    wait = None if options.wait is None else float(options.wait)
-    return live_frames(forecaster, source, None, wait, **(options.reading or {}))
-
-
 def _scaling(forecaster: Forecaster, footage: Sequence[Clip]) -> Scaling:
-    """To [0,1]: as the forecaster was trained, if on values with units; else of 8-bit pictures 0 to
-    255, and of others the range of some frames of normal footage.
+    """Return the scaling to [0,1]: the forecaster's own if its data have units. Otherwise 8-bit
+    pictures are 0 to 255, and other data have the range of some normal frames.
 
     Raises:
         ValueError: no frames, or no values in them.
