@@ -127,7 +127,7 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatc
             assert one.type == "tensor(float)"
             assert isinstance(one.shape[0], str)  # the clips
     assert main(["export", "saved", "-o", "out"]) == 2
-    assert "output out is there already" in capsys.readouterr().err
+    assert "output out exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_what_the_hub_has_not_or_does_not_give(hub, forecaster, tmp_path, monkey
     weights = files.pop("model.safetensors")
     hub.commit("me/pickled", files | {"model.ckpt": weights, "pytorch_model.bin": weights})
     hub.commit("they/bert", {"config.json": b'{"vocab_size": 3}', "model.safetensors": weights})
-    nothing = "is not there, or not for you: check its name and revision; .* or HF_TOKEN"
+    nothing = "does not exist, or needs permission: check its name and revision; .* or HF_TOKEN"
     refused("hf://me/wind", nothing)
     refused("hf://me/pickled@v3", nothing)
     refused("hf://me/pickled", "has no model.safetensors: .* pickled weights, are never opened")
@@ -99,7 +99,7 @@ def test_what_the_hub_has_not_or_does_not_give(hub, forecaster, tmp_path, monkey
     with pytest.raises(ValueError, match=f"hf://me/rain@main {nothing}"):
         forecaster.push_to_hub("me/rain")
     hub.asked.clear()
-    refused("hf://rain", "is no name of the Hub: hf://USER/NAME")
+    refused("hf://rain", "is not hf://USER/NAME")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     refused("hf://me/rain", r"needs huggingface_hub; pip install 'foreframe\[hub\]'")
     assert not hub.asked

@@ -37,8 +37,8 @@ def test_a_stranger_s_words_stay_one_short_line() -> None:
     [
         ("a: &a [x]\nb: &b [*a,*a,*a]", "line 2: aliases"),
         ("a: !!python/object/apply:os.system [ls]", "tags"),
-        ("a: 1\nb: 2\na: 3", "line 3: a is no name, or stands there twice"),
-        ("{1: 2}", "1 is no name"),
+        ("a: 1\nb: 2\na: 3", "line 3: a is not a name, or is repeated"),
+        ("{1: 2}", "1 is not a name"),
         ("{a: " * 3000, "more than 32 levels"),
         ("--- 1\n--- 2", "line 2: but found another document"),
         ("\ta: 3", "found character"),

@@ -74,10 +74,10 @@ def fit(
     Args:
         recipe: by name (quick, tutorial, ...), or a YAML file of options, such as a run's
             config.yaml; `options` change it. The command passes checked options.
-        strategy, plugins, callbacks: objects for Lightning's Trainer, such as those of Ray.
-        options: those of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
+        strategy, plugins, callbacks: objects for Lightning's Trainer, e.g. of Ray.
+        options: options of `foreframe train`: the fields of `ModelOptions`, `DataOptions`,
             `LearningOptions`, `MachineOptions` and `RunOptions` by name. Mappings
-            (`model_args={"core": ...}`) change those of the recipe name by name. `data` may also be
+            (`model_args={"core": ...}`) change the recipe name by name. `data` may also be
             in memory: an array, a tensor, an xarray object, a Dataset, or a Dataset for each split,
             {"train": ..., "validation": ...}.
 

@@ -136,7 +136,7 @@ def test_bad_options(
         ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),
         ("splits: {gap: -1}", "splits: gap must be at least 0, not -1"),
         ("#" * 300_000, "larger than 256 KiB"),
-        ("just words", "config c.yaml holds no options"),
+        ("just words", "config c.yaml has no options"),
     ],
     ids=lambda value: value[:30],
 )

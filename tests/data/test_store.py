@@ -80,9 +80,9 @@ MAKERS = [
         ({"v": (10, 20_000, 20_000)}, r"v of shape .*20000, 20000\) would take"),
         (
             {"v": (10**6, 1000, 1000)},
-            r"says that it holds 1000000 frames of 1x1000x1000, 3\.73e\+03 GiB, in \d+ bytes",
+            r"has 1000000 frames of 1x1000x1000, 3\.73e\+03 GiB, in \d+ bytes",
         ),
-        ({"v": (10**9, 1, 1)}, r"says that it holds 1000000000 frames"),
+        ({"v": (10**9, 1, 1)}, r"has 1000000000 frames"),
     ],
 )
 def test_a_file_that_says_it_holds_more_than_it_can(

@@ -148,7 +148,7 @@ def test_only_python_resumes_it(tmp_path: Path, monkeypatch, capsys) -> None:
         assert main(command.split()) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "in memory, uint8 array of 80x16x24" in line
-    with pytest.raises(ValueError, match="which only Python has"):
+    with pytest.raises(ValueError, match="of a Python process"):
         open_run("run").evaluate()
     with pytest.raises(ValueError, match=r"max_steps, .* foreframe.fit\(resume='.*', data=...\)"):
         fit(resume="run", data=data, trainer={"max_steps": 4})

@@ -218,7 +218,7 @@ def test_processes_of_torchrun_score_what_one_does(tmp_path) -> None:
     code = ended([torchrun([*how, "--output", "two"], tmp_path / "log", 2)])
     said = (tmp_path / "log").read_text()
     assert code == [0], said
-    assert said.count("lie in two") == 1
+    assert said.count("are in two") == 1
     assert main([*how, "--output", str(tmp_path / "one")]) == 0
     one, two = (json.loads((tmp_path / of / "scorecard.json").read_text()) for of in ("one", "two"))
     assert two["clips"] == 7

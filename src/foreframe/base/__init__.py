@@ -1,1 +1,1 @@
-"""Files, validation, messages and memory: modules that import nothing of the other rooms."""
+"""Files, validation, messages and memory. Imports no other room."""

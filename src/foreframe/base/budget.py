@@ -1,28 +1,25 @@
-"""Memory budgets: sizes are checked before memory is allocated, with a message and a cure."""
+"""Memory budgets: checks of sizes before memory is allocated."""
 
 import math
 from collections.abc import Sequence
 
 GIB = 2**30
-USUAL = 10_000  # bytes of frames for each of a file: no recording reaches that by itself
-_LONG = 16  # times the budget: shorter recordings may be as empty as they like, read in seconds
+USUAL = 10_000  # bytes of frames per byte of a file: an upper bound of real recordings
+_LONG = 16  # budgets: recordings below are read in seconds, however well they compress
 
 
 class OverBudgetError(ValueError):
-    """A request, or the content of a file, would take more memory than the budget.
-
-    The file itself may be intact.
-    """
+    """A request or a file needs more memory than the budget; the file may be intact."""
 
 
 def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
-    """Refuse a need of memory beyond the budget.
+    """Check that a need of memory is within the budget.
 
     Args:
         need: bytes of memory.
         budget: GiB.
         what: the subject of the message.
-        cure: another cure beside a larger budget.
+        cure: a cure other than a larger budget.
 
     Raises:
         OverBudgetError: the need exceeds the budget.
@@ -36,11 +33,11 @@ def check_budget(need: float, budget: float, what: str, cure: str = "") -> None:
 
 
 def check_stretch(shape: Sequence[int], itemsize: int, budget: float, beside: float = 0) -> None:
-    """Refuse to read frames (T,C,H,W) at once that would exceed the budget.
+    """Check that frames (T,C,H,W) to read at once are within the budget.
 
     Args:
         itemsize: bytes of a value.
-        beside: further bytes that reading needs.
+        beside: additional bytes for reading.
 
     Raises:
         OverBudgetError: the need exceeds the budget.
@@ -52,36 +49,36 @@ def check_stretch(shape: Sequence[int], itemsize: int, budget: float, beside: fl
 def check_frames_fit(
     frames: Sequence[int], itemsize: int, stored: int, budget: float, name: str
 ) -> None:
-    """Refuse a recording that says it holds far more than its file can.
+    """Check that a recording is not far larger than its file can be.
 
     Args:
-        frames: the shape (T,C,H,W) by the header. A frame costs time however small it is, so it
-            counts as at least 4 KiB.
+        frames: the shape (T,C,H,W) in the header. Even a small frame costs time, so it counts as
+            at least 4 KiB.
         itemsize: bytes of a value.
         stored: bytes of the file or files.
         budget: GiB.
 
     Raises:
-        OverBudgetError: more than 10,000 bytes of frames a byte of file, and more than 16 times the
-            budget.
+        OverBudgetError: more than 10,000 bytes of frames per byte of file, and more than 16 times
+            the budget.
     """
     stated = frames[0] * max(4096, math.prod(frames[1:]) * itemsize)
     if stated > max(_LONG * budget * GIB, USUAL * stored):
         raise OverBudgetError(
-            f"{name} says that it holds {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, "
-            f"{in_gib(stated)}, in {stored} bytes; check where it comes from, or raise budget to "
+            f"the header of {name} has {frames[0]} frames of {'x'.join(map(str, frames[1:]))}, "
+            f"{in_gib(stated)}, in {stored} bytes; check its origin, or raise budget to "
             f"{math.ceil(stated / _LONG / GIB)} if that is meant"
         )
 
 
 def frames_at_once(shape: Sequence[int], most: int, budget: float) -> int:
-    """How many frames (T,C,H,W) are worked on at once: `most`, or fewer big frames, at least 1.
+    """Return how many frames (T,C,H,W) to process at once: `most`, or fewer big frames, at least 1.
 
-    Statistics take 16 bytes a value while they are computed.
+    Statistics need 16 bytes a value.
     """
     return max(1, min(most, int(budget * GIB / 2) // max(1, 16 * math.prod(shape[1:]))))
 
 
 def in_gib(size: float) -> str:
-    """Bytes as GiB, with three digits."""
+    """Return bytes as GiB, with three digits."""
     return f"{size / GIB:.3g} GiB"

@@ -1,17 +1,17 @@
-"""A long computation ends early when nobody wants its result any more."""
+"""Early end of a long computation whose result is no longer needed."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# By context, so that each thread of a service asks for its own work.
+# By context, so that each thread of a service checks its own work.
 _wanted: ContextVar[Callable[[], bool]] = ContextVar("wanted", default=lambda: True)
 
 
 @contextmanager
 def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
-    """What is computed within it asks `wanted` from time to time."""
+    """Cancel the computation of this context when `wanted` returns False."""
     token = _wanted.set(wanted)
     try:
         yield
@@ -20,6 +20,6 @@ def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 def check_wanted() -> None:
-    """Called between the steps of a long computation; raises CancelledError if it is not wanted."""
+    """Raise CancelledError if the computation is cancelled; called between its steps."""
     if not _wanted.get()():
         raise CancelledError

@@ -1,6 +1,4 @@
-"""Optional packages, modules of the user, and what installed packages register, imported on
-demand.
-"""
+"""Imports on demand: optional packages, modules of the user, and entry points of packages."""
 
 import importlib
 from functools import cache
@@ -13,19 +11,19 @@ def needed(module: str, extra: str, what: str) -> Any:
     """Import a module of one of foreframe's extras.
 
     Args:
-        module: its name.
+        module: name of the module.
         extra: the extra that installs it, pip install 'foreframe[extra]'.
-        what: the subject of the message: it needs the module.
+        what: the subject of the message, which needs the module.
 
     Raises:
-        ValueError: it is not installed, or cannot be loaded.
+        ValueError: it is missing, or cannot be loaded.
     """
     cure = f"pip install 'foreframe[{extra}]'"
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         raise ValueError(f"{what} needs {module}; {cure}") from None
-    except (ImportError, OSError, RuntimeError) as error:  # a library that it wraps is not found
+    except (ImportError, OSError, RuntimeError) as error:  # a wrapped library is missing
         why = (str(error).splitlines() or ["unknown reason"])[0]
         raise ValueError(f"{what} needs {module}, which cannot be loaded ({why}); {cure}") from None
 
@@ -39,14 +37,14 @@ def import_user_module(what: str, module: str, name: str = "") -> Any:
     try:
         found = importlib.import_module(module)
         return getattr(found, name) if name else found
-    except Exception as error:  # importing runs somebody else's code, which may raise anything
+    except Exception as error:  # foreign code may raise anything
         raise ValueError(f"{what}: cannot import it ({described(error)})") from error
 
 
 @cache
 def registered(kind: str) -> dict[str, Any]:
-    """The entry points `foreframe.KIND` of installed packages, by name; none of these packages is
-    imported. Looking takes some hundredths of a second, and is done once.
+    """Return the entry points `foreframe.KIND` of installed packages by name, without importing
+    them. The first call takes some hundredths of a second.
     """
     from importlib.metadata import entry_points
 
@@ -54,10 +52,10 @@ def registered(kind: str) -> dict[str, Any]:
 
 
 def of_package(kind: str, name: str) -> Any:
-    """Import what an installed package has registered by this name.
+    """Import the object that an installed package registers under this name.
 
     Raises:
-        KeyError: none has.
+        KeyError: no package registers this name.
         ValueError: it cannot be imported.
     """
     point = registered(kind)[name]

@@ -1,4 +1,4 @@
-"""Atomic writes: files are written whole or not at all."""
+"""Paths, atomic writes of files and folders, and locks."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there, and nothing of killed processes removed
+except ImportError:  # Windows: no locks, and files of killed processes stay
     fcntl = None  # type: ignore[assignment]
 
 # Files being written: hidden, with unpredictable names that nothing else uses.
@@ -32,13 +32,13 @@ def exists(path: str | Path) -> bool:
 
 
 def cache() -> Path:
-    """The folder for what can be made or fetched again."""
+    """Return the folder of data that can be computed or downloaded again."""
     return Path(os.environ.get("FOREFRAME_CACHE", Path.home() / ".cache" / "foreframe"))
 
 
 def matching(source: Any) -> list[Any]:
-    """All that a source stands for: a list of sources, or a pattern such as `rain/*.nc`, whose
-    files come in the order of their names.
+    """Return the files of a source: a list of sources, or a pattern such as `rain/*.nc`, with files
+    sorted by name.
 
     Raises:
         ValueError: no file matches.
@@ -54,10 +54,10 @@ def matching(source: Any) -> list[Any]:
 
 
 def check_source(source: str | list[str]) -> None:
-    """Refuse a source that does not exist, before torch is loaded.
+    """Check that a source exists, before torch is loaded.
 
     Args:
-        source: a file, a folder, a URL, or "-" for standard input; or as `matching` takes it.
+        source: a file, a folder, a URL, "-" for standard input, or an argument of `matching`.
 
     Raises:
         ValueError: no such file or folder.
@@ -71,10 +71,10 @@ def check_source(source: str | list[str]) -> None:
 def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block ends without error.
 
-    After a full disk, Ctrl-C or a loss of power there is the old file or none, never a partial one:
-    the content is synced before the rename. Parent folders are created, and removed if the block
-    fails. The temporary file is always new, never an existing link; those of killed processes are
-    removed by the next write to the folder.
+    After a full disk, Ctrl-C or a loss of power the old file or no file remains, never a partial
+    one: the content is synced before the rename. Parent folders are created, and removed if the
+    block fails. The temporary file is always new, never an existing link. The next write to the
+    folder removes temporary files of killed processes.
 
     Args:
         path: the file.
@@ -100,8 +100,8 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Like `atomic_write`, for a folder: yield a new one to fill, which then replaces `path`.
 
-    Two folders cannot be exchanged atomically: after a kill in between, the old folder lies beside
-    `path` as `.foreframe-old-NAME`.
+    Two folders cannot be exchanged atomically: after a kill in between, the old folder is named
+    `.foreframe-old-NAME`.
 
     Raises:
         ValueError: `path` is a file, or the folder cannot be created or written to.
@@ -124,8 +124,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new folder of this user alone among the system's temporary files, and remove it at
-    the end. Those of killed processes are removed by the next process that makes one.
+    """Yield a new private folder among the system's temporary files, and remove it at the end. The
+    next call also removes folders of killed processes.
 
     Raises:
         ValueError: it cannot be created.
@@ -139,11 +139,11 @@ def check_new(folder: str | Path) -> None:
     """Check that an output is a new or an empty folder.
 
     Raises:
-        ValueError: it is a file, or holds something.
+        ValueError: it is a file, or not empty.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"output {folder} is there already: name a new folder")
+        raise ValueError(f"output {folder} exists: name a new folder")
 
 
 def check_writable(path: str | Path) -> None:
@@ -157,7 +157,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def _new_file(path: Path) -> None:
-    """Create a file; existing names and links are refused."""
+    """Create a file; fails for existing names and links."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
 
 
@@ -165,11 +165,11 @@ def _new_file(path: Path) -> None:
 def _temporary(
     folder: Path, what: str, suffix: str = "", create: Callable[[Path], None] = _new_file
 ) -> Iterator[Path]:
-    """Yield a new file or folder in `folder`, and remove what is left of it at the end. It is
-    locked, so that other processes can tell it from what a killed one has left.
+    """Yield a new file or folder in `folder`, and remove it at the end unless the block has moved
+    it. A lock distinguishes it from leftovers of killed processes.
 
     Raises:
-        ValueError: for an OSError, also of the block: `what` cannot be written.
+        ValueError: an OSError, also of the block: `what` cannot be written.
     """
     created = [parent for parent in (folder, *folder.parents) if not exists(parent)]
     try:
@@ -198,14 +198,14 @@ def _temporary(
 
 
 def _locked(path: Path, create: Callable[[Path], None]) -> int | None:
-    """Create a file or folder and lock it, again where another process swept it in between."""
+    """Create a file or folder and lock it; try again if another process removed it in between."""
     while True:
         create(path)
         if fcntl is None:
             return None
         with suppress(FileNotFoundError):
             lock = os.open(path, os.O_RDONLY)
-            with suppress(OSError):  # a file system without locks: what is left is never removed
+            with suppress(OSError):  # a file system without locks: leftovers stay
                 fcntl.flock(lock, AT_ONCE)
             if path.exists():
                 return lock
@@ -216,7 +216,7 @@ def _locked(path: Path, create: Callable[[Path], None]) -> int | None:
 def sweep(folder: Path) -> None:
     """Remove temporary files and folders of killed processes in `folder`, once per process.
 
-    They are recognized by name, and by their locks, which the system releases when a process ends.
+    Their names and locks identify them: the system releases locks when a process ends.
     """
     for path in folder.glob(".foreframe-*") if fcntl else ():
         with suppress(OSError):  # in use, a link, or gone
@@ -238,10 +238,10 @@ def _remove(path: Path) -> None:
 
 
 def also_named(path: Path, name: Path) -> None:
-    """Give a file a second name, at once and in place of what had it.
+    """Atomically give a file a second name, which may exist.
 
     Raises:
-        ValueError: it cannot be written.
+        ValueError: the name cannot be written.
     """
     with atomic_write(name) as rough:
         _keep(path, rough)
@@ -257,14 +257,14 @@ def _keep(path: Path, name: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk; on Windows files alone, which must be open to write."""
+    """Flush a file or folder to the disk; on Windows only files, which must be open for writing."""
     if fcntl is None and path.is_dir():
         return
     file = os.open(path, os.O_RDONLY if fcntl else os.O_RDWR)
     try:
         os.fsync(file)
     except OSError:
-        if not path.is_dir():  # which some file systems cannot flush
+        if not path.is_dir():  # some file systems cannot flush folders
             raise
     finally:
         os.close(file)

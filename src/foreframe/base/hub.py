@@ -1,6 +1,6 @@
 """Folders on the Hugging Face Hub, hf://USER/NAME or hf://USER/NAME@REVISION: safetensors only.
 
-The network is used for nothing but these names.
+Only these names use the network.
 """
 
 import logging
@@ -19,34 +19,34 @@ FILES = ("config.json", "model.safetensors", "README.md", "calibration.json")  #
 
 
 def repository_of(name: str) -> tuple[str, str]:
-    """USER/NAME, and the revision (a branch, a tag or a commit), of a name of the Hub.
+    """Return USER/NAME and the revision (a branch, a tag or a commit) of a name of the Hub.
 
     Raises:
         ValueError: another form.
     """
     repository, _, revision = name.removeprefix(HUB).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ValueError(f"{name} is no name of the Hub: {HUB}USER/NAME or {HUB}USER/NAME@REVISION")
+        raise ValueError(f"{name} is not {HUB}USER/NAME or {HUB}USER/NAME@REVISION")
     return repository, revision or MAIN
 
 
 def client(name: str) -> Any:
-    """The client of huggingface_hub, after a check of the name; asks nothing yet.
+    """Return the client of huggingface_hub, after a check of the name and without a request.
 
     Raises:
-        ValueError: no such name, or the package is missing.
+        ValueError: an invalid name, or the package is missing.
     """
     repository_of(name)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # whose warnings are raised here
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings are errors here
     return needed("huggingface_hub", "hub", name).HfApi(library_name="foreframe")
 
 
 def downloaded(name: str) -> Path:
-    """The folder that a name of the Hub stands for, in the cache of huggingface_hub, which also
-    serves where there is no network.
+    """Return the folder of a name of the Hub in the cache of huggingface_hub, which also works
+    offline.
 
     Raises:
-        ValueError: as `client`; the Hub or the repository cannot be reached; it has no weights in
+        ValueError: as `client`; the Hub or the repository cannot be reached, or has no weights in
             safetensors.
     """
     hub, (repository, revision) = client(name), repository_of(name)
@@ -55,8 +55,8 @@ def downloaded(name: str) -> Path:
     for file in FILES[:2]:
         if not Path(folder, file).is_file():
             raise ValueError(
-                f"{name} has no {file}: it is not what `push_to_hub` writes, and other files, such "
-                "as pickled weights, are never opened"
+                f"{name} has no {file}: `push_to_hub` did not write it, and other files, such as "
+                "pickled weights, are never opened"
             )
     return Path(folder)
 
@@ -65,15 +65,15 @@ def upload(folder: Path, name: str, message: str, private: bool | None) -> str:
     """Commit a folder's files to a repository, which is created if it does not exist.
 
     Args:
-        name: of the Hub; its revision is a branch.
-        message: of the commit.
-        private: of a new repository; None is what the account says.
+        name: name of the Hub; its revision is a branch.
+        message: commit message.
+        private: visibility of a new repository; None is the default of the account.
 
     Returns:
         The address of the commit.
 
     Raises:
-        ValueError: as `client`; the Hub cannot be reached, or refuses.
+        ValueError: as `client`; the Hub cannot be reached, or rejects the commit.
     """
     hub, (repository, revision) = client(name), repository_of(name)
     with _explained(name):
@@ -86,10 +86,10 @@ def upload(folder: Path, name: str, message: str, private: bool | None) -> str:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Errors of the Hub in a line.
+    """Turn errors of the Hub into one line.
 
     Raises:
-        ValueError: in place of any error.
+        ValueError: any error of the block.
     """
     try:
         yield
@@ -97,7 +97,7 @@ def _explained(name: str) -> Iterator[None]:
         why = f"cannot be reached: {described(error)}"
         if getattr(getattr(error, "response", None), "status_code", 0) in (401, 403, 404):
             why = (
-                "is not there, or not for you: check its name and revision; for what is private or "
-                "gated, and to upload, give a token, by `hf auth login` or HF_TOKEN"
+                "does not exist, or needs permission: check its name and revision; private and "
+                "gated repositories and uploads need a token, by `hf auth login` or HF_TOKEN"
             )
         raise ValueError(f"{name} {why}") from error

@@ -1,4 +1,4 @@
-"""What users are told: notes, to a listener of the context or as warnings, and printed lines."""
+"""Notes for users, sent to a listener of the context or issued as warnings, and printed lines."""
 
 import inspect
 import warnings
@@ -13,17 +13,17 @@ PACKAGE = __file__.rpartition("base")[0]
 
 
 class Note(UserWarning):
-    """A note without a listener, as in a script: a warning for users rather than programmers."""
+    """A note without a listener, as in a script: a warning for users."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told.
+    """Receiver of notes and lines.
 
     Args:
-        note: takes notes; None: they are warnings.
+        note: called with each note; None issues warnings.
         verbose: whether lines are printed.
-        python: whether a training was started by `foreframe.fit` rather than the command line.
+        python: whether `foreframe.fit` started a training, not the command line.
     """
 
     note: Callable[[str], None] | None = None
@@ -36,7 +36,7 @@ _listener = ContextVar("listener", default=Listener())  # noqa: B039 (frozen)
 
 
 def listener() -> Listener:
-    """Who is told in this context."""
+    """Return the listener of this context."""
     return _listener.get()
 
 
@@ -45,7 +45,7 @@ def warn(message: str) -> None:
     if note := listener().note:
         note(message)
     else:
-        # It points at the line that called foreframe, in the user's file.
+        # The warning shows the line that called foreframe, in the user's file.
         frames = enumerate(inspect.stack(0), 2)
         ours = [level for level, frame in frames if frame.filename.startswith(PACKAGE)]
         warnings.warn(Note(message), stacklevel=max(ours))
@@ -59,7 +59,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def listening(note: Callable[[str], None] | None = None, **how: bool) -> Iterator[None]:
-    """Change who is told within this context: `note` is sent each note once."""
+    """Change the listener within this context: `note` receives each note once."""
     sent: set[str] = set()
 
     def once(message: str) -> None:
@@ -77,7 +77,7 @@ def listening(note: Callable[[str], None] | None = None, **how: bool) -> Iterato
 
 @contextmanager
 def collecting(notes: list[str]) -> Iterator[None]:
-    """Add the notes of this context to a list, and pass them on at its end."""
+    """Add the notes of this context to a list, and send them to the listener at its end."""
     try:
         with listening(notes.append):
             yield

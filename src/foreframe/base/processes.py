@@ -1,4 +1,4 @@
-"""Several processes with one task: their ranks, and exchange of values between them."""
+"""Several processes with one task: ranks, and exchange of values."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-_GROUPS = count()  # used up alike on all processes
+_GROUPS = count()  # equal on all processes
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,7 +29,7 @@ def is_first_process() -> bool:
 
 
 def give_way() -> None:
-    """Wait while the first process reports an error of all; its launcher then ends the others."""
+    """Wait while the first process reports an error; its launcher then ends the others."""
     if not is_first_process():
         time.sleep(10)
 

@@ -224,7 +224,7 @@ def merged(before: Any, change: Any) -> Any:
 
 
 def put(values: Mapping[str, Any], given: Given) -> dict[str, Any]:
-    """Change `values` by the user's options: those of a part of a mapping are merged into that part
+    """Change `values` by the user's options: options of a part of a mapping are merged into it
     (`merged`), others replace a value.
     """
     changed = dict(values)

@@ -1,8 +1,7 @@
 """Checks of names in untrusted files.
 
-No module or address named in a file is imported or fetched: import paths, URLs and downloads are
-accepted from the command line alone, and so are larger budgets of memory. Generated clips and
-recordings on this machine are harmless and opened without confirmation.
+Import paths, URLs, downloads and larger memory budgets are accepted only from the command line, not
+from files. Generated clips and recordings on this machine are harmless.
 """
 
 import shlex
@@ -24,15 +23,14 @@ def check_harmless(
     values: Iterable[tuple[Sequence[str], Any]],
     says: str = "names the data",
 ) -> None:
-    """Refuse an import path, a URL, a download or a larger budget that a file names.
-
-    The message names the option that allows it.
+    """Check that a file names no import path, URL, download or larger budget. The message names the
+    option that allows it.
 
     Args:
-        where: the file, as in messages.
+        where: the file, for messages.
         named: whether the file names the data.
         data: the data.
-        values: the other values in the file, as of `leaves`.
+        values: the other values in the file, as `leaves` yields them.
         says: verb of the message.
 
     Raises:
@@ -40,13 +38,13 @@ def check_harmless(
     """
     if named and data.startswith(IN_MEMORY):
         raise ValueError(
-            f"{where} {says} data {brief(data, quoted=False)}, which only Python has; go on with "
-            "it there, by foreframe.fit(resume=..., data=...), or name other data with --data"
+            f"{where} {says} data {brief(data, quoted=False)} of a Python process; continue there "
+            "by foreframe.fit(resume=..., data=...), or name other data with --data"
         )
     if named and not _is_local(data):
         raise ValueError(
             f"{where} {says} {brief(data)}, which is no recording on this machine; imports, URLs "
-            "and downloads come from the command line alone: if you trust it, give "
+            "and downloads are for the command line alone: if you trust it, give "
             f"--data {shlex.quote(brief(data, quoted=False))}"
         )
     for path, value in values:
@@ -55,14 +53,13 @@ def check_harmless(
         if remote or larger or (path[-1] in ("download", "model_registry") and value):
             name = brief(".".join(path), quoted=False)
             raise ValueError(
-                f"{where} has {name} {brief(value)}; downloads, larger budgets and what lies "
-                "elsewhere come from the command line alone: if you trust it, give "
-                f"--{name} there"
+                f"{where} has {name} {brief(value)}; downloads, larger budgets and remote files "
+                f"are for the command line alone: if you trust it, give --{name} there"
             )
 
 
 def _is_local(data: str) -> bool:
-    """Whether the data are generated, or a plain file or folder on this machine."""
+    """Return whether data are generated, or a plain file or folder on this machine."""
     if data.isidentifier() and not exists(data):
         return True  # a Dataset of foreframe; import paths have a dot
     if is_remote(data) or not exists(data):
@@ -72,12 +69,12 @@ def _is_local(data: str) -> bool:
 
 
 def is_remote(text: str) -> bool:
-    """Whether a path leads off this machine: a URL, a chain of fsspec, a network share."""
+    """Return whether a path is remote: a URL, a chain of fsspec, a network share."""
     return "://" in text or "::" in text or text[:2] in ("//", "\\\\", "/\\", "\\/")
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value in nested mappings and lists, with the path of names to it."""
+    """Yield every value in nested mappings and lists, with the path of names to it."""
     if isinstance(values, Mapping):
         for name, value in values.items():
             yield from leaves(value, (*path, str(name)))

@@ -1,4 +1,4 @@
-"""Phrases shared by messages: numbers with nouns, corrections of misspelt names, foreign errors."""
+"""Phrases of messages: numbers with nouns, corrections of misspelt names, foreign errors."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,30 +8,27 @@ from foreframe.base.budget import OverBudgetError
 
 
 def plural(n: int, noun: str) -> str:
-    """A number with its noun: "1 frame", "3 frames"."""
+    """Return a number with its noun: "1 frame", "3 frames"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def closest(word: str, names: Iterable[str]) -> str:
-    """The question "did you mean size?" if `word` is close to one of `names`.
-
-    Returns "" otherwise, for use as `closest(word, names) or "..."`.
-    """
+    """Return "did you mean size?" if `word` is close to one of `names`, otherwise ""."""
     near = get_close_matches(word, list(names), n=1)
     return f"did you mean {near[0]}?" if near else ""
 
 
 def described(error: Exception) -> str:
-    """A foreign error in a single line."""
+    """Return a foreign error in a single line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Turn whatever a library raises while it reads into one line: each has its own kinds of error.
+    """Turn any error of a library into one line.
 
     Raises:
-        ValueError: `what`, and the library's words.
+        ValueError: `what`, and the words of the library.
     """
     try:
         yield

@@ -1,6 +1,6 @@
 """YAML as plain values: numbers, words, lists and mappings, without any other feature of YAML.
 
-Files are untrusted: they run no code, and a few lines never expand to much memory. PyYAML's own
+Files are untrusted: they run no code, and short files never expand to much memory. PyYAML's
 SafeLoader would read `on` as true, 1e-3 as a word, and aliases.
 """
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-MOST = 256 * 1024  # bytes of a file
-DEEPEST = 32  # lists and mappings within each other
+MOST = 256 * 1024  # largest number of bytes of a file
+DEEPEST = 32  # levels of nested lists and mappings
 HINT = "YAML has values such as 8, [96,128] or {kind: log}, and lines such as `batch_size: 8`"
 CONSTANTS = {"": None, "~": None, "null": None, "true": True, "false": False}
 WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -18,14 +18,14 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-
 
 
 class _Loader(yaml.BaseLoader):
-    """Lists and mappings of words, whose names are words, too, and each stands there once."""
+    """Loads lists, and mappings with words as unique names."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or event.tag is not None:
-            raise _refused("aliases and tags, such as *name and !name, are not read", event)
+            raise _refused("aliases and tags, such as *name and !name, are not supported", event)
         if self.depth == DEEPEST and isinstance(event, yaml.CollectionStartEvent):
             raise _refused(f"more than {DEEPEST} levels of lists and mappings", event)
         self.depth += 1
@@ -41,7 +41,7 @@ class _Loader(yaml.BaseLoader):
         for key, value in node.value:
             name = self.construct_object(key)
             if not isinstance(name, str) or name in made:
-                raise _refused(f"{name!s:.60} is no name, or stands there twice", key)
+                raise _refused(f"{name!s:.60} is not a name, or is repeated", key)
             made[name] = self.construct_object(value)
         return made
 
@@ -54,9 +54,9 @@ def plain_yaml(text: str, what: str) -> Any:
         what: the file or flag, for messages.
 
     Raises:
-        ValueError: not YAML, several documents, aliases (a few lines of which can expand beyond any
-            memory), tags (which create objects), more than 32 levels, names that are not words, or
-            repeated ones; with the line.
+        ValueError: invalid YAML, several documents, aliases (which can expand beyond any memory),
+            tags (which create objects), more than 32 levels, names that are not words or are
+            repeated; with the line.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -67,7 +67,7 @@ def plain_yaml(text: str, what: str) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """What a word without quotes stands for, as in YAML 1.2."""
+    """Return the value of a word without quotes, as in YAML 1.2."""
     if text.lower() in CONSTANTS:
         return CONSTANTS[text.lower()]
     if WHOLE.fullmatch(text):
@@ -80,21 +80,21 @@ def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
 
 
 def read_yaml(file: str) -> dict[str, Any]:
-    """The options in a file, by name.
+    """Read the options in a file, by name.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is too large, not text, or not a mapping; errors of `plain_yaml`.
+        OSError: the file cannot be read.
+        ValueError: a file that is too large, not text, or no mapping; errors of `plain_yaml`.
     """
     what = f"config {file}"
     with open(file, "rb") as opened:
         raw = opened.read(MOST + 1)
     if len(raw) > MOST:
-        raise ValueError(f"{what} is larger than {MOST // 1024} KiB: it is no config")
+        raise ValueError(f"{what} is larger than {MOST // 1024} KiB, so it is no config")
     try:
         settings = plain_yaml(raw.decode("utf-8"), what)
     except UnicodeDecodeError:
         settings = None
     if not isinstance(settings, dict):
-        raise ValueError(f"{what} holds no options; {HINT}")
+        raise ValueError(f"{what} has no options; {HINT}")
     return settings

@@ -1,7 +1,6 @@
 """The command line: a module for each verb, whose function signature defines its options.
 
-`foreframe --help` loads this file alone; a verb's `--help` reads its signature. Neither imports
-torch.
+`foreframe --help` loads only this file, and a verb's `--help` reads its signature, without torch.
 """
 
 import ctypes
@@ -43,16 +42,16 @@ prints the version.
 
 
 def verbs() -> dict[str, Verb]:
-    """All verbs, those of installed packages too."""
+    """Return all verbs, including verbs of installed packages."""
     own = {verb: Verb(about, f"foreframe.cli.{verb}") for verb, about in VERBS.items()}
     return own | {name: verb for name, verb in added_verbs().items() if name not in own}
 
 
 def module_of(verb: str) -> ModuleType:
-    """The module of a verb.
+    """Import the module of a verb.
 
     Raises:
-        ValueError: there is no such verb, or its package cannot be imported.
+        ValueError: an unknown verb, or its package cannot be imported.
     """
     if verb in VERBS:
         return import_module(f"foreframe.cli.{verb}")
@@ -66,10 +65,8 @@ def module_of(verb: str) -> ModuleType:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Exit codes: 0 done; 1 an unexpected error; 2 bad input, explained in a line; 130
-    interrupted, and saved.
-
-    FOREFRAME_DEBUG=1 shows the traceback of an error.
+    """Run a verb, and return the exit code: 0 done; 1 unexpected error; 2 bad input, explained in a
+    line; 130 interrupted, and saved. FOREFRAME_DEBUG=1 shows the traceback of an error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -83,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = words
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # modules of the user are found here, as by `python -m`
+        sys.path.append(os.getcwd())  # for modules of the user, as in `python -m`
     try:
         with warnings.catch_warnings(), listening(_note):
-            for library in READING:  # foreframe itself reports faults of a file, once
+            for library in READING:  # foreframe reports faults of a file itself
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             if not set(rest) & {"-h", "--help", "--help-all"}:
                 keep_memory()
@@ -99,14 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         give_way()
         print("\nforeframe: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of the output has closed, as in `foreframe models | head`
+    except BrokenPipeError:  # the reader has closed, as in `foreframe models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if os.environ.get("FOREFRAME_DEBUG"):
             raise
         message = str(error).strip()
-        # A loader's worker process wraps its error; the last line is the error itself.
+        # A loader's worker process wraps its error, which is the last line.
         if "Original Traceback" in message:
             message = message.splitlines()[-1].partition(": ")[2]
         message = " ".join(message.split())
@@ -122,14 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def keep_memory() -> None:
     """Keep freed memory in this process, for the next step of a training (glibc only).
 
-    Otherwise every large tensor on a CPU is allocated by the system again, which clears its pages.
-    Other processes cannot use the memory meanwhile.
+    Otherwise the system allocates every large tensor on a CPU anew, which clears its pages. Other
+    processes cannot use the kept memory.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: large tensors come from the heap too,
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: whose end is never given back,
-        mallopt(-2, 2**26)  # M_TOP_PAD: and which grows by 64 MiB
+        mallopt(-4, 0)  # M_MMAP_MAX: large tensors come from the heap, too
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap never shrinks
+        mallopt(-2, 2**26)  # M_TOP_PAD: it grows by 64 MiB
 
 
 def _note(message: str) -> None:

@@ -28,8 +28,8 @@ def help_of_model(name: str) -> str:
 
 
 def _options_of_part(kind: Any, args: Mapping[str, Any], path: str) -> Iterator[Option]:
-    """Yield an option for each argument of a model or a part, those of its parts last. `path` is
-    the option of the part, such as "model_args.core.convlstm".
+    """Yield an option for each argument of a model or a part, then the options of its parts. `path`
+    is the option of the part, such as "model_args.core.convlstm".
     """
     from foreframe.models import CODECS, CORES, HEADS
     from foreframe.models.heads import Draw

@@ -15,7 +15,7 @@ def show_clip(
     output: str | None = None,
     options: ClipOptions,
 ) -> None:
-    """Show the clips that a model would be trained on; foreframe data check examines recordings
+    """Show the clips of a training; foreframe data check examines recordings
 
     Args:
         split: train, validation or test
@@ -54,7 +54,7 @@ def show_clip(
 
 
 def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:
-    """Write past frames to .npy; those that are forecast, past and future, to a picture."""
+    """Write the past frames to .npy, or the forecast channels of past and future to a picture."""
     import numpy as np
 
     from foreframe.base.files import atomic_write
@@ -84,7 +84,7 @@ def check_data(input: str, options: WindowOptions, *, output: str | None = None)
     checked = check(input, output, options)
     print(checked)
     if output is not None:
-        print(f"frames of {checked.recordings[0].clip.name} lie side by side in {output}")
+        print(f"frames of {checked.recordings[0].clip.name} are in {output}")
 
 
 def parser() -> Parser:

@@ -10,7 +10,7 @@ from foreframe.models.names import check_forecaster
 def export_run(run: str, options: ExportOptions, *, output: str) -> None:
     """Write a forecaster for runtimes other than torch: foreframe export RUN -o FOLDER
 
-    Three graphs: one takes a frame, one begins a forecast, one steps; and an example of their use.
+    Writes three graphs: encode a frame, begin a forecast, and step; and an example of their use.
 
     Args:
         run: as in foreframe predict
@@ -21,7 +21,7 @@ def export_run(run: str, options: ExportOptions, *, output: str) -> None:
     from foreframe.api import export
 
     parity = export(run, output, options)
-    how = "card.md says how to run it"
+    how = "card.md explains how to run it"
     if (Path(output) / "index.html").is_file():
         how = f"any static host serves it, here python -m http.server --directory {output}"
     print(f"wrote {run} to {output} as {options.format}: {how}")

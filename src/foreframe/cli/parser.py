@@ -43,7 +43,7 @@ class Option(NamedTuple):
 
 
 def options_of(signature: Any, within: str = "") -> list[Option]:
-    """Return the options of a function or a dataclass, those of its groups last.
+    """Return the options of a function or a dataclass, with the options of its groups last.
 
     Parameters of a function before a `*` are positional.
     """

@@ -32,12 +32,11 @@ def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output
     if isinstance(forecast, list):
         print(f"{plural(len(forecast), 'forecast')} written to {output}")
         return
+    print(f"{forecast}, written to {output}")
     if isinstance(forecast, Rolling):
-        print(f"{forecast}, {'lie' if len(forecast) > 1 else 'lies'} in {output}")
         if table := forecast.table():
             print(table)
         return
-    print(f"{forecast} {'lies' if forecast.options.steps == 1 else 'lie'} in {output}")
     slow, own = slow_fps(forecast.past), usual_fps(forecast.past)
     if output.endswith((".mp4", ".gif")) and not options.fps and slow < own:
         print(f"It plays slowly, {slow:.3g} frames a second; --fps {own:.4g} is the film's speed")

@@ -1,5 +1,5 @@
-"""Progress of long commands, on standard error, since standard output is for results: a bar on a
-terminal; elsewhere, as in a log, a line every ten seconds.
+"""Progress of long commands on standard error: a bar on a terminal; otherwise, as in a log, a line
+every ten seconds.
 """
 
 import sys
@@ -28,9 +28,7 @@ def progress(what: str) -> Iterator[Tell]:
 
 
 def _lines(what: str) -> Tell:
-    """Print lines, with the time that is left by the pace since the first call: what comes before,
-    such as loading, is no measure of it.
-    """
+    """Print lines with the remaining time, estimated since the first call, so without loading."""
     printed, first = time.monotonic(), None
 
     def tell(done: int, total: int) -> None:

@@ -229,13 +229,13 @@ def not_usual(options: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(options).items() if value != usual[name]}
 
 
-# Options that change those of training: the help shows no defaults.
+# Options with the training's values by default; the help shows no defaults.
 ReadingAsTrained = Annotated[dict[str, Any] | None, ReadOptions]
 ClipsAsTrained = optional(ClipOptions)
 
 
 def _as_tuples(options: Any) -> None:
-    """Turn lists into tuples, so that options from a file equal those of a call."""
+    """Turn lists into tuples, so that options of files and of calls are equal."""
     for name, value in vars(options).items():
         if isinstance(value, list):
             object.__setattr__(options, name, tuple(value))

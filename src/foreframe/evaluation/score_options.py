@@ -1,4 +1,4 @@
-"""Options of scoring; loads neither torch nor numpy."""
+"""Options of scoring. Loads neither torch nor numpy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ class ScoreOptions(MemberOptions):
         thresholds: thresholds of events, in the data's units, e.g. [0.5,2] for rain: CSI, POD,
             FAR, HSS
         scales: odd sides in pixels for the fractions skill score of these events, e.g. [5,17]
-        period: adds the baseline cycle, the frame so many steps before: 24 for the same hour
-            yesterday; by default that of the forecaster's guide, if it has one
+        period: adds the baseline cycle, the frame this many steps before: 24 for the same hour
+            yesterday; by default the period of the forecaster's guide, if it has one
         lpips: alex or vgg adds LPIPS of films by that network, whose weights are downloaded once
         precision: bf16-mixed rounds and is often faster; auto uses it if the processor supports
             it; baselines are always exact
-        match: last, guide or [last,guide] adds rows of the run's forecasts with the values of
-            these, as foreframe predict --match makes them; of members, too; by default what the run
-            says; none leaves that out
-        members: number of members per clip, scored as an ensemble next to a free lagged one; their
-            mean is another row
+        match: last, guide or [last,guide] adds rows of the run's forecasts with matched values, as
+            in foreframe predict --match, also for members; by default the run's choice; none adds
+            no row
+        members: number of members per clip, scored as an ensemble and compared with the lagged
+            ensemble; their mean is another row
         seed: seed of the members, which differ from clip to clip
         budget: memory limit of scoring a batch in GiB
-        seconds: time limit of scoring; it scores fewer clips, but at least a batch
+        seconds: time limit, which reduces the number of clips to a batch at least
 
     Raises:
         ValueError: a value out of its range.
@@ -55,7 +55,7 @@ class ScoreOptions(MemberOptions):
 
     @property
     def limit(self) -> int | None:
-        """Most clips; None for all."""
+        """Largest number of clips; None for all."""
         return None if self.clips == "all" else self.clips
 
     @property
@@ -68,21 +68,20 @@ class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
     """Data and output
 
     Args:
-        data: what to score on, as in foreframe train; by default the run's own data, unless they
-            are imported or downloaded
-        reading: read options that differ from those of the run
-        splits: split options that differ from those of the run; frames are forecast and scored
-            whole unless --splits.tile is given
+        data: data to score on, as in foreframe train; by default the run's data, unless they are
+            imported or downloaded
+        reading: read options other than the run's
+        splits: split options other than the run's; frames are forecast and scored whole unless
+            --splits.tile is given
         scaling: scaling of values, without RUN, as in foreframe train
         split: by default test; all uses a whole file
         protocol: dmvfn scores 2 frames in, 5 out, as papers on films do
         past: number of past frames; by default as in training, or 10
-        future: number of frames to score; by default as in training, or as the forecasts have, or
-            10
+        future: number of frames to score; by default as in training or in the forecasts, or 10
         stride: frames between the starts of two windows; by default the run's
         forecasts: forecasts of other programs to score, a file or [several,files]: .npy or .npz
             (N,S,C,H,W) in the data's own units (0 to 255 for films), in the order of the clips, or
-            NetCDF, Zarr or .npz with start and lead times, as predict --every writes it
+            NetCDF, Zarr or .npz with start and lead times, as from predict --every
         pasts: .npy to write the past frames of the clips to, for another program to forecast from
         output: folder for the report; auto, the default of the command, is evaluation, or
             evaluation-DATA for other data, in RUN, runs/NAME, or here without a run
@@ -103,7 +102,7 @@ class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is given of the fields of `ClipOptions`, and what the protocol says of others."""
+        """The user's fields of `ClipOptions`, and the protocol's values of others."""
         values = {name: getattr(self, name) for name in parameters(ClipOptions)}
         given = {name: value for name, value in values.items() if value is not None}
         return {**(DMVFN if self.protocol else {}), **given}

@@ -73,7 +73,7 @@ class ForecastOptions(MemberOptions):
     """Options of every forecast.
 
     Args:
-        match: none is the plain forecast; last and guide replace its values, by rank, by those of
+        match: none is the plain forecast; last and guide replace its values, by rank, by values of
             the last frame or the model's guide, so that heavy rain does not fade; by default the
             forecaster's choice (radar: guide)
         budget: memory limit of a forecast in GiB
@@ -160,7 +160,7 @@ class PredictOptions(RollingOptions):
         recording: number of the recording, counted from 0, if the input holds several
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: frame rate of a film; by default a quarter of the input's but at least 5, and with
-            every that of the input
+            every the input's
 
     Raises:
         ValueError: a value out of its range, or options that exclude each other.

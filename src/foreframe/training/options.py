@@ -149,7 +149,7 @@ class RunOptions(Checked):
     Args:
         run: the run's folder; by default runs/MODEL-DATE-TIME
         resume: folder of the run to continue, with its settings
-        accept_changes: continue with options that differ from those of the run
+        accept_changes: continue with options other than the run's
         save_every: minutes between checkpoints, in addition to one per epoch
         picture_every: steps between pictures and GIFs; 0 = off
         logger: tensorboard, csv or a list; false = none; in Python also Lightning's loggers

@@ -47,8 +47,7 @@ def chosen(configs: Sequence[str], given: Given) -> Chosen:
 def named(
     recipe: str | os.PathLike[str] | None, options: Mapping[str, Any]
 ) -> tuple[list[str], Given]:
-    """Return the configs and the options of a call. Mappings change those of the recipe name by
-    name.
+    """Return the configs and the options of a call. Mappings change the recipe name by name.
 
     Raises:
         ValueError: an unknown name, with the closest one.

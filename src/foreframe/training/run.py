@@ -1,4 +1,4 @@
-"""The folder of a training and its results, as a user meets it."""
+"""The folder of a training, and its results."""
 
 import json
 import os
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a training, and its results. A notebook shows them.
+    """The folder of a training, and its results, with a display in notebooks.
 
         run = foreframe.open_run("runs/demo")
         forecaster, errors = run.forecaster(), run.scores
 
     Args:
-        folder: with config.yaml, checkpoints, validation.jsonl and pictures.
-        data: the data of training if they were in memory, since no file has them.
+        folder: the folder of config.yaml, checkpoints, validation.jsonl and pictures.
+        data: the data of training if they were in memory.
 
     Raises:
-        ValueError: there is no run in the folder.
+        ValueError: the folder has no run.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ class Run:
             raise ValueError(f"there is no run in {self.folder} (no config.yaml in it)")
 
     def __repr__(self) -> str:
-        """Its folder, and its last and best validation."""
+        """Return the folder, and the last and best validation."""
         rows = self.scores
         if not rows:
             return f"Run {self.folder}: no validation yet"
@@ -54,14 +54,14 @@ class Run:
         return str(self.folder)
 
     def forecaster(self, device: str = "cpu") -> "Forecaster":
-        """Its best checkpoint, ready to forecast; raises as `Forecaster.load`."""
+        """Load the best checkpoint; raises as `Forecaster.load`."""
         from foreframe.forecasting.forecaster import Forecaster
 
         return Forecaster.load(self.folder, device)
 
     @property
     def scores(self) -> list[dict[str, Any]]:
-        """Each validation, the last one at the end: {"epoch", "step", "seconds" of training,
+        """Validations in order: {"epoch", "step", "seconds" of training,
         "clips", "scores": {convention: {score: {"overall", "per_lead"}}}}.
         """
         file = self.folder / "validation.jsonl"
@@ -70,13 +70,13 @@ class Run:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
     def evaluate(self, **options: Any) -> Card:
-        """Its scorecard, by default on the test split; options as in `foreframe.evaluate`."""
+        """Return the scorecard, by default of the test split. Options: `foreframe.evaluate`."""
         from foreframe.evaluation.scored import evaluate_forecaster
 
         return evaluate_forecaster(self, changed(EvaluateOptions(), options))
 
     def _repr_html_(self) -> str:
-        """Its validations, as text and as curves, and its last picture."""
+        """Show the validations, as text and as curves, and the last picture."""
         rows, pngs = self.scores, []
         curves = {"MSE (openstl)": ("openstl", "mse"), "SSIM (standard)": ("standard", "ssim")}
         if rows:
@@ -92,8 +92,8 @@ class Run:
 
 
 def known_scores(what: Any) -> str:
-    """What the files of a forecaster say of its scores, as Markdown; "" if nothing. Of a run the
-    report on its own data unless its best checkpoint is newer, or else its validations.
+    """Return the scores in the files of a forecaster as Markdown; "" without any. For a run this is
+    the report on its own data, unless its best checkpoint is newer, or its validations.
     """
     if not isinstance(what, str | os.PathLike):
         return ""

@@ -55,7 +55,7 @@ def test_it_forecasts(file: str, capsys) -> None:
         ("weights.pt", ["--model", "simvp_small"], "no original of 'simvp_small' is known"),
         ("weights.pt", ["--model_args.spatial=16"], "do the model's arguments fit?"),
         ("weights.pt", ["--past", "0"], "past must be at least 1"),
-        ("weights.pt", ["-o", "full"], "output full is there already"),
+        ("weights.pt", ["-o", "full"], "output full exists"),
     ],
 )
 def test_what_is_refused(file: str, more: list[str], told: str, capsys) -> None:

@@ -39,7 +39,7 @@ def show_outlook(
         if options.at:
             print(found)
         if output is not None:
-            print(f"wrote {output}" if options.at else f"{found} lie in {output}")
+            print(f"wrote {output}" if options.at else f"{found}, written to {output}")
         return
     if len(input) > 1:
         raise ValueError("give one live INPUT: a folder that grows, or -")
