@@ -45,46 +45,40 @@ def test_mirrored_layers_of_unequal_ends_take_what_is_no_hidden_map(head: str | 
     assert model(torch.rand(1, 2, 1, 8, 8), 3).shape == (1, 3, 1, 8, 8)
 
 
-def test_a_change_to_a_preset_keeps_the_rest_of_it() -> None:
-    """`--model_args.codec.strided.show_last false` must not take the preset's widths away."""
-    shown = {"codec": {"strided": {"show_last": False}}}
-    args = build_model("quick", shown | {"core": {"convlstm": {"peepholes": True}}}).args
-    assert args["codec"] == {
-        "strided": {"widths": [16, 32, 64], "norm": "group", "show_last": False}
-    }
-    assert args["core"]["convlstm"] == {
-        "hidden": [64], "kernel": 3, "bias": True, "peepholes": True, "forget_bias": 1.0,
-    }  # fmt: skip
-    assert preset("quick", **shown).args == build_model("quick", shown).args
-    assert build_model("quick").args["codec"]["strided"]["show_last"]  # the preset is not changed
-    with pytest.raises(ValueError, match="did you mean widths"):
-        build_model("quick", {"codec": {"strided": {"width": 2}}})
+STRIDED = {"widths": [16, 32, 64], "norm": "group"}
+DRAW = {"feed": "maps", "kernel": 3, "over": "last", "sigmoid": True, "bias": True}
+CELL = {"hidden": [64], "kernel": 3, "bias": True, "peepholes": False, "forget_bias": 1.0}
 
 
-def test_a_change_that_names_another_kind_of_part_puts_that_in_its_place() -> None:
-    args = preset("quick", output={"draw": {"sigmoid": False}}).args
-    assert args["output"] == {
-        "draw": {"feed": "maps", "kernel": 3, "over": "last", "sigmoid": False, "bias": True}
-    }
-    assert args["start"] == "states"
-    assert args["codec"] == preset("quick").args["codec"]
-    assert preset("quick", output="draw").args["output"]["draw"]["sigmoid"] is True
-    assert preset("quick", codec={"patches": {"size": 4}}).args["codec"] == {
-        "patches": {"size": 4, "show_last": False}
-    }
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({}, {"strided": STRIDED | {"show_last": True}}),
+        # `--model_args.codec.strided.show_last false` keeps the preset's widths.
+        ({"codec": {"strided": {"show_last": False}}}, {"strided": STRIDED | {"show_last": False}}),
+        ({"core": {"convlstm": {"bias": False}}}, {"convlstm": CELL | {"bias": False}}),
+        # Another kind of part takes its place.
+        ({"codec": {"patches": {"size": 4}}}, {"patches": {"size": 4, "show_last": False}}),
+        ({"output": {"draw": {"sigmoid": False}}}, {"draw": DRAW | {"sigmoid": False}}),
+        ({"output": "draw"}, {"draw": DRAW}),
+    ],
+)
+def test_a_change_to_a_preset_keeps_the_rest_of_it(change: dict, part: dict) -> None:
+    usual, changed = build_model("quick").args, preset("quick", **change).args
+    assert changed == usual | {next(iter(change), "codec"): part}
+    assert build_model("quick", change).args == changed
 
 
 def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments of which one is a part are no choice between parts."""
-    monkeypatch.setitem(
-        PRESETS_OF_ALL, "mine", ("encoder_decoder", {"codec": {"patches": {"size": 2}}})
-    )
+    mine = ("encoder_decoder", {"codec": {"patches": {"size": 2}}})
+    monkeypatch.setitem(PRESETS_OF_ALL, "mine", mine)
     changed = preset("mine", embedding=True).args
     assert (changed["codec"]["patches"]["size"], changed["embedding"]) == (2, True)
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="model 'slow' is unknown"):
-        preset("slow")
     with pytest.raises(ValueError, match=r"model 'quik' is unknown; did you mean quick\?"):
         build_model("quik")
+    with pytest.raises(ValueError, match="did you mean widths"):
+        build_model("quick", {"codec": {"strided": {"width": 2}}})

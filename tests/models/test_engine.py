@@ -2,7 +2,6 @@
 mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginnings and passes.
 """
 
-import copy
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from foreframe.models import ConvLSTMCell, EncoderDecoder, engine, preset
+from foreframe.models import ConvLSTMCell, engine, preset
 from foreframe.models.convlstm import PRESETS
 from foreframe.models.engine import convolutions, elementwise, one_pass, packed
 
@@ -82,48 +81,32 @@ def pixelwise(x: Tensor, y: Tensor, weight: Tensor | None, factor: float) -> tup
 
 
 @pytest.mark.parametrize(
-    ("way", "which", "weighted"),
-    [
-        ("eager", (0, 1), True),
-        ("eager", (1,), False),
-        ("blocks", (0,), True),
-        ("blocks", (1,), False),
-        pytest.param("compiled", (0, 1), True, marks=pytest.mark.slow),
-    ],
+    ("block", "which", "weighted"),
+    [(2**18, (0, 1), True), (2**18, (1,), False), (24, (0,), True), (24, (1,), False)],
 )
-def test_elementwise_mathematics(way, which, weighted, request, monkeypatch) -> None:
+def test_elementwise_mathematics(block, which, weighted, monkeypatch) -> None:
     """The function itself, and within a pass, with gradients of either output or both."""
-    if way == "compiled":
-        request.getfixturevalue("compiler")
-    if way == "blocks":
-        monkeypatch.setattr(elementwise, "BLOCK", 24)
+    monkeypatch.setattr(elementwise, "BLOCK", block)
     torch.manual_seed(0)
-    x, y = (
-        torch.randn(2, 6, 4, 5, requires_grad=True),
-        torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True),
-    )
+    x = torch.randn(2, 6, 4, 5, requires_grad=True)
+    y = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
     weight = torch.randn(3, 1, 1, requires_grad=True) if weighted else None
     learnt = [tensor for tensor in (x, y, weight) if tensor is not None]
-    wrapped = engine.pointwise(pixelwise)
-    theirs = pixelwise(x, y, weight, 0.5)
-    wanted = torch.autograd.grad(
-        sum(theirs[n].square().sum() for n in which), learnt, materialize_grads=True
-    )
-    with one_pass(x, way == "compiled"):
+    wrapped, theirs = engine.pointwise(pixelwise), pixelwise(x, y, weight, 0.5)
+    with one_pass(x, False):
         ours = wrapped(x, y, weight, 0.5)
         with torch.no_grad():
             unrecorded = wrapped(x, y, weight, 0.5)
-    for a, b, c in zip(ours, theirs, unrecorded, strict=True):
-        assert a.dtype == b.dtype
-        torch.testing.assert_close(a, b)
-        torch.testing.assert_close(c, b)
-    computed = torch.autograd.grad(
-        sum(ours[n].square().sum() for n in which), learnt, materialize_grads=True
-    )
-    for a, b in zip(computed, wanted, strict=True):
-        assert a.dtype == b.dtype
-        torch.testing.assert_close(a, b)
-    torch.testing.assert_close(wrapped(x, y, weight, 0.5), theirs)
+    gained = [
+        torch.autograd.grad(
+            sum(out[n].square().sum() for n in which), learnt, materialize_grads=True
+        )
+        for out in (ours, theirs)
+    ]
+    # Equal in dtype, too.
+    for out in (ours, unrecorded, wrapped(x, y, weight, 0.5)):
+        torch.testing.assert_close(out, theirs)
+    torch.testing.assert_close(*gained)
 
 
 def test_a_cell_compiles_itself_once_that_pays(monkeypatch) -> None:
@@ -239,34 +222,24 @@ def test_values_and_gradients(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@given(
-    b=st.integers(1, 3),
-    t=st.integers(1, 5),
-    d=st.integers(1, 5),
-    k=st.integers(4, 20),
-    h=st.integers(6, 12),
-    peepholes=st.booleans(),
-)
-@settings(deadline=None, max_examples=10)
-def test_bfloat16(device, b, t, d, k, h, peepholes) -> None:
+@pytest.mark.parametrize(("t", "d", "k", "peepholes"), [(1, 1, 4, False), (5, 5, 20, True)])
+def test_bfloat16(device, t, d, k, peepholes) -> None:
     """Under autocast, against the plain cell in float32 with its weights and inputs rounded."""
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, peepholes=peepholes).to(device)
     with torch.no_grad():
         for parameter in cell.gates.parameters():
             parameter.copy_(parameter.bfloat16())
-    xs = [
-        torch.randn(b, d, h, h, device=device).bfloat16().float().requires_grad_() for _ in range(t)
-    ]
-    learnt = [*cell.gates.parameters(), *xs]
+    xs = torch.randn(t, 3, d, 9, 9, device=device).bfloat16().float().requires_grad_()
+    learnt = [*cell.gates.parameters(), xs]
     with torch.autocast(device, torch.bfloat16):
-        ours = ran(cell, xs, None, None, one_pass(xs[0]))
-    theirs = ran(lambda *given: plain_cell(cell, *given), xs, None, None)
+        ours = ran(cell, [*xs], None, None, one_pass(xs))
+    theirs = ran(lambda *given: plain_cell(cell, *given), [*xs], None, None)
     assert distance(ours, theirs) < 1e-2
     pairs = (torch.autograd.grad(output.square().sum(), learnt) for output in (ours, theirs))
-    for a, b_ in zip(*pairs, strict=True):
+    for a, b in zip(*pairs, strict=True):
         assert a.dtype == torch.float32
-        assert distance(a, b_) < 1e-2
+        assert distance(a, b) < 1e-2
 
 
 @pytest.mark.parametrize("run", [one_pass, lambda like: nullcontext()], ids=["pass", "plain"])
@@ -344,24 +317,6 @@ def test_other_convolutions_are_torchs_own(options) -> None:
     x = torch.randn(1, 4, 6, 6)
     with one_pass(x):
         torch.testing.assert_close(conv(x[:, :1], x[:, 1:]), theirs(x))
-
-
-def test_a_module_like_any_other() -> None:
-    """Its name and parameters, hooks and copies, also in the middle of a pass."""
-    conv, x = engine.Conv2d(2, 3, 3, padding=1), torch.randn(1, 2, 4, 4)
-    assert repr(conv) == repr(nn.Conv2d(2, 3, 3, padding=1))
-    assert list(conv.state_dict()) == ["weight", "bias"]
-    calls = []
-    conv.register_forward_hook(lambda module, given, output: calls.append(output))
-    conv.register_full_backward_hook(lambda module, into, out: calls.append(out))
-    with one_pass(x):
-        output = conv(x.requires_grad_(), None)
-        copied = copy.deepcopy(conv)
-        torch.testing.assert_close(copied(x), output)
-    output.sum().backward()
-    # Forward of itself and of its copy, which has its hooks; backward of itself.
-    assert len(calls) == 3
-    assert copied.weight.grad is None
 
 
 def test_hooks_of_parameters_see_gradients_once() -> None:
@@ -482,19 +437,6 @@ def test_compiled_cells_equal_plain_ones(compiler) -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
 
 
-@pytest.mark.slow
-def test_compilers_are_given_plain_code() -> None:
-    network = EncoderDecoder(core={"convlstm": {"hidden": [2]}})
-    past = torch.rand(1, 2, 1, 6, 6)
-    exported = torch.export.export(network, (past, 2)).module()
-    torch.testing.assert_close(exported(past, 2), network(past, 2), atol=1e-5, rtol=1e-5)
-    names = {node.target for node in exported.graph.nodes if node.op == "call_function"}
-    assert torch.ops.aten.conv2d.default in names
-    with one_pass(past.to("meta")):
-        assert engine.pass_for(past.to("meta")) is None
-        assert engine.pass_for(past) is None
-
-
 @pytest.mark.usefixtures("without_types")
 @pytest.mark.parametrize(
     ("name", "bf16", "compiled"),
@@ -546,16 +488,12 @@ def test_memory_that_is_kept_is_not_asked_for_again() -> None:
     script = """
 import resource, torch
 from foreframe.cli import keep_memory
-torch.set_num_threads(1)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(4):
         torch.zeros(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-given_back = faults()
-keep_memory()
-faults()
-print(given_back, faults())
+print(faults(), keep_memory() or faults() and faults())
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     given_back, kept = map(int, ran.stdout.split())
