@@ -27,6 +27,7 @@ from foreframe.forecasting.recordings import (
     check_channels,
     doubts,
     number_of,
+    on_known_grid,
     reading_as_trained,
     without_fills,
 )
@@ -233,7 +234,8 @@ class Forecaster(ScaledNetwork):
         yet.
         """
         given = {"cuts": False, **reading}
-        return read_clips(source, reading_as_trained(self, source, given, whole=True))
+        clips = read_clips(source, reading_as_trained(self, source, given, whole=True))
+        return [on_known_grid(self, clip, reading) for clip in clips]
 
     def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:
         """One of the recordings of a source, checked: of stretches of one series the last, unless

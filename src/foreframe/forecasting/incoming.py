@@ -30,6 +30,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import (
     check_channels,
     doubts,
+    on_known_grid,
     reading_as_trained,
     without_fills,
 )
@@ -98,7 +99,7 @@ def live_frames(
     recent: deque[Clip] = deque(maxlen=3)
     for raw in _thinned(clips, every, place):
         try:
-            clip = without_fills(forecaster, raw)
+            clip = without_fills(forecaster, on_known_grid(forecaster, raw, reading))
             check_channels(forecaster, clip.frames.shape[1], clip.name, clip.frames.dtype)
             check_units(clip.units, forecaster.scaling.units, clip.name)
             _note_time_and_grid(clip, place)

@@ -14,7 +14,7 @@ from foreframe.clips.clip import Clip, format_step, in_seconds
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
-from foreframe.data.reading import with_missing
+from foreframe.data.reading import apply_options, with_missing
 from foreframe.forecasting.network import NO_RAIN, ScaledNetwork
 
 DIGITS = "moving_mnist"  # the generated data of that name
@@ -47,6 +47,24 @@ def reading_as_trained(
 def _is_film(source: Any) -> bool:
     reader = reader_of(Path(source)) if isinstance(source, str | Path) else None
     return reader is not None and reader.pictures
+
+
+def on_known_grid(forecaster: ScaledNetwork, clip: Clip, given: Mapping[str, Any]) -> Clip:
+    """The clip as means of blocks of values, with a note, if its grid is finer than those of
+    training by a factor of 1.5 or more. A size that the user chose stays.
+    """
+    known, spacing = forecaster.trained.spacing, row_spacing(clip)
+    if not known or not spacing or {"coarsen", "size"} & given.keys():
+        return clip
+    blocks = round(known[0] / spacing)
+    if not 1 < blocks <= min(clip.frames.shape[2:]):
+        return clip
+    coarse = apply_options(clip, ReadOptions(coarsen=blocks), None)
+    note = (
+        f"its rows are {spacing / 1000:.3g} km apart; means of {blocks}x{blocks} values are "
+        "forecast, on the grid that the model knows; --reading.coarsen 1 keeps its own grid"
+    )
+    return replace(coarse, notes=(*clip.notes, note))
 
 
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:

@@ -78,8 +78,10 @@ def forecast(
     if kmperpixel:
         places["y"] = ("y", -1000 * kmperpixel * np.arange(m), {"units": "m"})
     rain = xr.DataArray(frames, places, ("time", "y", "x"), "precip", {"units": "mm/h"})
-    # Compiled cells would change the last bits after some forecasts.
-    made: Any = predict(weights, rain, steps=int(leads.max()), compile=False, **how)
+    # pysteps expects the grid of its input. Compiled cells would change the last bits after some
+    # forecasts.
+    how |= {"reading": {"coarsen": 1}, "compile": False}
+    made: Any = predict(weights, rain, steps=int(leads.max()), **how)
     return np.take(made.frames[..., 0, :, :], leads - 1, axis=-3)
 
 
