@@ -92,6 +92,7 @@ def rain(path: str, units: str = "mm/h", km: float = 1, minutes: int = 5, **plac
         ({}, ""),
         ({"units": ""}, "it does not say its units: mm/h is assumed"),
         ({"y": np.arange(8)}, "it does not say its grid spacing: 1 to 2 km is assumed"),
+        ({"minutes": 2}, "it has a frame every 2 min; one in 3 is read, as the model knows 5 min"),
         ({"minutes": 10}, "it has a frame every 10 min; the model was scored at 5 min"),
         ({"km": 0.5}, "its rows are 0.5 km apart; means of 2x2 values are forecast"),
         ({"km": 4}, "its rows are 4 km apart; the model was scored on grids of 1 to 2 km"),

@@ -24,6 +24,7 @@ from foreframe.data.readers import read_clips
 from foreframe.forecasting.forecast_options import ForecastOptions, TiledOptions, changed
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.recordings import (
+    at_known_pace,
     check_channels,
     doubts,
     number_of,
@@ -235,6 +236,7 @@ class Forecaster(ScaledNetwork):
         """
         given = {"cuts": False, **reading}
         clips = read_clips(source, reading_as_trained(self, source, given, whole=True))
+        clips = [at_known_pace(self, clip, reading) for clip in clips]
         return [on_known_grid(self, clip, reading) for clip in clips]
 
     def chosen(self, clips: Sequence[Clip], source: Any, recording: int | None) -> Clip:

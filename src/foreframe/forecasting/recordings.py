@@ -67,6 +67,25 @@ def on_known_grid(forecaster: ScaledNetwork, clip: Clip, given: Mapping[str, Any
     return replace(coarse, notes=(*clip.notes, note))
 
 
+def at_known_pace(forecaster: ScaledNetwork, clip: Clip, given: Mapping[str, Any]) -> Clip:
+    """Every n-th frame up to the last, with a note, if the time step is shorter than in training by
+    a factor of 1.5 or more. A pace that the user chose stays.
+    """
+    known, step = forecaster.trained.step, clip.step
+    if not known or step is None or "every" in given:
+        return clip
+    every = int(known / in_seconds(step) + 0.5)
+    if not 1 < every < len(clip):
+        return clip
+    thinned = clip[(len(clip) - 1) % every : len(clip)]
+    thinned = apply_options(thinned, ReadOptions(every=every), None)
+    note = (
+        f"it has a frame every {format_step(step)}; one in {every} is read, as the model knows "
+        f"{format_step(np.timedelta64(known, 's'))}; --reading.every 1 reads all"
+    )
+    return replace(thinned, notes=(*clip.notes, note))
+
+
 def number_of(clips: Sequence[Clip], name: str, number: int | None) -> int:
     """Which of the recordings of a source is meant; of stretches of one series the last.
 
