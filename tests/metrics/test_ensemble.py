@@ -39,29 +39,31 @@ def wet(X: torch.Tensor, Y: torch.Tensor) -> EnsembleScorecard:
     return filled(X, Y, units="mm/h", thresholds=(0.5, 5), to_units=RAIN.to_units)
 
 
-@pytest.mark.parametrize("method", ["ecdf", "fair"])
-def test_crps_equals_the_scores_library(method: str) -> None:
-    X, Y = ensemble()
+@pytest.mark.parametrize(("method", "prefix"), [("ecdf", ""), ("fair", "fair_")])
+def test_crps_and_brier_score_equal_the_scores_library(method: str, prefix: str) -> None:
+    X, Y = ensemble(m=12)
     Y = holed(Y)
-    table = wet(X, Y).table()
-    name = {"ecdf": "", "fair": "fair_"}[method]
+    table, by_lead = wet(X, Y).table(), {"preserve_dims": ["lead"]}
     units = [RAIN.to_units(values.double()).float() for values in (X, Y)]
-    for convention, values in (("standard", [X, Y]), ("physical", units)):
-        theirs = crps_for_ensemble(
-            *arrays(*values), "member", method=method, preserve_dims=["lead"]
-        )
-        ours = table[convention][f"{name}crps"]
-        assert ours["per_lead"] == pytest.approx(theirs.values.tolist(), rel=1e-5)
+    expected = {
+        (convention, "crps"): crps_for_ensemble(*arrays(*each), "member", method=method, **by_lead)
+        for convention, each in (("standard", (X, Y)), ("physical", units))
+    }
     for threshold in (0.5, 5):
-        theirs = tail_tw_crps_for_ensemble(
-            *arrays(*units), "member", threshold, method=method, preserve_dims=["lead"]
+        how = arrays(*units), f"{threshold:g} mm/h"
+        expected[how[1], "tail_crps"] = tail_tw_crps_for_ensemble(
+            *how[0], "member", threshold, method=method, **by_lead
         )
-        ours = table[f"{threshold:g} mm/h"][f"{name}tail_crps"]
-        assert ours["per_lead"] == pytest.approx(theirs.values.tolist(), rel=1e-5)
+        expected[how[1], "brier"] = brier_score_for_ensemble(
+            *how[0], "member", threshold, fair_correction=bool(prefix), **by_lead
+        ).squeeze("threshold")
+    for (convention, name), theirs in expected.items():
+        got = table[convention][prefix + name]["per_lead"]
+        assert got == pytest.approx(theirs.values.tolist(), rel=1e-5), (convention, name)
 
 
 def test_crps_far_from_zero() -> None:
-    """Kelvin: 300, and differences of .01; sums of float32 values would leave nothing of them."""
+    """Differences of .01 at 300 K are lost in sums of float32 values."""
     X, Y = ensemble(c=1)
     X, Y = 300 + X.double() / 20, 300 + Y.double() / 20
     theirs = crps_for_ensemble(*arrays(X.float(), Y.float()), "member", method="fair")
@@ -83,7 +85,7 @@ def test_spread_and_skill_equal_numpy() -> None:
 
 
 def test_ranks_equal_the_scores_library() -> None:
-    """Which shares ties equally where we draw: the same without ties, as many with them."""
+    """The library shares ties equally, and foreframe draws ranks."""
     X, Y = ensemble(m=4, h=40, w=50)
     generator = torch.Generator().manual_seed(2)
     untied = [0.2 + 0.5 * torch.rand(x.shape, generator=generator) for x in (X, Y)]
@@ -96,47 +98,26 @@ def test_ranks_equal_the_scores_library() -> None:
         np.testing.assert_allclose(shares, theirs.transpose("lead", "rank").values, rtol=far + 1e-9)
 
 
-def test_ranks_of_dry_fields_are_level() -> None:
-    """Nothing but ties; chi-square of 7 counts, 6 degrees of freedom."""
+def test_ranks_of_constant_areas() -> None:
     X, Y = torch.zeros(2, 6, 1, 1, 60, 70), torch.zeros(2, 1, 1, 60, 70)
     table = filled(X, Y).table()["standard"]
     counts = np.array(table["rank_histogram"]["overall"])
     assert counts.sum() == Y.numel()
-    assert 0.5 < ((counts - 1200) ** 2 / 1200).sum() < 22  # 1 in 1,000 is outside, at each end
+    # Chi-square of 7 counts: 1 in 1,000 is outside at each end.
+    assert 0.5 < ((counts - 1200) ** 2 / 1200).sum() < 22
     assert table["rank_histogram_varied"]["overall"] == [0] * 7
-    # Of other clips other ranks are drawn: each clip's own key.
-    one, other = (filled(X[:1], Y[:1], seed=seed).sums for seed in (0, 1))
-    assert not torch.equal(one, other)
-
-
-def test_ranks_of_what_varies() -> None:
-    """Forecasts of almost nothing are never below a truth of nothing, and look like it."""
+    # Each clip has its own key, so other draws.
+    one, other = (filled(X[:1], Y[:1], seed=seed).table()["standard"] for seed in (0, 1))
+    assert one["rank_histogram"] != other["rank_histogram"]
+    # Forecasts of almost nothing are never below a truth of nothing.
     X, Y = torch.full((1, 3, 1, 1, 10, 10), 1e-4), torch.zeros(1, 1, 1, 10, 10)
     Y[..., :4, :5] = 0.5
     table = filled(X, Y).table()["standard"]
     assert table["rank_histogram"]["overall"] == [80, 0, 0, 20]
     assert table["rank_histogram_varied"]["overall"] == [0, 0, 0, 20]
-    # Outside [0,1] is clipped, of truth and members alike: no truth of 1.1 is above a member of 1.2
-    # by being clipped less.
+    # Truth and members are clipped to [0,1] alike.
     X, Y = torch.full((1, 3, 1, 1, 10, 10), 1.2), torch.full((1, 1, 1, 10, 10), 1.1)
     assert min(filled(X, Y).table()["standard"]["rank_histogram"]["overall"]) > 0
-
-
-@pytest.mark.parametrize("fair", [False, True])
-def test_brier_score_equals_the_scores_library(fair: bool) -> None:
-    X, Y = ensemble(m=12)
-    Y = holed(Y)
-    table = wet(X, Y).table()
-    theirs = brier_score_for_ensemble(
-        *arrays(*(RAIN.to_units(values) for values in (X, Y))),
-        "member",
-        [0.5, 5],
-        fair_correction=fair,
-        preserve_dims=["lead"],
-    )
-    for threshold in (0.5, 5):
-        ours = table[f"{threshold:g} mm/h"]["fair_brier" if fair else "brier"]["per_lead"]
-        assert ours == pytest.approx(theirs.sel(threshold=threshold).values.tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("m", [3, 16])
@@ -157,18 +138,13 @@ def test_reliability_counts_cases(m: int) -> None:
         assert got["probabilities"]["overall"][j] == pytest.approx(p[inside].mean(), abs=1e-6)
     assert sum(got["cases"]["overall"]) == there.sum()
     assert len(got["cases"]["per_lead"]) == 2
-
-
-def test_a_bin_without_cases_has_no_frequency() -> None:
-    X, Y = torch.ones(1, 2, 1, 1, 8, 8), torch.ones(1, 1, 1, 8, 8)
-    got = filled(X, Y, thresholds=(0.5,)).table()["0.5"]
-    assert got["cases"]["overall"] == [0, 0, 64]
-    assert got["frequencies"]["overall"] == pytest.approx([math.nan, math.nan, 1], nan_ok=True)
-    assert got["brier"]["overall"] == 0
+    certain = filled(torch.ones_like(X), torch.ones_like(Y), thresholds=(0.2,)).table()["0.2"]
+    assert certain["cases"]["overall"] == [0] * bins + [Y.numel()]
+    assert certain["frequencies"]["overall"] == pytest.approx([math.nan] * bins + [1], nan_ok=True)
 
 
 def test_energy_score_equals_scoringrules() -> None:
-    """Of pools that are whole, cut off at the edges, and partly or wholly missing."""
+    """Pools are whole, cut off at the edges, and partly or wholly missing."""
     X, Y = ensemble()
     Y = holed(Y)
     scores = []
@@ -221,16 +197,6 @@ def test_spectrum_of_sines() -> None:
     assert got["spectrum"]["overall"][band] == pytest.approx(truth[band] / 4, rel=0.01)
 
 
-def test_spectrum_leaves_out_frames_with_gaps() -> None:
-    X, Y = ensemble(b=2, c=1, h=32, w=48)
-    Y[0, 0, 0, 3, 3] = torch.nan
-    got, rest = filled(X, Y).table()["standard"], filled(X[1:], Y[1:]).table()["standard"]
-    for name in ("spectrum", "spectrum_of_mean", "spectrum_of_truth"):
-        expected = rest[name]["per_lead"][0]
-        assert got[name]["per_lead"][0] == pytest.approx(expected, rel=1e-5, nan_ok=True)
-        assert math.isfinite(expected[4])
-
-
 def test_sharpness_and_ink() -> None:
     """Strokes in other places: each member is as sharp as the truth, and has its ink; their mean
     is half as high.
@@ -264,7 +230,7 @@ def test_best_of_n_is_one_member_for_the_whole_clip() -> None:
 
 
 def test_a_single_member() -> None:
-    """CRPS, fair or not, is the mean absolute error; spreads are not known."""
+    """Both CRPS are the mean absolute error, and spreads are undefined."""
     X, Y = ensemble(m=1)
     Y = holed(Y)
     table = wet(X, Y).table()
@@ -284,7 +250,7 @@ def test_a_single_member() -> None:
 
 @pytest.mark.parametrize("gaps", [False, True])
 def test_each_member_as_a_forecast_by_itself(gaps: bool) -> None:
-    """Events of members: as of so many clips, each with one forecast."""
+    """Events of members are scored like clips with one forecast each."""
     X, Y = ensemble()
     Y = holed(Y) if gaps else Y
     events = event_scores((0.5, 5), (1, 5), "mm/h")
@@ -300,7 +266,7 @@ def test_each_member_as_a_forecast_by_itself(gaps: bool) -> None:
         ensemble_scores(X, Y, thresholds=(0.5,), scales=(4,))
 
 
-def test_misuse_is_told() -> None:
+def test_misuse() -> None:
     X, Y = ensemble()
     card = EnsembleScorecard(2, 5)
     with pytest.raises(ValueError, match="at least 1 member, not 0"):

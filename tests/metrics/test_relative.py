@@ -1,18 +1,10 @@
-"""Errors in units of the last frame's, the best baseline, and who is ahead."""
+"""Errors relative to persistence, the best baseline, and the comparison with it."""
 
 import math
-from typing import Any
 
 import pytest
 
-from foreframe.evaluation.metrics.relative import (
-    RANKING,
-    best_of,
-    errors,
-    in_words,
-    ranked_by,
-    relative,
-)
+from foreframe.evaluation.metrics.relative import best_of, errors, in_words, relative
 
 
 def table(mse: list[float], ssim: list[float]) -> dict:
@@ -66,66 +58,40 @@ def test_the_best_is_the_lowest_error() -> None:
     assert errors(table([0.0], [0.25]), "ssim")["per_lead"] == [0.75]
 
 
-def lead(
-    ratio: float,
-    ends: tuple[float | None, float | None] = (None, None),
-    tie: bool = False,
-    score: str = "mse",
-    row: str = "model",
-    **more: Any,
-) -> str:
-    """What is said of a row whose error is `ratio` times that of linear_motion, 0.025."""
-    compared = {"difference": 0.025 * (ratio - 1), "low": ends[0], "ratio": ratio, "tie": tie}
-    compared |= {"ratio_low": ends[0], "ratio_high": ends[1], "n": 24, "over": "clips"} | more
-    scores = TABLES | {row: table([0.025 * ratio], [0.7])}
-    scores = {
-        name: of | {"physical": {"rmse": of["standard"]["mse"]}} for name, of in scores.items()
-    }
-    scores["linear_motion"] = scores["persistence"]
-    best, leads = {score: "linear_motion"}, {row: {score: compared}}
-    return in_words(
-        {"reference": row, "best_baseline": best, "lead": leads, "gain": {}, "scores": scores}
-    )
-
-
 BEST = "the best baseline (linear_motion)"
+BETTER, WORSE = f"is better than {BEST}", f"is worse than {BEST}"
+CHANCE = f"is not significantly better than {BEST}"
+FEW_BLOCKS = {"tie": True, "over": "blocks", "n": 2}
 
 
 @pytest.mark.parametrize(
-    ("said", "given"),
+    ("line", "score", "ratio", "ends", "more"),
     [
-        (f"The model is better than {BEST}: 12 % lower MSE (8 to 15 %).", (0.88, (0.85, 0.92))),
-        (f"The model is worse than {BEST}: 5 % higher MSE (0.4 to 7 %).", (1.05, (1.004, 1.07))),
-        (f"The model is worse than {BEST}: 150 % higher MSE (100 to 300 %).", (2.5, (2.0, 4.0))),
-        (f"The model is worse than {BEST}: MSE 3.62 against 0.025.", (144.9, (130.0, 150.0))),
-        (
-            f"The model is not significantly better than {BEST}: 2 % lower MSE (24 clips).",
-            (0.98, (0.9, 1.1), True),
-        ),
-        (f"The model cannot be compared with {BEST} in MSE.", (math.nan,)),
-        (
-            f"The model is better than {BEST}: 3 % lower 1-SSIM (2 to 4 %).",
-            (0.97, (0.96, 0.98), False, "ssim"),
-        ),
-        (
-            f"other is worse than {BEST}: 10 % higher RMSE (5 to 20 %).",
-            (1.1, (1.05, 1.2), False, "rmse", "other"),
-        ),
+        (f"{BETTER}: 12 % lower MSE (8 to 15 %)", "mse", 0.88, (0.85, 0.92), {}),
+        (f"{WORSE}: 5 % higher MSE (0.4 to 7 %)", "mse", 1.05, (1.004, 1.07), {}),
+        (f"{WORSE}: 150 % higher MSE (100 to 300 %)", "mse", 2.5, (2, 4), {}),
+        (f"{WORSE}: MSE 3.62 against 0.025", "mse", 144.9, (130, 150), {}),
+        (f"{WORSE}: MSE - against 0.025", "mse", math.inf, (math.inf, None), {}),
+        (f"{CHANCE}: 2 % lower MSE (24 clips)", "mse", 0.98, (0.9, 1.1), {"tie": True}),
+        (f"{CHANCE}: 62 % lower MSE (2 blocks)", "mse", 0.38, (None, None), FEW_BLOCKS),
+        (f"cannot be compared with {BEST} in MSE", "mse", math.nan, (None, None), {}),
+        (f"{BETTER}: 3 % lower 1-SSIM (2 to 4 %)", "ssim", 0.97, (0.96, 0.98), {}),
+        (f"{WORSE}: 10 % higher RMSE (5 to 20 %)", "rmse", 1.1, (1.05, 1.2), {}),
     ],
 )
-def test_who_is_ahead(said: str, given: tuple) -> None:
-    assert lead(*given) == said
-
-
-def test_too_few_to_tell_and_a_perfect_baseline() -> None:
-    assert lead(0.38, tie=True, over="blocks", n=2) == (
-        f"The model is not significantly better than {BEST}: 62 % lower MSE (2 blocks)."
-    )
-    assert (
-        lead(math.inf, (math.inf, None)) == f"The model is worse than {BEST}: MSE - against 0.025."
-    )
-    nothing = {"reference": "model", "best_baseline": {}, "lead": {"model": {}}, "gain": {}}
-    assert in_words(nothing) == ""
+def test_comparison_with_the_best_baseline(
+    line: str, score: str, ratio: float, ends: tuple, more: dict
+) -> None:
+    """The error of the model is `ratio` times that of linear_motion, 0.025."""
+    compared = {"difference": 0.025 * (ratio - 1), "low": ends[0], "ratio": ratio, "tie": False}
+    compared |= {"ratio_low": ends[0], "ratio_high": ends[1], "n": 24, "over": "clips"} | more
+    scores = {"model": table([0.025 * ratio], [0.7]), "linear_motion": TABLES["persistence"]}
+    for each in scores.values():
+        each["physical"] = {"rmse": each["standard"]["mse"]}
+    best, leads = {score: "linear_motion"}, {"model": {score: compared}}
+    card = {"reference": "model", "best_baseline": best, "lead": leads, "gain": {}}
+    assert in_words(card | {"scores": scores}) == f"The model {line}."
+    assert in_words(card | {"best_baseline": {}, "lead": {"model": {}}}) == ""
 
 
 def test_a_training_that_gained_nothing_is_reported() -> None:
@@ -146,8 +112,3 @@ def test_a_training_that_gained_nothing_is_reported() -> None:
     )
     compared["tie"] = False
     assert in_words(card | {"gain": {"mse": compared}}).endswith("lower MSE (10 to 10 %).")
-
-
-def test_what_ranks_is_what_says_of_itself_what_is_perfect() -> None:
-    assert RANKING == {"mse": ("standard", 0), "ssim": ("standard", 1), "rmse": ("physical", 0)}
-    assert (ranked_by(""), ranked_by("K")) == (("mse", "ssim"), ("rmse",))

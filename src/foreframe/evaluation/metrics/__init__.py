@@ -1,4 +1,4 @@
-"""Scores of forecasts: each is an entry of `SCORES` and a function of forecast and truth."""
+"""Scores of forecasts: an entry of `SCORES` and a function of forecast and truth each."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,6 @@ from foreframe.evaluation.metrics.structural import (
     frames_with_windows,
     multiscale_similarity,
     similarity,
-    structural_similarity,
 )
 
 SCORES: dict[str, dict[str, Score]] = {
@@ -26,7 +25,7 @@ SCORES: dict[str, dict[str, Score]] = {
         "ms_ssim": Score(sums.ratio, multiscale_similarity, sums.whole_frames, side=SMALLEST),
         "sharpness": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
         "power_at_8": spectral_scores()["power_of_mean_at_8"],
-        "correlation": Score(sums.pearson, sums.values, *sums.MOMENTS),
+        "correlation": Score(sums.pearson, sums.values, sums.moments),
     },
     "openstl": {
         "mse": Score(sums.ratio, sums.squared_error, sums.frames),
@@ -42,19 +41,18 @@ SCORES: dict[str, dict[str, Score]] = {
     },
     "moving": MOVING,
 }
-"""Every score by its convention and name. With P (forecast) and Y (truth), n frames at a lead time,
-D = C*H*W values a frame:
+"""Every score by its convention and name, for a forecast P and a truth Y:
 
-- `standard`: MSE and MAE are means a pixel; PSNR = -10 log10 of the mean of all clipped squared
-  errors; SSIM with L = 1, and MS-SSIM of frames without a missing value, for films of 161 pixels or
-  more a side alone; sharpness is the summed gradient magnitude of P over that of Y (below 1:
-  blurred; NaN where Y is flat), `power_at_8` the power of P at wavelengths of about 8 pixels over
-  that of Y (`spectral_scores`); correlation is Pearson's, over all values of all clips at once.
+- `standard`: MSE and MAE are means over values. PSNR = -10 log10 of the mean of all clipped squared
+  errors. SSIM has L = 1. MS-SSIM is defined for frames without a missing value and with at least
+  161 pixels a side. Sharpness is the summed gradient magnitude of P over that of Y (below 1 if
+  blurred, NaN if Y is flat). `power_at_8` is the power of P over that of Y at wavelengths of about
+  8 pixels (`spectral_scores`). Correlation is Pearson's over all values of all clips.
 - `openstl` (OpenSTL, openstl/core/metrics.py): MSE and MAE are **sums** over C,H,W, averaged over
-  frames, and so is the binary cross-entropy in nats, which OpenSTL lacks; PSNR is averaged over
-  frames; SSIM has data range L = 2, which reads higher: by 0.03, by 0.07 where blurred.
-- `physical`, in the data's own units: RMSE and MAE over all values of all clips at once, and the
-  bias, which is above 0 where forecasts are too high.
+  frames, like the binary cross-entropy in nats, which OpenSTL lacks. PSNR is averaged over frames.
+  SSIM has L = 2, which is 0.03 higher, and 0.07 higher for blurred forecasts.
+- `physical`, in the data's units: RMSE, MAE and bias over all values of all clips. The bias is
+  positive if forecasts are too high.
 - `moving`, for films of a fixed camera (`moving.background_of`). B is the median of the last ten
   past frames. A pixel moves if its deviation |P - B|, averaged over channels, exceeds .1. The area
   is the number of moving pixels of P over that of Y. The mass is the sum of their deviations, P
@@ -63,8 +61,8 @@ D = C*H*W values a frame:
 
 Forecasters are ranked by the scores with a value for a perfect forecast.
 
-In the first two, MSE, MAE and power take P as it is, PSNR, SSIM, MS-SSIM and sharpness P clipped to
-[0,1]. Missing values are never scored (see `Pair`).
+In the first two conventions, PSNR, SSIM, MS-SSIM and sharpness clip P to [0,1]. The other scores do
+not. Missing values are never scored (see `Pair`).
 """
 
 
@@ -75,9 +73,13 @@ def scores_of(
     side: int = 0,
     background: bool = False,
 ) -> dict[str, dict[str, Score]]:
-    """The scores of data in these units: `physical` only with units, and a convention for each
-    threshold (see `event_scores`, also for errors). Those that need large frames only where their
-    shorter side is `side`, in pixels. `moving` only with a background.
+    """Return the scores of data by convention and name; raises as `event_scores`.
+
+    Args:
+        units: of the data; with units there is `physical`.
+        thresholds, scales: as in `event_scores`; each threshold is a convention.
+        side: the shorter side of frames in pixels; scores of larger frames are left out.
+        background: whether to include `moving`.
     """
     conventions = ["standard", "openstl"]
     conventions += ["physical"] if units else []
@@ -90,5 +92,5 @@ def scores_of(
 
 __all__ = [
     "SCORES", "EnsembleScorecard", "Pair", "Score", "Scorecard", "Scores",
-    "ensemble_scores", "event_scores", "scores_of", "structural_similarity",
+    "ensemble_scores", "event_scores", "scores_of",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 RESAMPLES, LEVEL = 1000, 0.95
-FEWEST = 5  # groups: fewer do not show how much groups differ
+FEWEST = 5  # groups of an interval: fewer do not show how much groups differ
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Comparison:
         low, high: 95 % interval of the difference; None with fewer than `FEWEST` groups, or without
             a value.
         ratio, ratio_low, ratio_high: its score over the other one's, and the interval; infinite if
-            that is 0.
-        tie: whether the difference could be chance: the interval includes 0 or is None.
+            the other score is 0.
+        tie: whether the difference may be chance: the interval includes 0 or is None.
         n: number of groups of clips.
     """
 
@@ -70,14 +70,15 @@ def paired_bootstrap(
 def resampled(
     each: Sequence[Float[Tensor, "sums clips"]], value: Callable[..., Tensor], groups: Sequence[int]
 ) -> tuple[list[Float[Tensor, " all_and_resamples"]], int]:
-    """The score of each forecaster over all clips, then over resampled groups, the same for all
-    forecasters; and the number of groups. Arguments as of `paired_bootstrap`.
+    """Return the score of each forecaster over all clips, followed by its scores over resampled
+    groups, and the number of groups. All forecasters have the same groups. Arguments as in
+    `paired_bootstrap`.
     """
     numbers, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n = len(numbers)
     by_group = (
-        torch.zeros(len(sums), n, dtype=torch.float64).index_add_(
-            1, torch.from_numpy(group_of), sums.double()
+        torch.zeros(*sums.shape[:-1], n, dtype=torch.float64).index_add_(
+            -1, torch.from_numpy(group_of), sums.double()
         )
         for sums in each
     )
@@ -86,18 +87,19 @@ def resampled(
 
 @lru_cache(maxsize=1)
 def _weights(n: int) -> Float[Tensor, "all_and_resamples groups"]:
-    """How often each group is taken: first all of them once."""
+    """How often each group is drawn; in the first row once."""
     draw = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     return torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))
 
 
 def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list[tuple[int, int]]:
-    """The lowest and the highest rank that is left open for each forecaster at 95 %: below it are
-    those that are better by a paired bootstrap, above it those that are worse. Pairs are compared
-    one by one: with many forecasters a rank or two may be chance.
+    """Return the lowest and the highest possible rank of each forecaster at 95 %.
+
+    A paired bootstrap decides which forecasters are better and which are worse. Pairs are compared
+    one by one, so with many forecasters a rank or two may be chance.
 
     Args:
-        errors: of each, as `resampled` gives them; lower is better.
+        errors: of each forecaster, from `resampled`; lower is better.
         n: number of groups.
     """
 
@@ -117,7 +119,7 @@ def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list
 def interval(
     values: Float[Tensor, " resamples"], n: int
 ) -> tuple[float, float] | tuple[None, None]:
-    """Percentiles; None with fewer than `FEWEST` groups or a value that is not finite."""
+    """Return the 95 % interval; None for fewer than `FEWEST` groups or infinite values."""
     if n < FEWEST or not bool(values.isfinite().all()):
         return None, None
     outside = _share_outside(n)
@@ -126,8 +128,9 @@ def interval(
 
 
 def _share_outside(n: int) -> float:
-    """The share of resamples on each side of the interval: (1 - LEVEL) / 2 for many groups, less
-    for few groups, whose resamples vary too little, by sqrt((n - 1) / n), and are not normal.
+    """The share of resamples on each side of the interval: (1 - LEVEL) / 2 for many groups. Few
+    groups have a smaller share, because their resamples vary too little, by sqrt((n - 1) / n), and
+    are not normally distributed.
     """
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     degrees = max(1, n - 1)

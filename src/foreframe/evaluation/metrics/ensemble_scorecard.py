@@ -16,7 +16,7 @@ from foreframe.clips.keyed import further, key_of
 from foreframe.evaluation.metrics import sums
 from foreframe.evaluation.metrics.events import by_name, event_scores
 from foreframe.evaluation.metrics.pair import Members, PerFrame, Sum, clipped, in_units, of_each
-from foreframe.evaluation.metrics.reliability import probability_scores, rank_histograms
+from foreframe.evaluation.metrics.reliability import all_ranks, probability_scores, varied_ranks
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
 from foreframe.evaluation.metrics.spectra import WAVELENGTHS, spectral_scores
 
@@ -52,7 +52,7 @@ def scores_of_ensemble(
       the mean, over those of Y. Members are clipped to [0,1].
     - `ink`, `ink_bias`: the standard deviation over members, with M - 1, of a frame's sum, and the
       sum of P minus that of Y; both over the sum of Y. Both are 0 for mere motion.
-    - the histograms of `rank_histograms` and the spectra of `spectral_scores`.
+    - the histograms of `all_ranks` and `varied_ranks`, and the spectra of `spectral_scores`.
     - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: scores of each clip's member
       nearest to the truth over all its frames, for the second clipped to [0,1]. That member is
       unknown in advance, and the scores improve with the number of members.
@@ -79,7 +79,8 @@ def scores_of_ensemble(
         "sharpness_of_mean": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
         "ink": Score(sums.ratio, ink_deviation, sums.truths),
         "ink_bias": Score(sums.ratio, sums.error, sums.truths),
-        **rank_histograms(members),
+        "rank_histogram": Score(sums.total, all_ranks),
+        "rank_histogram_varied": Score(sums.total, varied_ranks),
         **spectral_scores(),
         "best_of_n_mse (optimistic)": Score(sums.ratio, least_squared_error, sums.values),
         "best_of_n_psnr (optimistic)": Score(
@@ -120,7 +121,7 @@ def crps(above: float = -inf, fair: bool = False) -> Sum:
     """Sum over C,H,W of the CRPS of max(x, above)."""
 
     def score(members: Members) -> PerFrame:
-        errors, differences = members.of(_errors_and_differences(above))
+        errors, differences = members.computed(_errors_and_differences(above))
         return errors - differences * (_fairness(members) if fair else 1)
 
     return score
@@ -250,7 +251,7 @@ class EnsembleScorecard(Scorecard):
             )
         numbers = range(self.clips, self.clips + len(Y)) if clips is None else clips
         keys = further(self._key, torch.tensor(list(numbers), dtype=torch.int64))
-        self._add(self._sums_of(Members(X, Y, self._to_units, keys)))
+        self._add([Members(X, Y, self._to_units, keys)])
 
     def summary(self) -> dict[str, Any]:
         """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),

@@ -1,10 +1,12 @@
 """Scores of events, such as rain of at least 2 mm/h: detection, false alarms, and distance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from foreframe.evaluation.metrics.pair import Pair, PerFrame, Sum, in_units, in_windows
+from foreframe.evaluation.metrics.pair import Pair, PerFrame, in_units, in_windows
 from foreframe.evaluation.metrics.scorecard import Score
 from foreframe.evaluation.metrics.sums import ratio
 
@@ -60,49 +62,36 @@ def by_name(thresholds: Sequence[float], units: str = "") -> dict[str, float]:
 
 
 def _scores(threshold: float, scales: Sequence[int]) -> dict[str, Score]:
-    def events(pair: Pair) -> tuple[Tensor, Tensor]:
+    def events(pair: Pair) -> tuple[Bool[Tensor, "b t c h w"], Bool[Tensor, "b t c h w"]]:
         return pair.P.ge(threshold) & pair.valid, pair.Y.ge(threshold) & pair.valid
 
-    def count(forecast: bool, observed: bool) -> Sum:
-        """The number of valid values with these events."""
+    def counts(pair: Pair) -> PerFrame:
+        """The numbers of hits, misses, false alarms and correct negatives."""
+        P, Y = pair.computed(events)
+        each = P & Y, ~P & Y, P & ~Y, ~P & ~Y & pair.valid
+        return torch.stack([marks.sum(dim=(2, 3, 4)).float() for marks in each])
 
-        def counted(pair: Pair) -> PerFrame:
-            f, o = pair.of(events)
-            matches = (f == forecast) & (o == observed) & pair.valid
-            return matches.sum(dim=(2, 3, 4)).float()
+    def score(formula: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Score:
+        return Score(lambda totals: formula(*totals), counted)
 
-        return in_units(counted)
+    def fractions(scale: int) -> Score:
+        def parts(pair: Pair) -> PerFrame:
+            marks = (in_windows(each, scale) / scale**2 for each in pair.computed(events))
+            Pf, Po = (fraction.where(pair.whole(scale), 0) for fraction in marks)
+            each = (Pf - Po).square(), Pf.square() + Po.square()
+            return torch.stack([values.sum(dim=(2, 3, 4)) for values in each])
 
-    def fractions(scale: int) -> tuple[Sum, Sum]:
-        def both(pair: Pair) -> tuple[Tensor, Tensor]:
-            Pf, Po = (in_windows(marks, scale) / scale**2 for marks in pair.of(events))
-            whole = pair.whole(scale)
-            return Pf.where(whole, 0), Po.where(whole, 0)
+        return Score(lambda totals: 1 - ratio(*totals), in_units(parts))
 
-        def gap(pair: Pair) -> PerFrame:
-            Pf, Po = pair.of(both)
-            return (Pf - Po).square().sum(dim=(2, 3, 4))
-
-        def reference(pair: Pair) -> PerFrame:
-            Pf, Po = pair.of(both)
-            return (Pf.square() + Po.square()).sum(dim=(2, 3, 4))
-
-        return in_units(gap), in_units(reference)
-
-    H, M, A, N = count(True, True), count(False, True), count(True, False), count(False, False)
+    counted = in_units(counts)
     return {
-        "csi": Score(lambda H, M, A: ratio(H, H + M + A), H, M, A),
-        "pod": Score(lambda H, M: ratio(H, H + M), H, M),
-        "far": Score(lambda H, A: ratio(A, H + A), H, A),
-        "hss": Score(_heidke, H, M, A, N),
-        "bias": Score(lambda H, M, A: ratio(H + A, H + M), H, M, A),
-        "events": Score(lambda H, M: H + M, H, M),
-        **{
-            f"fss {s}": Score(lambda gap, below: 1 - ratio(gap, below), *fractions(s))
-            for s in scales
-        },
+        "csi": score(lambda H, M, A, N: ratio(H, H + M + A)),
+        "pod": score(lambda H, M, A, N: ratio(H, H + M)),
+        "far": score(lambda H, M, A, N: ratio(A, H + A)),
+        "hss": score(
+            lambda H, M, A, N: ratio(2 * (H * N - M * A), (H + M) * (M + N) + (H + A) * (A + N))
+        ),
+        "bias": score(lambda H, M, A, N: ratio(H + A, H + M)),
+        "events": score(lambda H, M, A, N: H + M),
+        **{f"fss {scale}": fractions(scale) for scale in scales},
     }
-
-
-def _heidke(H: Tensor, M: Tensor, A: Tensor, N: Tensor) -> Tensor:
-    return ratio(2 * (H * N - M * A), (H + M) * (M + N) + (H + A) * (A + N))

@@ -1,21 +1,21 @@
-"""Scores of what moves in front of the background of a fixed camera."""
+"""Scores of moving pixels in films of a fixed camera."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foreframe.evaluation.metrics.pair import Pair, PerFrame, Sum
+from foreframe.evaluation.metrics.pair import Pair, PerFrame
 from foreframe.evaluation.metrics.scorecard import Score
-from foreframe.evaluation.metrics.sums import gradient_magnitude, ratio
+from foreframe.evaluation.metrics.sums import gradient_magnitude, ratio, total
 
 FRAMES = 10  # of the past, for the background
 THRESHOLD = 0.1  # of the range: a pixel that deviates by more is moving
-AT_REST = 0.85  # of the background's contrast: where less stays in place, the camera moves
-FLAT = 0.01  # contrast of a flat area, so that it counts too
+AT_REST = 0.85  # share of the background's contrast; the camera moves if less stays in place
+FLAT = 0.01  # added to the contrast, so that flat areas count, too
 
 
 def background_of(past: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b 1 c h w"]:
-    """The median of the last ten past frames; NaN for clips of a moving camera.
+    """Return the median of the last ten past frames; NaN for clips of a moving camera.
 
     A camera counts as fixed if pixels with 85 % of the background's contrast, on average over these
     frames, deviate from it by `THRESHOLD` at most. A camera that moves changes the pixels at edges.
@@ -35,41 +35,37 @@ def _deviation(
     return (frames - background).abs().mean(dim=2)
 
 
-def _deviations(pair: Pair) -> tuple[Float[Tensor, "b t h w"], Float[Tensor, "b t h w"]]:
+def _deviations(pair: Pair) -> Float[Tensor, "2 b t h w"]:
     """Deviations of moving pixels of forecast and truth, 0 for all other pixels."""
     assert pair.background is not None
     valid: Bool[Tensor, "b t h w"] = pair.valid.all(dim=2)
-    each = (_deviation(frames, pair.background) for frames in (pair.P, pair.Y))
-    forecast, truth = (d.where((d > THRESHOLD) & valid, 0) for d in each)
-    return forecast, truth
+    each = torch.stack([_deviation(frames, pair.background) for frames in (pair.P, pair.Y)])
+    return each.where((each > THRESHOLD) & valid, 0)
 
 
-def _mass(which: int) -> Sum:
-    return lambda pair: pair.of(_deviations)[which].sum(dim=(2, 3))
+def _masses(pair: Pair) -> PerFrame:
+    return pair.computed(_deviations).sum(dim=(-2, -1))
 
 
-def _area(which: int) -> Sum:
-    return lambda pair: pair.of(_deviations)[which].gt(0).sum(dim=(2, 3)).float()
+def _areas(pair: Pair) -> PerFrame:
+    return pair.computed(_deviations).gt(0).sum(dim=(-2, -1)).float()
 
 
 def _hits(pair: Pair) -> PerFrame:
-    forecast, truth = pair.of(_deviations)
-    return ((forecast > 0) & (truth > 0)).sum(dim=(2, 3)).float()
+    return pair.computed(_deviations).gt(0).all(dim=0).sum(dim=(-2, -1)).float()
 
 
 def _frames(pair: Pair) -> PerFrame:
-    """1 for a frame of a fixed camera with any value, 0 for others."""
+    """Return 1 for each frame of a fixed camera with a value, 0 for others."""
     assert pair.background is not None
     known = pair.valid.all(dim=2) & ~pair.background.isnan().any(dim=2)
     return known.flatten(2).any(dim=2).float()
 
 
-AREA, MASS = (_area(0), _area(1)), (_mass(0), _mass(1))
-
 MOVING = {
-    "moving_area": Score(ratio, *AREA),
-    "moving_mass": Score(ratio, *MASS),
-    "moving_csi": Score(lambda hits, P, Y: ratio(hits, P + Y - hits), _hits, *AREA),
-    "moving_pixels": Score(lambda area: area, AREA[1]),
-    "moving_frames": Score(lambda frames: frames, _frames),
+    "moving_area": Score(lambda areas: ratio(*areas), _areas),
+    "moving_mass": Score(lambda masses: ratio(*masses), _masses),
+    "moving_csi": Score(lambda hits, areas: ratio(hits, sum(areas) - hits), _hits, _areas),
+    "moving_pixels": Score(lambda areas: areas[1], _areas),
+    "moving_frames": Score(total, _frames),
 }

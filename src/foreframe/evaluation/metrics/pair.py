@@ -1,4 +1,4 @@
-"""Forecast or members and their truth for scores, with the rule for missing values."""
+"""Forecast or members and their truth, with the rule for missing values."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -13,26 +13,25 @@ from foreframe.clips.keyed import further, key_of
 
 Frames = Float[Tensor, "b t c h w"]
 Ensemble = Float[Tensor, "b m t c h w"]
-PerFrame = Float[Tensor, "b t"]
+PerFrame = Float[Tensor, "*numbers b t"]
 Sum = Callable[[Any], PerFrame]
-"""A number for each frame of a `Pair` (or of `Members`), such as its summed squared error."""
+"""Numbers for each frame of a `Pair` (or of `Members`), such as its summed squared error."""
 
 
 class Pair:
     """Forecasts P and their truth Y, (B,T,C,H,W).
 
-    **Missing values.** Y is NaN where a value is missing. Such values are never scored, whatever P
-    is there: `valid` is False, and P and Y are both 0, so that errors are 0. Scores of
-    neighbourhoods use those without a missing value (`whole`). Frames without any value have
-    `frames` 0. A forecast that is NaN where the truth is not makes every score of its lead time NaN
-    (`lost`).
+    **Missing values.** NaN in Y is a missing value, which is never scored: `valid` is False, and P
+    and Y are set to 0, so errors are 0. Scores of neighbourhoods use those without a missing value
+    (`whole`). Frames without any value have `frames` 0. If the forecast of a known value is NaN,
+    every score of its lead time is NaN (`lost`).
 
     Args:
         P, Y: on the network's scale, [0,1] for pictures.
-        to_units: converts both to the data's units, for `in_units`; without it they are in units
-            already.
-        valid: where values are known, if both are 0 and not NaN elsewhere.
-        background: of `moving.background_of`, for scores of what moves.
+        to_units: converts both to the data's units; None if they are in units already.
+        valid: marks known values, if P and Y are 0 elsewhere; by default the values that are not
+            NaN.
+        background: from `moving.background_of`, for scores of motion.
     """
 
     def __init__(
@@ -51,8 +50,8 @@ class Pair:
         self.P, self.Y, self._to_units, self.background = P, Y, to_units, background
         self._known: dict[Any, Any] = {}
 
-    def of(self, function: Callable[[Any], Any]) -> Any:
-        """The value of a function of this pair, cached."""
+    def computed(self, function: Callable[[Any], Any]) -> Any:
+        """Return a function of this pair, computed once."""
         if function not in self._known:
             self._known[function] = function(self)
         return self._known[function]
@@ -76,9 +75,7 @@ class Pair:
         return self.P.isnan().flatten(2).any(dim=2)
 
     def whole(self, side: int) -> Bool[Tensor, "b t c rows columns"]:
-        """Mask of the square windows of that side without a missing value; empty for smaller
-        frames.
-        """
+        """Mask of the square windows without a missing value; empty if frames are smaller."""
         b, t, c, h, w = self.valid.shape
         if min(h, w) < side or not self.gaps:
             room = (max(0, h - side + 1), max(0, w - side + 1))
@@ -89,16 +86,12 @@ class Pair:
 class Members(Pair):
     """Members X (B,M,T,C,H,W) and their truth Y (B,T,C,H,W).
 
-    Also the `Pair` of the members' mean, P, and the truth, for scores of a single forecast. Missing
-    values are treated as in `Pair`: X is 0 too where Y is missing. A frame is `lost` if any member
-    is NaN where the truth is not.
+    They are also a `Pair` of the members' mean, P, and the truth. Missing values are treated as in
+    `Pair`, and X is set to 0, too. A frame is `lost` if any member of a known value is NaN.
 
     Args:
-        X, Y: on the network's scale, [0,1] for pictures.
-        to_units: converts both to the data's units, for `in_units`, with the mean of the members in
-            units; without it they are in units already.
+        X, Y, to_units, valid: as in `Pair`. The mean in units is that of the members in units.
         keys: a key of each clip for random draws; by default those of clips 0 to B - 1.
-        valid: as in `Pair`.
     """
 
     def __init__(
@@ -142,11 +135,11 @@ class Members(Pair):
 
 
 def in_windows(marks: Bool[Tensor, "b t c h w"], side: int) -> Float[Tensor, "b t c rows columns"]:
-    """The number of marked pixels in each square window in the frame; empty for smaller frames."""
+    """Return the number of marked pixels in each square window; empty for smaller frames."""
     b, t, c, h, w = marks.shape
     if min(h, w) < side:
         return marks.new_zeros((b, t, c, 0, 0), dtype=torch.float32)
-    # Rows, then columns: 2 * side additions per pixel instead of side squared, exact for integers.
+    # Rows, then columns: 2 * side additions per pixel instead of side**2. Integers stay exact.
     flat = marks.flatten(0, 2).unsqueeze(1).float()
     rows = F.avg_pool2d(flat, (side, 1), stride=1, divisor_override=1)
     counts = F.avg_pool2d(rows, (1, side), stride=1, divisor_override=1)
@@ -156,13 +149,13 @@ def in_windows(marks: Bool[Tensor, "b t c h w"], side: int) -> Float[Tensor, "b 
 @cache
 def clipped(function: Sum) -> Sum:
     """The sum for the forecast clipped to [0,1]."""
-    return lambda pair: pair.clipped.of(function)
+    return lambda pair: pair.clipped.computed(function)
 
 
 @cache
 def in_units(function: Sum) -> Sum:
     """The sum in the data's units."""
-    return lambda pair: pair.in_units.of(function)
+    return lambda pair: pair.in_units.computed(function)
 
 
 @cache
@@ -170,6 +163,6 @@ def of_each(function: Sum) -> Sum:
     """The mean over members of a sum of a single forecast."""
 
     def mean(members: Members) -> PerFrame:
-        return torch.stack([pair.of(function) for pair in members.each]).mean(dim=0)
+        return torch.stack([pair.computed(function) for pair in members.each]).mean(dim=0)
 
     return mean

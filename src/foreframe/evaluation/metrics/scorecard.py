@@ -1,7 +1,7 @@
-"""Scores that accumulate as sums for each lead time; forecasts are not kept."""
+"""Scores from sums for each lead time, which are added up batch by batch."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -11,19 +11,19 @@ from torch import Tensor
 from foreframe.base.processes import all_gather
 from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
 
-STRETCH, COPIES = 2**28, 8  # bytes of lead times that are scored at a time; their copies meanwhile
+STRETCH = 2**28  # bytes: large frames are scored a few lead times at a time
+COPIES = 8  # of these lead times during scoring
 
 
 class Score:
     """A score, computed from sums over frames.
 
     Args:
-        value: the score of the totals, in the order of `sums`; tensors of equal shape. It returns
-            that shape, or with a leading axis for a list, such as a histogram.
-        sums: numbers for each frame (B,T), computed from a `Pair`. Sums that scores share are
-            computed once. A list has a sum for each of its numbers (`rows`).
+        value: the score as a function of the totals of `sums`, in their order.
+        sums: functions of a `Pair` that return a number for each frame (B,T), or several numbers,
+            such as a histogram (n,B,T). Sums that scores share are computed once.
         perfect: the score of a perfect forecast, for scores that rank forecasters.
-        side: pixels that a frame's shorter side needs for this score.
+        side: the shortest side of a frame with this score, in pixels.
     """
 
     def __init__(
@@ -36,27 +36,17 @@ Scores = Mapping[str, Mapping[str, Score]]
 """Scores by convention and name, as in `foreframe.evaluation.metrics.SCORES`."""
 
 
-@cache
-def _nth(function: Callable[[Any], Tensor], n: int) -> Sum:
-    return lambda pair: pair.of(function)[..., n]
-
-
-def rows(function: Callable[[Any], Tensor], count: int) -> list[Sum]:
-    """`count` sums from a function of a pair that returns them all, (B,T,count)."""
-    return [_nth(function, n) for n in range(count)]
-
-
 class Scorecard:
-    """Any scores over clips, for each of `steps` lead times.
+    """Scores of forecasts by lead time.
 
     Args:
-        steps: lead times.
+        steps: number of lead times.
         scores: the scores to compute.
         to_units: converts values to the data's units, for scores in units.
 
     Attributes:
-        sums: (1 + sums, steps), float64: clips, and each sum of the scores; additive over batches
-            and ranks.
+        clips: number of scored clips.
+        sums: the total of each function of the scores, (...,steps), float64.
     """
 
     def __init__(
@@ -64,59 +54,65 @@ class Scorecard:
     ) -> None:
         self.steps, self.scores, self._to_units = steps, scores, to_units
         every = [score for named in scores.values() for score in named.values()]
-        self._rows = list(dict.fromkeys(row for score in every for row in score.sums))
-        self.sums = torch.zeros(1 + len(self._rows), steps, dtype=torch.float64)
-        self._by_clip: list[Tensor] = []
+        nothing = torch.zeros(steps, dtype=torch.float64)
+        self.sums = {function: nothing for score in every for function in score.sums}
+        self.clips = 0
+        self._by_clip: list[list[Tensor]] = []
 
     @torch.no_grad()
     def update(
         self, P: Frames, Y: Frames, background: Float[Tensor, "b 1 c h w"] | None = None
     ) -> None:
-        """Add a batch of forecasts and their truth, which may have missing values (see `Pair`)."""
+        """Add a batch of forecasts and their truth, which may have missing values (see `Pair`).
+
+        Raises:
+            ValueError: wrong shapes.
+        """
         if P.shape != Y.shape or P.shape[1] != self.steps:
             raise ValueError(
                 f"forecast and truth must both be (B,{self.steps},C,H,W), not {tuple(P.shape)} and "
                 f"{tuple(Y.shape)}"
             )
-        # Of large frames a few lead times at a time; never one, whose sums torch adds up otherwise.
+        # At least two lead times: torch adds up a single one in another order.
         some = max(1, self.steps // max(2, STRETCH // (COPIES * P[:, :1].nbytes)))
         stretches = zip(P.tensor_split(some, dim=1), Y.tensor_split(some, dim=1), strict=True)
-        pairs = (Pair(*of, self._to_units, background=background) for of in stretches)
-        self._add(torch.cat([self._sums_of(pair) for pair in pairs], dim=2))
+        self._add(Pair(*each, self._to_units, background=background) for each in stretches)
 
-    def _sums_of(self, pair: Pair) -> Float[Tensor, "sums b t"]:
-        sums = torch.stack([pair.of(row) for row in self._rows])
-        return sums.masked_fill(pair.lost, torch.nan)
+    def _add(self, pairs: Iterable[Pair]) -> None:
+        """Add a batch of clips, divided along the lead times."""
+        parts = [[self._frames(pair, function) for function in self.sums] for pair in pairs]
+        sums = [torch.cat(each, dim=-1) for each in zip(*parts, strict=True)]
+        self.clips += sums[0].shape[-2]
+        self._set_sums([self.sums.values(), [each.sum(dim=-2) for each in sums]])
+        self._by_clip.append([each.sum(dim=-1) for each in sums])
 
-    def _add(self, rows: Float[Tensor, "sums b t"]) -> None:
-        rows = rows.cpu().double()  # on the CPU: not every device has float64
-        self.sums[0] += rows.shape[1]
-        self.sums[1:] += rows.sum(dim=1)
-        self._by_clip.append(rows.sum(dim=2))
+    def _frames(self, pair: Pair, function: Sum) -> Float[Tensor, "*numbers b t"]:
+        sums = pair.computed(function).masked_fill(pair.lost, torch.nan)
+        return sums.cpu().double()  # some devices lack float64
+
+    def _set_sums(self, parts: Iterable[Iterable[Tensor]]) -> None:
+        totals = (reduce(torch.add, each) for each in zip(*parts, strict=True))
+        self.sums = dict(zip(self.sums, totals, strict=True))
 
     def gather(self) -> None:
-        """Add what other processes have scored, whose clips come in the order of processes; each
-        calls this.
-        """
-        parts = all_gather((self.sums, self._by_clip))
-        self.sums = torch.stack([sums for sums, _ in parts]).sum(dim=0)
-        self._by_clip = [rows for _, batches in parts for rows in batches]
+        """Add the sums of all processes, in their order; each process calls this."""
+        parts = all_gather((self.clips, [*self.sums.values()], self._by_clip))
+        self.clips = sum(clips for clips, _, _ in parts)
+        self._set_sums(sums for _, sums, _ in parts)
+        self._by_clip = [batch for _, _, batches in parts for batch in batches]
 
-    @property
-    def clips(self) -> int:
-        return int(self.sums[0, 0])
-
-    def by_clip(self, convention: str, score: str) -> Tensor:
-        """(sums, clips): the sums of a score over all lead times, for each clip."""
-        rows = [self._rows.index(row) for row in self.scores[convention][score].sums]
-        return torch.cat(self._by_clip, dim=1)[rows]
+    def by_clip(self, convention: str, score: str) -> Float[Tensor, "sums *numbers clips"]:
+        """The sums of a score over all lead times, for each clip."""
+        batches = (dict(zip(self.sums, batch, strict=True)) for batch in self._by_clip)
+        wanted = self.scores[convention][score].sums
+        return torch.cat([torch.stack([batch[k] for k in wanted]) for batch in batches], dim=-1)
 
     def table(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{convention: {score: {"overall": number, "per_lead": [number for each lead time]}}},
-        plain values; NaN without anything to score. Scores that are lists have a list for a number.
+        """Return {convention: {score: {"overall": number, "per_lead": [number by lead time]}}},
+        with lists instead of numbers for histograms. A score without values is NaN.
 
         Raises:
-            ValueError: before any update.
+            ValueError: no clip was added.
         """
         if self.clips == 0:
             raise ValueError("this scorecard is empty: update it with at least one batch")
@@ -126,8 +122,8 @@ class Scorecard:
         }
 
     def _entry(self, score: Score) -> dict[str, Any]:
-        totals = self.sums[[1 + self._rows.index(row) for row in score.sums]]
+        totals = [self.sums[function] for function in score.sums]
         return {
-            "overall": score.value(*totals.sum(dim=1)).tolist(),
+            "overall": score.value(*(total.sum(dim=-1) for total in totals)).tolist(),
             "per_lead": score.value(*totals).movedim(-1, 0).tolist(),
         }

@@ -5,55 +5,52 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.evaluation.metrics.pair import Frames, Members, Pair
-from foreframe.evaluation.metrics.scorecard import Score, rows
-from foreframe.evaluation.metrics.sums import ratio, ratios, whole_frames
+from foreframe.evaluation.metrics.scorecard import Score
+from foreframe.evaluation.metrics.sums import ratio, whole_frames
 
 WAVELENGTHS = tuple(2 ** (half / 2) for half in range(2, 17))
 """Pixels: 2 to 256, two bands an octave, each from 2^-1/4 to 2^1/4 of its wavelength. A spectrum
 has a number for each; NaN if the frame has no such wave.
 """
-AT = 8.0  # pixels: a stroke or a shower, lost in blurred forecasts
+EIGHT = WAVELENGTHS.index(8.0)  # pixels: a stroke or a shower, lost in blurred forecasts
 
-PerBand = Float[Tensor, "b t bands"]
+PerBand = Float[Tensor, "bands b t"]
 
 
 def spectral_scores() -> dict[str, Score]:
-    """`spectrum` (the mean power of the members), `spectrum_of_mean` and `spectrum_of_truth`, a
-    number for each of `WAVELENGTHS`; `power_at_8` and `power_of_mean_at_8`, the first two over the
-    third at 8 pixels; the last also of a single forecast, a `Pair`.
+    """Return `spectrum` (the mean power of the members), `spectrum_of_mean` and
+    `spectrum_of_truth`, with a number for each of `WAVELENGTHS`, and `power_at_8` and
+    `power_of_mean_at_8`, the first two over the third at 8 pixels. The last accepts a `Pair`.
 
     The power of a wave is |F|^2, scaled to sum up to the frame's variance; that of a band is the
     mean over its waves in all directions. Channels are averaged, as are frames without a missing
     value.
     """
-    bands, eight = len(WAVELENGTHS), WAVELENGTHS.index(AT)
-    X, P, Y = (rows(spectrum, bands) for spectrum in (_of_members, _of_mean, _of_truth))
-    frames = [whole_frames] * bands
     return {
-        "spectrum": Score(ratios, *X, *frames),
-        "spectrum_of_mean": Score(ratios, *P, *frames),
-        "spectrum_of_truth": Score(ratios, *Y, *frames),
-        f"power_at_{AT:g}": Score(ratio, X[eight], Y[eight]),
-        f"power_of_mean_at_{AT:g}": Score(ratio, P[eight], Y[eight]),
+        "spectrum": Score(ratio, _of_members, whole_frames),
+        "spectrum_of_mean": Score(ratio, _of_mean, whole_frames),
+        "spectrum_of_truth": Score(ratio, _of_truth, whole_frames),
+        "power_at_8": Score(lambda X, Y: ratio(X[EIGHT], Y[EIGHT]), _of_members, _of_truth),
+        "power_of_mean_at_8": Score(lambda P, Y: ratio(P[EIGHT], Y[EIGHT]), _of_mean, _of_truth),
     }
 
 
 def power(X: Frames) -> PerBand:
-    """The power of each frame in each band, channels averaged.
+    """Return the power of each frame in each band, averaged over channels.
 
-    Frames are not periodic, and the jump between opposite edges would look like fine detail: so the
-    mean is removed and a Hann window applied (Harris 1978).
+    Frames are not periodic, and the jump between opposite edges would look like fine detail.
+    Therefore the mean is removed and a Hann window applied (Harris 1978).
     """
     b, t, c, h, w = X.shape
     window = torch.outer(*(torch.hann_window(side, device=X.device) for side in (h, w)))
     mean = (X * window).sum(dim=(3, 4), keepdim=True) / window.sum()
     waves = torch.fft.fft2((X - mean) * window).abs().square()
     waves = waves.mean(dim=2) / (window.square().mean() * (h * w) ** 2)
-    return waves.flatten(2) @ _bands(h, w).to(X.device)
+    return (waves.flatten(2) @ _bands(h, w).to(X.device)).movedim(-1, 0)
 
 
 def _bands(h: int, w: int) -> Float[Tensor, "waves bands"]:
-    """The weights of all waves of a frame for each band; NaN for a band without waves."""
+    """Return the weights of all waves of a frame for each band; NaN for bands without waves."""
     frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.fftfreq(w)[None]).flatten()
     half_octaves = (2 * -frequency.log2()).round() - 2  # of the wavelength; infinite for the mean
     marks = half_octaves[:, None] == torch.arange(len(WAVELENGTHS))
@@ -61,8 +58,8 @@ def _bands(h: int, w: int) -> Float[Tensor, "waves bands"]:
 
 
 def _of_members(members: Members) -> PerBand:
-    one_by_one = [power(x) for x in members.X.unbind(dim=1)]  # complex numbers take memory
-    return _where_whole(members, torch.stack(one_by_one).mean(dim=0))
+    each = [power(x) for x in members.X.unbind(dim=1)]  # one by one: complex numbers fill memory
+    return _where_whole(members, torch.stack(each).mean(dim=0))
 
 
 def _of_mean(pair: Pair) -> PerBand:
@@ -74,4 +71,4 @@ def _of_truth(pair: Pair) -> PerBand:
 
 
 def _where_whole(pair: Pair, of_frames: PerBand) -> PerBand:
-    return of_frames.where(pair.of(whole_frames).unsqueeze(2) > 0, 0)
+    return of_frames.where(pair.computed(whole_frames) > 0, 0)

@@ -1,6 +1,6 @@
 """Structural similarity (Wang et al. 2004, IEEE TIP 13(4)), with scikit-image's defaults: uniform
-window, sample covariance, K1 = 0.01, K2 = 0.03, only where the whole window fits. And that of
-several scales, with the Gaussian window of its paper. LPIPS, by torchmetrics.
+window, sample covariance, K1 = 0.01, K2 = 0.03, windows within the frame. Multi-scale structural
+similarity with the Gaussian window of its paper. LPIPS by torchmetrics.
 """
 
 from collections.abc import Sequence
@@ -12,78 +12,65 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from foreframe.base.extras import needed
-from foreframe.evaluation.metrics.pair import Frames, Pair, PerFrame, Sum
+from foreframe.evaluation.metrics.pair import Pair, PerFrame, Sum
 from foreframe.evaluation.metrics.scorecard import Score
 from foreframe.evaluation.metrics.sums import ratio, whole_frames
 
 WINDOW = 7  # pixels
-RANGES = 1.0, 2.0  # of values in [0,1], and of the convention `openstl`
-SCALES = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333  # weights, of the frame itself to its 16th
-SMALLEST = 161  # pixels: the 16th of a shorter side has no room for the Gaussian window
+RANGES = 1.0, 2.0  # L of the conventions `standard` and `openstl`
+SCALES = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333  # weights of the frame, its half, ... its 16th
+SMALLEST = 161  # pixels: the Gaussian window does not fit the 16th of a shorter side
 GAUSSIAN = torch.exp(-(torch.arange(-5.0, 6) ** 2) / (2 * 1.5**2))
 STRETCH, HELD = 2**28, 20  # bytes of maps at a time; maps of each image
 
 
-def structural_similarity(P: Frames, Y: Frames, data_range: float = 1.0) -> PerFrame:
-    """Mean SSIM of each frame, channels averaged. NaN where frames are smaller than the window.
-
-    Only windows without a missing value of Y (NaN) are used, and only channels with such a window;
-    NaN for a frame without any.
-
-    Args:
-        P, Y: forecast and truth. P is ignored where Y is missing.
-        data_range: L: 1 for values in [0,1]; 2 in the `openstl` convention (see `SCORES`).
-    """
-    return _similarities(Pair(P, Y), (data_range,))[0]
-
-
 def multiscale_similarity(pair: Pair) -> PerFrame:
-    """The MS-SSIM of each frame, channels averaged, with the forecast clipped to [0,1] (Wang,
-    Simoncelli & Bovik 2003, Asilomar Conference on Signals, Systems and Computers, eq. 7). 0 for a
-    frame with a missing value.
+    """MS-SSIM of each frame, averaged over channels, with the forecast clipped to [0,1] and L = 1
+    (Wang, Simoncelli & Bovik 2003, Asilomar Conference on Signals, Systems and Computers, eq. 7).
+    0 for frames with a missing value.
 
-    Values are in [0,1] (L = 1). A mean contrast below 0, which has no such power, counts as 0, as
-    usual. Frames have `SMALLEST` pixels or more a side.
+    A negative mean contrast has no real power and counts as 0, as usual. Frames have at least
+    `SMALLEST` pixels a side.
     """
     images = (frames.flatten(0, 2).split(1) for frames in (pair.clipped.P, pair.Y))
     each = [_over_scales(x[None], y[None]) for x, y in zip(*images, strict=True)]
     of_frames = torch.stack(each).view(pair.Y.shape[:3]).mean(dim=2)
-    return of_frames.where(pair.of(whole_frames) > 0, 0)
+    return of_frames.where(pair.computed(whole_frames) > 0, 0)
 
 
 def frames_with_windows(pair: Pair) -> PerFrame:
-    """1 for a frame with a window without missing values, 0 for others."""
+    """Return 1 for each frame with a window without missing values, 0 for others."""
     whole = pair.whole(WINDOW)
-    whole = whole if pair.gaps else whole[..., :1, :1]  # all are alike
+    whole = whole if pair.gaps else whole[..., :1, :1]  # all are equal
     return whole.flatten(2).any(dim=2).float()
 
 
 @cache
 def similarity(data_range: float) -> Sum:
-    """The SSIM of each frame with the forecast clipped to [0,1]; 0 for a frame without a window."""
+    """SSIM of each frame, averaged over channels, with the forecast clipped to [0,1].
+
+    Only windows without a missing value count, and only channels with such a window. 0 for frames
+    without any.
+    """
 
     def ssim(pair: Pair) -> PerFrame:
-        both = pair.clipped.of(_of_both_ranges)
-        return both[RANGES.index(data_range)].where(pair.of(frames_with_windows) > 0, 0)
+        both = pair.clipped.computed(_similarities)
+        return both[RANGES.index(data_range)].where(pair.computed(frames_with_windows) > 0, 0)
 
     return ssim
 
 
-def _of_both_ranges(pair: Pair) -> list[PerFrame]:
-    return _similarities(pair, RANGES)
-
-
-def _similarities(pair: Pair, data_ranges: Sequence[float]) -> list[PerFrame]:
-    """SSIM for each data range, a few images at a time, since each needs many maps."""
+def _similarities(pair: Pair) -> list[PerFrame]:
+    """SSIM for each of `RANGES`, a few images at a time, because each requires many maps."""
     b, t, c, h, w = pair.P.shape
     if min(h, w) < WINDOW:
-        return [pair.P.new_full((b, t), torch.nan) for _ in data_ranges]
+        return [pair.P.new_zeros(b, t) for _ in RANGES]
     images = [frames.reshape(-1, 1, h, w) for frames in (pair.P, pair.Y)]
     images += [pair.whole(WINDOW).flatten(0, 2)] if pair.gaps else []
-    # Never a single image, whose mean torch adds up in another order.
+    # At least two images: torch adds up a single one in another order.
     stretches = max(1, len(images[0]) // max(2, STRETCH // (4 * HELD * h * w)))
     parts = [
-        torch.stack(_means(*part, data_ranges=data_ranges))
+        torch.stack(_means(*part))
         for part in zip(*(image.tensor_split(stretches) for image in images), strict=True)
     ]
     of_images = torch.cat(parts, dim=1).unflatten(1, (b, t, c))
@@ -97,10 +84,8 @@ def _means(
     x: Float[Tensor, "n 1 h w"],
     y: Float[Tensor, "n 1 h w"],
     whole: Bool[Tensor, "n rows columns"] | None = None,
-    *,
-    data_ranges: Sequence[float],
 ) -> list[Float[Tensor, " n"]]:
-    """The mean SSIM over windows of each image; NaN without a valid window."""
+    """The mean SSIM over the windows of each image, for each of `RANGES`; NaN without a window."""
     pooled = _sums_of_windows(torch.cat([x, y, x * x, y * y, x * y], dim=1), [1] * WINDOW)
     pooled = pooled / WINDOW**2
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = pooled.unbind(dim=1)
@@ -109,7 +94,7 @@ def _means(
     covariance = 2 * sample * (mean_xy - mean_x * mean_y)
     product, squares, variances = 2 * mean_x * mean_y, mean_x**2 + mean_y**2, var_x + var_y
     means = []
-    for data_range in data_ranges:
+    for data_range in RANGES:
         C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
         ssim = ((product + C1) * (covariance + C2)) / ((squares + C1) * (variances + C2))
         if whole is None:
@@ -120,7 +105,7 @@ def _means(
 
 
 def _over_scales(x: Float[Tensor, "1 1 h w"], y: Float[Tensor, "1 1 h w"]) -> Float[Tensor, ""]:
-    """Contrast and structure at all scales, and luminance at the coarsest, each by its weight."""
+    """The product of contrasts at all scales and luminance at the coarsest, with their weights."""
     weights, C1, C2 = (GAUSSIAN / GAUSSIAN.sum()).tolist(), 0.01**2, 0.03**2
     similarity = x.new_ones(())
     for k, exponent in enumerate(SCALES, 1):
@@ -136,8 +121,8 @@ def _over_scales(x: Float[Tensor, "1 1 h w"], y: Float[Tensor, "1 1 h w"]) -> Fl
 
 
 def _sums_of_windows(maps: Float[Tensor, "n k h w"], weights: Sequence[float]) -> Tensor:
-    """The weighted sum of each window, (n,k,rows,columns): rows, then columns, which for 7 weights
-    is 14 additions where `avg_pool2d` has 49, and a tenth of its time.
+    """The weighted sum of each window, (n,k,rows,columns): along rows, then along columns. With 7
+    weights these are 14 additions instead of the 49 of `avg_pool2d`, in a tenth of its time.
     """
     for axis in (2, 3):
         count = maps.shape[axis] - len(weights) + 1
@@ -149,11 +134,11 @@ def _sums_of_windows(maps: Float[Tensor, "n k h w"], weights: Sequence[float]) -
 
 
 def lpips(net: str, channels: int, side: int) -> Score:
-    """Return the score LPIPS (Zhang, Isola, Efros, Shechtman & Wang 2018, CVPR).
+    """Return the score LPIPS (Zhang, Isola, Efros, Shechtman & Wang 2018, CVPR): the mean distance
+    of frames in the features of a classification network. 0 is perfect.
 
-    It is the mean distance of pictures in the features of a classification network, over frames
-    without missing values. 0 is perfect. The forecast is clipped to [0,1]. A grey picture has three
-    equal channels.
+    Frames with a missing value do not count. The forecast is clipped to [0,1]. A grey frame becomes
+    three equal channels.
 
     Args:
         net: "alex" or "vgg", whose weights torchvision downloads once.
@@ -161,10 +146,10 @@ def lpips(net: str, channels: int, side: int) -> Score:
 
     Raises:
         ValueError: torchvision or torchmetrics is missing, the weights cannot be downloaded, or
-            frames are no pictures, or too small.
+            frames are no pictures or too small.
     """
-    if channels not in (1, 3) or side < 32:  # AlexNet has nothing left of smaller pictures
-        raise ValueError("lpips is of films: 1 or 3 channels, and 32 pixels or more a side")
+    if channels not in (1, 3) or side < 32:  # AlexNet reduces smaller pictures to nothing
+        raise ValueError("lpips requires films of 1 or 3 channels, and 32 pixels or more a side")
     needed("torchvision", "lpips", f"lpips {net}")
     module = needed("torchmetrics.image.lpip", "lpips", f"lpips {net}")
     try:
@@ -175,9 +160,9 @@ def lpips(net: str, channels: int, side: int) -> Score:
     def distance(pair: Pair) -> PerFrame:
         network.to(pair.P.device)
         P, Y = (X.expand(-1, -1, 3, -1, -1).flatten(0, 1) for X in (pair.clipped.P, pair.Y))
-        # One by one: the maps of a large frame fill the memory.
+        # One clip at a time: the maps of large frames fill the memory.
         each = [network(*two, normalize=True) for two in zip(P.split(1), Y.split(1), strict=True)]
         of_frames = torch.stack(each).view(pair.P.shape[:2])
-        return of_frames.where(pair.of(whole_frames) > 0, 0)
+        return of_frames.where(pair.computed(whole_frames) > 0, 0)
 
     return Score(ratio, distance, whole_frames)

@@ -17,12 +17,12 @@ def values(pair: Pair) -> PerFrame:
 
 
 def frames(pair: Pair) -> PerFrame:
-    """1 for a frame with any value, 0 for a missing frame."""
-    return (pair.of(values) > 0).float()
+    """Return 1 for each frame with a value, 0 for missing frames."""
+    return (pair.computed(values) > 0).float()
 
 
 def whole_frames(pair: Pair) -> PerFrame:
-    """1 for a frame without a missing value, 0 for others."""
+    """Return 1 for each frame without a missing value, 0 for others."""
     return pair.valid.flatten(2).all(dim=2).float()
 
 
@@ -35,20 +35,19 @@ error = summed(lambda pair: pair.P - pair.Y)
 squared_error = summed(lambda pair: (pair.P - pair.Y).square())
 absolute_error = summed(lambda pair: (pair.P - pair.Y).abs())
 truths = summed(lambda pair: pair.Y)
-MOMENTS = (
-    summed(lambda pair: pair.P),
-    truths,
-    summed(lambda pair: pair.P.square()),
-    summed(lambda pair: pair.Y.square()),
-    summed(lambda pair: pair.P * pair.Y),
-)
-"""The sums of `pearson`, after the number of values."""
+
+
+def moments(pair: Pair) -> PerFrame:
+    """The sums of `pearson`, (5,B,T)."""
+    P, Y = pair.P, pair.Y
+    each = P, Y, P.square(), Y.square(), P * Y
+    return torch.stack([values.sum(dim=(2, 3, 4)) for values in each])
 
 
 def peak_signal_to_noise(pair: Pair) -> PerFrame:
     """PSNR of each frame for a peak of 1, in dB; infinite if perfect, 0 if missing."""
-    mse = pair.clipped.of(squared_error) / pair.of(values)
-    return (-10 * mse.log10()).where(pair.of(frames) > 0, 0)
+    mse = pair.clipped.computed(squared_error) / pair.computed(values)
+    return (-10 * mse.log10()).where(pair.computed(frames) > 0, 0)
 
 
 def cross_entropy(pair: Pair) -> PerFrame:
@@ -102,19 +101,14 @@ def decibels(above: Tensor, below: Tensor) -> Tensor:
     return -10 * ratio(above, below).log10()
 
 
-def listed(*totals: Tensor) -> Tensor:
-    """The totals as a list for each lead time."""
-    return torch.stack(totals)
+def total(totals: Tensor) -> Tensor:
+    """The sum itself, for counts and histograms."""
+    return totals
 
 
-def ratios(*totals: Tensor) -> Tensor:
-    """The list of `ratio` between the first and the second half of the totals."""
-    half = len(totals) // 2
-    return ratio(torch.stack(totals[:half]), torch.stack(totals[half:]))
-
-
-def pearson(n: Tensor, P: Tensor, Y: Tensor, PP: Tensor, YY: Tensor, PY: Tensor) -> Tensor:
-    """cov(P,Y) / (sd(P) sd(Y)) over n values, from their sums; NaN where either is flat."""
+def pearson(n: Tensor, totals: Tensor) -> Tensor:
+    """cov(P,Y) / (sd(P) sd(Y)) of n values, from `moments`; NaN if P or Y is flat."""
+    P, Y, PP, YY, PY = totals
     var_P, var_Y = PP / n - (P / n) ** 2, YY / n - (Y / n) ** 2
     varied = (var_P > FLAT * PP / n) & (var_Y > FLAT * YY / n)
     cov = PY / n - P * Y / n**2
