@@ -7,11 +7,12 @@ Torch and Lightning are imported when a function needs them.
 import inspect
 import os
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foreframe.base.notes import listening
-from foreframe.data.data_options import WindowOptions
+from foreframe.data.data_options import WindowOptions, not_usual
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
     ExportOptions,
@@ -213,6 +214,8 @@ def check(
     source: Any,
     output: str | os.PathLike[str] | None = None,
     options: WindowOptions | None = None,
+    *,
+    progress: Callable[[int, int], Any] | None = None,
     **changes: Any,
 ) -> "DataCheck":
     """Examine recordings before training on them, as `foreframe data check` does.
@@ -223,6 +226,7 @@ def check(
         source: recordings, as in `foreframe.clips_from`.
         output: .png to write, with frames spread over the first recording.
         options, changes: the fields of `WindowOptions` by name, or an object that they change.
+        progress: called with the number of frames read and about how many will be.
 
     Raises:
         ValueError: errors of reading; an output that is not a .png.
@@ -230,10 +234,21 @@ def check(
     if output is not None and Path(output).suffix.lower() != ".png":
         raise ValueError(f"output {output}: the contact sheet is a .png")
     options = changed(options or WindowOptions(), changes)
+    from foreframe.data.arrays import data_name
     from foreframe.data.check import check_data
+    from foreframe.data.splits import UNDECIDED
     from foreframe.forecasting.outputs import write_sheet
+    from foreframe.training.choices import Recording, window_and_shares
 
-    checked = check_data(source, options.reading, options.splits, options.window)
+    checked = check_data(source, options, progress)
+    parts = [[len(part) for part in each.parts] for each in checked.recordings]
+    divided = checked.recordings[0].folder != UNDECIDED
+    given = not_usual(options) | {"splits": not_usual(options.splits)}
+    try:
+        window_and_shares(Recording(data_name(source), parts, divided=divided), given)
+    except ValueError as error:
+        lines = [*checked.lines, f"          too short without a recipe: {error}"]
+        checked = replace(checked, lines=lines)
     if output is not None:
         write_sheet(Path(output), checked.recordings[0])
     return checked

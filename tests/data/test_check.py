@@ -2,18 +2,21 @@
 the real ones.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import foreframe
 from conftest import real_data
 from foreframe.cli import main
 from foreframe.clips.clip import Window
 from foreframe.data import ReadOptions, Recordings, SplitOptions
 from foreframe.data.check import LINES, check_recordings, describe_splits, summarise
-from foreframe.training.default import look_at
+from foreframe.training.default import choose_defaults, look_at
 from recorded import GREY, encode, pictures
 from refusals import refused
 
@@ -166,12 +169,45 @@ def test_corrupt_frames_that_hardly_change_are_left_out(tmp_path: Path) -> None:
     assert len(Recordings(moving, "all", Window(5, 5)).clips[0]) == 200
 
 
-def test_too_short_for_a_window_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("frames", "options", "message"),
+    [
+        (25, {}, "25 frames are too few to learn from; the fewest are 26"),
+        (26, {}, ""),
+        (23, {"past": 3, "future": 1}, "the fewest are 24, for windows of 3 frames in and 1 out"),
+        (24, {"past": 3, "future": 1}, ""),
+        (24, {"past": 2, "future": 2, "splits": {"shares": [0.5, 0.25, 0.25], "gap": 0}}, ""),
+    ],
+)
+def test_check_and_train_agree_on_short_recordings(
+    tmp_path: Path, frames: int, options: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("short.npy", RANDOM.random((10, 4, 5)))
-    assert main(["data", "check", "short.npy"]) == 0
-    said = capsys.readouterr().out
+    np.save(tmp_path / "short.npy", RANDOM.random((frames, 4, 5)))
+    lines = repr(foreframe.check(tmp_path / "short.npy", **options))
+    assert bool(message) == ("too short without a recipe" in lines)
+    assert message in lines
+    given = [(("data",), str(tmp_path / "short.npy")), *[((k,), v) for k, v in options.items()]]
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        assert len(choose_defaults(given)[1]["validation"])
+
+
+def test_a_split_without_a_window_is_reported(tmp_path: Path) -> None:
+    np.save(tmp_path / "short.npy", RANDOM.random((10, 4, 5)))
+    lines = repr(foreframe.check(tmp_path / "short.npy"))
     for split in ("train", "validation"):
-        assert f"too short for a recipe: no window in {split}: no recording is" in said
+        assert f"too short for a recipe: no window in {split}: no recording is" in lines
+
+
+@pytest.mark.parametrize("kind", ["film.mkv", "grid.npy"])
+def test_progress_counts_all_passes_over_the_frames(tmp_path: Path, kind: str) -> None:
+    if kind == "film.mkv":
+        encode(tmp_path / kind, RANDOM.integers(0, 255, (100, 16, 16), dtype=np.uint8), **GREY)
+    else:
+        np.save(tmp_path / kind, RANDOM.random((100, 4, 5)))
+    calls: list[tuple[int, int]] = []
+    foreframe.check(tmp_path / kind, progress=lambda *call: calls.append(call))
+    # The gap between splits is in no window.
+    done, total = (300, 300) if kind == "film.mkv" else (170, 200)
+    assert [calls[0], calls[-1]] == [(0, total), (done, total)]
+    assert calls == sorted(calls)
+    assert len(calls) > 5

@@ -5,6 +5,7 @@ from typing import Any
 
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
 from foreframe.data.data_options import ClipOptions, WindowOptions, as_published
 
 
@@ -81,7 +82,8 @@ def check_data(input: str, options: WindowOptions, *, output: str | None = None)
 
     from foreframe.api import check
 
-    checked = check(input, output, options)
+    with progress("frames") as tell:
+        checked = check(input, output, options, progress=tell)
     print(checked)
     if output is not None:
         print(f"frames of {checked.recordings[0].clip.name} are in {output}")

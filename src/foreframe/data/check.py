@@ -1,28 +1,29 @@
-"""What lies in recordings, before anybody trains on them, in bounded memory."""
+"""Examination of recordings before training, in bounded memory."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
 
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, format_step
+from foreframe.clips.frames import Frames
 from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.cuts import find_cuts
-from foreframe.data.data_options import BUDGET, ReadOptions, SplitOptions
+from foreframe.data.data_options import BUDGET, ReadOptions, SplitOptions, WindowOptions
 from foreframe.data.decoding import stretches_of
 from foreframe.data.readers import gaps_in, in_parts, moving_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 from foreframe.data.windows import fit_scaling, windows_in
 
 THUMBNAILS = 30
-LINES = 10  # of recordings
-RUNS = 12  # of frames that stand out, as "17, 202-204"
+LINES = 10  # most recordings in a list
+RUNS = 12  # most runs of marked frames in a line, as "17, 202-204"
 
-# What may stand out of frames, and what it means.
+# Kinds of marked frames, and their meaning.
 MARKS = {
     "frozen": "equal to the one before",
     "black": "all black",
@@ -36,17 +37,17 @@ MARKS = {
 
 @dataclass
 class Checked:
-    """A recording and what a pass over it says; frames are numbered from 0.
+    """A recording and the result of examining it; frames are numbered from 0.
 
     Attributes:
-        clip: the recording, as it would be read if nothing split it.
-        folder: that decides its split (see `split_clips`).
-        parts: what gaps, and changes of the scene with `cuts`, make of it.
-        marked: frames that stand out, by the names of MARKS: the first after a gap in time, those
-            in which everything is missing, that are black (0 everywhere, or of a picture of 8 bits
-            at most 16), that have another value alone, that equal the frame before in every pixel,
-            the first of a new scene (pictures only), and those that could not be decoded.
-        moments: count, range, mean and deviation of the values that are known.
+        clip: the recording before it is split.
+        folder: folder that decides its split (see `split_clips`).
+        parts: its parts between gaps, and between scene changes with `cuts`.
+        marked: frames by the names of MARKS: the first frame after a gap in time; frames with only
+            missing values; black frames (0 everywhere, or at most 16 in 8-bit pictures); frames
+            with one other value; frames that equal the frame before in every pixel; the first frame
+            of a new scene (pictures only); frames that cannot be decoded.
+        moments: count, range, mean and deviation of the known values.
         shown: thumbnails, (k,C,H,W), of the frames numbered in `shown_at`.
     """
 
@@ -59,17 +60,17 @@ class Checked:
     shown_at: list[int] = field(default_factory=list)
 
     def flags(self) -> dict[int, str]:
-        """What stands out, by frame."""
+        """Return the mark of each marked frame."""
         return {k: name for name in MARKS for k in self.marked[name]}
 
 
 @dataclass(frozen=True, eq=False)
 class DataCheck:
-    """The result of `check`, which prints its lines.
+    """Result of `check`, which prints its lines.
 
     Args:
         recordings: each with its missing, damaged and repeated frames.
-        lines: the same in words, and how the recordings would be split.
+        lines: the same in words, and the split of the recordings.
     """
 
     recordings: Sequence[Checked]
@@ -79,25 +80,62 @@ class DataCheck:
         return "\n".join(self.lines)
 
 
+class _Counted(Frames):
+    """Frames that report the number of frames of each read."""
+
+    def __init__(self, source: Frames, report: Callable[[int], None]) -> None:
+        self.source, self.report, self.chunk = source, report, source.chunk
+        self.shape, self.dtype = source.shape, source.dtype
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        frames = self.source.read(first, last)
+        self.report(last - first)
+        return frames
+
+
 def check_data(
-    source: Any, reading: ReadOptions, splits: SplitOptions, window: Window
+    source: Any,
+    options: WindowOptions,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> DataCheck:
-    """Look through every recording in `source`; raises as `check_recordings`."""
-    recordings = check_recordings(source, reading)
-    lines = describe_splits(recordings, splits, window, reading.budget)
+    """Examine every recording in `source`.
+
+    Args:
+        source: recordings, as in `foreframe.clips_from`.
+        options: how the recordings are read and split.
+        progress: called with the number of frames read and about how many will be; frames count
+            once for each pass over them.
+
+    Raises:
+        ValueError: errors of `check_recordings`.
+    """
+    recordings = check_recordings(source, options.reading, progress)
+    lines = describe_splits(recordings, options.splits, options.window, options.reading.budget)
     return DataCheck(recordings, [*summarise(recordings), *lines])
 
 
-def check_recordings(source: Any, options: ReadOptions) -> list[Checked]:
-    """Look through every recording in `source`.
+def check_recordings(
+    source: Any, options: ReadOptions, progress: Callable[[int, int], Any] | None = None
+) -> list[Checked]:
+    """Examine every recording in `source`, as in `check_data`.
 
     Raises:
-        ValueError: as `foreframe.clips_from`, and when no recording holds a value that is not
-            missing.
+        ValueError: errors of `foreframe.clips_from`; every value is missing.
     """
+    by_folder, done = raw_by_folder(source, options), 0
+    # Scene changes, frozen frames and values; or values, and windows with known values.
+    total = sum(len(clip) * (3 if clip.pictures else 2) for clip in chain(*by_folder.values()))
+
+    def report(frames: int) -> None:
+        nonlocal done
+        done += frames
+        if progress is not None:
+            progress(min(done, total), total)
+
+    report(0)
     recordings = [
-        _check(clip, folder, options)
-        for folder, clips in raw_by_folder(source, options).items()
+        _check(replace(clip, frames=_Counted(clip.frames, report)), folder, options)
+        for folder, clips in by_folder.items()
         for clip in clips
     ]
     if not any(checked.moments.count for checked in recordings):
@@ -106,14 +144,14 @@ def check_recordings(source: Any, options: ReadOptions) -> list[Checked]:
 
 
 def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
-    # First, since it refuses what is too big to look at.
+    # This comes first, as it raises an error for frames over the budget.
     (whole,) = in_parts(raw, options, [])
     clip = whole.without_inputs()
     found = {"gap": gaps_in(raw), "cut": find_cuts(raw.frames) if raw.pictures else []}
     starts = sorted({*found["gap"], *found["cut"] * options.cuts})
     parts = moving_parts(in_parts(raw, options, starts))
     n, marked = len(clip), dict[str, list[int]]((name, []) for name in MARKS)
-    for name, firsts in found.items():  # the first frame that is taken from there on
+    for name, firsts in found.items():  # the next frame with `every`
         marked[name] = sorted({-(-k // options.every) for k in firsts} & {*range(n)})
     checked = Checked(clip, folder, parts, marked)
     spread = np.linspace(0, n - 1, min(n, THUMBNAILS)).round().astype(int).tolist()
@@ -136,7 +174,7 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
 
 
 def _mark_of(frame: np.ndarray, picture: bool) -> str:
-    """ "empty", "black" or "flat", by itself; "" of any other frame."""
+    """Return "empty", "black" or "flat"; "" for any other frame."""
     if not np.isfinite(frame).any():
         return "empty"
     least, most = np.nanmin(frame), np.nanmax(frame)
@@ -148,7 +186,7 @@ def _mark_of(frame: np.ndarray, picture: bool) -> str:
 def describe_splits(
     recordings: Sequence[Checked], splits: SplitOptions, window: Window, budget: float = BUDGET
 ) -> list[str]:
-    """How many windows a training with these options has of train, validation and test."""
+    """Count the windows of train, validation and test for a training with these options."""
     by_folder: dict[str, list[list[Clip]]] = {}
     for checked in recordings:
         by_folder.setdefault(checked.folder, []).append(checked.parts)
@@ -174,7 +212,7 @@ def describe_splits(
 
 
 def summarise(recordings: Sequence[Checked]) -> list[str]:
-    """What recordings are, a line each, and what is in all of them together."""
+    """Describe each recording in a line, and the values and marked frames of all."""
     clips = [checked.clip for checked in recordings]
     lines = [f"{clip.name}: {len(clip)} frames of {_kind(clip)}; {_times(clip)}" for clip in clips]
     if len(clips) > 1:
@@ -234,7 +272,7 @@ def _stamp(time: Any) -> str:
 
 
 def _runs(frames: Sequence[int]) -> str:
-    """ "17, 202-204, ..."."""
+    """Return runs of frames as "17, 202-204, ..."."""
     runs: list[list[int]] = []
     for k in frames:
         if runs and k == runs[-1][1] + 1:

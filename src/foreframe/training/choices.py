@@ -5,6 +5,7 @@ its reason and the option that sets it. This file opens no data.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 SHORT, AREA = 96, 128 * 128  # largest short side, and area, of pictures in pixels
@@ -173,13 +174,16 @@ def window_and_shares(
     found = _longest_window(recording, recording.parts, given)
     if found is not None:
         return found
-    wanted = given.get("past"), given.get("future")
-    if None not in wanted:  # these are checked where they are used
-        return wanted[0] or 1, wanted[1] or 1, None
-    least = next(n for n in range(1000) if shares_for([n], 2, 2))
+    past, future = given.get("past"), given.get("future")
+    chosen = {"shares", "by", "gap"} & {*given.get("splits", {})}
+    if chosen or (past and future and len(recording.parts) > 1):
+        return past or FILM[-1], future or FILM[-1], None  # `Recordings` checks these
+    past, future = past or FILM[-1], future or FILM[-1]
+    fewest = int((2 * (past + more_windows(future)) + 3 * future) / (1 - MIN_TRAIN_SHARE))
+    least = next(n for n in count(fewest) if shares_for([n], past, future))
     raise ValueError(
         f"{recording.name}: {max(map(max, recording.parts))} frames are too few to learn from; the "
-        f"fewest are {least}, for windows of 2 frames in and 2 out"
+        f"fewest are {least}, for windows of {past} frames in and {future} out"
     )
 
 
@@ -203,7 +207,8 @@ def _candidates(period: int | None) -> Iterator[tuple[int, int]]:
     """Yield past and future frames, the longest first."""
     if period is not None and period >= 4:
         yield from ((period, -(-period // n)) for n in (1, 2, 4))
-    yield from ((n, n) for n in FILM if period is None or n < period)
+    within = FILM if period is None or period <= FILM[-1] else [n for n in FILM if n < period]
+    yield from ((n, n) for n in within)
 
 
 def more_windows(future: int) -> int:
