@@ -9,7 +9,7 @@ ANOMALIES = Verb(
     "find what is unusual in a recording, with a stated rate of false alarms",
     "foreframe.addons.anomalies.anomaly_command",
     {
-        "anomalies": "foreframe.addons.anomalies.anomaly_calls:anomalies",
-        "watch": "foreframe.addons.anomalies.anomaly_calls:watch",
+        "anomalies": "foreframe.addons.anomalies.anomaly_search:anomalies",
+        "watch": "foreframe.addons.anomalies.anomaly_search:watch",
     },
 )

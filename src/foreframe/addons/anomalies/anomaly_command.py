@@ -31,7 +31,7 @@ def find_anomalies(
     check_source([*normals, input])
     check_forecaster(weights)
 
-    from foreframe.addons.anomalies.anomaly_calls import anomalies, watch
+    from foreframe.addons.anomalies.anomaly_search import anomalies, watch
     from foreframe.forecasting.incoming import is_live
 
     if is_live(input) and (options.wait is not None or not Path(input).is_dir()):

@@ -10,7 +10,7 @@ ARCHIVE = Verb(
     "forecast many starts or recordings into one Zarr store",
     "foreframe.addons.archives.archive_command",
     {
-        "archive": "foreframe.addons.archives.archive_call:archive",
+        "archive": "foreframe.addons.archives.archive:archive",
         "forecast_block": "foreframe.addons.archives.block:forecast_block",
     },
 )

@@ -1,4 +1,4 @@
-"""Forecasts of many starts and many recordings, a task each, to one Zarr store."""
+"""Forecasts of many starts and recordings in one Zarr store, one task per start."""
 
 import os
 import shutil
@@ -19,15 +19,18 @@ from foreframe.addons.archives.block import (
     modified_at,
 )
 from foreframe.addons.archives.tasks import Progress, open_job, run_tasks
+from foreframe.api import Run, takes
 from foreframe.base.files import atomic_folder, exists, matching
 from foreframe.base.notes import warn
+from foreframe.base.schema import parameters
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.data.cf import encoding, of_starts, times_of
 from foreframe.data.readers import kind_of
 from foreframe.forecasting.forecast import Forecast, resolved, starts_of, warn_of_differences
-from foreframe.forecasting.forecast_options import PredictOptions
+from foreframe.forecasting.forecast_options import PredictOptions, RollingOptions, changed
+from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.outputs import check_output
 from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.rolling import Rolling
@@ -37,7 +40,7 @@ Start = tuple[int, int]  # the numbers of a recording, and of the first frame to
 
 
 class Job(NamedTuple):
-    """What tasks have in common: a forecaster or its path, sources, options, and a digest."""
+    """The common part of all tasks: a forecaster or its path, sources, options, and a digest."""
 
     what: Any
     sources: list[Any]
@@ -45,16 +48,36 @@ class Job(NamedTuple):
     digest: str
 
 
-def write_archive(
-    what: Any,
+@takes(ArchiveOptions)
+def archive(
+    what: Forecaster | Run | str | os.PathLike[str],
     source: Any,
     output: str | os.PathLike[str],
-    options: ArchiveOptions,
-    progress: Progress,
+    options: ArchiveOptions | None = None,
+    *,
+    progress: Progress = lambda done, total: None,
+    **changes: Any,
 ) -> Any:
-    """As `foreframe.archive`. The store is at `output` once it is complete, and until then in the
-    folder `output`.part.
+    """Forecast many starts or recordings into one Zarr store, as `foreframe archive` does.
+
+        foreframe.archive("radar", "rain.nc", "starts.zarr", every=100, steps=3)
+
+    Args:
+        what: a run, a forecaster, or an argument of `Forecaster.load`.
+        source: recordings, as in `foreframe.predict`. Other processes require paths.
+        output: a new .zarr. Until it is complete, the store is in the folder `output`.part.
+        options, changes: the fields of `ArchiveOptions` by name, or an object that they change.
+        progress: called with the number of forecasts written and the total.
+
+    Returns:
+        The store, opened by xarray: a Dataset (start, [realization,] lead, [channel,] y, x).
+
+    Raises:
+        ValueError: as `foreframe.predict`; recordings of several grids; an output that exists, or
+            belongs to another job; no Dask, or no scheduler at the address.
+        KeyboardInterrupt: Ctrl-C; `continue_job` resumes the job.
     """
+    options = changed(options or ArchiveOptions(), changes)
     path = Path(output)
     if path.suffix != ".zarr":
         raise ValueError(f"output {path}: an archive is a Zarr store; name a .zarr")
@@ -70,14 +93,13 @@ def write_archive(
             "these recordings differ in grid, variable or units, so one store cannot hold their "
             "forecasts: write a store for each"
         )
-    each = options.of_predict()
+    each = PredictOptions(**{name: getattr(options, name) for name in parameters(RollingOptions)})
     files = [(one, modified_at(one)) for one in sources]
     about = {**asdict(each), "budget": None}, files, [clip.frames.shape for clip in clips]
     digest = fingerprint(forecaster.model, forecaster.config(), about)
     each = resolved(forecaster, clips[0], forecaster.options(each))
     warn_of_differences(Rolling(forecaster, clips[0], "", each))
-    starts = [(k, first) for k, clip in enumerate(clips) for first in starts_of(clip, each)]
-    _write_store(Job(what, sources, each, digest), clips, starts, path, options, progress)
+    _write_store(Job(what, sources, each, digest), clips, path, options, progress)
     return xr.open_zarr(path, chunks=None)
 
 
@@ -95,13 +117,9 @@ def _for_tasks(what: Any, sources: Sequence[Any], options: ArchiveOptions) -> tu
 
 
 def _write_store(
-    job: Job,
-    clips: Sequence[Clip],
-    starts: Sequence[Start],
-    path: Path,
-    options: ArchiveOptions,
-    progress: Progress,
+    job: Job, clips: Sequence[Clip], path: Path, options: ArchiveOptions, progress: Progress
 ) -> None:
+    starts = [(k, first) for k, clip in enumerate(clips) for first in starts_of(clip, job.options)]
     part = path.with_name(f"{path.name}.part")
     store = part / "store"
     with open_job(part, job.digest, options) as workers:
@@ -117,12 +135,12 @@ def _write_store(
 
 def create_store(path: Path, forecast: Forecast, starts: Sequence[tuple[Clip, int]]) -> None:
     """Make a Zarr store with the coordinates and metadata of all forecasts, and the values of the
-    first; the other values are NaN until `fill_store` writes them.
+    first. The other values are NaN until `fill_store` writes them.
 
     Args:
         path: of a new folder.
-        forecast: the first one.
-        starts: for each forecast the recording and the first frame to forecast.
+        forecast: the first forecast.
+        starts: the recording and the first frame of each forecast.
 
     Raises:
         ValueError: it cannot be written.
@@ -171,7 +189,7 @@ def _forecast(job: Job, clip: Clip, first: int) -> Forecast:
     return forecast_of(clip, job.what, replace(job.options, every=0, after=first - 1))
 
 
-_recordings: dict[str, list[Clip]] = {}  # of the last job of a process, by its digest
+_recordings: dict[str, list[Clip]] = {}  # of the last job of this process, by its digest
 
 
 def _write_start(job: Job, store: Path, task: tuple[int, Start]) -> None:
@@ -185,7 +203,7 @@ def _write_start(job: Job, store: Path, task: tuple[int, Start]) -> None:
     clip = without_fills(forecaster, _recordings[job.digest][recording])
     try:
         made = _forecast(job, clip, first)
-    except ValueError as error:  # frames without any value; all others are forecast
+    except ValueError as error:  # frames without any value; the other starts are forecast
         warn(f"{clip.name}: the forecast after frame {first - 1} is left missing ({error})")
         return
     fill_store(store, number, made.to_dataset())

@@ -20,7 +20,7 @@ def write_store(run: str, input: list[str], *, output: str, options: ArchiveOpti
     check_forecaster(run)
     check_source(input)
 
-    from foreframe.addons.archives.archive_call import archive
+    from foreframe.addons.archives.archive import archive
 
     with progress("forecasts") as tell:
         made = archive(run, input, output, options, progress=tell)

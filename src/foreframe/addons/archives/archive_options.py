@@ -1,9 +1,9 @@
 """Options of an archive. Loads no torch, so that `--help` is fast."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from foreframe.base.schema import PositiveInt
-from foreframe.forecasting.forecast_options import PredictOptions, RollingOptions
+from foreframe.forecasting.forecast_options import RollingOptions
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,3 @@ class ArchiveOptions(RollingOptions):
     def check(self) -> None:
         if self.workers and self.scheduler:
             raise ValueError("give --workers, of this machine, or --scheduler, not both")
-
-    def of_predict(self) -> PredictOptions:
-        """Return the options of the forecasts."""
-        shared = [option.name for option in fields(RollingOptions)]
-        return PredictOptions(**{name: getattr(self, name) for name in shared})

@@ -1,4 +1,4 @@
-"""One forecast as a function from a dataset to a dataset, for any engine of parallel work."""
+"""One forecast as a function from a dataset to a dataset, for any parallel engine."""
 
 import os
 from functools import lru_cache
@@ -24,18 +24,18 @@ def forecast_block(
 
         future = foreframe.forecast_block("rain.nc", forecaster="radar", steps=6)
 
-    It can be pickled, and loads the forecaster once in a process.
+    It can be pickled, and loads the forecaster once per process.
 
     Args:
-        dataset: the past, an xarray Dataset or DataArray (time, [channel,] y, x), in the data's
-            units, or whatever else `foreframe.clips_from` takes; with `after` also frames that come
-            later, of which no more than known inputs are looked at.
-        forecaster: a run's folder, or what else `Forecaster.load` takes; or a forecaster.
+        dataset: the past, an xarray Dataset or DataArray (time, [channel,] y, x) in the data's
+            units, or another source of `foreframe.clips_from`. With `after` it may contain later
+            frames, of which only known inputs are used.
+        forecaster: a forecaster, or an argument of `Forecaster.load`.
         options, changes: the fields of `PredictOptions` by name, or an object that they change.
 
     Returns:
-        An xarray Dataset (start, lead, [channel,] y, x), of members (start, realization, lead,
-        [channel,] y, x), of one start, the time of the last frame seen.
+        An xarray Dataset (start, lead, [channel,] y, x), or with members (start, realization, lead,
+        [channel,] y, x). Its one start is the time of the last input frame.
 
     Raises:
         ValueError: as `foreframe.predict`; options of several forecasts.
@@ -47,14 +47,14 @@ def forecast_block(
 
 
 def check_one(options: PredictOptions) -> PredictOptions:
-    """Options of a single forecast of whole frames, or else refused."""
+    """Return the options of a single forecast; raise an error for several."""
     if options.every:
         raise ValueError("every is for foreframe.predict: this is one forecast")
     return options
 
 
 def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
-    """Return the same as a `Forecast`; the source may be a `Clip` that this forecaster has read."""
+    """Return the same as a `Forecast`. The source may also be a `Clip` of this forecaster."""
     forecaster, made_by = cached_forecaster(what, options.device)
     clip = source
     if not isinstance(source, Clip):
@@ -64,9 +64,8 @@ def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:
 
 
 def cached_forecaster(what: Any, device: str) -> tuple[Forecaster, str]:
-    """Return a forecaster and its name, loaded once in a process unless its files have changed. It
-    never compiles its cells, which changes the last bits: a forecast must not depend on the number
-    of forecasts that its process has computed before.
+    """Return a forecaster and its name, loaded once per process unless its files change. Its cells
+    are never compiled: then the last bits would depend on the number of earlier forecasts.
     """
     if isinstance(what, Forecaster):
         return open_forecaster(what)
@@ -81,13 +80,13 @@ def _loaded(path: str, device: str, modified: tuple[Any, ...]) -> tuple[Forecast
 
 
 def modified_at(source: Any) -> float | None:
-    """Return when a file or folder was changed; None for anything else."""
+    """Return the modification time of a file or folder; None for anything else."""
     return os.path.getmtime(source) if isinstance(source, str) and exists(source) else None
 
 
 def absolute(path: Any) -> Any:
-    """Return the absolute path of a file or folder, for other processes; anything else, such as the
-    name of published weights, is unchanged.
+    """Return the absolute path of a file or folder, for other processes. Other values, such as the
+    names of published weights, are unchanged.
     """
     if not isinstance(path, str | os.PathLike) or is_name(path):
         return path

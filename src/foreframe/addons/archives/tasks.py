@@ -1,11 +1,11 @@
-"""Tasks of a large job, done by this process, by several on this machine, or by a cluster, with
-Dask (https://distributed.dask.org).
+"""Tasks of a large job, in this process, in several processes or on a cluster, with Dask
+(https://distributed.dask.org).
 
-A task is done once its marker exists, an empty file. So an interrupted job can be resumed, and a
-task whose process died is done again.
+An empty file, its marker, shows that a task is done. An interrupted job can therefore be resumed,
+and the task of a dead process is repeated.
 
-The last bits of a result depend on the number of threads that compute it. So all tasks of a job
-have the number of threads that was chosen when the job began, whoever does them.
+The last bits of a result depend on the number of threads. All tasks of a job therefore use the
+number of threads with which the job began.
 """
 
 import logging
@@ -25,13 +25,13 @@ from foreframe.base.notes import listening, warn
 
 Progress = Callable[[int, int], Any]
 Task = Callable[[Any], None]
-"""Does an item; an importable function, or a `functools.partial` of one."""
+"""Processes an item; an importable function, or a `functools.partial` of one."""
 
 AHEAD = 512  # tasks that the scheduler holds at a time
 
 
 class Workers(NamedTuple):
-    """Dask's client, None if this process does the tasks, and the number of threads of a task."""
+    """Dask's client, None for this process alone, and the number of threads of a task."""
 
     client: Any
     threads: int
@@ -39,11 +39,11 @@ class Workers(NamedTuple):
 
 @contextmanager
 def open_job(folder: Path, digest: str, options: ArchiveOptions) -> Iterator[Workers]:
-    """Make the folder of a job, or check that it belongs to the job to resume; yield its workers.
+    """Make the folder of a job, or check that it belongs to this job, and yield its workers.
 
     Raises:
-        ValueError: the folder exists and is not to be resumed, or belongs to another job; no Dask,
-            or no scheduler at the address.
+        ValueError: the folder exists and `continue_job` is False; it belongs to another job; no
+            Dask, or no scheduler at the address.
     """
     note = folder / ".foreframe-job"
     if note.exists() and not options.continue_job:
@@ -68,14 +68,14 @@ def open_job(folder: Path, digest: str, options: ArchiveOptions) -> Iterator[Wor
 def run_tasks(
     do: Task, items: Sequence[Any], folder: Path, workers: Workers, progress: Progress
 ) -> None:
-    """Do all tasks that have no marker.
+    """Run all tasks without a marker.
 
     Args:
         workers: as `open_job` yields them.
-        progress: called after each task with the number of those done, and of all.
+        progress: called after each task with the number of finished tasks and the total.
 
     Raises:
-        ValueError: some tasks cannot be done; all others are.
+        ValueError: some tasks failed; all others are done.
     """
     tasks = {folder / "done" / str(number): item for number, item in enumerate(items)}
     failed: list[str] = []
@@ -137,7 +137,7 @@ def _on_dask(
 
 @contextmanager
 def _workers_of(options: ArchiveOptions) -> Iterator[Workers]:
-    """Yield this process, the workers of a scheduler, or new ones, which share the cores here."""
+    """Yield this process, the workers of a scheduler, or new ones that share the cores here."""
     if not (options.workers or options.scheduler):
         yield Workers(None, torch.get_num_threads())
         return
@@ -149,9 +149,9 @@ def _workers_of(options: ArchiveOptions) -> Iterator[Workers]:
             n_workers=options.workers,
             threads_per_worker=1,
             env=dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads),
-            memory_limit=None,  # that of forecasts is bounded by their own budget
+            memory_limit=None,  # forecasts have their own budget
             dashboard_address=None,
-            silence_logs=logging.CRITICAL,  # of workers that are slow to end
+            silence_logs=logging.CRITICAL,  # of workers that end slowly
             preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # Ctrl-C is ours
         )
     with cluster as address:

@@ -1,4 +1,4 @@
-"""An accessor `foreframe` of xarray's Dataset and DataArray, by
+"""The accessor `foreframe` of xarray's Dataset and DataArray, registered by
 `import foreframe.addons.archives.xarray`.
 """
 
@@ -26,8 +26,8 @@ from foreframe.visuals import Card
 @xr.register_dataset_accessor("foreframe")
 @xr.register_dataarray_accessor("foreframe")
 class Accessor:
-    """What `ds.foreframe` offers of a Dataset or a DataArray (time, [channel,] y, x), in the data's
-    units.
+    """The methods of `ds.foreframe`, for a Dataset or a DataArray (time, [channel,] y, x) in the
+    data's units.
 
         import foreframe.addons.archives.xarray
 
@@ -38,21 +38,21 @@ class Accessor:
         self._data = data
 
     def forecast(self, what: Any, **options: Any) -> Any:
-        """Forecast what follows it.
+        """Forecast the frames that follow.
 
         Args:
-            what: a run, a forecaster, or what `Forecaster.load` takes.
-            options: the fields of `PredictOptions` by name, as of `foreframe.predict`.
+            what: a run, a forecaster, or an argument of `Forecaster.load`.
+            options: the fields of `PredictOptions` by name, as in `foreframe.predict`.
 
         Returns:
-            A Dataset as of `foreframe.forecast_block`, with the coordinates and attributes of the
-            data. Of data in Dask's chunks nothing but coordinates is read before it is computed,
-            in one block, since a forecast needs its whole past; it begins after the last frame,
-            even one without values.
+            The Dataset of `foreframe.forecast_block`, with the coordinates and attributes of the
+            data. If the data are in Dask's chunks, only coordinates are read at first. Dask later
+            computes the forecast in one block, since it needs its whole past. It begins after the
+            last frame, even if that has no values.
 
         Raises:
-            ValueError: as `foreframe.forecast_block`; what is wrong with frames in chunks is told
-                as they are computed.
+            ValueError: as `foreframe.forecast_block`; faults of frames in chunks are reported
+                during the computation.
         """
         given = check_one(changed(PredictOptions(), options))
         if self._data.__dask_graph__() is None:
@@ -60,11 +60,11 @@ class Accessor:
         return delayed_block(self._data, what, given)
 
     def evaluate(self, what: Any, **options: Any) -> Card:
-        """Score a forecaster on it beside the baselines, as `foreframe.evaluate` does.
+        """Score a forecaster and the baselines, as `foreframe.evaluate` does.
 
         Args:
-            what, options: as of `foreframe.evaluate`; by default its last tenth is scored, and with
-                `split="all"` the whole of it.
+            what, options: as in `foreframe.evaluate`; the default is the last tenth of the data,
+                `split="all"` scores all of them.
 
         Raises:
             ValueError: as `foreframe.evaluate`.
@@ -73,7 +73,7 @@ class Accessor:
 
 
 def delayed_block(data: Any, what: Any, options: PredictOptions) -> Any:
-    """`forecast_block` of Dask's arrays, as a Dataset of such arrays."""
+    """Return `forecast_block` as a Dataset of Dask's arrays."""
     from dask import array, delayed
 
     what = absolute(what)  # workers may run in another folder
@@ -90,8 +90,8 @@ def delayed_block(data: Any, what: Any, options: PredictOptions) -> Any:
     future = forecaster.as_clip(nothing, past, clip.times_from(first, steps))
     about = last, forecaster.scaling, made_by, options
     made = Forecast(clip, past, future, None, *about).to_dataset()
-    # Within a `partial` Dask sees no arrays, of which it would compute all: the block takes what it
-    # looks at.
+    # The `partial` hides the arrays from Dask, which would compute all of them; the block computes
+    # only its input.
     block = delayed(partial(forecast_block, data, forecaster=what, options=options))()
     for name in of_starts(made):
         field = made[name]

@@ -12,14 +12,16 @@ from foreframe.base.verbs import Verb
 
 WEIGHTS = Path(__file__).parent / "weights"
 
-CALLS = "foreframe.addons.radar.outlook_calls"
 OUTLOOK = Verb(
-    "tell what is likely at locations or on a map",
+    "forecast at locations, or probabilities on a map",
     "foreframe.addons.radar.outlook_command",
-    {"outlook": f"{CALLS}:outlook", "outlooks": f"{CALLS}:outlooks"},
+    {
+        "outlook": "foreframe.addons.radar.outlook:outlook",
+        "outlooks": "foreframe.addons.radar.outlook:outlooks",
+    },
 )
 CALIBRATE = Verb(
     "learn to correct the probabilities of members",
     "foreframe.addons.radar.calibrate_command",
-    {"calibrate": f"{CALLS}:calibrate"},
+    {"calibrate": "foreframe.addons.radar.calibrating:calibrate"},
 )

@@ -16,7 +16,7 @@ def calibrate_run(run: str, *, options: CalibrateOptions) -> None:
     """
     check_forecaster(run)
 
-    from foreframe.addons.radar.outlook_calls import calibrate
+    from foreframe.addons.radar.calibrating import calibrate
 
     print(calibrate(run, options))
 

@@ -1,9 +1,10 @@
-"""Learning how to correct probabilities: `foreframe calibrate`."""
+"""`foreframe.calibrate`: learn how to correct probabilities."""
 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,20 +21,38 @@ from foreframe.addons.radar.calibration import (
     write_calibration,
 )
 from foreframe.addons.radar.outlook_options import CalibrateOptions
+from foreframe.api import takes
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.data import batches, chosen
 from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.evaluation.scored import Scored, open_scored
-from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.forecast_options import TiledOptions, changed
 
 BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels per frame ahead; the best is used
 WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1; many cases outweigh them
 ENOUGH = 200  # cases of a class of a reliability diagram
 
 
-def learn_calibration(run: str | os.PathLike[str], options: CalibrateOptions) -> str:
-    """As `foreframe.calibrate`."""
+@takes(CalibrateOptions)
+def calibrate(
+    run: str | os.PathLike[str], options: CalibrateOptions | None = None, **changes: Any
+) -> str:
+    """Learn how to correct the probabilities of a run's members, as `foreframe calibrate` does.
+
+        print(foreframe.calibrate("runs/members", thresholds=[1.0, 5.0]))
+
+    Args:
+        run: a run's or a saved folder, in which the file calibration.json is written.
+        options, changes: the fields of `CalibrateOptions` by name, or an object that they change.
+
+    Returns:
+        The scores before and after on test clips, in words.
+
+    Raises:
+        ValueError: no folder; as `foreframe.evaluate`.
+    """
+    options = changed(options or CalibrateOptions(), changes)
     folder = Path(run)
     if not folder.is_dir():
         raise ValueError(f"{run} is no folder: calibrate needs a run, and writes {FILE} into it")

@@ -16,33 +16,22 @@ from foreframe.clips.clip import Clip
 from foreframe.forecasting.recordings import doubts
 from foreframe.forecasting.streaming import Stream, coordinates, pace
 
-# A service asks again and again: reading it takes a digest of all weights.
+# A service asks again and again, and reading a calibration takes a digest of all weights.
 _known = lru_cache(maxsize=32)(calibration_of)
-
-
-def _last_two_times(live: Stream) -> np.ndarray | None:
-    """The times of the last two frames, at the pace of the stream, or at that of training before
-    two frames had a time; None without a time or a pace.
-    """
-    step = pace(live, 1)
-    if "time" not in live.source or step is None:
-        return None
-    now = np.datetime64(live.source["time"], "us") + step * live.source.get("undated", 0)
-    return np.array([now - step, now])
 
 
 def points_after(
     live: Stream, at: Sequence[str], probability: float | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The forecast at places from the frames so far, as plain values, with members if the model
-    draws some, and notes on what it assumes of the frames.
+    """Return the forecast at places after the frames of a stream, as plain values, with members if
+    the model draws them, and notes about assumptions.
 
     Args:
-        at: as of `places_at`.
+        at: as in `places_at`.
         probability: the threshold; by default 0.2 mm/h of rain.
 
     Raises:
-        ValueError: before the first frame; as `places_at`; a grid of another size than frames.
+        ValueError: before the first frame; as `places_at`; a grid and frames of unequal sizes.
     """
     f = live.forecaster
     members, threshold = defaults_at(f, live.options.members, probability)
@@ -51,13 +40,23 @@ def points_after(
     last = now = live.last
     if live.age is not None:
         now = np.where(live.age[0, : len(last)].cpu() > 0, np.float32(np.nan), last)
-    # Two frames, since they tell the time step.
+    # Two frames, since they show the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
-    known = _known(f) if members else None
-    hindcasts = LiveHindcasts(known, threshold, live.steps)
+    hindcasts = LiveHindcasts(_known(f) if members else None, threshold, live.steps)
     chances = hindcasts.correct(np.asarray(future.frames))
     notes = doubts(f, past if live.source.get("steps") else past[-1:])
     points = point_forecasts(places, past, future, None, threshold, chances)
     return [one.config() for one in points], notes
+
+
+def _last_two_times(live: Stream) -> np.ndarray | None:
+    """Return the times of the last two frames, at the pace of the stream, or of training before two
+    frames have times; None without a time or a pace.
+    """
+    step = pace(live, 1)
+    if "time" not in live.source or step is None:
+        return None
+    now = np.datetime64(live.source["time"], "us") + step * live.source.get("undated", 0)
+    return np.array([now - step, now])

@@ -1,5 +1,8 @@
-"""The outlook: the forecast at locations, and the probability that a threshold is reached."""
+"""`foreframe.outlook` and `foreframe.outlooks`: forecasts at locations, and the probability that a
+threshold is reached there or on a map.
+"""
 
+import os
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +20,7 @@ from foreframe.addons.radar.point_forecasts import (
     point_forecasts,
     write_point_forecasts,
 )
+from foreframe.api import Run, takes
 from foreframe.base.files import check_writable, matching
 from foreframe.base.notes import collecting
 from foreframe.base.schema import parameters
@@ -27,7 +31,7 @@ from foreframe.forecasting.forecast import (
     resolved,
     warn_of_differences,
 )
-from foreframe.forecasting.forecast_options import StreamOptions
+from foreframe.forecasting.forecast_options import StreamOptions, changed
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.live_forecasts import forecast_live
 from foreframe.forecasting.network import ScaledNetwork
@@ -35,7 +39,89 @@ from foreframe.forecasting.outputs import check_output
 from foreframe.visuals import Paint, paint_for
 
 WET = 0.2  # mm/h, the default threshold of rain at locations
-MEMBERS = 16  # whose share is the probability there
+MEMBERS = 16  # the default at locations
+
+
+@takes(OutlookOptions)
+def outlook(
+    what: Forecaster | Run | str | os.PathLike[str],
+    source: Any,
+    output: str | os.PathLike[str] | None = None,
+    options: OutlookOptions | None = None,
+    **changes: Any,
+) -> "Outlook":
+    """Forecast at locations, or probabilities on a map, as `foreframe outlook` does.
+
+        print(foreframe.outlook("radar", "rain.nc", at="47.38,8.54").points[0].sentence())
+
+    Args:
+        what: a run, a forecaster, or an argument of `Forecaster.load`.
+        source: a recording, or several, as in `foreframe.predict`.
+        output: a file to write; by default none.
+        options, changes: the fields of `OutlookOptions` by name, or an object that they change.
+
+    Raises:
+        ValueError: errors of loading, opening, forecasting and writing; no such location.
+    """
+    options = changed(options or OutlookOptions(), changes)
+    options.check_target()
+    if options.every or options.wait is not None:
+        raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
+    if output is not None:
+        check_outlook_file(Path(output), bool(options.at))
+    forecaster, made_by = open_forecaster(what, options.device, options.compile)
+    options, notes = with_defaults(forecaster, options), list[str]()
+    with collecting(notes):
+        sources = matching(source)
+        clip = forecaster.open(sources, options.recording, **(options.reading or {}))
+        resolved_options = resolved(forecaster, clip, forecaster.options(options))
+        places = places_at(clip, options.at, files=True)  # before anything is computed
+        made = forecast_recording(forecaster, clip, made_by, resolved_options)
+        chances = calibrated_chances(forecaster, made, options)
+        warn_of_differences(made)
+    found = Outlook(made, tuple(places), options.probability, chances, tuple(notes))
+    if output is not None:
+        found.write(Path(output))
+    return found
+
+
+@takes(OutlookOptions)
+def outlooks(
+    what: Forecaster | Run | str | os.PathLike[str],
+    source: str,
+    options: OutlookOptions | None = None,
+    **changes: Any,
+) -> Generator["Outlook", None, None]:
+    """Yield the outlook after every frame of a live input, as `foreframe outlook --wait` prints it.
+
+        for outlook in foreframe.outlooks("radar", "rain.nc", at="47.38,8.54", every=6):
+            print(outlook.points[0].sentence())
+
+    Args:
+        what, options, changes: as in `outlook`.
+        source: as in `foreframe.stream`.
+
+    Raises:
+        ValueError: as `outlook`.
+    """
+    options = changed(options or OutlookOptions(), changes)
+    options.check_target()
+    forecaster, _ = open_forecaster(what, options.device, options.compile)
+    options = with_defaults(forecaster, options)
+    shared = {*parameters(StreamOptions)} & {*parameters(OutlookOptions)}
+    how = {name: getattr(options, name) for name in shared} | {"every": options.every or 1}
+    known = calibration_of(forecaster) if options.members and options.calibrated else None
+    steps = options.steps or forecaster.window.future
+    places: list[Place] | None = None  # all frames are on one grid
+    for live in forecast_live(forecaster, source, StreamOptions(**how)):
+        if live.anew:
+            hindcasts = LiveHindcasts(known, options.probability, steps)
+        hindcasts.see(live.frame + 1, live.observed)
+        if live.made is not None:
+            if places is None:
+                places = places_at(live.made.clip, options.at, files=True)
+            chances = hindcasts.correct(live.made.frames)
+            yield Outlook(live.made, tuple(places), options.probability, chances)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +129,8 @@ class Outlook:
     """Forecast at locations and probabilities after the last frame of a recording.
 
     Args:
-        forecast: the forecast that it is computed from.
-        places: the locations; none for whole frames.
+        forecast: the forecast of whole frames.
+        places: the locations; none for a map.
         threshold: in the data's units; None without probabilities.
         chances: calibrated probabilities of the threshold; None for the share of members.
         notes: notes for the user.
@@ -76,17 +162,14 @@ class Outlook:
         future = made.future.probability(threshold)
         if self.chances is not None:
             future = replace(future, frames=self.chances.at)
-        past, truth = (
-            clip if clip is None else Ensemble([clip]).probability(threshold)
-            for clip in (made.past, made.truth)
-        )
-        fields = {name: getattr(made, name) for name in parameters(Forecast)}
-        fields |= {"past": past, "future": future, "truth": truth}
+        fields = {name: getattr(made, name) for name in parameters(Forecast)} | {"future": future}
+        for name in ("past", "truth"):
+            if fields[name] is not None:
+                fields[name] = Ensemble([fields[name]]).probability(threshold)
         return ProbabilityMap(threshold=threshold, **fields)
 
     def write(self, path: str | Path) -> None:
-        """Write it by the ending of `path`: locations as .csv, .json or .geojson, a map as
-        `Forecast.write` does.
+        """Write locations as .csv, .json or .geojson, or a map as `Forecast.write` does.
 
         Raises:
             ValueError: an unknown ending, or the file cannot be written; no partial file stays.
@@ -101,7 +184,7 @@ class Outlook:
         return "\n\n".join(map(str, self.points)) if self.places else repr(self.map)
 
     def config(self) -> dict[str, Any]:
-        """Plain values for a line of JSON: the last frame, and each location's outlook."""
+        """Return plain values for a line of JSON: the last frame and the outlook at each place."""
         places = [
             {"name": one.place.name, **one.outlook(), "sentence": one.sentence()}
             for one in self.points
@@ -111,7 +194,7 @@ class Outlook:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbabilityMap(Forecast):
-    """Probabilities as a forecast, which is written and shown as others are.
+    """Probabilities as a forecast, with the same files and pictures.
 
     Args:
         threshold: in the data's units.
@@ -134,58 +217,8 @@ class ProbabilityMap(Forecast):
         return replace(paint, heading=(self._value, "or more,", "probability"))
 
 
-def find_outlook(what: Any, source: Any, output: Any, options: OutlookOptions) -> Outlook:
-    """As `foreframe.outlook`."""
-    options.check_target()
-    if options.every or options.wait is not None:
-        raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
-    if output is not None:
-        check_outlook_file(output, bool(options.at))
-    forecaster, made_by = open_forecaster(what, options.device, options.compile)
-    options, notes = counted(forecaster, options), list[str]()
-    with collecting(notes):
-        sources = matching(source)
-        clips = forecaster.recordings(sources, **(options.reading or {}))
-        clip = forecaster.chosen(clips, sources, options.recording)
-        resolved_options = resolved(forecaster, clip, forecaster.options(options))
-        places = places_at(clip, options.at, files=True)  # before anything is computed
-        made = forecast_recording(forecaster, clip, made_by, resolved_options)
-        chances = calibrated_chances(forecaster, made, options)
-        warn_of_differences(made)
-    found = Outlook(made, tuple(places), options.probability, chances, tuple(notes))
-    if output is not None:
-        found.write(output)
-    return found
-
-
-def follow_outlooks(
-    what: Any, source: str, options: OutlookOptions
-) -> Generator[Outlook, None, None]:
-    """As `foreframe.outlooks`."""
-    options.check_target()
-    forecaster, _ = open_forecaster(what, options.device, options.compile)
-    options = counted(forecaster, options)
-    shared = {*parameters(StreamOptions)} & {*parameters(OutlookOptions)} - {"every"}
-    how = StreamOptions(
-        every=options.every or 1, **{name: getattr(options, name) for name in shared}
-    )
-    known = calibration_of(forecaster) if options.members and options.calibrated else None
-    steps = options.steps or forecaster.window.future
-    hindcasts = LiveHindcasts(known, options.probability, steps)
-    places: tuple[Place, ...] | None = None  # all frames are on one grid
-    for live in forecast_live(forecaster, source, how):
-        if live.anew:
-            hindcasts = LiveHindcasts(known, options.probability, steps)
-        hindcasts.see(live.frame + 1, live.observed)
-        if live.made is not None:
-            if places is None:
-                places = tuple(places_at(live.made.clip, options.at, files=True))
-            chances = hindcasts.correct(live.made.frames)
-            yield Outlook(live.made, places, options.probability, chances)
-
-
-def counted(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
-    """The options; at locations with members, and for rain with a threshold."""
+def with_defaults(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
+    """Return the options; at locations with members, and for rain with a threshold."""
     if not options.at:
         return options
     members, threshold = defaults_at(forecaster, options.members, options.probability)
@@ -195,7 +228,7 @@ def counted(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
 def defaults_at(
     forecaster: ScaledNetwork, members: int | None, threshold: float | None
 ) -> tuple[int | None, float | None]:
-    """The number of members and the threshold at locations, with their defaults."""
+    """Return the number of members and the threshold at locations, with their defaults."""
     rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)
     return (
         members or (MEMBERS if forecaster.model.draws else None),
@@ -204,15 +237,15 @@ def defaults_at(
 
 
 def check_outlook_file(path: str | Path, of_places: bool) -> None:
-    """Refuse a file that cannot be written, before anything is computed.
+    """Check that a file can be written, before anything is computed.
 
     Raises:
-        ValueError: an ending that does not fit; a folder that cannot be written to.
+        ValueError: an unsuitable ending; a folder that cannot be written to.
     """
-    if of_places and Path(path).suffix not in POINT_FILES:
+    if not of_places:
+        check_output(path)
+        return
+    if Path(path).suffix not in POINT_FILES:
         files = ", ".join(POINT_FILES)
         raise ValueError(f"output {path}: locations, --at, are written as {files}")
-    if of_places:
-        check_writable(Path(path).parent)
-    else:
-        check_output(path)
+    check_writable(Path(path).parent)

@@ -32,7 +32,7 @@ def show_outlook(
     check_forecaster(run)
     check_source(input)
 
-    from foreframe.addons.radar.outlook_calls import outlook, outlooks
+    from foreframe.addons.radar.outlook import outlook, outlooks
 
     if options.wait is None and input != ["-"]:
         found = outlook(run, input if len(input) > 1 else input[0], output, options)

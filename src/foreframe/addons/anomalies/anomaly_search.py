@@ -1,8 +1,9 @@
-"""Anomalies of a recording, and their files: .csv, .json, .png, .mp4."""
+"""`foreframe.anomalies` and `foreframe.watch`; the files .csv, .json, .png and .mp4."""
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.addons.anomalies.watching import Event, FrameScore, Normal, lasting, rounded
+from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
+from foreframe.addons.anomalies.watching import (
+    Event,
+    FrameScore,
+    Normal,
+    lasting,
+    rounded,
+    watched,
+)
+from foreframe.api import Run, takes
 from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.forecast_options import changed
+from foreframe.forecasting.forecaster import Forecaster, open_forecaster
+from foreframe.forecasting.incoming import is_live
 from foreframe.forecasting.outputs import paint_of, usual_fps
 from foreframe.visuals import Paint, write_mp4
 from foreframe.visuals.colours import GREY, ORANGE, PAPER
@@ -26,6 +39,76 @@ COLUMNS = ("frame", "time", "score", "p", "alarm", "y", "x")
 SHOWN = 4  # events of a picture
 BOX = 0.16  # of the shorter side
 BAR = 0.04  # of the height
+
+
+@takes(AnomalyOptions)
+def anomalies(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    options: AnomalyOptions | None = None,
+    *,
+    weights: Forecaster | Run | str | os.PathLike[str] = "scenes",
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+    **changes: Any,
+) -> "Anomalies":
+    """Find what is unusual in a recording, as `foreframe anomalies` does.
+
+        print(foreframe.anomalies("film.mp4", "unusual.png", weights="dense_motion"))
+
+    Args:
+        source: a film or other file of one recording, or a folder of pictures.
+        output: .csv, .json, .png or .mp4 to write; by default none.
+        options, changes: the fields of `AnomalyOptions` by name, or an object that they change.
+        weights: a run, a forecaster, or an argument of `Forecaster.load`.
+        progress: called with the number of frames seen, or written to a film, and the total.
+
+    Raises:
+        ValueError: errors of loading, reading, forecasting and writing; too little normal footage.
+    """
+    options = changed(options or AnomalyOptions(), changes)
+    source = os.fspath(source)
+    if output is not None:
+        check_anomaly_file(Path(output))
+    if is_live(source) and not Path(source).is_dir():
+        raise ValueError(f"{source} is live: `foreframe.watch` yields its events")
+    forecaster, _ = open_forecaster(weights, options.device, options.compile)
+    clip = forecaster.open(source, **(options.reading or {}))
+    normal, each = watched(forecaster, clip, options, progress)
+    parts = [*each]
+    frames = tuple(part for part in parts if isinstance(part, FrameScore))
+    events = tuple(part for part in parts if isinstance(part, Event))
+    found = Anomalies(clip, frames, events, normal)
+    if output is not None:
+        found.write(Path(output), progress)
+    return found
+
+
+@takes(AnomalyOptions)
+def watch(
+    source: str,
+    options: AnomalyOptions | None = None,
+    *,
+    weights: Forecaster | Run | str | os.PathLike[str] = "scenes",
+    **changes: Any,
+) -> Generator[Event, None, None]:
+    """Yield the events of a live recording, each after its end, as `foreframe anomalies` prints
+    them.
+
+        for event in foreframe.watch("film.mp4", normal="film.mp4", weights="dense_motion"):
+            print(event.first, event.y, event.x)
+
+    Args:
+        source: a camera (rtsp://...), a folder that grows, "-" for a film on standard input, or a
+            file, which is read as if it were live.
+        options, changes, weights: as in `anomalies`.
+
+    Raises:
+        ValueError: as `anomalies`.
+    """
+    options = changed(options or AnomalyOptions(), changes)
+    forecaster, _ = open_forecaster(weights, options.device, options.compile)
+    _, each = watched(forecaster, source, options)
+    yield from (one for one in each if isinstance(one, Event))
 
 
 def check_anomaly_file(path: str | Path) -> None:
