@@ -14,7 +14,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Which others use.
-WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning"}
+WORKERS = {"worker", "runtime_worker", "candidates", "processor_time", "learning", "verification"}
 ADDONS = Path(__file__).parents[1] / "src" / "foreframe" / "addons"
 
 
