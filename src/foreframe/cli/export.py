@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models.names import check_forecaster
 
@@ -20,7 +21,8 @@ def export_run(run: str, options: ExportOptions, *, output: str) -> None:
 
     from foreframe.api import export
 
-    parity = export(run, output, options)
+    with progress("the export"):
+        parity = export(run, output, options)
     how = "card.md explains how to run it"
     if (Path(output) / "index.html").is_file():
         how = f"any static host serves it, here python -m http.server --directory {output}"

@@ -1,15 +1,17 @@
 """Progress of long commands on standard error: a bar on a terminal; otherwise, as in a log, a line
-every ten seconds.
+every few seconds.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 
 Tell = Callable[[int, int], None]
 
-EVERY = 10  # seconds from line to line
+EVERY = 3.0  # seconds from line to line, at least
+SHARE = 0.05  # of the elapsed time from line to line
 
 
 @contextmanager
@@ -20,27 +22,45 @@ def progress(what: str) -> Iterator[Tell]:
 
     console = Console(stderr=True)
     if not console.is_interactive:
-        yield _lines(what)
+        with _lines(what) as tell:
+            yield tell
         return
     with rich.Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _lines(what: str) -> Tell:
-    """Print lines with the remaining time, estimated since the first call, so without loading."""
-    printed, first = time.monotonic(), None
+@contextmanager
+def _lines(what: str) -> Iterator[Tell]:
+    """Print lines in a thread, since a single step may take a minute."""
+    began, calls, ended = time.monotonic(), list[tuple[float, int, int]](), Event()
 
     def tell(done: int, total: int) -> None:
-        nonlocal printed, first
-        now = time.monotonic()
-        began, before = first = first or (now, done)
-        left = (now - began) / max(1, done - before) * (total - done)
-        if now - printed < EVERY or done == total or (done > before and left < EVERY):
-            return
-        printed = now
-        duration = f"{left / 60:.0f} minutes" if left >= 90 else f"{round(left, -1):.0f} seconds"
-        more = f": about {duration} left" if done > before else ""
-        print(f"{done} of {total} {what}{more}", file=sys.stderr, flush=True)
+        calls[1:] = [(time.monotonic(), done, total)]
 
-    return tell
+    def report() -> None:
+        while not ended.wait(max(EVERY, SHARE * (time.monotonic() - began))):
+            print(_line(what, began, calls), file=sys.stderr, flush=True)
+
+    reporter = Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        reporter.join()
+
+
+def _line(what: str, began: float, calls: list[tuple[float, int, int]]) -> str:
+    """Return the number done, and the remaining time by the pace since the first call: loading,
+    before it, is no measure.
+    """
+    if not calls:
+        return f"working on {what} for {time.monotonic() - began:.0f} seconds"
+    (first, before, _), (last, done, total) = calls[0], calls[-1]
+    text = f"{done} of {total} {what}"
+    if done == before:
+        return text
+    left = (last - first) / (done - before) * (total - done)
+    duration = f"{left / 60:.0f} minutes" if left >= 90 else f"{round(left, -1):.0f} seconds"
+    return f"{text}: about {duration} left"

@@ -260,6 +260,8 @@ class Scorer:
         ensembles = None
         if self.mean:
             ensembles = Ensembles(forecaster, self.options, self.matches, self.dataset)
+        if tell is not None:
+            tell(0, len(clips))
         for batch in batches(self.dataset, self.at_once, among=clips):
             parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
             numbers = clips[scoring.clips : scoring.clips + len(batch)]

@@ -84,6 +84,7 @@ def _write_each(
     """
     files: list[Path] = []
     failed: list[str] = []
+    progress(0, len(clips))
     for clip in clips:
         name = Path(clip.name)
         kind = name.suffix if name.suffix in VALUES else ".mp4" if clip.pictures else ".nc"

@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
 
 from foreframe.base.notes import warn
 from foreframe.base.wording import plural
@@ -97,7 +96,11 @@ def live_frames(
             warn(f"{source} holds {len(found)} recordings, which are taken as if they were one")
         clips, every = _from_clips(found, place), 1  # thinned by its reader
     recent: deque[Clip] = deque(maxlen=3)
-    for raw in _thinned(clips, every, place):
+    for raw in clips:
+        number = place.get("number", 0)
+        place["number"] = number + 1
+        if number % every:
+            continue
         try:
             clip = without_fills(forecaster, on_known_grid(forecaster, raw, reading))
             check_channels(forecaster, clip.frames.shape[1], clip.name, clip.frames.dtype)
@@ -120,15 +123,6 @@ def live_frames(
 def note_left_out(name: str, error: Exception) -> None:
     """Say that a file of a folder that is followed is left out, and why."""
     warn(f"{name} is left out: {str(error).removeprefix(f'{name}: ')}")
-
-
-def _thinned(clips: Iterable[Clip], every: int, place: dict[str, Any]) -> Iterator[Clip]:
-    """Every so many frames; `number` in `place` counts them, so that a restart keeps the pace."""
-    for clip in clips:
-        number = place.get("number", 0)
-        place["number"] = number + 1
-        if number % every == 0:
-            yield clip
 
 
 def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
@@ -182,52 +176,94 @@ def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
 def _from_folder(
     source: str, wait: float | None, place: dict[str, Any], how: ReadOptions
 ) -> Iterator[Clip]:
-    """The frames in the files of a folder that grows, as they arrive; of a file that was written
-    again, those later than the last one taken.
+    """Frames in the files of a folder that grows, as the files arrive or are written again; several
+    files in the order of their names.
 
     A file that cannot be read may still be in writing: while it is the newest, it is tried again
     for `wait` seconds; then, or if others follow, it is left out, with a note. Frames without
     values in a Zarr store are treated alike.
     """
+    folder, pattern = folder_of(source)
     times = deque([np.datetime64(place["time"])] if "time" in place else [], maxlen=3)
-    chunks = 0  # of a frame in a Zarr store
+    files, begun = _listed(folder, pattern), place.get("last")
+    known = {name: files[name] for name in files if begun and order(name) < order(begun)}
+    quiet, chunks = time.monotonic(), 0
+    while True:
+        began = time.monotonic()
+        limit = patience(times) if wait is None else wait
+        over = began - quiet >= limit
+        files = _listed(folder, pattern)
+        took = time.monotonic() - began
+        new = sorted((name for name in files if known.get(name) != files[name]), key=order)
+        for name in new:
+            last, growing = place.get("last"), name == new[-1] and not over
+            first = place.get("frames", 0) if name == last else 0
+            try:
+                frames, ready, chunks = _frames_in(
+                    folder / name, how, first, chunks if growing else 1
+                )
+            except (OSError, EOFError, ValueError) as error:
+                if growing:
+                    break
+                note_left_out(name, error)
+                frames, ready = [], 0
+            taken = yield from _later(frames[:ready], name, place, times)
+            if taken < ready and name not in known and name != last:
+                warn(f"{name}: frames not later than {times[-1] if times else last} are left out")
+            if growing and ready < len(frames):
+                break
+            if ready < len(frames):
+                missing = plural(len(frames) - ready, "frame")
+                warn(f"{name}: {missing} without values: left out")
+            known[name], quiet = files[name], time.monotonic()
+            if name == new[-1] and times:
+                gc.collect()  # HDF5 would show a file that is still open as it was
+        if over and time.monotonic() - quiet >= limit:
+            return
+        time.sleep(max(PAUSE, min(1.0, 20 * took)))  # a month of files takes a while to list
 
-    def read(path: Path, again: bool, growing: bool) -> Generator[Clip, None, bool]:
-        nonlocal chunks
-        name, last, frames = path.name, place.get("last"), list[tuple[Clip, int]]()
-        first, ready, early = place.get("frames", 0) if name == last else 0, 0, False
-        try:
-            clips = [_read(one, how, name) for one in _whole(path, how)]
-            frames = [(clip, k) for clip in clips for k in range(len(clip))]
-            ready = len(frames)
-            if path.suffix == ".zarr":
-                names, least = how.variable or clips[0].variable, chunks if growing else 1
-                names = [names] if isinstance(names, str) else names
-                ready, chunks = written(path, names, clips[0].time_dim, first, ready, least)
-            for number, (clip, k) in enumerate(frames[:ready]):
-                time = None if clip.times is None else clip.times[k]
-                if times and type(time) is type(times[-1]):
-                    taken = not time > times[-1]
-                else:
-                    taken = number < first or (last is not None and order(name) < order(last))
-                early = early or taken
-                if not taken:
-                    frame = clip[k : k + 1]
-                    if last is None or order(name) >= order(last):
-                        place.update(last=name, frames=number + 1)
-                    times.extend(() if time is None else (time,))
-                    yield frame
-        except (OSError, EOFError, ValueError) as error:
-            if growing:
-                return False
-            note_left_out(name, error)
-        if early and not again and name != last:
-            warn(f"{name}: frames not later than {times[-1] if times else last} are left out")
-        if not growing and ready < len(frames):
-            warn(f"{name}: {plural(len(frames) - ready, 'frame')} without values: left out")
-        return not growing or ready == len(frames)
 
-    yield from follow(source, wait, place.get("last"), times, read)
+def _frames_in(
+    path: Path, how: ReadOptions, first: int, chunks: int
+) -> tuple[list[Clip], int, int]:
+    """Return the frames in a file, the number of them that are written, and the chunks of the last
+    written frame of a Zarr store.
+
+    Args:
+        first: number of frames known to be written.
+        chunks: number of chunks of a written frame; 0 for all.
+    """
+    clips = [_read(one, how, path.name) for one in _whole(path, how)]
+    frames = [clip[k : k + 1] for clip in clips for k in range(len(clip))]
+    if path.suffix != ".zarr":
+        return frames, len(frames), chunks
+    names = how.variable or clips[0].variable
+    names = [names] if isinstance(names, str) else names
+    return frames, *written(path, names, clips[0].time_dim, first, len(frames), chunks)
+
+
+def _later(
+    frames: Sequence[Clip], name: str, place: dict[str, Any], times: deque[Any]
+) -> Generator[Clip, None, int]:
+    """Yield the frames of a file that follow the last one taken, by their times, or without times
+    by the names of files; return their number.
+    """
+    taken, last = 0, place.get("last")
+    first = place.get("frames", 0) if name == last else 0
+    ahead = last is None or order(name) >= order(last)
+    for number, frame in enumerate(frames):
+        time = None if frame.times is None else frame.times[0]
+        if times and type(time) is type(times[-1]):
+            new = time > times[-1]
+        else:
+            new = ahead and number >= first
+        if new:
+            taken += 1
+            if ahead:
+                place.update(last=name, frames=number + 1)
+            times.extend(() if time is None else (time,))
+            yield frame
+    return taken
 
 
 def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
@@ -251,8 +287,14 @@ def _read(frame: np.ndarray | Clip, how: ReadOptions, where: str, seconds: Any =
     """A frame as a clip, read as the options say."""
     if isinstance(frame, Clip):
         return replace(frame, name=where)
+    if frame.ndim not in (2, 3):
+        raise ValueError(
+            f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a "
+            "time"
+        )
     times = None if seconds is None else np.array([seconds])
-    return in_parts(Clip(_single(frame, where)[None], times, name=where), how)[0]
+    frames = frame.reshape(1, -1, *frame.shape[-2:])
+    return in_parts(Clip(frames, times, name=where), how)[0]
 
 
 def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[np.ndarray, float | None]]:
@@ -266,15 +308,6 @@ def _from_pipe(pipe: Any, budget: float) -> Iterator[tuple[np.ndarray, float | N
         except (ValueError, EOFError) as error:
             raise ValueError(f"standard input: a .npy frame cannot be read: {error}") from error
         yield frame, None
-
-
-def _single(frame: np.ndarray, where: str) -> Num[np.ndarray, "c h w"]:
-    if frame.ndim not in (2, 3):
-        raise ValueError(
-            f"{where}: an array of shape {frame.shape} is no frame; send (H,W) or (C,H,W) one at a "
-            "time"
-        )
-    return frame[None] if frame.ndim == 2 else frame
 
 
 # Folders that grow
@@ -319,78 +352,19 @@ def _version(path: Path) -> list[tuple[int, int, int]]:
     return [(stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in map(Path.stat, files)]
 
 
-def _step(times: Sequence[Any]) -> Any:
-    return min(np.diff(times), default=np.timedelta64(20, "m"))
-
-
-def _is_live(times: Sequence[Any]) -> bool:
-    """Whether the last of some dates is at most twelve steps old. A step is an hour at most, and of
-    a single date, which does not tell it, taken as 20 minutes.
-    """
-    if not times or not isinstance(times[-1], np.datetime64):
-        return False
-    step, age = _step(times), np.datetime64("now") - times[-1]
-    return bool(step <= np.timedelta64(1, "h") and age < 12 * step)
-
-
-def patience(times: Sequence[Any], live: bool = False) -> float:
-    """Seconds to wait for the next file: 5, and three steps of a live series.
+def patience(times: Sequence[Any]) -> float:
+    """Return the seconds to wait for the next file: 5, or three steps of a live series, whose last
+    frame is at most twelve steps old. A step is an hour at most, and 20 minutes for a single date.
 
     Args:
         times: of the last frames.
-        live: whether the series was live before: it stays so, whatever the clock says now.
     """
-    if live or _is_live(times):
-        return float(3 * _step(times) / np.timedelta64(1, "s"))
+    if times and isinstance(times[-1], np.datetime64):
+        step = min(np.diff(times), default=np.timedelta64(20, "m"))
+        age = np.datetime64("now") - times[-1]
+        if step <= np.timedelta64(1, "h") and age < 12 * step:
+            return float(3 * step / np.timedelta64(1, "s"))
     return 5.0
-
-
-def follow(
-    source: str,
-    wait: float | None,
-    last: str | None,
-    times: Sequence[Any],
-    read: Callable[[Path, bool, bool], Generator[Clip, None, bool]],
-) -> Iterator[Clip]:
-    """The frames in the files of a folder, as the files come or are written again; several in the
-    order of their names.
-
-    Args:
-        wait: seconds without a new file after which the folder counts as finished; None takes
-            `patience`.
-        last: the file at which reading stopped before; those before it are left out.
-        times: of the last frames, kept up to date by `read`.
-        read: the new frames of a file, given its path, whether it was read before, and whether it
-            may still be in writing; returns False if the file has to be read again.
-    """
-    folder, pattern = folder_of(source)
-    files = _listed(folder, pattern)
-    known = {name: files[name] for name in files if last and order(name) < order(last)}
-    quiet, live = time.monotonic(), False
-    while True:
-        live = live or _is_live(times)
-        limit = patience(times, live) if wait is None else wait
-        began, whole = time.monotonic(), True
-        over = began - quiet >= limit
-        files = _listed(folder, pattern)
-        took = time.monotonic() - began
-        known = {name: version for name, version in known.items() if name in files}
-        new = sorted((name for name in files if known.get(name) != files[name]), key=order)
-        for name in new:
-            newest = name == new[-1]
-            whole = yield from read(folder / name, name in known, newest and not over)
-            if not whole:
-                break
-            known[name] = files[name]
-            if newest and times:
-                gc.collect()  # HDF5 would show a file that is still open as it was
-            quiet = time.monotonic()
-        waited = time.monotonic() - quiet
-        if over and waited >= limit:
-            return
-        # A folder with a month of files takes a while to list.
-        still = max(PAUSE if whole else 4 * PAUSE, min(1.0, 20 * took))
-        time.sleep(max(PAUSE, min(still, limit - waited)))
 
 
 def order(name: str) -> Any:

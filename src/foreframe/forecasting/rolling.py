@@ -116,6 +116,7 @@ class Rolling:
         options = self.options
 
         def forecasts() -> Iterator[tuple[Clip, Any, Clip]]:
+            progress(0, len(self))
             for number, clips in enumerate(self, 1):
                 yield clips
                 progress(number, len(self))

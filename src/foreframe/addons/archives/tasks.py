@@ -83,6 +83,7 @@ def run_tasks(
     outcomes: Iterator[Outcome] = (attempt(*task) for task in tasks.items())
     if workers.client is not None:
         outcomes = _on_dask(attempt, tasks, workers.client)
+    progress(0, len(items))
     for done, (error, notes) in enumerate(outcomes, 1):
         failed += [] if error is None else [error]
         for note in notes:

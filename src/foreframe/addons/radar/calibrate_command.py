@@ -2,6 +2,7 @@
 
 from foreframe.addons.radar.outlook_options import CalibrateOptions
 from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 
@@ -18,7 +19,9 @@ def calibrate_run(run: str, *, options: CalibrateOptions) -> None:
 
     from foreframe.addons.radar.calibrating import calibrate
 
-    print(calibrate(run, options))
+    with progress("the calibration"):
+        scores = calibrate(run, options)
+    print(scores)
 
 
 def parser() -> Parser:

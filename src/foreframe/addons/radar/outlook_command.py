@@ -8,6 +8,7 @@ from contextlib import closing
 from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.base.files import check_source
 from foreframe.cli.parser import Parser
+from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 
@@ -35,7 +36,8 @@ def show_outlook(
     from foreframe.addons.radar.outlook import outlook, outlooks
 
     if options.wait is None and input != ["-"]:
-        found = outlook(run, input if len(input) > 1 else input[0], output, options)
+        with progress("the outlook"):
+            found = outlook(run, input if len(input) > 1 else input[0], output, options)
         if options.at:
             print(found)
         if output is not None:
