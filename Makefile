@@ -67,7 +67,8 @@ test-slow: .venv/installed-dev
 test-full: .venv/installed-dev
 	$(BIN)/pip install --quiet --editable '.[pysteps]'
 	$(PYTEST) -m full
-	$(PYTEST) tests/models/test_nowcasts.py tests/test_pysteps.py tests/test_pysteps_example.py
+	$(PYTEST) tests/addons/radar/test_nowcasts.py tests/addons/radar/test_pysteps.py \
+		tests/addons/radar/test_pysteps_example.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

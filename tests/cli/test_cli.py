@@ -1,6 +1,8 @@
 """The command as a user meets it: its models, help and version."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,26 @@ def test_help_shows_the_options_that_people_use_and_help_all_every_one(
 def test_version(capsys) -> None:
     assert main(["--version"]) == 0
     assert foreframe.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
+def test_freed_memory_stays_in_the_process() -> None:
+    """Each page of memory from the system is a page fault."""
+    script = """
+import resource, torch
+from foreframe.cli import keep_memory
+torch.set_num_threads(1)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.zeros(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+given_back = faults()
+keep_memory()
+faults()
+print(given_back, faults())
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, ran.stdout.split())
+    assert kept < given_back / 2

@@ -2,8 +2,6 @@
 mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginnings and passes.
 """
 
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 
@@ -479,25 +477,6 @@ def test_saving_memory_changes_nothing(name: str, bf16: bool, compiled: bool, re
     # Networks with more in their layers than in stem and head.
     if name in ("tutorial", "shi2015", "openstl") and not bf16:
         assert kept[1] < kept[0] / 2
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
-def test_memory_that_is_kept_is_not_asked_for_again() -> None:
-    """In a process alone. Each page of memory that the system hands over is a fault."""
-    script = """
-import resource, torch
-from foreframe.cli import keep_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(4):
-        torch.zeros(2**24)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults(), keep_memory() or faults() and faults())
-"""
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    given_back, kept = map(int, ran.stdout.split())
-    assert kept < given_back / 2
 
 
 @pytest.mark.parametrize("side", [16, 32, 40])

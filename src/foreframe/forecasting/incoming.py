@@ -252,7 +252,7 @@ def _later(
     first = place.get("frames", 0) if name == last else 0
     ahead = last is None or order(name) >= order(last)
     for number, frame in enumerate(frames):
-        time = None if frame.times is None else frame.times[0]
+        time: Any = None if frame.times is None else frame.times[0]
         if times and type(time) is type(times[-1]):
             new = time > times[-1]
         else:
