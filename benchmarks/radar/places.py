@@ -35,12 +35,11 @@ from foreframe.addons.radar.calibrating import learnt, quality, reliability
 from foreframe.addons.radar.calibration import (
     Calibration,
     Chances,
-    Diagrams,
-    added,
     chances_of,
+    corrected,
     diagrams,
+    hindcasts,
 )
-from foreframe.addons.radar.hindcasts import corrected, hindcasts
 from foreframe.addons.radar.places import Place
 from foreframe.addons.radar.point_forecasts import point_forecasts
 from foreframe.base.schema import typed
@@ -181,8 +180,8 @@ def tell(found: Mapping[str, Mapping[str, Any]]) -> None:
         cells = {}
         for threshold, pairs in of["diagrams"].items():
             for kind, name in enumerate(("then", "by then")):
-                both = [added(pair[k] for pair in pairs) for k in range(2)]
-                row = [quality(Diagrams(*(part[kind : kind + 1] for part in one))) for one in both]
+                both = [sum(pair[k] for pair in pairs) for k in range(2)]
+                row = [quality(one[:, kind : kind + 1]) for one in both]
                 (brier, gap), (brier_after, gap_after) = row
                 numbers = (brier, brier_after, brier_after / brier, gap, gap_after)
                 cells[f"{threshold:g} mm/h, {name}"] = [figure(number) for number in numbers]
@@ -223,9 +222,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
             for k, name in enumerate(("share of members", "calibrated")):
                 for kind, dashes in enumerate(("-", ":")):
-                    n, total, came = (
-                        part[kind].sum(axis=0) for part in added(pair[k] for pair in pairs)
-                    )
+                    n, total, came = sum(pair[k] for pair in pairs)[:, kind].sum(axis=1)
                     tenth = np.round(10 * total / np.maximum(n, 1)).astype(int)
                     n, total, came = (np.bincount(tenth, of, 11) for of in (n, total, came))
                     there = n >= 200

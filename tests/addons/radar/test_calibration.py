@@ -12,8 +12,7 @@ from scipy.optimize import minimize
 
 from foreframe import Forecaster
 from foreframe.addons.radar import calibration as of
-from foreframe.addons.radar.calibration import Calibration, Diagrams
-from foreframe.addons.radar.hindcasts import LiveHindcasts, corrected
+from foreframe.addons.radar.calibration import Calibration, LiveHindcasts, corrected
 from foreframe.base.notes import listening
 from foreframe.models import build_model
 
@@ -54,13 +53,11 @@ def test_diagrams_count_what_came_true() -> None:
     members, truth = shares()
     truth[0, 0, :, :7] = np.nan
     chances = of.chances_of(members, 0.5)
-    made = of.diagrams(chances, truth[:2], 0.5, 3)
-    known = ~np.isnan(truth[0])
-    assert made.cases.sum(axis=2).tolist() == [[known.sum(), 3600, 0]] * 2
-    assert made.came[0, :2].sum(axis=1).tolist() == [np.nansum(truth[0]), truth[1].sum()]
-    assert made.summed[0, 1].sum() == pytest.approx(chances.at[1].sum(), rel=1e-5)
-    later = np.nan_to_num(truth[0]) + truth[1] > 0
-    assert made.came[1, 1].sum() == later.sum()
+    cases, summed, hits = of.diagrams(chances, truth[:2], 0.5, 3).sum(axis=3)
+    assert cases.tolist() == [[(~np.isnan(truth[0])).sum(), 3600, 0]] * 2
+    assert hits[0, :2].tolist() == [np.nansum(truth[0]), truth[1].sum()]
+    assert summed[0, 1] == pytest.approx(chances.at[1].sum(), rel=1e-5)
+    assert hits[1, 1] == (np.nan_to_num(truth[0]) + truth[1] > 0).sum()
 
 
 def test_lines_are_those_of_a_logistic_regression() -> None:
@@ -69,8 +66,7 @@ def test_lines_are_those_of_a_logistic_regression() -> None:
     p = np.linspace(0.02, 0.98, 56)
     n = np.full(56, 400.0)
     came = rng.binomial(400, 1 / (1 + np.exp(0.7 - 0.6 * np.log(p / (1 - p))))).astype(float)
-    zeros = np.zeros((2, 3, 56))
-    made = Diagrams(*(zeros + part for part in (n, n * p, came)))
+    made = np.zeros((3, 2, 3, 56)) + np.array([n, n * p, came])[:, None, None]
     x = np.log(p / (1 - p))
 
     def loss(line: np.ndarray) -> float:
@@ -83,8 +79,7 @@ def test_lines_are_those_of_a_logistic_regression() -> None:
     np.testing.assert_allclose(lines[0, 0], wanted, atol=1e-3)
     few = of.fitted(made, UNCHANGED, (0.1, 0.05), 20.0)
     assert (np.abs(few[0, 0] - (0, 1)) < np.abs(lines[0, 0] - (0, 1))).all()
-    nothing = Diagrams(*(0 * part for part in made))
-    np.testing.assert_array_equal(of.fitted(nothing, UNCHANGED), UNCHANGED)
+    np.testing.assert_array_equal(of.fitted(0 * made, UNCHANGED), UNCHANGED)
 
 
 def test_probabilities_on_lines_rise_from_0_to_1() -> None:

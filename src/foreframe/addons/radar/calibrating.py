@@ -13,7 +13,6 @@ from foreframe.addons.radar.calibration import (
     FILE,
     Calibration,
     Diagrams,
-    added,
     chances_of,
     diagrams,
     fitted,
@@ -60,8 +59,7 @@ def calibrate(
     scored, learning = (
         open_scored(folder, replace(how, split=split)) for split in ("test", "validation")
     )
-    seen = reliability(learning)
-    calibration = learnt(seen)
+    calibration = learnt(reliability(learning))
     write_calibration(folder, calibration, learning.forecaster.model)
     lines = [
         f"{FILE}, learnt from {plural(_clips(learning), 'validation clip')}, is in {folder}. On "
@@ -69,7 +67,7 @@ def calibrate(
     ]
     units = scored.forecaster.scaling.units
     for threshold, by_blur in reliability(scored).items():
-        after = corrected(by_blur[calibration.blur], calibration, threshold)
+        after = on_calibration(by_blur[calibration.blur], calibration, threshold)
         pairs = zip(quality(by_blur[0.0]), quality(after), strict=True)
         (brier, brier_after), (gap, gap_after) = pairs
         lines.append(
@@ -83,14 +81,14 @@ Reliability = Mapping[float, Mapping[float, Diagrams]]  # by threshold and blur
 
 
 def reliability(scored: Scored) -> Reliability:
-    """How the shares of members came true, by threshold and blur, over some clips."""
-    thresholds, steps = scored.options.thresholds, scored.forecaster.window.future
-    made: dict[float, dict[float, Diagrams]] = {threshold: {} for threshold in thresholds}
+    """Return the reliability of the shares of members, by threshold and blur, over some clips."""
+    steps = scored.forecaster.window.future
+    made: dict[float, dict[float, Any]] = {threshold: {} for threshold in scored.options.thresholds}
     for members, truth in _members(scored):
         for threshold, by_blur in made.items():
             for blur in BLURS:
-                own = diagrams(chances_of(members, threshold, blur), truth, threshold, steps)
-                by_blur[blur] = added([by_blur[blur], own]) if blur in by_blur else own
+                found = diagrams(chances_of(members, threshold, blur), truth, threshold, steps)
+                by_blur[blur] = by_blur.get(blur, 0) + found
     return made
 
 
@@ -101,48 +99,49 @@ def _clips(scored: Scored) -> int:
 def _members(
     scored: Scored,
 ) -> Iterator[tuple[Float[np.ndarray, "m s c h w"], Float[np.ndarray, "s c h w"]]]:
-    """Members and truth of each clip, in the data's units."""
+    """Yield members and truth of each clip, in the data's units."""
     forecaster, options = scored.forecaster, scored.options
-    scaling, window = forecaster.scaling, forecaster.window
+    window = forecaster.window
     which = chosen(scored.dataset, options.limit)
     drawn = TiledOptions(
         members=options.members, precision=options.precision, budget=options.budget
     )
     for clip, batch in zip(which, batches(scored.dataset, 1, among=which), strict=True):
-        past, truth = (part[0].numpy() for part in window.split(scaling.to_units(batch)))
+        both = window.split(forecaster.scaling.to_units(batch))
+        past, truth = (part[0].numpy() for part in both)
         made = forecaster.predict(past, window.future, drawn, seed=options.seed + clip)
         yield made, truth[:, : made.shape[2]]
 
 
-def learnt(of: Reliability) -> Calibration:
-    """The blur of the smallest Brier score, and the lines that fit best."""
-    blurs = next(iter(of.values()))
-    blur = min(blurs, key=lambda blur: sum(quality(by[blur])[0] for by in of.values()))
+def learnt(found: Reliability) -> Calibration:
+    """Return the blur with the lowest Brier score, and the lines that fit best."""
+    blurs = next(iter(found.values()))
+    blur = min(blurs, key=lambda blur: sum(quality(by[blur])[0] for by in found.values()))
     lines = {}
-    for threshold, by_blur in of.items():
-        unchanged = np.broadcast_to([0.0, 1.0], (*by_blur[blur].cases.shape[:2], 2))
+    for threshold, by_blur in found.items():
+        unchanged = np.broadcast_to([0.0, 1.0], (*by_blur[blur].shape[1:3], 2))
         lines[threshold] = fitted(by_blur[blur], unchanged, WIDE, np.inf).round(4)
-    at, within = ([own[kind].tolist() for own in lines.values()] for kind in range(2))
+    at, within = ([line[kind].tolist() for line in lines.values()] for kind in range(2))
     values = {"blur": blur, "thresholds": [*lines], "at": at, "within": within}
     return typed(Calibration, values, "calibration")
 
 
-def corrected(of: Diagrams, calibration: Calibration, threshold: float) -> Diagrams:
-    """The diagrams of the corrected probabilities."""
-    lines = calibration.prior(threshold, of.cases.shape[1])
-    means = of.summed / np.maximum(of.cases, 1)
-    made = np.stack([on_lines(p, line[:, :, None]) for p, line in zip(means, lines, strict=True)])
-    return of._replace(summed=made * of.cases)
+def on_calibration(made: Diagrams, calibration: Calibration, threshold: float) -> Diagrams:
+    """Return the diagrams of the corrected probabilities."""
+    cases, summed, hits = made
+    lines = calibration.prior(threshold, cases.shape[1])[..., None]
+    means = map(on_lines, summed / np.maximum(cases, 1), lines)
+    return np.stack([cases, np.stack([*means]) * cases, hits])
 
 
-def quality(of: Diagrams) -> tuple[float, float]:
-    """The Brier score over all lead times, and the largest difference between a probability and the
-    observed frequency among tenths with enough cases.
+def quality(made: Diagrams) -> tuple[float, float]:
+    """Return the Brier score over all lead times, and the largest difference between a probability
+    and the observed frequency among tenths with enough cases.
     """
-    n, total, came = (part[0].ravel() for part in of)
+    n, total, hits = made[:, 0].reshape(3, -1)
     p = total / np.maximum(n, 1)
-    brier = (n * p * p - 2 * p * came + came).sum() / max(n.sum(), 1)
+    brier = (n * p * p - 2 * p * hits + hits).sum() / max(n.sum(), 1)
     tenth = np.round(10 * p).astype(int)
-    n, total, came = (np.bincount(tenth, part, minlength=11) for part in (n, total, came))
-    gaps = np.abs(came - total)[n >= ENOUGH] / n[n >= ENOUGH]
+    n, total, hits = (np.bincount(tenth, part, minlength=11) for part in (n, total, hits))
+    gaps = np.abs(hits - total)[n >= ENOUGH] / n[n >= ENOUGH]
     return float(brier), float(gaps.max(initial=0.0))

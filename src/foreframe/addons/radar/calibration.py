@@ -1,7 +1,10 @@
-"""Probabilities that values reach a threshold, from members and calibrated by observations."""
+"""Probabilities that values reach a threshold, from members. They are calibrated by past events and
+by hindcasts: forecasts of the latest frames, which show the errors of today's probabilities.
+"""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +12,17 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 
+from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import warn
 from foreframe.base.schema import typed
 from foreframe.base.wording import described
+from foreframe.clips.clip import Clip
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.forecast import Forecast
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.saving import fingerprint
 from foreframe.models import Model
@@ -23,23 +31,27 @@ from foreframe.models.motion import blurred
 FILE = "calibration.json"  # in the folder of the weights
 LONGEST = 2**20  # bytes
 MOST = 4.0  # pixels of blur
+HINDCASTS = 4  # at most
+PARTS = 3  # hindcasts are a third of the horizon apart
 
 Members = Float[np.ndarray, "m s c h w"]
 Frames = Float[np.ndarray, "s c h w"]
-Line = tuple[float, float]  # a and b of logit(p') = a + b logit(p)
-Lines = tuple[Line, ...]  # by lead time
+Truth = Float[np.ndarray, "_ c h w"]  # fewer frames if later ones are unknown
+Lines = tuple[tuple[float, float], ...]  # by lead time, a and b of logit(p') = a + b logit(p)
+# Reliability diagrams of `Chances.at` and of `within`, by lead time and class of EDGES: the number
+# of cases, the sum of their probabilities, and the number of hits.
+Diagrams = Float[np.ndarray, "3 2 lead class"]
 
-# A reliability diagram in classes of the logit, from probabilities of .004 to .996.
-EDGES = np.linspace(-5.5, 5.5, 56)
-LEAST = 0.01  # lines are of probabilities from here to 1 - LEAST; 0 stays 0, and 1 stays 1
-# Neighbouring pixels are far from independent. Hindcasts therefore count as at most CASES cases of
-# the rarer outcome, and their a and b deviate from the learnt ones by about DEVIATIONS.
+EDGES = np.linspace(-5.5, 5.5, 56)  # classes of the logit, from probabilities of .004 to .996
+LEAST = 0.01  # lines apply to probabilities from here to 1 - LEAST; 0 stays 0, and 1 stays 1
+# Neighbouring pixels are correlated. Hindcasts therefore count as at most CASES cases of the rarer
+# outcome, and their a and b deviate from the learnt ones by about DEVIATIONS.
 CASES = 1000.0
 DEVIATIONS = (0.1, 0.05)
 
 
 class Chances(NamedTuple):
-    """Probabilities that a threshold is reached, NaN where nothing is known.
+    """Probabilities that a threshold is reached, NaN without values.
 
     Args:
         at: at each lead time.
@@ -48,20 +60,6 @@ class Chances(NamedTuple):
 
     at: Frames
     within: Frames
-
-
-class Diagrams(NamedTuple):
-    """Reliability diagrams, of `Chances.at` and of `within`, by lead time and class of EDGES.
-
-    Args:
-        cases: how many probabilities there were.
-        summed: these probabilities, added up.
-        came: how many of them came true.
-    """
-
-    cases: Float[np.ndarray, "2 s k"]
-    summed: Float[np.ndarray, "2 s k"]
-    came: Float[np.ndarray, "2 s k"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,11 @@ class Calibration:
     1434-1447) use it for ensembles.
 
     Args:
-        blur: pixels a frame ahead, of `chances_of`.
+        blur: in pixels per frame of lead time, as in `chances_of`.
         thresholds: in the data's units.
-        at, within: a and b, by threshold and lead time, of `Chances`; later lead times take those
-            of the last.
-        weights: fingerprint of the weights that it was learnt with; other weights ignore it.
+        at, within: a and b by threshold and lead time, for `Chances`; the last ones also apply to
+            later lead times.
+        weights: fingerprint of its weights; other weights ignore it.
 
     Raises:
         ValueError: no lines for a threshold or lead time; a blur out of its range.
@@ -96,15 +94,15 @@ class Calibration:
             raise ValueError(f"lines for each threshold, and a blur of 0 to {MOST:g} pixels")
 
     def prior(self, threshold: float, steps: int) -> Float[np.ndarray, "2 s 2"]:
-        """The lines of the nearest threshold."""
+        """Return the lines of the nearest threshold."""
         k = min(range(len(self.thresholds)), key=lambda k: abs(self.thresholds[k] - threshold))
-        both = (self.at[k], self.within[k])
-        return np.array([[own[min(s, len(own) - 1)] for s in range(steps)] for own in both])
+        kinds = (self.at[k], self.within[k])
+        return np.array([[line[min(s, len(line) - 1)] for s in range(steps)] for line in kinds])
 
 
 def calibration_of(forecaster: Forecaster) -> Calibration | None:
-    """The calibration that `foreframe calibrate` wrote into a forecaster's folder; None without
-    one, and with a note if it belongs to other weights.
+    """Return the calibration in a forecaster's folder; None without one, and with a note if it
+    belongs to other weights.
 
     Raises:
         ValueError: it is damaged.
@@ -134,15 +132,15 @@ def write_calibration(folder: Path, calibration: Calibration, model: Model) -> N
 
 
 def chances_of(members: Members, threshold: float, blur: float = 0.0) -> Chances:
-    """The share of members that reach a threshold, in a neighbourhood: blurred by `blur` pixels a
-    frame ahead, since members are more alike than they are right about places (Schwartz et al.
-    2010, Weather and Forecasting 25, 263-280).
+    """Return the share of members that reach a threshold, blurred by `blur` pixels per frame of
+    lead time, since members are overconfident about places (Schwartz et al. 2010, Weather and
+    Forecasting 25, 263-280).
     """
     known = ~np.isnan(members).any(axis=0)
     reached = members >= threshold
     sofar = np.logical_or.accumulate(reached, axis=1)
     at, within = (
-        _blurred(of.mean(axis=0, dtype=np.float32), known, blur) for of in (reached, sofar)
+        _blurred(part.mean(axis=0, dtype=np.float32), known, blur) for part in (reached, sofar)
     )
     return Chances(at, np.maximum.accumulate(within, axis=0))
 
@@ -159,32 +157,27 @@ def _blurred(shares: Frames, known: Bool[np.ndarray, "s c h w"], blur: float) ->
     return made.clip(0, 1)
 
 
-def diagrams(chances: Chances, truth: Frames, threshold: float, steps: int) -> Diagrams:
-    """How chances came true, at as many of the first `steps` lead times as there are of the truth;
-    the others have no cases, and NaN is none.
+def diagrams(chances: Chances, truth: Truth, threshold: float, steps: int) -> Diagrams:
+    """Return the reliability of chances at the first `steps` lead times; lead times without truth
+    have no cases, and NaN is ignored.
     """
-    came = truth >= threshold
-    sofar = np.logical_or.accumulate(came, axis=0)
+    reached = truth >= threshold
+    sofar = np.logical_or.accumulate(reached, axis=0)
     k = len(EDGES) + 1
     made = np.zeros((3, 2, steps, k))
-    for kind, (p, o) in enumerate(zip(chances, (came, sofar), strict=True)):
+    for kind, (p, hits) in enumerate(zip(chances, (reached, sofar), strict=True)):
         for s in range(min(steps, len(truth))):
-            counted = ~np.isnan(p[s]) & ~np.isnan(truth[s])
-            own = p[s][counted]
-            classes = np.digitize(_logit(own, 1e-3), EDGES)
-            for n, weights in enumerate((None, own, o[s][counted])):
+            known = ~np.isnan(p[s]) & ~np.isnan(truth[s])
+            chance = p[s][known]
+            classes = np.digitize(_logit(chance, 1e-3), EDGES)
+            for n, weights in enumerate((None, chance, hits[s][known])):
                 made[n, kind, s] = np.bincount(classes, weights, minlength=k)
-    return Diagrams(*made)
-
-
-def added(several: Iterable[Diagrams]) -> Diagrams:
-    """The diagrams of all of them together."""
-    return Diagrams(*map(sum, zip(*several, strict=True)))  # type: ignore[arg-type]
+    return made
 
 
 def calibrated(chances: Chances, lines: Float[np.ndarray, "2 s 2"]) -> Chances:
-    """Chances on the lines; `within` is never below `at` nor what it was before, nor above the sum
-    of `at` so far.
+    """Return chances on the lines. `within` never decreases, and lies between `at` and the sum of
+    `at` so far.
     """
     at, within = map(on_lines, chances, lines[..., None, None, None])
     within = np.minimum(within, np.cumsum(at, axis=0))
@@ -193,7 +186,7 @@ def calibrated(chances: Chances, lines: Float[np.ndarray, "2 s 2"]) -> Chances:
 
 
 def on_lines(p: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Probabilities (S,...) on lines (S,2,...); beyond LEAST straight on to 0 and 1."""
+    """Return probabilities (S,...) on lines (S,2,...), with straight ends to 0 and 1."""
     a, b = lines[:, 0], lines[:, 1]
     made, low, high = (1 / (1 + np.exp(-a - b * _logit(x))) for x in (p, LEAST, 1 - LEAST))
     made = np.where(p < LEAST, p / LEAST * low, made)
@@ -201,43 +194,42 @@ def on_lines(p: np.ndarray, lines: np.ndarray) -> np.ndarray:
 
 
 def fitted(
-    of: Diagrams,
+    made: Diagrams,
     prior: Float[np.ndarray, "2 s 2"],
     deviations: Sequence[float] = DEVIATIONS,
     cases: float = CASES,
 ) -> Float[np.ndarray, "2 s 2"]:
-    """The most probable lines, by Newton's method, where a and b are normal about the prior's.
+    """Return the most probable lines by Newton's method, with normal a and b around the prior's.
 
     Args:
-        deviations: of a and b from the prior.
-        cases: as how many cases of the rarer outcome the diagrams count, at most.
+        deviations: standard deviations of a and b from the prior.
+        cases: the weight of the diagrams, in cases of the rarer outcome, at most.
     """
-    made = prior.copy()
+    lines = prior.copy()
     weights = np.diag(1 / np.square(deviations))
     for kind in range(2):
         for s in range(prior.shape[1]):
-            inner = of.summed[kind, s] >= LEAST * of.cases[kind, s]
-            n, total, came = (part[kind, s] * inner for part in of)
-            rarer = min(came.sum(), (n - came).sum())
+            n, total, hits = made[:, kind, s] * (made[1, kind, s] >= LEAST * made[0, kind, s])
+            rarer = min(hits.sum(), (n - hits).sum())
             if not rarer:
                 continue
             share = min(1.0, cases / rarer)
             x = np.stack([np.ones_like(n), _logit(total / np.maximum(n, 1))], axis=1)
-            made[kind, s] = _line(x, share * n, share * came, prior[kind, s], weights)
-    return made
+            lines[kind, s] = _line(x, share * n, share * hits, prior[kind, s], weights)
+    return lines
 
 
 def _line(
     x: Float[np.ndarray, "k 2"],
     n: Float[np.ndarray, " k"],
-    came: Float[np.ndarray, " k"],
+    hits: Float[np.ndarray, " k"],
     prior: Float[np.ndarray, "2"],
     weights: Float[np.ndarray, "2 2"],
 ) -> Float[np.ndarray, "2"]:
     line = prior.copy()
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ line))
-        slope = x.T @ (came - n * p) - weights @ (line - prior)
+        slope = x.T @ (hits - n * p) - weights @ (line - prior)
         curvature = (x * (n * p * (1 - p))[:, None]).T @ x + weights
         step = np.linalg.solve(curvature, slope).clip(-1, 1)
         line = line + step
@@ -249,3 +241,104 @@ def _line(
 def _logit(p: Any, least: float = LEAST) -> Any:
     p = np.clip(p, least, 1 - least)
     return np.log(p / (1 - p))
+
+
+def calibrated_chances(
+    forecaster: Forecaster, made: Forecast, options: OutlookOptions
+) -> Chances | None:
+    """Return the probabilities that a forecast's frames reach the options' threshold; None without
+    members, threshold or calibration.
+
+    Raises:
+        ValueError: as `Forecaster.predict`.
+    """
+    known = calibration_of(forecaster) if options.calibrated else None
+    threshold, future = options.probability, made.future
+    if threshold is None or known is None or not isinstance(future, Ensemble):
+        return None
+    chances = chances_of(future.frames, threshold, known.blur)
+    past = [
+        (chances_of(members.frames, threshold, known.blur), truth)
+        for members, truth in hindcasts(forecaster, made.clip, made.last + 1, made.options)
+    ]
+    return corrected(known, chances, threshold, past)
+
+
+def hindcasts(
+    forecaster: Forecaster, clip: Clip, first: int, options: PredictOptions
+) -> Iterator[tuple[Any, Truth]]:
+    """Yield forecasts of the recorded frames before `first`, each with the observed frames. Each
+    takes as long as the forecast itself.
+
+    Args:
+        options: all resolved, with members.
+
+    Raises:
+        ValueError: as `Forecaster.predict`.
+    """
+    for k in range(1, HINDCASTS + 1):
+        start = first - k * apart(options.steps)
+        if start >= options.past:
+            ahead = min(options.steps, first - start)
+            _, members = forecaster.forecast_from(clip, start, ahead, options.past, options)
+            yield members, np.asarray(clip.without_inputs().frames[start : start + ahead])
+
+
+def apart(steps: int) -> int:
+    """Return the number of frames between hindcasts."""
+    return max(1, steps // PARTS)
+
+
+def corrected(
+    known: Calibration, chances: Chances, threshold: float, past: Sequence[tuple[Chances, Truth]]
+) -> Chances:
+    """Return probabilities corrected by a calibration and by hindcasts with their truth."""
+    steps = len(chances.at)
+    lines = known.prior(threshold, steps)
+    if past:
+        tried = [diagrams(*pair, threshold, steps) for pair in past]
+        lines = fitted(np.sum(tried, axis=0), lines)
+    return calibrated(chances, lines)
+
+
+class LiveHindcasts:
+    """Keeps the chances of a stream's forecasts until their truth is known.
+
+    Args:
+        known: the calibration; without it, or without a threshold, nothing is corrected.
+        threshold: in the data's units.
+        steps: frames of each forecast.
+    """
+
+    def __init__(self, known: Calibration | None, threshold: float | None, steps: int) -> None:
+        self.known, self.threshold, self.steps, self.seen = known, threshold, steps, 0
+        self._frames = deque[tuple[int, np.ndarray]](maxlen=HINDCASTS * apart(steps) + steps)
+        self._made = deque[tuple[int, Chances]](maxlen=HINDCASTS)
+
+    def see(self, number: int, frame: Num[np.ndarray, "c h w"]) -> None:
+        """Add a frame, with NaN for missing values.
+
+        Args:
+            number: its number, counted from 1; the numbers left out are missing frames.
+        """
+        if self.known is None:
+            return
+        for missing in range(self.seen + 1, number) if self.seen else ():
+            self._frames.append((missing, np.full_like(frame, np.nan)))
+        self._frames.append((number, frame))
+        self.seen = number
+
+    def correct(self, members: Num[np.ndarray, "*m s c h w"]) -> Chances | None:
+        """Return the chances of the forecast after the last frame; None without a calibration."""
+        if self.known is None or self.threshold is None:
+            return None
+        chances = chances_of(members, self.threshold, self.known.blur)
+        past = []
+        for last, earlier in self._made:
+            truth = [frame for number, frame in self._frames if last < number <= last + self.steps]
+            if truth and self._frames[0][0] <= last + 1:  # its first frames are still there
+                past.append((earlier, np.stack(truth)))
+        if not self._made or self.seen - self._made[-1][0] >= apart(self.steps):
+            halves = (part.astype(np.float16) for part in chances)
+            self._made.append((self.seen, Chances(*halves)))
+        return corrected(self.known, chances, self.threshold, past)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.addons.radar.calibration import calibration_of
-from foreframe.addons.radar.hindcasts import LiveHindcasts
+from foreframe.addons.radar.calibration import LiveHindcasts, calibration_of
 from foreframe.addons.radar.outlook import defaults_at
 from foreframe.addons.radar.places import places_at
 from foreframe.addons.radar.point_forecasts import point_forecasts

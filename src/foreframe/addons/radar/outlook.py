@@ -9,8 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from foreframe.addons.radar.calibration import Chances, calibration_of
-from foreframe.addons.radar.hindcasts import LiveHindcasts, calibrated_chances
+from foreframe.addons.radar.calibration import (
+    Chances,
+    LiveHindcasts,
+    calibrated_chances,
+    calibration_of,
+)
 from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.addons.radar.places import Place, places_at
 from foreframe.addons.radar.point_forecasts import (
