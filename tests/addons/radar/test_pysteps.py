@@ -170,7 +170,6 @@ def test_the_page_runs_in_pysteps(pysteps, monkeypatch: pytest.MonkeyPatch) -> N
         exec(compile(code, "integrations.md", "exec"), names)
     assert names["future"].shape == (12, 64, 64)
     assert names["members"].shape == (16, 12, 64, 64)
-    assert names["blended"].shape == (24, 64, 64)
     radar = foreframe.Forecaster.load("radar")
     past = names["precip"][-10:].astype(np.float32)
     np.testing.assert_array_equal(names["future"], radar.predict(past, 12)[:, 0])
