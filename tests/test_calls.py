@@ -139,3 +139,47 @@ def test_commands_pass_on_match_and_precision(monkeypatch: pytest.MonkeyPatch) -
     card = foreframe.evaluate("run", "rain.nc", match="last", precision="auto", **split)
     assert card["precision"] == "bf16-mixed"
     assert list(card["scores"])[:2] == ["model", "model matched to last"]
+
+
+@pytest.fixture
+def drawing() -> Forecaster:
+    """Draws members."""
+    torch.manual_seed(0)
+    of = {"quick": {"core": {"convlstm": {"hidden": [4]}}}}
+    model = build_model("dressed", {"of": of})
+    drawing = Forecaster(model, Window(4, 3), Scaling(0, 10, "mm/h", "range"))
+    drawing.save("drawing")
+    return drawing
+
+
+def test_members_are_realizations(drawing: Forecaster) -> None:
+    words = ["predict", "drawing", "rain.nc", "--members", "4", "--seed", "3", "-o"]
+    assert main([*words, "members.nc"]) == 0
+    assert main([*words, "members.npz"]) == 0
+    made = drawing.predict(RAIN[2:], 3, members=4, seed=3)
+    np.testing.assert_array_equal(np.load("members.npz")["frames"], made)
+    with xr.open_dataset("members.nc") as rain:
+        assert rain["rain"].dims[:2] == ("realization", "time")
+        assert rain["realization"].attrs["standard_name"] == "realization"
+        assert "4 members of seed 3" in rain.attrs["history"]
+        np.testing.assert_allclose(rain["rain"].values, made[:, :, 0], atol=1e-4)
+
+
+def test_the_mean_of_streamed_members_is_scored(drawing: Forecaster) -> None:
+    frames = list(foreframe.stream(drawing, "rain.nc", members=3, steps=2))
+    made = frames[4].forecast
+    assert made.shape == (3, 2, 1, 12, 16)
+    wanted = np.sqrt(np.square(made.mean(axis=0)[0] - RAIN[5]).mean())
+    assert frames[5].errors[1] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_an_ensemble_of_clips(drawing: Forecaster) -> None:
+    clip = drawing.open("rain.nc")
+    made = drawing.predict(clip, 3, members=4)
+    assert len(made) == 4
+    np.testing.assert_allclose(np.asarray(made.mean().frames), made.frames.mean(axis=0), rtol=1e-5)
+    spread = made.frames.std(axis=0, ddof=1)
+    np.testing.assert_allclose(np.asarray(made.spread().frames), spread, rtol=1e-4)
+    assert (np.asarray(made[:1].spread().frames) == 0).all()
+    assert made[1].start == clip.times[-1]
+    np.testing.assert_array_equal(made[0].times, made.mean().times)

@@ -79,24 +79,10 @@ def test_films_of_the_usual_sizes_are_scored_within_the_budget() -> None:
 
 
 @pytest.mark.slow
-def test_a_clip_of_a_film_fits_in_the_budget_of_scores() -> None:
-    window, network = Window(10, 10), Forecaster.load("scenes").model
-    assert clips_at_once([network], window, (20, 3, 1080, 1920), 16) >= 1
-
-
-@pytest.mark.slow
 def test_of_large_frames_a_forecast_holds_a_few_lead_times() -> None:
     model, frame = Forecaster.load("scenes").model, (3, 720, 1280)
     short, long = (footprint(model, 4, frame, steps) for steps in (4, 7))
     assert long - short < 1.2 * 2 * 3 * 4 * 3 * 720 * 1280  # three frames, and as they are joined
-
-
-def test_it_grows_with_frames_and_steps() -> None:
-    model = build_model("quick", {"core": {"convlstm": {"hidden": [8]}}})
-    small, large = (footprint(model, 4, (1, side, side), 4) for side in (64, 128))
-    longer = footprint(model, 4, (1, 64, 64), 16)
-    assert small < longer < large < bound(4, (1, 128, 128), 4)
-    assert next(model.parameters()).device.type == "cpu"  # the model is not changed
 
 
 def test_as_many_at_a_time_as_fit() -> None:

@@ -110,21 +110,6 @@ def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -
     assert both(other, "--model_args.core.convgru.kernel", "5") == other
 
 
-@pytest.mark.parametrize(
-    ("recipe", "options", "told"),
-    [
-        ("quik", {}, r"did you mean quick\? These are recipes by name: default"),
-        ("zzz", {}, "cannot be read: No such file or directory; recipes by name: default"),
-        ("quick", {"epoch": 3}, "there is no option 'epoch'; did you mean epochs"),
-        ("quick", {"reading": {"sise": [9, 9]}}, "did you mean size"),
-    ],
-)
-def test_refused_in_one_line(recipe: str, options: dict, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as error:
-        foreframe.fit(recipe, **options)
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.slow
 def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None:
     run = small(tmp_path / "run")
@@ -169,14 +154,6 @@ def test_evaluate_takes_what_the_verb_takes(tmp_path) -> None:
     assert card["reading"]["size"] == (8, 12)
     with pytest.raises(ValueError, match="did you mean size"):
         foreframe.evaluate(run, tmp_path / "film.npy", reading={"sise": 3})
-
-
-def test_options_of_evaluate_are_checked() -> None:
-    with pytest.raises(ValueError, match="name a RUN, or what to score on"):
-        foreframe.evaluate(None)
-    for wrong in ({"clips": 0}, {"batch_size": 0}, {"pasts": "pasts.txt"}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            foreframe.evaluate(None, "moving_mnist", **wrong)
 
 
 def test_it_trains_in_another_thread_and_is_silent(tmp_path, capfd) -> None:

@@ -56,9 +56,12 @@ def test_help_shows_the_options_that_people_use_and_help_all_every_one(
     assert shown <= set(flags(every))
 
 
-def test_version(capsys) -> None:
-    assert main(["--version"]) == 0
-    assert foreframe.__version__ in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "shown"), [(["--version"], foreframe.__version__), ([], "foreframe VERB --help")]
+)
+def test_words_without_a_verb(words: list[str], shown: str, capsys) -> None:
+    assert main(words) == 0
+    assert shown in capsys.readouterr().out
 
 
 @pytest.mark.slow

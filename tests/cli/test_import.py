@@ -1,15 +1,13 @@
 """`--import`: models and parts of a user's own from the command line, which alone may name them."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from foreframe.cli import main, module_of, verbs
-from foreframe.forecasting.forecaster import Forecaster
-from foreframe.models import CORES, MODELS, build_model
+from foreframe.models import CORES, MODELS
 from refusals import refused
 
 OWN = """
@@ -72,21 +70,3 @@ def test_a_core_of_ones_own_trains_and_is_used(
         assert main([words[0], "--import", "own_parts", *words[1:]]) == 0
         forget()
     assert np.load("future.npy").shape == (3, 1, 40, 40)
-
-
-def test_models_within_models_and_saved_ones_say_so_too(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sys.path.append(str(here))  # as commands do
-    import_module("own_parts")
-    of = {"next_frame": {"core": {"mine": {"hidden": [2]}}}}
-    Forecaster(build_model("dressed", {"of": of})).save("dressed")
-    Forecaster(build_model("still")).save("still")
-    forget()
-    with pytest.raises(ValueError, match=r"^dressed needs core 'mine', which is unknown here; i"):
-        Forecaster.load("dressed")
-    with pytest.raises(ValueError, match=r"^still needs model 'still', which is unknown here"):
-        Forecaster.load("still")
-    line = refused(capsys, "train", "--model", "stil", "--import", "own_parts")
-    assert "did you mean still? Or choose" in line
-    assert "--import MODULE" in line

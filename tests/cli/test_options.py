@@ -35,25 +35,16 @@ BAD = [
     ("train --learning_rate 1e400", "learning_rate is a finite number below 2**63, not inf"),
     ("train --learning_rate -1", "learning_rate must be above 0"),
     ("train --epochs null", "epochs is a whole number, not None"),
-    ("train --epochs 99999999999999999999", "epochs"),
-    ("train --batch_size many", "batch_size"),
-    ("train --seed -1", "seed must be at least 0"),
     ("train --average 1.0", "average must be below 1, not 1.0"),
-    ("train --decay 0.0", "decay must be above 0, not 0.0"),
     ("train --mae_share 1.5", "mae_share must be at most 1, not 1.5"),
     ("train --devices [0,0]", "devices"),
-    ("evaluate scenes --thresholds [nan]", "thresholds"),
-    ("predict persistence a.npy -o b.mp4 --fps 0", "fps must be above 0, not 0"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
-    ("evaluate scenes --past 0", "past must be at least 1"),
-    ("data check clip.npy --stride 0", "stride must be at least 1"),
     ("stream scenes clip.npy --wait nan", "wait"),
     # more than any memory or machine has
     ("train --hidden 100000", "more than the budget of 1 GiB"),
     ("train --data_args.clips 1000000000000", "at most"),
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
     ("train --loader_workers 1000000", "loader_workers must be at most 256, not 1000000"),
-    ("evaluate scenes --clips 2 --batch_size 1000000", "batch_size must be at most 4096"),
     ("evaluate scenes --data moving_mnist --period 1000000", "from 1 to 10000"),
     ("data --clip 99999", "clips 0 to 9999"),
     ("stream scenes clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
@@ -64,10 +55,7 @@ BAD = [
     ("train --loss mee", "loss is one of mse, mae"),
     ("train --model slow", "model 'slow' is unknown"),
     ("train --device abacus", "accelerator"),
-    ("train --precision foo", "precision"),
     ("train --compile perhaps", "compile is true or false or one of auto"),
-    ("evaluate scenes --protocol kth", "protocol is one of dmvfn, not"),
-    ("evaluate scenes --lpips squeeze", "lpips is one of alex, vgg, not"),
     ("evaluate scene", "there is no folder scene; did you mean scenes?"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
@@ -81,7 +69,6 @@ BAD = [
     ("train --trainer.strategy {class_path:os.system}", "Trainer refuses these settings"),
     ("train --reading.sice [8,8]", "did you mean --reading.size?"),
     ("train --splits.by tyme", "splits.by is one of auto, recording, time, not"),
-    ("data check a --splits.gab 8", "did you mean --splits.gap?"),
     ("data --data_args.digits mnist", "allow the download"),
     ("data --reading.size [8,8]", "moving_mnist holds clips, not recordings: --reading.size does"),
     ("train --model quick --data clip.npy --data_args.x 8", "recordings are those of --reading"),
@@ -96,11 +83,9 @@ BAD = [
     ("train --data nowhere.Clips", "cannot import it"),
     ("train --config quik", ", ".join(recipes())),
     # of forecasts
-    ([*PREDICT, "--steps", "-1"], "at least 0"),
     ([*PREDICT, "--device", "toaster"], "choose cpu, cuda, mps or auto"),
     ([*PREDICT, "--precision", "[auto]"], "precision is one of 32-true, bf16-mixed, auto, not"),
     ([*PREDICT, "--colours", "nope"], "no colours named 'nope'"),
-    ([*PREDICT, "--members", "0"], "members must be at least 1, not 0"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
     ([*SCORE, "--pasts", "pasts.mp4"], "pasts pasts.mp4: frames for another program"),
@@ -252,8 +237,3 @@ def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     assert "--data_args.motion.redraw" in said
     assert "--reading.size" not in said
-
-
-def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-    assert "foreframe VERB --help" in capsys.readouterr().out

@@ -240,12 +240,3 @@ def test_a_preset_with_a_head_a_recipe_and_weights(
     assert type(Forecaster.load("calm").model.encoder) is sys.modules["tides"].Ebb
     options = options_from(["spring"], [])
     assert (options.model.model, options.learning.learning_rate) == ("small", 0.5)
-
-
-@pytest.mark.slow
-def test_a_core_trains(installed: Path) -> None:
-    common = ["--past", "3", "--future", "3", "--batch_size", "2", "--validation_clips", "2"]
-    common += ["--device", "cpu", "--data_args.canvas", "40", "--trainer.max_steps", "1"]
-    core = ["--config", "quick", "--model_args.core.ebb.hidden", "[4]"]
-    assert main(["train", *core, *common, "--run", "of_ebb"]) == 0
-    assert type(Forecaster.load("of_ebb").model.encoder) is sys.modules["tides"].Ebb

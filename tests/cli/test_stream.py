@@ -19,9 +19,12 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from foreframe import Forecaster, Scaling, Window
+import standins
+from foreframe import Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
-from foreframe.forecasting.incoming import live_frames, patience
+from foreframe.data import ReadOptions
+from foreframe.forecasting.incoming import live_frames, patience, place_of
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from recorded import GREY, encode, series
 from refusals import refused
@@ -214,6 +217,32 @@ def test_a_state_is_kept_and_gone_on_from(run, frames, capsys) -> None:
     # As a timetable may call it, with nothing to do.
     assert main(["stream", *live]) == 0
     assert "live: no new frame came" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_stream_reads_as_in_training_unless_options_differ() -> None:
+    standins.film(Path("film.mp4"), 6)
+    trained = Trained(reading=ReadOptions(colour="grey", size=[24, 32]))
+    forecaster = Forecaster(build_model("mean"), scaling=Scaling(0, 255), trained=trained)
+    (clip,) = clips_from("film.mp4", colour="grey", size=[24, 32])
+    frames = [past.frames[:][-1] for past in live_frames(forecaster, "film.mp4")]
+    np.testing.assert_array_equal(frames, clip.frames[0:6])
+    np.testing.assert_array_equal(forecaster.open("film.mp4").frames[0:6], clip.frames[0:6])
+    (first, *_) = live_frames(forecaster, "film.mp4", size=[12, 16], every=2)
+    assert first.frames.shape == (1, 1, 12, 16)
+    assert forecaster.open("film.mp4", size=[12, 16], every=2).frames.shape == (3, 1, 12, 16)
+
+
+def test_a_file_is_read_on_where_it_was_left(run, frames) -> None:
+    np.save("all.npy", frames)
+    forecaster, place = Forecaster.load(run), {}
+    begun = live_frames(forecaster, "all.npy", place)
+    assert [next(begun).frames[:].max() for _ in range(2)]
+    rest = [past.frames[:][-1] for past in live_frames(forecaster, "all.npy", place)]
+    np.testing.assert_array_equal(rest, frames[2:])
+    stream = forecaster.stream(1)
+    stream.source = place_of(stream, "all.npy") | place
+    assert place_of(stream, "all.npy") == stream.source
+    assert place_of(stream, "another") == {"path": str(Path("another").resolve())}
 
 
 @pytest.mark.slow
