@@ -91,25 +91,30 @@ def test_what_is_unlikely_and_what_goes_on() -> None:
 WET = replace(PAST, frames=np.ones((4, 1, 3, 3), np.float32))
 
 
-def test_rain_that_is_here_already() -> None:
-    """It ends when the current rain ends, and not a later shower."""
-    wet = WET
-    made = point(members(shower(1, 3), shower(1, 6), shower(1, 12), shower(1, 12)), wet)
+def test_the_end_of_rain_that_is_here_already() -> None:
+    """A gap of less than half an hour belongs to it, and a later shower does not."""
+    made = point(members(shower(1, 3), shower(1, 6), shower(1, 12), shower(1, 12)), WET)
     assert made.now
     assert made.outlook()["begins"] is None
+    assert made.outlook()["ends"] == {"median": 45, "from": 15, "to": None}
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now, most likely for another 45 min. In 15 min: 100 %, in 30 min: "
-        "75 %, in 60 min: 50 %; up to 2 mm/h."
+        "Rain (0.2 mm/h or more) now, most likely for another 45 min (15 or more in 9 of 10). In "
+        "15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; up to 2 mm/h."
     )
-    made = point(members(*[shower(5, 10)] * 4), wet)
+    made = point(members(*[shower(1, k) for k in range(1, 6)]), WET).outlook()
+    assert (made["until"], made["all_clear"]) == (15, True)
+    assert made["ends"] == {"median": 15, "from": 5, "to": 20}
+    made = point(members(*[shower(5, 10)] * 4), WET).outlook()
+    assert (made["until"], made["all_clear"]) == (50, False)  # the hour is over too soon
+    made = point(members(*[shower(8, 10)] * 4), WET)
     assert made.outlook()["until"] == 0
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now, most likely over in 5 min. In 15 min: 0 %, in 30 min: 100 %, "
-        "in 60 min: 0 %; up to 2 mm/h."
+        "Rain (0.2 mm/h or more) now, most likely over in 5 min, then dry for at least 30 min. In "
+        "15 min: 0 %, in 30 min: 0 %, in 60 min: 0 %; up to 2 mm/h."
     )
-    assert point(members(*[DRY] * 4), wet).outlook()["until"] == 0
+    assert point(members(*[DRY] * 4), WET).outlook()["until"] == 0
     brief = point(members(*[shower(1, 1)] * 4)).sentence()
-    assert brief.endswith(": 100 %. Begins in about 5 min, brief; up to 2 mm/h.")
+    assert brief.endswith("in about 5 min, brief, then dry for at least 30 min; up to 2 mm/h.")
 
 
 def test_calibrated_chances_stand_for_shares() -> None:
@@ -129,7 +134,7 @@ def test_one_forecast_has_no_percentage(tmp_path: Path) -> None:
     assert lines[0].startswith("47.5,8.5: latitude 47.5, longitude 8.5 (row 1,")
     assert lines[5].split() == ["+5", "min", "2026-07-01", "14:20", "UTC", "0.0"]
     assert point(once, WET).sentence() == (
-        "Rain (0.2 mm/h or more) now, over in 5 min; up to 5 mm/h."
+        "Rain (0.2 mm/h or more) now, for another 55 min; up to 5 mm/h."
     )
     assert point(AHEAD).sentence() == "No rain (0.2 mm/h or more) within the hour."
     always = replace(AHEAD, frames=np.ones((12, 1, 3, 3), np.float32))
@@ -155,6 +160,8 @@ def test_where_nothing_is_measured() -> None:
     assert made.now is None
     assert made.outlook()["now"] is None
     assert made.sentence().endswith("; up to 9.3 mm/h. No value here in the last frame.")
+    brief = point(members(*[shower(1, 1)] * 4), replace(PAST, frames=gap)).outlook()
+    assert (brief["until"], brief["all_clear"]) == (5, False)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
-"""A forecast at single places: in a sentence and a table, as .csv, .json and .geojson."""
+"""Forecasts at single places: in a sentence and a table, as .csv, .json and .geojson."""
 
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from foreframe.addons.radar.calibration import Chances, chances_of
 from foreframe.addons.radar.places import Place
@@ -20,6 +20,7 @@ from foreframe.visuals.tables import Table, number
 
 POINT_FILES = (".csv", ".json", ".geojson")
 RAIN = "mm/h"
+GAP = 30.0  # minutes: shorter gaps belong to an event
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,18 +28,18 @@ class PointForecast:
     """The forecast at one location.
 
     Args:
-        place: which.
-        times: of the past and the future, in ISO format (UTC) or seconds; "" where unknown.
-        leads: of each forecast frame, after the last one seen.
-        unit: of these: "min", "d" or "months", without dates "frames".
-        digits: decimals of each channel in tables.
+        place: the location.
+        times: past and future times, in ISO format (UTC) or seconds; "" if unknown.
+        leads: lead time of each forecast frame.
+        unit: unit of the lead times: "min", "d" or "months"; "frames" without dates.
         variables: name and units of each channel.
+        digits: decimals of each channel in tables.
         measured: (T,C), the past and the observed future, NaN if unknown.
-        values: (M,S,C), members of the forecast, or one alone.
-        drawn: whether the values are members.
+        values: (M,S,C), members of the forecast, or a single forecast.
+        drawn: True for members.
         threshold: in the data's units; None without probabilities.
-        at, within: (S,), the probability that the threshold is reached then, and by then; NaN
-            without a threshold.
+        at, within: (S,), the probability that the threshold is reached at a lead time, and until
+            then; NaN without a threshold.
     """
 
     place: Place
@@ -60,21 +61,27 @@ class PointForecast:
 
     @property
     def now(self) -> bool | None:
-        """Whether the last frame seen reaches the threshold; None where it has no value."""
+        """True if the last input frame reaches the threshold; None without a value."""
         last = self.measured[self._past - 1, 0]
         return None if np.isnan(last) else bool(last >= self.threshold)
 
     @property
     def has_chances(self) -> bool:
-        """Whether tables and files have probabilities."""
+        """True if tables and files have probabilities."""
         return self.threshold is not None and self.drawn
 
     def outlook(self) -> dict[str, Any]:
-        """The outlook as plain values, None if unknown: whether the threshold is reached `now`; the
-        members' probability that it is reached `within` the forecast; when it `begins` (the median
-        and the range of 8 in 10 such cases); `until` when half of the members that reach it still
-        do; and `up_to`, a value that 9 of 10 of these members do not exceed, rounded up. Times are
-        in `unit`. Without a threshold it has the values at each lead time, or the members' median.
+        """Return the outlook as plain values, None if unknown, with times in `unit`:
+
+        - `now`: True if the threshold is reached now;
+        - `within`: the members' probability that it is reached within the forecast;
+        - `begins`: median and range of 8 in 10 of the cases in which it is reached;
+        - `until`, `ends`: the end of the event, `until` being the median, as in `begins`. Gaps of
+          less than 30 minutes belong to the event;
+        - `all_clear`: True if 30 minutes below the threshold follow within the forecast;
+        - `up_to`: a value that 9 of 10 of these members do not exceed, rounded up.
+
+        Without a threshold it has the values at each lead time, or the members' median.
         """
         about: dict[str, Any] = {"units": self.variables[0][1], "unit": self.unit}
         about |= {"time": self.times[self._past - 1] or None}
@@ -83,29 +90,41 @@ class PointForecast:
             names = [name for name, _ in self.variables]
             return about | {"leads": self.leads, "values": dict(zip(names, median, strict=True))}
         found = about | {"threshold": self.threshold, "now": self.now}
-        found |= dict.fromkeys(("within", "begins", "until", "up_to"))
+        found |= dict.fromkeys(("within", "begins", "until", "ends", "all_clear", "up_to"))
         total = float(self.within[-1])
         if np.isnan(total):
             return found
         found["within"] = round(total, 3) if self.drawn else None
         if total > 0 and not self.now:
-            shares = {"median": 0.5, "from": 0.1, "to": 0.9}  # of the cases in which it comes
-            first = {name: (self.within >= of * total).argmax() for name, of in shares.items()}
+            shares = {"median": 0.5, "from": 0.1, "to": 0.9}
+            first = {name: (self.within >= part * total).argmax() for name, part in shares.items()}
             found["begins"] = {name: self.leads[int(k)] for name, k in first.items()}
         reached = self.values[..., 0] >= self.threshold
         wet = reached.any(axis=1)
-        # A present event ends for all members, a coming one for the members that have it.
-        spells = reached if self.now else reached[wet]
-        if len(spells):
-            over = np.logical_or.accumulate(spells | bool(self.now), axis=1) & ~spells
-            end = int(np.median(np.where(over.any(axis=1), over.argmax(axis=1), len(self.leads))))
-            found["until"] = [0, *self.leads][end] if end < len(self.leads) else None
+        # A present event ends in all members, a coming one in the members that have it.
+        if self.now or wet.any():
+            found |= self._end(reached if self.now else reached[wet])
         if wet.any():
             found["up_to"] = _up(float(np.quantile(self.values[wet, :, 0].max(axis=1), 0.9)), about)
         return found
 
+    def _end(self, reached: Bool[np.ndarray, "m s"]) -> dict[str, Any]:
+        """Return the part of the outlook about the end of the event, from members that have it."""
+        n, gap = len(self.leads), math.ceil(GAP / self.leads[0]) if self.unit == "min" else 1
+        padded = np.pad(reached, ((0, 0), (0, gap - 1)))
+        soon = np.lib.stride_tricks.sliding_window_view(padded, gap, axis=1).any(axis=2)
+        over = np.logical_or.accumulate(reached | bool(self.now), axis=1) & ~soon
+        ends = np.where(over.any(axis=1), over.argmax(axis=1), n)
+        last: list[float | None] = [0, *self.leads[:-1], None]  # None: it goes on
+        median, low, high = (int(end) for end in (np.median(ends), *np.quantile(ends, (0.1, 0.9))))
+        return {
+            "until": last[median],
+            "ends": {"median": last[median], "from": last[low], "to": last[high]},
+            "all_clear": self.now is not None and median + gap <= n,
+        }
+
     def sentence(self) -> str:
-        """`outlook` in words."""
+        """Return the outlook in words."""
         if self.threshold is None:
             return ""
         found, units, total = self.outlook(), self.variables[0][1], self.within[-1]
@@ -114,13 +133,13 @@ class PointForecast:
         if np.isnan(total):
             return f"{what}: no {'radar coverage' if units == RAIN else 'values'} here."
         up_to = f"; up to {found['up_to']:g} {units}" if found["up_to"] else ""
-        until, likely = found["until"], "most likely " if self.drawn else ""
+        likely = "most likely " if self.drawn else ""
         end = f"within {self._lead(-1)}".replace("within 60 min", "within the hour")
         if found["now"]:
             rest = "" if self.drawn else f", and all the time {end}"
-            if until is not None:
+            if (until := found["until"]) is not None:
                 left = f"for another {self._named(until)}" if until else f"over in {self._lead(0)}"
-                rest = f", {likely}{left}"
+                rest = f", {likely}{left}{self._after(found)}"
             if self.drawn:
                 n = len(self.leads)
                 some = sorted({max(1, n // 4), max(1, n // 2), n})
@@ -131,16 +150,21 @@ class PointForecast:
             return f"{'No rain' if units == RAIN else 'No value'} ({event}) {end}."
         text = f"{what} {end}{f': {_percent(total)}' if self.drawn else ''}."
         if total >= 0.1:
-            begins = found["begins"]
+            begins, until = found["begins"], found["until"]
             begun = "Begins in" if total >= 0.5 else "If so, it begins in"
             text += f" {begun} {'about ' if self.drawn else ''}{self._named(begins['median'])}"
-            if begins["from"] < begins["to"]:
-                text += f" ({begins['from']:g} to {begins['to']:g} in 8 of 10)"
+            text += _range(begins)
             if until is not None:
                 brief = until <= begins["median"]
                 text += ", brief" if brief else f", {likely}until {self._named(until)}"
+                text += self._after(found)
             text += f"{up_to}."
         return text if found["now"] is False else f"{text} No value here in the last frame."
+
+    def _after(self, found: Mapping[str, Any]) -> str:
+        """Return the range of the end, and the all-clear of rain, in words."""
+        clear = found["all_clear"] and found["units"] == RAIN and self.unit == "min"
+        return _range(found["ends"]) + (f", then dry for at least {GAP:g} min" if clear else "")
 
     def _lead(self, k: int) -> str:
         return self._named(self.leads[k])
@@ -150,9 +174,9 @@ class PointForecast:
         return f"{lead:g} {unit}"
 
     def __str__(self) -> str:
-        """The sentence below a line for each lead time: when, for each variable the forecast or the
-        median of members with the middle 8 of 10, and how likely the threshold is then, and until
-        then.
+        """Return a table and the sentence. A line has the lead time, the time, the forecast of each
+        variable or the members' median with the middle 8 of 10, and the probability of the
+        threshold at that time and until then.
         """
         columns = [("", "time")]
         for about in self.variables:
@@ -171,8 +195,8 @@ class PointForecast:
         return str(Table(title, columns, rows, [*filter(None, [self.sentence()])]))
 
     def config(self) -> dict[str, Any]:
-        """As plain values, None for NaN: the place, the outlook, the sentence, and each time of the
-        forecast with its values.
+        """Return plain values, None for NaN: the place, the outlook, the sentence, and the values
+        at each time of the forecast.
         """
         times = []
         for s, time in enumerate(self.times[self._past :]):
@@ -185,7 +209,7 @@ class PointForecast:
         return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
 
     def rows(self) -> Iterator[list[str]]:
-        """Lines of a .csv, without its header."""
+        """Yield the lines of a .csv, without its header."""
         for t, time in enumerate(self.times):
             s = t - self._past
             for c, about in enumerate(self.variables):
@@ -205,11 +229,11 @@ def point_forecasts(
     threshold: float | None = None,
     chances: Chances | None = None,
 ) -> list[PointForecast]:
-    """A forecast at each of these places.
+    """Return the forecast at each of these places.
 
     Args:
-        past, future, truth: as of `foreframe.forecasting.forecast.Forecast`.
-        threshold: of probabilities, of the first channel; None for none.
+        past, future, truth: as in `foreframe.forecasting.forecast.Forecast`.
+        threshold: for probabilities of the first channel; None without.
         chances: calibrated probabilities of the threshold; by default the share of members.
     """
     drawn = isinstance(future, Ensemble)
@@ -235,14 +259,14 @@ def point_forecasts(
     made = []
     for place in places:
         cell = np.s_[..., place.row, place.column]
-        at, within = (of[:, 0][cell] for of in chances or nothing)
+        at, within = (part[:, 0][cell] for part in chances or nothing)
         own = measured[cell], values[cell], drawn, threshold, at, within
         made.append(PointForecast(place, times, leads, unit, channels, digits, *own))
     return made
 
 
 def _leads(past: Clip, future: Clip) -> tuple[list[float], str]:
-    """Lead times and their unit: calendar months, days or minutes of dates, else frames."""
+    """Return lead times in calendar months, days or minutes, without dates in frames; the unit."""
     if past.times is None or future.times is None or past.times.dtype.kind not in "MO":
         return [float(k + 1) for k in range(len(future))], "frames"
     ahead = np.array([time - past.times[-1] for time in future.times]).astype("timedelta64[s]")
@@ -256,7 +280,7 @@ def _leads(past: Clip, future: Clip) -> tuple[list[float], str]:
 
 
 def _digits(values: Float[np.ndarray, "m s h w"], units: str) -> int:
-    """Decimals of tables, the same at all places: one of rain, else by the range of values."""
+    """Return the decimals in tables, equal at all places: one for rain, else by the range."""
     if units == RAIN:
         return 1
     spread = np.nanmax(values, initial=-np.inf) - np.nanmin(values, initial=np.inf)
@@ -264,7 +288,7 @@ def _digits(values: Float[np.ndarray, "m s h w"], units: str) -> int:
 
 
 def _up(value: float, about: dict[str, Any]) -> float:
-    """A value rounded up to two significant digits; in kelvin to one decimal."""
+    """Round a value up to two significant digits, in kelvin to one decimal."""
     if not value:
         return 0.0
     decimals = 1 if about["units"] == "K" else 1 - math.floor(math.log10(abs(value)))
@@ -272,12 +296,12 @@ def _up(value: float, about: dict[str, Any]) -> float:
 
 
 def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> None:
-    """Write them as .csv, a line for each place, time and variable (frames ahead: 0 is the last one
-    seen); as .json, a list of `PointForecast.config`; or as .geojson, a point for each place.
+    """Write .csv, a line for each place, time and variable (with `ahead` 0 for the last input
+    frame); .json, a list of `PointForecast.config`; or .geojson, a point for each place.
 
     Raises:
-        ValueError: the file cannot be written, and no partial one stays; .geojson of places without
-            latitude and longitude.
+        ValueError: the file cannot be written, and no partial one stays; .geojson for places
+            without latitude and longitude.
     """
     first = forecasts[0]
     if path.suffix == ".geojson" and first.place.latitude is None:
@@ -304,13 +328,13 @@ def _feature(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
-    """Name and units of each channel, from the clip's file if it has them."""
+    """Return name and units of each channel."""
     n = clip.frames.shape[1]
     whole = Variable(clip.variable or ("value" if n == 1 else "channel"), clip.units, {}, n)
     return [
-        (of.name if of.channels == 1 else f"{of.name} {c + 1}", of.units)
-        for of in clip.variables or [whole]
-        for c in range(of.channels)
+        (one.name if one.channels == 1 else f"{one.name} {c + 1}", one.units)
+        for one in clip.variables or [whole]
+        for c in range(one.channels)
     ]
 
 
@@ -318,8 +342,16 @@ def _percent(chance: Any) -> str:
     return "" if np.isnan(chance) else f"{100 * chance:.0f} %"
 
 
+def _range(times: Mapping[str, Any]) -> str:
+    """Return the range of 8 in 10 cases, whose end may be unknown, in words."""
+    start, end = times["from"], times["to"]
+    if start == end:
+        return ""
+    return f" ({start:g} {'or more in 9' if end is None else f'to {end:g} in 8'} of 10)"
+
+
 def _plain(values: Any) -> Any:
-    """Numbers and lists of them, None for NaN."""
+    """Return numbers and lists of them, None for NaN."""
     if isinstance(values, np.ndarray) and values.ndim:
         return [_plain(value) for value in values]
     return None if np.isnan(values) else round(float(values), 6)
