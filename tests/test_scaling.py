@@ -23,6 +23,10 @@ EACH = {
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
+def fit(frames: np.ndarray, *units_and_kind: str, **more: str) -> Scaling:
+    return Scaling.from_moments(Moments().plus(frames), *units_and_kind, **more)
+
+
 @kinds
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
@@ -63,10 +67,12 @@ def test_numbers_worked_out_by_hand() -> None:
     dbz = Scaling(5, 60, "dBZ", "dbz")
     np.testing.assert_allclose(dbz.to_network(np.array([-32, 5, 16, 60, 80])), [0, 0, 0.2, 1, 1])
     np.testing.assert_allclose(dbz.to_units(np.array([-1, 0, 0.2, 1, 2])), [5, 5, 16, 60, 60])
-    standard = Scaling.fit(np.array([1.0, 3.0]), "K", "standard")  # mean 2, deviation 1
+    standard = Scaling.from_moments(
+        Moments().plus(np.array([1.0, 3.0])), "K", "standard"
+    )  # mean 2, deviation 1
     assert (standard.low, standard.high) == (-2, 6)
     assert standard.to_network(np.array([2.0]))[0] == 0.5
-    minmax = Scaling.fit(np.array([1.0, 3.0, np.nan, np.inf]))
+    minmax = fit(np.array([1.0, 3.0, np.nan, np.inf]))
     assert (minmax.low, minmax.high, minmax.kind) == (1, 3, "minmax")
     assert minmax.to_network(np.array([5.0]))[0] == 2
     assert minmax.bounds == (-math.inf, math.inf)
@@ -78,15 +84,15 @@ def test_fitted_in_chunks_equals_fitted_at_once(kind: str) -> None:
     frames = RANDOM.normal(280, 5, (40, 1, 6, 7)).astype(np.float32)
     frames[RANDOM.random(frames.shape) < 0.2] = np.nan
     moments = sum((Moments().plus(frames[k : k + 7]) for k in range(0, 40, 7)), Moments())
-    at_once, fitted = Scaling.fit(frames, kind=kind), Scaling.from_moments(moments, kind=kind)
+    at_once, fitted = fit(frames, kind=kind), Scaling.from_moments(moments, kind=kind)
     assert (fitted.low, fitted.high) == pytest.approx((at_once.low, at_once.high))
 
 
 def test_what_needs_no_fitting_takes_any_frames() -> None:
-    assert Scaling.fit(np.zeros(5), kind="log") == Scaling(0.1, 100, "mm/h", "log")
-    assert Scaling.fit(np.array([0.0, 240.0]), "mm/h", "log").high == 240
+    assert fit(np.zeros(5), kind="log") == Scaling(0.1, 100, "mm/h", "log")
+    assert fit(np.array([0.0, 240.0]), "mm/h", "log").high == 240
     with pytest.raises(ValueError, match="two different finite values"):
-        Scaling.fit(np.array([1.0, 1.0, np.nan]))
+        fit(np.array([1.0, 1.0, np.nan]))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_named_map_is_matplotlibs() -> None:
 def test_wrong_paints_say_the_cure() -> None:
     with pytest.raises(ValueError, match="no colours named 'virids'; did you mean viridis"):
         Paint("virids")
-    with pytest.raises(ValueError, match="low must lie below high"):
+    with pytest.raises(ValueError, match="low must be below high"):
         Paint("grey", 1, 0)
     assert paint_for("temperature", 280, 280, "K").low < 280  # a constant field is no mistake
 

@@ -1,1 +1,1 @@
-"""A clip: frames that know their times, units and place; its scaling, and how it is read."""
+"""A clip: frames with their times, units and location; scaling, and reading on demand."""

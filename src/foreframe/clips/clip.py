@@ -74,20 +74,20 @@ _COLUMNS = (
 
 
 def direction_of_name(name: Any) -> str:
-    """ "row", "column" or "": the axis of a picture along which a coordinate of that name runs."""
+    """Return the axis of a coordinate by its name: "row", "column" or ""."""
     low = str(name).lower()
     return "row" if low in _ROWS else "column" if low in _COLUMNS else ""
 
 
 @dataclass(frozen=True, eq=False)
 class Coordinate:
-    """A coordinate of the frames, as its file has it; numpy converts it to its array.
+    """A coordinate of the frames, as in its file; numpy converts it to its array.
 
     Args:
         dims: ("row",), ("column",), ("row", "column"), or () for a scalar, such as a level, or a
-            grid mapping, which describes the map projection by its attributes.
+            grid mapping, whose attributes describe the map projection.
         values: one axis for each of `dims`.
-        attributes: those of the file: standard_name, units, ...
+        attributes: in the file: standard_name, units, ...
     """
 
     dims: tuple[str, ...]
@@ -108,7 +108,7 @@ class Variable:
     Args:
         name: its name in the file.
         units: of its values.
-        attributes: further ones: standard_name, long_name, ...
+        attributes: other attributes: standard_name, long_name, ...
         channels: number of channels.
     """
 
@@ -120,11 +120,11 @@ class Variable:
 
 @dataclass(frozen=True)
 class Input:
-    """A channel that a model sees but does not forecast.
+    """An input channel of a model, which is not forecast.
 
     Args:
         name: of the variable or clock.
-        known: whether its future is known too; else the last value is repeated.
+        known: whether its future is known; otherwise the last value is repeated.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Input:
 
 
 def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The attributes that are equal in all mappings."""
+    """Return the attributes that are equal in all mappings."""
     first, *others = several
     return {
         key: value
@@ -142,7 +142,7 @@ def shared_attributes(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _placed(coordinates: Mapping[str, Any], h: int, w: int) -> dict[str, Coordinate]:
-    """Coordinates of frames (H,W). A plain array is assigned to an axis by its name or length.
+    """Coordinates of frames (H,W). The name or length of a plain array determines its axis.
 
     Raises:
         ValueError: a shape that does not fit the frames.
@@ -189,23 +189,22 @@ class Clip:
         attributes: attributes of the variable in its file: standard_name, long_name, grid_mapping,
             which names a coordinate.
         dims: the file's names of the dimensions of rows and columns; "" without a name.
-        pictures: whether frames are pictures, which may be cut into scenes and have any frame rate,
-            rather than gridded values.
-        start: time of the last frame that a forecast has seen; None for measurements.
+        pictures: whether frames are pictures rather than gridded values. Pictures may be cut into
+            scenes and have any frame rate.
+        start: time of the last past frame of a forecast; None for measurements.
         time_dim: the file's name of the time dimension.
-        turned: whether rows are reversed against the file, whose rows run from south to north;
-            written grids have the file's order again.
-        variables: of channels from several variables, a description of each, in the order of
-            channels.
+        turned: whether rows are reversed, because the file's rows run from south to north; written
+            grids have the file's order.
+        variables: a description of each variable, in the order of channels, if there are several.
         about: the file's global attributes: title, institution, source, references, history.
-        inputs: descriptions of the last channels, which a model sees but does not forecast; all
-            other fields describe the channels before them.
+        inputs: descriptions of the last channels, which are not forecast; all other fields describe
+            the channels before them.
 
     Raises:
-        ValueError: frames, times or coordinates that do not fit each other.
+        ValueError: frames, times or coordinates do not fit each other.
     """
 
-    frames: Any  # `Frames`, once made of what is given
+    frames: Any  # `Frames` after __post_init__
     times: np.ndarray | None = None
     units: str = ""
     coordinates: Mapping[str, Any] = field(default_factory=dict)
@@ -242,18 +241,18 @@ class Clip:
         return int(self.frames.shape[1]) - len(self.inputs)
 
     def without_inputs(self) -> "Clip":
-        """The clip without its input channels, not read yet."""
+        """Return the clip without its input channels, not read yet."""
         if not self.inputs:
             return self
         return replace(self, frames=FirstChannels(self.frames, self.channels), inputs=())
 
     def __getitem__(self, when: slice) -> "Clip":
-        """The clip with fewer frames, read into memory: `clip[:10]`."""
+        """Read some frames into memory: `clip[:10]`."""
         times = None if self.times is None else self.times[when]
         return replace(self, frames=self.frames[when], times=times)
 
     def part(self, first: int, last: int) -> "Clip":
-        """The clip with frames `first` to `last`, excluding `last`, not read yet."""
+        """Return the frames `first` to `last`, excluding `last`, not read yet."""
         times = None if self.times is None else self.times[first:last]
         return replace(self, frames=self.frames.part(first, last), times=times)
 
@@ -280,8 +279,8 @@ class Clip:
         return np.sort(np.diff(self.times))[(len(self) - 1) // 2]
 
     def times_after(self, steps: int) -> np.ndarray | None:
-        """Times of the next `steps` frames: at `step` from each other, or, where the times follow
-        the calendar, as many months; None without times, or with only one.
+        """Return times of the next `steps` frames, `step` apart, or months if the times follow the
+        calendar; None without times, or with only one.
         """
         if self.times is None or self.step is None:
             return None
@@ -291,8 +290,8 @@ class Clip:
         return np.array([self.times[-1] + k * self.step for k in ahead], dtype=self.times.dtype)
 
     def times_from(self, first: int, steps: int) -> np.ndarray | None:
-        """Times of frames `first` to `first + steps`, which may lie beyond the recording's end;
-        None without times.
+        """Return times of frames `first` to `first + steps`, also after the recording's end; None
+        without times.
         """
         if self.times is None:
             return None
@@ -301,8 +300,8 @@ class Clip:
         return None if beyond is None else np.concatenate([known, beyond])
 
     def truth_of(self, first: int, forecast: "Clip", end: int | None = None) -> "Clip":
-        """The frames from `first` on that correspond to a forecast, float32, NaN from `end` on, by
-        default the recording's.
+        """Return the observed frames of a forecast that begins at frame `first`, float32, NaN from
+        `end` on, by default the end of the recording.
         """
         truth = np.full(forecast.frames.shape, np.nan, np.float32)
         end = len(self) if end is None else end
@@ -312,9 +311,10 @@ class Clip:
 
 
 def _months_after(times: np.ndarray, steps: int) -> np.ndarray | None:
-    """The next times of some that are whole months apart: on one day of the month, or the last
-    day of shorter ones, or in the middle, to the hour or to the day, or of unequal steps of about a
-    month at their usual place; None of others.
+    """Return the next times of a monthly series; None for other series.
+
+    Times are on the same day of each month (the last day of shorter months), or in the middle of
+    months, to the hour or to the day. Other steps of about a month continue with the median day.
     """
     exact = times.astype("datetime64[us]")
     months = exact.astype("datetime64[M]")
@@ -349,14 +349,13 @@ def check_frames(
 
     Args:
         frames: numpy array or tensor (T,C,H,W) or (B,T,C,H,W).
-        channels: C that the model takes; None accepts any.
-        low, high: range of the values, with a tolerance of a thousandth for rounding; infinite for
-            any values.
-        missing: whether NaN is a missing value; else it is refused.
+        channels: number of channels of the model; None for any.
+        low, high: range of the values, with a tolerance of a thousandth for rounding.
+        missing: whether NaN is a missing value, or an error.
         what: name of the frames in messages.
 
     Raises:
-        ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, nothing but NaN,
+        ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, only NaN, or
             values out of range.
     """
     frames = _as_tensor(frames, what)
@@ -371,7 +370,7 @@ def check_frames(
     frames = frames.float()
     least, most = _range_of(frames, missing)
     if not -math.inf < least <= most < math.inf:
-        only_infinite = least <= most  # NaN may stand where `missing`, unless all is NaN
+        only_infinite = least <= most  # otherwise there is NaN, or only NaN
         bad = int((frames.isinf() if only_infinite else ~frames.isfinite()).sum())
         kind = "infinite" if only_infinite else "NaN or infinite"
         raise ValueError(
@@ -407,24 +406,24 @@ def _as_tensor(frames: Any, what: str) -> Tensor:
 
 
 def _range_of(frames: Tensor, missing: bool) -> tuple[float, float]:
-    """The lowest and highest value, leaving out NaN if values may be missing; else NaN with any."""
+    """Return the lowest and highest value. NaN is ignored if values may be missing."""
     least, most = (value.item() for value in frames.aminmax())
     if missing and math.isnan(least):
-        known = ~frames.isnan()  # frames[known] would take several times the memory
+        known = ~frames.isnan()  # frames[known] would need several times the memory
         least = frames.where(known, torch.inf).min().item()
         most = frames.where(known, -torch.inf).max().item()
     return least, most
 
 
 def in_seconds(step: Any) -> float:
-    """A time step as seconds: a timedelta64, a timedelta, or a number of seconds."""
+    """Convert a time step, a timedelta64, a timedelta or a number, to seconds."""
     if isinstance(step, timedelta):
         return step.total_seconds()
     return float(step / np.timedelta64(1, "s") if isinstance(step, np.timedelta64) else step)
 
 
 def format_step(step: Any) -> str:
-    """A time step in words: "5 min", "1 h", "30 d"."""
+    """Format a time step: "5 min", "1 h", "30 d"."""
     if isinstance(step, int | float):
         return f"{step:.4g} s"
     seconds = in_seconds(step)
@@ -435,7 +434,7 @@ def format_step(step: Any) -> str:
 
 
 def stamp(time: Any) -> str:
-    """A date in ISO format, to the second, or a number of seconds."""
+    """Format a date by ISO 8601, to the second, or a number of seconds."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]"))
     return f"{time:.6g}" if isinstance(time, float) else str(time.isoformat())

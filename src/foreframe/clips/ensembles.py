@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -12,8 +11,8 @@ from foreframe.clips.clip import Clip
 Members = Float[np.ndarray, "m t c h w"]
 
 
-class Ensemble(Sequence[Clip]):
-    """Possible futures of a past, each a `Clip`, that differ in their frames alone.
+class Ensemble(tuple[Clip, ...]):
+    """Possible futures of a past: a tuple of `Clip`s that differ only in their frames.
 
     Args:
         members: at least one, of equal size and times.
@@ -22,11 +21,11 @@ class Ensemble(Sequence[Clip]):
         ValueError: no members, or different sizes.
     """
 
-    def __init__(self, members: Sequence[Clip]) -> None:
-        self._members = tuple(members)
-        sizes = {tuple(member.frames.shape) for member in self._members}
+    def __new__(cls, members: Sequence[Clip]) -> "Ensemble":
+        sizes = {tuple(member.frames.shape) for member in members}
         if len(sizes) != 1:
             raise ValueError(f"an ensemble has members of one size, not of {sorted(sizes)}")
+        return super().__new__(cls, members)
 
     @classmethod
     def like(cls, clip: Clip, frames: Members) -> "Ensemble":
@@ -38,38 +37,25 @@ class Ensemble(Sequence[Clip]):
         units = f" in {self[0].units}" if self[0].units else ""
         return f"Ensemble of {len(self)} members: {t} frames of {c} x {h} x {w}{units}"
 
-    def __len__(self) -> int:
-        return len(self._members)
-
-    @overload
-    def __getitem__(self, index: int) -> Clip: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "Ensemble": ...
-
-    def __getitem__(self, index: int | slice) -> Any:
-        return Ensemble(self._members[index]) if isinstance(index, slice) else self._members[index]
-
     @property
     def frames(self) -> Members:
         """All frames (members,T,C,H,W), in the data's units."""
-        return np.stack([np.asarray(member.frames, np.float32) for member in self._members])
+        return np.stack([np.asarray(member.frames, np.float32) for member in self])
 
     def mean(self) -> Clip:
-        """The mean of the members. It has the least squared error if members are drawn from the
-        true distribution; otherwise the deterministic forecast, which is neither a member nor
-        the mean, may be better.
+        """Return the mean of the members. It has the least squared error if members are drawn from
+        the true distribution. Otherwise, the deterministic forecast may be better.
         """
         return self._over(lambda frames: frames.mean(axis=0))
 
     def spread(self) -> Clip:
-        """The standard deviation of the members (unbiased, 0 for a single member), in the data's
-        units.
+        """Return the standard deviation of the members in the data's units: unbiased, 0 for a
+        single member.
         """
         return self._over(lambda frames: frames.std(axis=0, ddof=min(1, len(self) - 1)))
 
     def probability(self, threshold: float) -> Clip:
-        """The share of members that reach a threshold in the data's units: 0 to 1, NaN for missing
+        """Return the share of members that reach a threshold in the data's units; NaN for missing
         values.
         """
         share = self._over(
@@ -77,7 +63,7 @@ class Ensemble(Sequence[Clip]):
                 np.isnan(frames).any(axis=0), np.nan, (frames >= threshold).mean(axis=0)
             )
         )
-        first, units = self._members[0], self._members[0].units
+        first, units = self[0], self[0].units
         what = f"probability of {threshold:g}{f' {units}' if units else ''} or more"
         name = f"probability_of_{first.variable}" if first.variable else "probability"
         place = ("grid_mapping", "coordinates")
@@ -91,4 +77,4 @@ class Ensemble(Sequence[Clip]):
         )
 
     def _over(self, statistic: Callable[[Members], Float[np.ndarray, "t c h w"]]) -> Clip:
-        return replace(self._members[0], frames=statistic(self.frames).astype(np.float32))
+        return replace(self[0], frames=statistic(self.frames).astype(np.float32))

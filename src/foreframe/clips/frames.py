@@ -29,15 +29,15 @@ class Frames(ABC):
     Attributes:
         shape: (T,C,H,W).
         dtype: dtype of the arrays from `read`.
-        chunk: how many frames are stored together, so that one takes as long to read as all of
-            them; 0 where that does not matter.
+        chunk: number of frames that are stored together, so that reading one takes as long as all
+            of them; 0 if that does not matter.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     chunk: int = 0
-    source: Any = None  # other frames that these are made of, one from each
-    _broken: AbstractSet[int] = frozenset()  # a reader that may find damaged frames sets a set
+    source: Any = None  # other frames, each of which becomes one of these
+    _broken: AbstractSet[int] = frozenset()
 
     @abstractmethod
     def read(self, first: int, last: int) -> np.ndarray:
@@ -49,12 +49,12 @@ class Frames(ABC):
 
     @property
     def broken(self) -> set[int]:
-        """Numbers of the frames that could not be decoded so far; a neighbour replaces each."""
+        """Numbers of the frames that could not be decoded so far; neighbours replace them."""
         return set(self._broken if self.source is None else self.source.broken)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames, once they are read."""
+        """Bytes of all frames in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def part(self, first: int, last: int) -> "Frames":
@@ -70,7 +70,7 @@ class Frames(ABC):
             yield self.read(k, k + 1)[0]
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
-        """Index like numpy, but time only by an integer or a slice without a step: frames[3:7],
+        """Index like numpy, with an integer or a slice without a step for the time: frames[3:7],
         frames[-1], frames[3:7, :, 10:20, 30:40].
 
         Raises:
@@ -117,7 +117,7 @@ FramesLike = Frames | np.ndarray  # for functions that only read frames
 
 
 def as_frames(values: FramesLike | Tensor) -> Frames:
-    """Frames in memory of an array or a tensor; frames stay as they are."""
+    """Return an array or a tensor as frames in memory; frames are returned unchanged."""
     if isinstance(values, Frames):
         return values
     return ArrayFrames(values.detach().cpu().numpy() if isinstance(values, Tensor) else values)
@@ -153,7 +153,7 @@ class Section(Frames):
 
 
 class Concatenated(Frames):
-    """The frames of several sources of equal shape and dtype, in sequence."""
+    """The frames of several sources of equal shape and dtype, one after the other."""
 
     def __init__(self, sources: Sequence[Frames]) -> None:
         self.sources = tuple(sources)
@@ -177,13 +177,13 @@ class Concatenated(Frames):
 
 
 def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.ndarray:
-    """Resize (t,C,H,W) to (t,C,height,width): average over the covered pixels to shrink, bilinear
-    to enlarge. A pixel is missing if more than half of its area is.
+    """Resize (t,C,H,W) to (t,C,height,width): shrink by averages over the covered pixels, enlarge
+    bilinearly. A pixel is missing if more than half of its area is missing.
     """
     h, w = frames.shape[-2:]
     if (h, w) == (height, width):
         return frames.astype(dtype, copy=False)
-    # a copy: torch warns of read-only arrays
+    # A copy, because torch warns of read-only arrays.
     x = torch.from_numpy(np.array(frames, dtype=np.float32, order="C"))
     known = x.isfinite()
     if known.all():
@@ -191,7 +191,7 @@ def resized(frames: np.ndarray, height: int, width: int, dtype: np.dtype) -> np.
     else:
         share = _interpolate(known.float(), height, width)
         y = _interpolate(x.nan_to_num(0.0), height, width) / share
-        y[share < 0.5 - 1e-6] = torch.nan  # less the rounding of the shares
+        y[share < 0.5 - 1e-6] = torch.nan  # allows for the rounding of shares
     out = y.numpy()
     if dtype.kind in "iu":
         out = out.round().clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -209,15 +209,14 @@ def _interpolate(x: Tensor, height: int, width: int) -> Tensor:
 def fill_missing(
     frames: Float[Tensor, "b t c h w"], last: Float[Tensor, "b c h w"] | None = None
 ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b c h w"]]:
-    """Fill missing values (NaN) for a network with the last value seen at that pixel, or 0 before
-    the first.
+    """Replace missing values (NaN) by the last known value of the pixel, or by 0 before the first.
 
     Args:
         frames: NaN for missing values.
-        last: the second result for the frames before these.
+        last: the second result for the previous frames.
 
     Returns:
-        The frames without NaN, and the last value seen at each pixel, NaN where all were missing.
+        The frames without NaN, and the last known value of each pixel, NaN if there was none.
     """
     if last is None and not frames.isnan().any():
         return frames, frames[:, -1]
@@ -232,5 +231,5 @@ def fill_missing(
 def missing_where_unseen(
     forecast: Float[Tensor, "b s c h w"], last: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b s c h w"]:
-    """The forecast, NaN where all past values were missing; `last` from `fill_missing`."""
+    """Return the forecast with NaN for pixels without a past value; `last` from `fill_missing`."""
     return torch.where(last.isnan().unsqueeze(1), torch.nan, forecast)

@@ -14,9 +14,9 @@ from foreframe.base.schema import check_types
 Values = TypeVar("Values", Tensor, np.ndarray)
 
 KINDS = ("range", "minmax", "standard", "log", "dbz")
-FAR = 1e30  # float32 ends not far above
+FAR = 1e30  # close to the largest float32
 SPREAD = 4.0  # standard deviations from the mean to 0 and to 1
-# low, high and units of the kinds that are not fitted, by default.
+# Default low, high and units of the kinds that are not fitted.
 DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 
 
@@ -24,16 +24,14 @@ DEFAULTS = {"log": (0.1, 100.0, "mm/h"), "dbz": (5.0, 60.0, "dBZ")}
 class Scaling:
     """A map from the data's units to [0, 1] and back. x is a value, y its scaled value:
 
-    - "range": y = (x - low) / (high - low). A fixed range; `Forecaster` refuses values outside.
-    - "minmax": the same line, from the smallest to the largest value of the training frames; values
-      outside are taken.
-    - "standard": the same line, where low and high lie `SPREAD` = 4 standard deviations below and
-      above the mean, so that y is the standardised value over 8, plus a half. Values outside are
-      taken.
-    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), for x >= 0: a straight line well
-      below `low`, logarithms above. Values outside are taken; negative ones are cut to 0.
-    - "dbz", for reflectivity in dBZ: the line of "range", but values below `low`, which stand for
-      no echo, become 0, and come back as `low`; those above `high` become 1.
+    - "range": y = (x - low) / (high - low). `Forecaster` raises an error for values outside.
+    - "minmax": the same line, from the smallest to the largest value of the training frames.
+    - "standard": the same line; low and high are `SPREAD` = 4 standard deviations below and above
+      the mean, so that y is the standardised value over 8, plus a half.
+    - "log", for rain: y = log(1 + x/low) / log(1 + high/low), with x at least 0: a straight line
+      well below `low`, logarithms above.
+    - "dbz", for reflectivity in dBZ: the line of "range", with y clipped to [0, 1]. Values below
+      `low` mean no echo.
 
     Missing values (NaN) stay missing.
 
@@ -44,11 +42,11 @@ class Scaling:
         low, high: see above, in the data's units.
         units: units of low, high and of the result of `to_units`.
         kind: one of KINDS.
-        inputs: low and high of each input, the last channels of frames, which a model sees but does
-            not forecast; each is scaled as "minmax".
+        inputs: low and high of each input, in the last channels of frames, which are not forecast;
+            each is scaled as "minmax".
 
     Raises:
-        ValueError: high not above low, an unknown kind, or low not above 0 for "log".
+        ValueError: an unknown kind, high not above low, or low not above 0 for "log".
     """
 
     low: float = 0.0
@@ -71,22 +69,12 @@ class Scaling:
             )
 
     @classmethod
-    def fit(cls, frames: Values, units: str = "", kind: str = "minmax") -> "Scaling":
-        """Fit to frames of the training split: range, or mean and spread; NaN is ignored.
-
-        Raises:
-            ValueError: frames without two different finite values.
-        """
-        return cls.from_moments(Moments().plus(np.asarray(frames)), units, kind)
-
-    @classmethod
     def from_moments(cls, moments: "Moments", units: str = "", kind: str = "minmax") -> "Scaling":
-        """`fit` from statistics of frames that do not fit in memory.
-
-        A "log" or "dbz" scaling has the low of DEFAULTS and at least its high.
+        """Fit to statistics of the training split. A "log" or "dbz" scaling has the low of DEFAULTS
+        and at least its high.
 
         Raises:
-            ValueError: as `fit`.
+            ValueError: the frames lack two different finite values.
         """
         if kind in DEFAULTS:
             low, high, usual = DEFAULTS[kind]
@@ -102,7 +90,7 @@ class Scaling:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The range of valid values: [low, high] for "range", unbounded for other kinds."""
+        """The range of valid values: [low, high] for "range", infinite for other kinds."""
         return (self.low, self.high) if self.kind == "range" else (-math.inf, math.inf)
 
     @property

@@ -44,10 +44,10 @@ def same_unit(a: str, b: str) -> bool:
 
 
 def check_units(units: str, wanted: str, what: str, why: str = "this was trained on") -> None:
-    """Refuse `what` if its units differ from those wanted; without units it is accepted.
+    """Check that `what` has the wanted units or none.
 
     Raises:
-        ValueError: includes the conversion, if possible.
+        ValueError: other units; the message includes the conversion, if possible.
     """
     if units and wanted and not same_unit(units, wanted):
         formula = conversion(units, wanted)
@@ -85,7 +85,7 @@ def _line(a: str, b: str) -> tuple[float, float] | None:
     quantity = _registry().Quantity
     try:
         zero, one = (quantity(x * scale, unit).to(wanted).magnitude / per for x in (0.0, 1.0))
-    except Exception:  # of many kinds: a decibel of zero, a product of two temperatures
+    except Exception:  # various types: a decibel of zero, a product of two temperatures
         return None
     return (one - zero, zero) if isfinite(zero) and isfinite(one) else None
 

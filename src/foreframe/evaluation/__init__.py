@@ -1,7 +1,6 @@
-"""Scores of forecasters: trained ones beside the baselines, during training, along a recording,
-live, and of other programs, all by a single loop.
+"""Scores of trained forecasters, baselines and other programs, computed by a single loop.
 
-This file loads no torch, so that the command line can describe the options fast.
+This file does not import torch, so the command line lists the options quickly.
 """
 
 from foreframe.evaluation.score_options import EvaluateOptions, ScoreOptions

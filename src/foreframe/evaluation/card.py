@@ -1,4 +1,4 @@
-"""The scorecard: scores of a forecaster beside the baselines, as plain values."""
+"""The scorecard: scores of a forecaster and the baselines, as plain values."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ def score_clips(
     options: ScoreOptions | None = None,
     progress: Tell | None = None,
 ) -> Card:
-    """Score a forecaster beside the baselines; arguments as for `Scorer` and `scorecard`."""
+    """Score a forecaster and the baselines; arguments as for `Scorer` and `scorecard`."""
     options = options or ScoreOptions()
     return scorecard(Scorer(forecaster, dataset, options), progress, options.seconds)
 
@@ -54,8 +54,8 @@ def score_clips(
 @process_group()
 def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | None = None) -> Card:
     """Score all rows of a scorer, per lead time and overall, in every convention of `SCORES`, with
-    skill and the significance of differences. Each of several processes scores a share of the
-    clips, and returns the scores of all.
+    skill and the significance of differences. Several processes score a share of the clips each,
+    and all return the same card.
 
     Args:
         progress: called after each batch, see `Tell`.
@@ -63,19 +63,19 @@ def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | N
 
     Returns:
         {"clips", "past", "future", "units", "precision" ("auto" resolved), "period": of "cycle", or
-        None, "reference": the name that others are compared with, "scores": {name: {convention:
-        {score: {"overall", "per_lead"}}}}, "events": {name: {threshold: {score: the same}}},
-        "skill": {name: 1 - MSE / MSE of persistence, overall and per lead time}, "relative": errors
-        over those of persistence (`evaluation/metrics/relative.py`), "comparison": {name:
-        `Scoring.comparison` with the reference; for 1 - SSIM under "ssim", for the RMSE of data
-        with units under "rmse"}, "baselines": the scored ones, without the reference,
-        "best_baseline": {"mse" and "ssim", or "rmse": name}, "lead": {name of the reference or of
-        its matched forecasts: {the same scores: comparison with that baseline}}, "weights": those
-        that the training began with, if published, "gain": {score: comparison of the forecaster
-        with these}, "in_words": lead and gain}; with members also "ensemble": {"seed", and by name:
-        `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. A name is that of a row: "model",
-        a baseline, or another forecast. Plain values, ready for JSON. Data with units have a third
-        convention, `physical`; films of a fixed camera have `moving`.
+        None, "reference": the row that others are compared with, "scores": {row: {convention:
+        {score: {"overall", "per_lead"}}}}, "events": {row: {threshold: {score: the same}}},
+        "skill": {row: 1 - MSE / MSE of persistence, overall and per lead time}, "relative": errors
+        relative to persistence (`evaluation/metrics/relative.py`), "comparison": {row:
+        `Scoring.comparison` with the reference; 1 - SSIM under "ssim", the RMSE of data with units
+        under "rmse"}, "baselines": scored baselines without the reference, "best_baseline": {"mse"
+        and "ssim", or "rmse": row}, "lead": {reference or its matched forecasts: {the same scores:
+        comparison with the best baseline}}, "weights": published weights from which the training
+        started, "gain": {score: comparison of the forecaster with these}, "in_words": lead and
+        gain}; with members also "ensemble": {"seed", and by row:
+        `foreframe.evaluation.metrics.EnsembleScorecard.summary`}. Rows are "model", the baselines
+        and other forecasts. Plain values, ready for JSON. Data with units have a third convention,
+        `physical`; films of a fixed camera have `moving`.
 
     Raises:
         ConnectionError: another process has ended or cannot be reached.
@@ -84,7 +84,7 @@ def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | N
     rank, processes = rank_and_size()
     limit = math.inf if seconds is None else seconds * processes
     clips = all_gather(fewer_within(limit, scorer.clips, scorer.at_once, scorer.score))[0]
-    # Those of the first process: clocks differ.
+    # All processes use the number of the first one, because clocks differ.
     first, last = len(clips) * rank // processes, len(clips) * (rank + 1) // processes
     scoring, ensembles = scorer.score(clips[first:last], progress)
     for part in _cards((scoring, ensembles)):
@@ -96,7 +96,7 @@ def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | N
 
 
 def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) -> dict[str, Any]:
-    """The scorecard of all but ensembles: see `score_clips`."""
+    """The scorecard without ensembles."""
     tables, window = scoring.tables(), scorer.forecaster.window
     units, reference = scorer.forecaster.scaling.units, scorer.reference
     ranking = ranked_by(units)
@@ -108,13 +108,17 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
     conventions = [name for name in SCORES if name != "moving" or fixed]
 
     def against(row: str, rivals: Mapping[str, str]) -> dict[str, Any]:
-        """A row compared with a rival in each score."""
+        """Compare a row with a rival in each score."""
         return {
-            score: scoring.comparison(score, rival, groups, over, [row])[row]
+            score: scoring.comparison(score, row, rival, groups) | {"over": over}
             for score, rival in rivals.items()
         }
 
-    others = dict.fromkeys([score for score in ranking if score != "mse"], reference)
+    compared = {
+        row: against(row, dict.fromkeys(["mse", *ranking], reference))
+        for row in tables
+        if row != reference
+    }
     return {
         "clips": scoring.clips,
         "past": window.past,
@@ -130,10 +134,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
         "events": _events(tables),
         "skill": _skill(tables),
         "relative": relative(tables, ranking),
-        "comparison": {
-            row: compared | against(row, others)
-            for row, compared in scoring.comparison("mse", reference, groups, over).items()
-        },
+        "comparison": {row: by_score.pop("mse") | by_score for row, by_score in compared.items()},
         "baselines": free,
         "best_baseline": best,
         "lead": {row: against(row, best) for row in [reference, *scorer.matches]},
@@ -143,7 +144,7 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
 
 
 def _skill(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """1 - MSE / MSE of persistence, of each row."""
+    """1 - MSE / MSE of persistence for each row."""
 
     def skill(mse: Mapping[str, Any]) -> dict[str, Any]:
         per_lead = [1 - ratio for ratio in mse["per_lead"]]
@@ -157,15 +158,16 @@ Scores = tuple[Scoring, Ensembles | None]
 
 class Scorer:
     """The rows of a scorecard: the forecaster, the mean of its members, its matched forecasts,
-    published weights that its training began with, forecasts of other programs, and baselines.
+    the published weights from which its training started, forecasts of other programs, and
+    baselines.
 
     Args:
         forecaster: its window defines past and future frames; its scaling converts items, which are
             on [0,1], to units for scores in units.
         dataset: items (T,C,H,W), float32 in [0,1], at least as long as the window; NaN for missing
             values, which are never scored.
-        name: the forecaster's name in tables. A baseline's name takes that baseline's row; the
-            reference is then the first of `others`, if there are any.
+        name: the forecaster's name in tables. The name of a baseline replaces the row of this
+            baseline; the reference is then the first of `others`, if any.
         clips: numbers of the clips to score; by default as many as `options` allow.
         others: forecasts of other programs.
 
@@ -174,12 +176,12 @@ class Scorer:
         clips: numbers of the clips that can be scored.
         at_once: clips at a time.
         scores: the scores of each row.
-        weights: the published weights that the forecaster's training began with, or None.
+        weights: the published weights from which the forecaster's training started, or None.
         precision: the forecaster's.
 
     Raises:
-        ValueError: clips of other channels than the model's; an unknown or unavailable precision; a
-            clip beyond the memory budget; two rows of one name.
+        ValueError: clips with the wrong number of channels; an unknown or unavailable precision; a
+            clip beyond the memory budget; two rows with the same name.
     """
 
     def __init__(
@@ -236,7 +238,7 @@ class Scorer:
         return scores
 
     def _networks(self) -> dict[str, Model]:
-        """The networks beside the forecaster: weights that it began with, and baselines."""
+        """The other networks: weights from which the training started, and baselines."""
         networks: dict[str, Model] = {}
         if self.weights:
             networks[self.weights] = Forecaster.load(self.weights, self.forecaster.device).model
@@ -304,17 +306,17 @@ def _cards(scores: Scores) -> list[Scorecard]:
 
 
 def _period_of(model: Model) -> int | None:
-    """The period of a cycle among the model's guides; such a model is compared with that cycle."""
+    """The period of a cycle among the model's guides, to compare the model with that cycle."""
     guides = getattr(model.guide, "each", [model.guide])
     return next((guide.period for guide in guides if isinstance(guide, Cycle)), None)
 
 
 def groups_of(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[list[int], str]:
-    """The group of each clip, and the word for groups: clips of different groups are independent.
+    """Return the group of each clip, and the word for groups. Different groups are independent.
 
-    Windows of a recording share frames and weather, so groups are recordings, or with fewer than
-    `FEWEST` of them blocks: windows that begin in the same stretch of a recording, at least two
-    windows long; about 30 blocks in long recordings.
+    Windows of a recording share frames and weather, so groups are recordings. With fewer than
+    `FEWEST` recordings, groups are blocks: windows that begin in the same stretch of a recording,
+    at least two windows long. Long recordings have about 30 blocks.
     """
     if not isinstance(dataset, Recordings):
         return list(range(len(scored))), "clips"

@@ -1,4 +1,4 @@
-"""Scores of members beside those of ensembles without training."""
+"""Scores of members and of untrained ensembles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ LAGS = 5  # of the lagged ensemble
 
 
 class Ensembles:
-    """The forecaster's members, plain and by each match of `matches` (match by row name), and a
-    lagged ensemble, scored batch by batch. If the data can generate further futures, these are
-    scored as an upper bound, the oracle.
+    """Scores of the forecaster's members, plain and with each match of `matches` (match by row
+    name), and of a lagged ensemble, added up batch by batch. If the data can generate other futures
+    of a past, these are scored as an upper bound, the oracle.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Ensembles:
     def score(
         self, parts: Parts, which: Sequence[int], precision: str
     ) -> Float[Tensor, "b m s c h w"]:
-        """Draw and score the forecaster's members of these clips; returns them."""
+        """Draw, score and return the forecaster's members of these clips."""
         within = self.forecaster.scaling.network_bounds
         drawn = drawn_for(which, self.members, self.seed, within)
         guided = GUIDE in self.matches.values()
@@ -69,7 +69,7 @@ class Ensembles:
                 true = self.oracle.futures(which, parts.past.shape[1], self.members, self.seed)
                 yield "oracle", true[:, :, : parts.truth.shape[1]]
 
-        # In turn: each ensemble is many times as large as all forecasts of a batch.
+        # One at a time: an ensemble is many times as large as all other forecasts of a batch.
         for name, ensemble in each():
             self.cards[name].update(ensemble, parts.truth, which)
         return members
@@ -81,7 +81,7 @@ class Ensembles:
 def drawn_for(
     clips: Sequence[int], members: int, seed: int, within: tuple[float, float]
 ) -> EnsembleRequest:
-    """A request for members of these clips, keyed by the clips' numbers, so that they do not depend
-    on the other clips of a batch.
+    """Request members of these clips, keyed by the clips' numbers, so that members do not depend on
+    the other clips of a batch.
     """
     return EnsembleRequest(members, further(key_of(seed), torch.tensor(list(clips))), within)

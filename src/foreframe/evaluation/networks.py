@@ -36,7 +36,7 @@ def forecast_clips(
     guided: bool = False,
     drawn: EnsembleRequest | None = None,
 ) -> tuple[Float[Tensor, "n s c h w"], Float[Tensor, "b s c h w"] | None]:
-    """Forecast all scored frames by `foreframe.models.forecast_of`; baselines see no inputs."""
+    """Forecast all scored frames by `foreframe.models.forecast_of`; baselines ignore inputs."""
     past = parts.past if network.inputs else parts.past_of_targets
     known = parts.known if network.inputs else None
     steps = parts.truth.shape[1]
@@ -58,8 +58,8 @@ def members_of(
     return future.unflatten(0, (-1, drawn.n))
 
 
-KEPT = 3  # forecasts while one is scored: it, and what others are matched to
-OF_MEMBERS = 9  # copies of each member held by the scores of an ensemble
+KEPT = 3  # forecasts in memory during scoring, with those for matching
+OF_MEMBERS = 9  # copies of each member during the scoring of an ensemble
 
 
 def clips_at_once(
@@ -82,12 +82,12 @@ def clips_at_once(
         budget: GiB.
 
     Raises:
-        OverBudgetError: a single clip takes more than the budget.
+        OverBudgetError: a single clip requires more than the budget.
     """
     _, c, h, w = clip
     frames, target = 4 * window.length * c * h * w, 4 * (c - inputs) * h * w
     targets = (KEPT + members * OF_MEMBERS) * window.future * target
-    # What scores hold of some lead times, and SSIM of some images: two, where they are large.
+    # Maps during scoring: a stretch of lead times, and of images for SSIM; at least two of each.
     held = max(STRETCH, 2 * COPIES * target) + max(STRETCH, 8 * HELD * h * w)
     most = frames + bound(window.past, (c, h, w), window.future)
     if FIXED + batch_size * most > budget * GIB:
@@ -113,8 +113,9 @@ def fewer_within(
     at_once: int,
     score: Callable[[Sequence[int]], Any],
 ) -> Sequence[int]:
-    """As many of these clips, evenly spread, as can be scored in `seconds`, at least `at_once`.
-    Times the scoring of the first `at_once`.
+    """Return evenly spread clips, as many as can be scored in `seconds`, but at least `at_once`.
+
+    The first `at_once` clips are scored to measure the time.
     """
     if len(clips) <= at_once or math.isinf(seconds):
         return clips

@@ -10,10 +10,10 @@ RIGHT = "as it should be"
 
 
 def panels_of(card: Mapping[str, Any]) -> dict[str, Series]:
-    """Curves by lead time: for films MSE and SSIM, also relative to persistence, for fields
-    RMSE in units, for events CSI. PSNR would repeat the MSE.
+    """Return curves by lead time: MSE and SSIM of films, also relative to persistence, RMSE of
+    fields in units, and CSI of events. PSNR would repeat the MSE.
 
-    Black is included only as the reference or the best baseline: for temperatures or films its
+    The baseline black is included only if it is the reference or the best baseline. Otherwise its
     error is so large that all other curves would coincide.
     """
     scores, panels = card["scores"], dict[str, dict[str, Any]]()
@@ -37,9 +37,8 @@ def panels_of(card: Mapping[str, Any]) -> dict[str, Series]:
 
 
 def panels_of_members(card: Mapping[str, Any]) -> tuple[dict[str, Series], dict[str, str]]:
-    """Curves of ensembles: CRPS, and spread over error, by lead time; how often so many members
-    are below the truth; and for each threshold a reliability diagram. Also the axes of the panels
-    that are not by lead time.
+    """Return curves of ensembles, and the axes of panels that are not by lead time: CRPS and spread
+    over error by lead time, the rank histogram, and a reliability diagram for each threshold.
     """
     ensembles = {name: of["scores"] for name, of in card["ensemble"].items() if name != "seed"}
     convention = "physical" if card["units"] else "standard"

@@ -31,16 +31,16 @@ from foreframe.visuals.display import png_bytes
 def write_report(
     folder: str | Path, card: Mapping[str, Any], scorer: Scorer, examples: int = 3
 ) -> list[Path]:
-    """Write scorecard.json and curves.png; strip.png and forecast.gif of some evenly spread clips;
-    with members also ensembles.png, their scores, and members.png, those of these clips.
+    """Write scorecard.json and curves.png, and strip.png and forecast.gif of evenly spread clips.
+    With members, write also ensembles.png with their scores, and members.png of the same clips.
 
     Args:
-        card: from `scorecard`, with further entries to keep.
-        scorer: of that card. Pictures show the reference, in the data's units if they have any.
+        card: from `scorecard`; other entries are written, too.
+        scorer: of the card. Pictures show the reference, in the data's units, if any.
         examples: number of clips to show.
 
     Raises:
-        ValueError: they cannot be written.
+        ValueError: a file cannot be written.
     """
     folder, written = Path(folder), []
 
@@ -93,7 +93,7 @@ def _members(scorer: Scorer, clip: int, ensemble: Mapping[str, Any]) -> np.ndarr
 
 
 def _values(frames: Float[Tensor, "1 t c h w"], scaling: Scaling) -> np.ndarray:
-    """Frames in the data's units if they have any, else on [0,1]."""
+    """Frames in the data's units, or on [0,1] without units."""
     values = frames[0].cpu().numpy()
     return scaling.to_units(values) if scaling.units else values
 

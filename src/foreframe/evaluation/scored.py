@@ -1,4 +1,4 @@
-"""What is scored: a forecaster and its clips, opened by what a user names."""
+"""`foreframe evaluate`: open a forecaster and its clips, score them, and write the report."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -40,14 +40,13 @@ class Scored:
 
     Args:
         what: as in `evaluate`.
-        forecaster: with the window to score; persistence if none was named.
+        forecaster: with the window to score; persistence by default.
         name: name of its row: "model", or a baseline.
         dataset: the clips, by their numbers.
-        where: "data", "split" and the options of opening them; empty for a Dataset that is scored
-            as it is.
-        own: whether the data are those of training.
+        where: "data", "split" and the options of opening them; empty for a Dataset without a split.
+        own: whether these are the data of the training.
         options: options of scoring.
-        clips: numbers of the clips to score; None: as many as `options` allow.
+        clips: numbers of the clips to score; None for as many as `options` allow.
         others: forecasts of other programs.
     """
 
@@ -63,7 +62,7 @@ class Scored:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The rows of this forecaster and of what is scored beside it."""
+        """The rows of the scorecard."""
         rows = self.name, self.clips, self.others
         return Scorer(self.forecaster, self.dataset, self.options, *rows)
 
@@ -75,8 +74,8 @@ class Scored:
             say(f"the past frames of {plural(n, 'clip')} are in {path}")
 
     def report_folder(self) -> Path | None:
-        """Return the folder of the report, if there is to be one: that of the options, or with
-        "auto" a folder beside the run's checkpoints.
+        """Return the folder of the report, if any. The option "auto" means a folder next to the
+        run's checkpoints.
         """
         if self.options.output != "auto":
             return None if self.options.output is None else Path(self.options.output)
@@ -126,10 +125,10 @@ def evaluate_forecaster(
 
 
 def _external(name: str) -> Any:
-    """What an add-on registers for forecasts of other programs.
+    """Return a function that an add-on registers for forecasts of other programs.
 
     Raises:
-        ValueError: no add-on does.
+        ValueError: no add-on registers it.
     """
     if name not in registered("external"):
         raise ValueError(f"--{name} needs an add-on for forecasts of other programs, such as bench")
@@ -139,7 +138,7 @@ def _external(name: str) -> Any:
 def open_scored(
     what: Forecaster | str | os.PathLike[str] | None, options: EvaluateOptions
 ) -> Scored:
-    """Open what `evaluate` scores; raises as it does."""
+    """Open the forecaster and the clips of `evaluate`; raises as `evaluate`."""
     if what is None and options.data is None:
         raise ValueError("name a RUN, or what to score on without one: --data")
     known = "persistence" if what is None else what
@@ -165,11 +164,11 @@ def open_scored(
         check_channels(forecaster, np.shape(dataset[0])[1], name, dataset.dtype_of(0))
         for note in doubts(forecaster, dataset.clips[0]) if isinstance(dataset, Recordings) else ():
             warn(f"{name}: {note}")
-    if isinstance(dataset, Recordings) and not own:  # a training has printed those of its data
+    if isinstance(dataset, Recordings) and not own:  # a training printed the notes on its data
         for note in dict.fromkeys(note for clip in dataset.clips for note in clip.notes):
             warn(note)
     row = model_name(model) if forecaster.free else "model"
-    # A new one: the caller's forecaster keeps its window.
+    # A new forecaster: the caller's one keeps its window.
     forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)
     scored = Scored(what, forecaster, row, dataset, where, own, options)
     if external is None:
@@ -194,13 +193,13 @@ def _opened(
 
 
 def _data_to_score(what: Any, forecaster: Forecaster, options: EvaluateOptions) -> DataOptions:
-    """The data to score on: those of training, changed by the user's options; other recordings are
-    read as those of training.
+    """The data to score on: the training's data, changed by the user's options. Other recordings
+    are read as in training.
     """
     given, trained = options.given, forecaster.trained
     if what is None or not isinstance(options.data, str | None):
         return typed(DataOptions, as_published(given), "")
-    # A `Run` has data that were in memory, which are the user's own: nothing is asked of them.
+    # Data in memory of a `Run` are the user's own, so they need no checks.
     memory = getattr(what, "data", None) if options.data is None else None
     if memory is not None:
         given = {"data": trained.data, **given}

@@ -1,7 +1,6 @@
-"""The loop of all scores: batches of forecasts and their truth become scorecards."""
+"""The loop of all scores, from batches of forecasts and their truth to scorecards."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from jaxtyping import Float
@@ -15,13 +14,12 @@ from foreframe.evaluation.metrics.relative import RANKING, as_error
 class Scoring:
     """Scorecards of several forecasters with a common truth.
 
-    All scores of foreframe are computed here, batch by batch: over a Dataset, in Lightning, along a
-    recording, or live.
+    All scores of foreframe are computed here, batch by batch, during training and evaluation.
 
     Args:
         steps: lead times.
         scores: the scores of each forecaster, by its name.
-        to_units: converts forecasts and truth to the data's units, if they are scaled.
+        to_units: converts forecasts and truth to the data's units.
 
     Attributes:
         cards: a scorecard for each forecaster.
@@ -44,7 +42,7 @@ class Scoring:
         """Score a batch: pairs of a forecaster's name and forecast, computed in turn."""
         for name, forecast in forecasts:
             self.cards[name].update(forecast, truth, background)
-            del forecast  # before the next one is made: large frames fill the memory
+            del forecast  # before the next one is computed: large frames fill the memory
 
     @property
     def clips(self) -> int:
@@ -55,25 +53,14 @@ class Scoring:
         return {name: card.table() for name, card in self.cards.items()}
 
     def comparison(
-        self,
-        score: str,
-        reference: str,
-        groups: Sequence[int],
-        over: str,
-        names: Iterable[str] | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """Compare each forecaster's error with the reference's by a paired bootstrap.
+        self, score: str, name: str, rival: str, groups: Sequence[int]
+    ) -> dict[str, Any]:
+        """Compare the errors of two forecasters by `paired_bootstrap`.
 
         Args:
             score: a key of `foreframe.evaluation.metrics.relative.RANKING`.
-            reference: name of the forecaster to compare with.
+            name, rival: the forecasters.
             groups: the group of each clip; groups are independent.
-            over: the word for groups.
-            names: the forecasters to compare; by default all.
-
-        Returns:
-            {name: the fields of `Comparison`, and "over"}; a difference above 0 is a larger error
-            than the reference's.
         """
         convention = RANKING[score][0]
         value = SCORES[convention][score].value
@@ -81,8 +68,5 @@ class Scoring:
         def error(*sums: Tensor) -> Tensor:
             return as_error(score, value(*sums))
 
-        def compared(name: str) -> dict[str, Any]:
-            own, rival = (self.cards[of].by_clip(convention, score) for of in (name, reference))
-            return asdict(paired_bootstrap(own, rival, error, groups)) | {"over": over}
-
-        return {name: compared(name) for name in names or self.cards if name != reference}
+        own, other = (self.cards[row].by_clip(convention, score) for row in (name, rival))
+        return paired_bootstrap(own, other, error, groups)

@@ -1,4 +1,4 @@
-"""How values become pixels, and the scale that says so."""
+"""Colours of values, and the colour scale."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,36 +16,34 @@ ORANGE = (255, 140, 0)
 GREY = (110, 110, 110)
 PAPER = (24, 24, 28)
 INK = (225, 225, 225)
-MISSING = (76, 76, 86)  # a touch of blue: no grey picture and no palette holds it
+MISSING = (76, 76, 86)  # slightly blue: in no grey picture and no palette
 
-# Rain steps as weather services draw them, dim to bright on dark paper. The dBZ steps are the same
-# rates by Z = 200 R^1.6, roughly.
+# Rain steps of weather services, dim to bright on dark paper. The dBZ steps are about the same
+# rates by Z = 200 R^1.6.
 RAIN_STEPS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)  # mm/h
 DBZ_STEPS = (10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0, 55.0)
 RAIN_COLOURS = (
     *((58, 80, 122), (52, 116, 186), (64, 164, 226), (44, 160, 104), (126, 204, 70)),
     *((250, 228, 70), (246, 170, 72), (226, 58, 44), (190, 44, 136), (244, 208, 248)),
 )
-# Of a continuous palette: with frames and letters a GIF has about its 256 colours.
-SHADES = 200
+SHADES = 200  # of a continuous palette; with frames and letters a GIF has about 256 colours
 OWN = ("grey", "radar", "temperature")
 
 
 @dataclass(frozen=True)
 class Paint:
-    """How values become pixels: `Paint("radar", units="mm/h")(frame)`.
+    """Colours of values: `Paint("radar", units="mm/h")(frame)`.
 
     Args:
-        name: "grey" (three channels or more are red, green, blue; else the first one in grey),
-            "radar" (rain steps), "temperature", or a matplotlib colormap; all but "grey" show the
-            first channel.
-        low, high: the values at the two ends of the scale, in units. "radar" of rain or dBZ has its
-            own steps and needs neither.
+        name: "grey", "radar" (rain steps), "temperature", or a matplotlib colormap. "grey" shows
+            three or more channels as red, green and blue; all others show the first channel.
+        low, high: the values at the ends of the scale, in units; ignored by "radar" for rain or
+            dBZ, which has fixed steps.
         units: of the values; "" for plain pictures.
-        heading: what the values are, in lines above the scale in place of their units.
+        heading: lines above the scale; by default the units.
 
     Raises:
-        ValueError: unknown name; low and high that are no range.
+        ValueError: an unknown name, or low is not below high.
     """
 
     name: str = "grey"
@@ -58,12 +56,12 @@ class Paint:
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise ValueError(
                 f"colours from {self.low:g} to {self.high:g} {self.units}".rstrip()
-                + ": low must lie below high"
+                + ": low must be below high"
             )
         _palette(self.name)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """(C,H,W) in the data's own units -> (H,W,3) uint8; NaN becomes MISSING."""
+        """Paint (C,H,W) in the data's units as (H,W,3) uint8; NaN becomes MISSING."""
         grey = self.name == "grey"
         shown = frame[: 3 if grey and len(frame) >= 3 else 1] * self.factor
         parts = np.nan_to_num((shown - self.low) / (self.high - self.low))
@@ -81,7 +79,7 @@ class Paint:
 
     @property
     def factor(self) -> float:
-        """From the data's units to the shown ones: a rain flux is shown in mm/h."""
+        """Factor from the data's units to the shown ones: a rain flux is shown in mm/h."""
         return _rain_factor(self.units) or 1.0 if self.name == "radar" else 1.0
 
     @property
@@ -92,7 +90,7 @@ class Paint:
 
     @property
     def steps(self) -> tuple[float, ...]:
-        """The lower ends of the palette's steps, in shown units; () where it is continuous."""
+        """The lower ends of the palette's steps, in shown units; () for continuous palettes."""
         if self.name != "radar":
             return ()
         if _is(self.units, "dBZ"):
@@ -105,8 +103,8 @@ class Paint:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Where numbers stand beside the scale, as parts of the way up: its steps, or some five
-        round numbers.
+        """Positions (0 at the bottom, 1 at the top) and numbers of the scale's ticks: its steps, or
+        about five round numbers.
         """
         if steps := self.steps:
             return [(k / (len(steps) + 1), f"{step:.4g}") for k, step in enumerate(steps, 1)]
@@ -117,14 +115,15 @@ class Paint:
         return [((v - self.low) / span, f"{v + 0.0:.6g}") for v in values]
 
 
-# In mm/h; a kg of water on a m2 is a mm.
+# In mm/h: 1 kg of water on 1 m2 is 1 mm high.
 RAIN_RATES = {"mm/h": 1.0, "kg m-2 h-1": 1.0, "mm/s": 3600.0, "kg m-2 s-1": 3600.0}
 
 
 def paint_for(name: str, low: float, high: float, units: str) -> Paint:
-    """The paint of that name, for a field from `low` to `high`; a constant one gets a range.
+    """Return the paint for a field from `low` to `high`, which may be equal.
 
-    "auto" chooses: grey without units, "radar" for rain, "temperature" for K and °C, else viridis.
+    "auto" chooses grey without units, "radar" for rain, "temperature" for K and °C, and viridis for
+    other units.
 
     Raises:
         ValueError: as `Paint`.
@@ -142,11 +141,11 @@ def paint_for(name: str, low: float, high: float, units: str) -> Paint:
 
 
 def with_scale(picture: Image.Image, paint: Paint, size: int = 12) -> np.ndarray:
-    """The picture with the paint's scale on its right, (rows, columns, 3) uint8: a bar with ticks
-    under its heading or the unit, and the grey of no data. Plain pictures have none.
+    """Draw the paint's scale to the right of a picture, (rows, columns, 3) uint8: a bar with its
+    heading or units and ticks, and the colour of missing data. Plain pictures have no scale.
 
     Args:
-        size: of letters, in pixels; a picture too low for 10 lines of them gets paper below it.
+        size: of letters, in pixels; pictures of less than 10 lines are extended downwards.
     """
     if not paint.has_scale:
         return np.asarray(picture)
@@ -161,7 +160,7 @@ def with_scale(picture: Image.Image, paint: Paint, size: int = 12) -> np.ndarray
     whole.paste(picture)
     draw = ImageDraw.Draw(whole)
     palette = _palette(paint.name)
-    places = np.arange(span)[::-1] * len(palette) // span  # of the palette, from the top row down
+    places = np.arange(span)[::-1] * len(palette) // span  # in the palette, from the top down
     draw.rectangle((left - 1, top - 1, left + width, top + span), outline=GREY)
     whole.paste(Image.fromarray(palette[places][:, None].repeat(width, axis=1)), (left, top))
     draw.rectangle((left - 1, below, left + width, below + size), fill=MISSING, outline=GREY)
@@ -176,26 +175,26 @@ def with_scale(picture: Image.Image, paint: Paint, size: int = 12) -> np.ndarray
 
 @lru_cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own knows neither µ nor ² nor ø; matplotlib has one that does."""
-    from matplotlib import get_data_path  # late: `import foreframe` does not wait for it
+    """Return a font of matplotlib, because Pillow's font lacks µ, ² and ø."""
+    from matplotlib import get_data_path  # imported late, because it is slow
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels of the longest line."""
+    """Return the width of the longest line in pixels."""
     return ceil(max(font(size).getlength(line) for line in text.split("\n")))
 
 
 def round_up(value: float) -> float:
-    """The least of ..., 1, 2, 5, 10, 20, ... that is not below a positive `value`."""
+    """Return the least of ..., 1, 2, 5, 10, 20, ... that is at least a positive `value`."""
     power = 10.0 ** floor(log10(value))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9))
 
 
 @lru_cache
 def _palette(name: str) -> np.ndarray:
-    """(colours, 3) uint8 from low to high; "radar" begins with paper."""
+    """(colours, 3) uint8 from low to high; the first colour of "radar" is paper."""
     if name == "grey":
         return np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
     if name == "radar":
@@ -206,7 +205,7 @@ def _palette(name: str) -> np.ndarray:
         meant = closest(name, ["auto", *OWN, *colormaps])
         choose = f"choose auto, {', '.join(OWN)} or a matplotlib colormap"
         raise ValueError(f"no colours named {name!r}; {meant or choose}")
-    # Lightness falls evenly to both sides, and colour-blind readers can tell the sides apart.
+    # Lightness falls evenly to both sides, and colour-blind readers can distinguish the sides.
     colours = colormaps["RdYlBu_r" if name == "temperature" else name]
     return (colours(np.linspace(0, 1, SHADES))[:, :3] * 255).round().astype(np.uint8)
 
@@ -216,5 +215,5 @@ def _is(units: str, *wanted: str) -> bool:
 
 
 def _rain_factor(units: str) -> float | None:
-    """From a rain rate in these units to mm/h; None for other units."""
+    """Return the factor from a rain rate in these units to mm/h; None for other units."""
     return next((factor for rate, factor in RAIN_RATES.items() if _is(units, rate)), None)

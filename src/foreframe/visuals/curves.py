@@ -4,9 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 
 Series = Mapping[str, Sequence[float] | Mapping[float, float]]
-"""Curves by name: values at 1, 2, ..., or by their place."""
+"""Curves by name: values at 1, 2, ..., or {x: value}."""
 
-HUES, STYLES = 10, ("-", "--", ":", "-.")  # colours that matplotlib has, and lines for more curves
+HUES, STYLES = 10, ("-", "--", ":", "-.")  # colours of matplotlib, and line styles for more curves
 
 
 def curves_png(
@@ -15,13 +15,16 @@ def curves_png(
     names: Sequence[str] = (),
     xlabels: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A PNG with a panel for each score: {"MSE": {"quick": [...], "black": [...]}, ...}.
+    """Draw a panel for each score as a PNG: {"MSE": {"quick": [...], "black": [...]}, ...}.
 
-    Up to three panels lie side by side, more in rows. The first series is drawn bold. Those of
-    `names` have the same colours in every report, whatever else is drawn; others take the colours
-    that are left. `xlabels` are of panels that have another axis.
+    The first series is bold.
+
+    Args:
+        panels: up to three fit in a row.
+        names: series with the same colours in every report; others have the remaining colours.
+        xlabels: labels of panels with another axis.
     """
-    # The object interface: pyplot keeps every figure, and may choose a backend that needs a screen.
+    # Not pyplot, which keeps every figure and may choose a backend that requires a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -48,7 +51,6 @@ def curves_png(
         if title not in (xlabels or {}):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    # Inside, it would cover curves.
     below = {"loc": "outside lower center", "ncols": 3 * columns, "fontsize": 9}
     figure.legend([drawn[name][0] for name in order], order, **below)
     file = io.BytesIO()

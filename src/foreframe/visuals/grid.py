@@ -1,6 +1,4 @@
-"""Pictures in rows and columns, under captions and beside labels: the layout of strips, films and
-sheets.
-"""
+"""Pictures in rows and columns with captions and labels: the layout of strips, films and sheets."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,15 +10,15 @@ from foreframe.clips.frames import FramesLike, resized
 from foreframe.visuals.colours import GREY, INK, PAPER, Colour, Paint, font, text_width, with_scale
 
 GAP = 3
-WIDEST = 1600  # pixels of a picture: longer rows go on below
-SCALE = 100  # about the columns that a scale takes
-RED = (255, 72, 72)  # not ORANGE, which means a forecast
+WIDEST = 1600  # pixels of a picture; longer rows continue below
+SCALE = 100  # approximate width of a scale
+RED = (255, 72, 72)  # ORANGE means a forecast
 THUMBNAIL = (96, 160)
 COLUMNS = 6  # of a contact sheet
 
 
 class Cell(NamedTuple):
-    """A picture, (h,w,3) uint8, the colour of its edge, and what it is, for the row's label."""
+    """A picture, (h,w,3) uint8, the colour of its edge, and a word for the row's label."""
 
     pixels: np.ndarray
     edge: Colour
@@ -28,15 +26,15 @@ class Cell(NamedTuple):
 
 
 def letters_of(width: int) -> int:
-    """The size of letters above pictures of that width."""
+    """Return the size of letters above pictures of that width."""
     return max(10, min(16, width // 14), width // 48)
 
 
 def layout(
     rows: Sequence[Sequence[Cell | None]], captions: Sequence[tuple[str, Colour]], paint: Paint
 ) -> tuple[int, int, int, int]:
-    """Pixels of an edge, of the labels on the left, and from column to column; and the number of
-    columns that fit into `WIDEST`.
+    """Return the pixels of an edge, of the labels on the left, and from column to column, and the
+    number of columns that fit into `WIDEST`.
     """
     cells = [cell for row in rows for cell in row if cell]
     width = cells[0].pixels.shape[1]
@@ -55,15 +53,15 @@ def grid(
     pitch: int | None = None,
     ahead: int = 0,
 ) -> np.ndarray:
-    """Rows of pictures of one size, (rows, columns, 3) uint8, with the paint's scale. A row is
-    labelled by what it holds, and left out where it holds nothing.
+    """Draw rows of pictures of one size with the paint's scale, (rows, columns, 3) uint8. The label
+    of a row has the words of its pictures. Empty rows are left out.
 
     Args:
         rows: for each column a picture or None.
         captions: above each column, and their colours.
-        columns: in a row; longer ones go on below. By default as many as fit `WIDEST`.
+        columns: in a row; longer rows continue below. By default as many as fit `WIDEST`.
         ahead: the column with which a new row begins, if they do not fit in one.
-        pitch: pixels from column to column; by default pictures and captions have room.
+        pitch: pixels from column to column; by default pictures and captions fit.
     """
     pixels = next(cell.pixels for row in rows for cell in row if cell)
     h, w = pixels.shape[:2]
@@ -74,7 +72,7 @@ def grid(
     parts = [
         slice(t, min(t + columns, end)) for start, end in spans for t in range(start, end, columns)
     ]
-    # Rows that hold the same in this part are one: the past before truth and before the forecast.
+    # Equal rows are drawn once: the past is part of the rows of truth and forecast.
     held = [
         list({tuple(map(id, row[part])): row[part] for row in rows if any(row[part])}.values())
         for part in parts
@@ -103,10 +101,10 @@ def grid(
 
 
 def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
-    """(C,H,W) at a size to look at, where the longer side is about `least` to `most` pixels.
+    """Resize (C,H,W) so that the longer side has about `least` to `most` pixels.
 
-    Pixels of small frames are repeated; of large ones averages over areas are shown, which leave
-    NaN out, and are NaN where most of the area is.
+    Pixels of small frames are repeated. Large frames are averaged over areas, ignoring NaN unless
+    most of the area is NaN.
     """
     c, h, w = frame.shape
     if max(h, w) <= most:
@@ -123,13 +121,12 @@ def contact_sheet(
     *,
     flagged: Mapping[int, str] | None = None,
 ) -> np.ndarray:
-    """Thumbnails in rows of six, each under its label, (rows, columns, 3) uint8.
+    """Draw thumbnails in rows of six with a label each, (rows, columns, 3) uint8.
 
     Args:
         frames: (T,C,H,W) in [0,1], or in the units of `paint`; at least one.
-        labels: T of them, e.g. numbers or times.
-        flagged: frames (from 0) to mark in red, and the word that says why:
-            {17: "cut", 40: "black"}.
+        labels: T labels, e.g. numbers or times.
+        flagged: numbers of frames to mark in red, with the reason: {17: "cut", 40: "black"}.
     """
     painted, flagged, cells, captions = paint or Paint(), flagged or {}, [], []
     for t, label in enumerate(labels):

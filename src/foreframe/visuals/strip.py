@@ -1,4 +1,4 @@
-"""Frames side by side, and frames one after the other; forecast frames are edged in ORANGE."""
+"""Strips and films of past, forecast and truth; forecast frames have an ORANGE edge."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +11,8 @@ from foreframe.clips.frames import FramesLike
 from foreframe.visuals.colours import GREY, INK, ORANGE, Colour, Paint, round_up, text_width
 from foreframe.visuals.grid import WIDEST, Cell, fit, grid, layout, letters_of
 
-# The longer side of frames: small ones are enlarged to about the first number of pixels, large
-# ones shrunk to the second.
+# The longer side of frames: small frames are enlarged to about the first number of pixels, and
+# large ones are shrunk to the second.
 STRIP = (64, 256)
 FILM = (192, 768)
 SHOWN = 3  # members
@@ -26,17 +26,16 @@ def strip(
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """One clip as a picture, (rows, columns, 3) uint8.
+    """Draw a forecast as a picture, (rows, columns, 3) uint8.
 
-    With truth it has three rows: past then truth; past then forecast; error. Without truth it has
-    one: past then forecast. Large frames are shrunk by averages.
+    With truth it has three rows: past then truth; past then forecast; absolute error in grey, with
+    the value of white in the label. Without truth it has one: past then forecast.
 
     Args:
         past: (P,C,H,W) in [0,1], or in the units of `paint`.
         forecast, truth: (S,C,H,W).
-        paint: how values become colours; None: grey for [0,1]. The error is absolute, in grey whose
-            white the label states.
-        times: P+S labels; frames ahead by default.
+        paint: colours of values; by default grey for [0,1].
+        times: P+S labels; by default the lead times.
     """
     painted = paint or Paint()
     rows = [_cells(forecast, painted, ORANGE, "forecast")]
@@ -47,7 +46,7 @@ def strip(
 
 
 def members_by_name(members: np.ndarray) -> dict[str, np.ndarray]:
-    """What a film shows of members (M,S,C,H,W): their mean, and the first three of them."""
+    """Return the panels of a film of members (M,S,C,H,W): their mean, and the first three."""
     shown = {f"member {k + 1}": member for k, member in enumerate(members[:SHOWN])}
     return {"mean": members.mean(axis=0)} | shown
 
@@ -60,12 +59,12 @@ def strip_of_members(
     paint: Paint | None = None,
     times: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """A clip and its members as a picture: past then truth, where it is given; then the mean of the
-    members, their spread (standard deviation), and the first three of them.
+    """Draw members as a picture: past then truth, if any; the mean of the members; their spread
+    (standard deviation) in grey, with the value of white in the label; the first three members.
 
     Args:
         members: (M,S,C,H,W).
-        past, truth, paint, times: as of `strip`. The spread is in grey; the label states its white.
+        past, truth, paint, times: as in `strip`.
     """
     painted, named = paint or Paint(), members_by_name(members)
     mean = named.pop("mean")
@@ -87,8 +86,8 @@ def _below_each_other(
     times: Sequence[str] | None,
     with_past: int,
 ) -> np.ndarray:
-    """Truth and rows of what is ahead; the truth and the first `with_past` of these have the
-    past before them.
+    """Draw the truth and the rows `ahead`. The truth and the first `with_past` rows begin with the
+    past.
     """
     p, seen = len(past), _cells(past, paint, GREY, "past")
     rows = [[*(seen if k < with_past else [None] * p), *row] for k, row in enumerate(ahead)]
@@ -97,24 +96,24 @@ def _below_each_other(
     height, width, _ = seen[0].pixels.shape
     size, steps, captions = letters_of(width), len(ahead[0]), list[tuple[str, Colour]]()
     for t, text in enumerate(times or _leads(p, steps)):
-        if text_width(text, size) > width:  # a word a line; a unit or a month stays with its number
+        if text_width(text, size) > width:  # one word per line, with units next to their numbers
             text = re.sub(r" +(?![^\W\d])", "\n", text)
         captions.append((text, ORANGE if t >= p else INK))
     columns = layout(rows, captions, paint)[-1]
     places = _spread(p, steps, columns, max(1, WIDEST // (len(rows) * height)))
     if (leads := sum(k >= p for k in places)) < steps:
-        said = f"\n{leads} of {steps} shown"
-        rows[0][p:] = [cell and cell._replace(word=cell.word + said) for cell in rows[0][p:]]
+        note = f"\n{leads} of {steps} shown"
+        rows[0][p:] = [cell and cell._replace(word=cell.word + note) for cell in rows[0][p:]]
     shown = [[row[place] for place in places] for row in rows]
     return grid(shown, [captions[k] for k in places], paint, ahead=sum(k < p for k in places))
 
 
 def _spread(past: int, steps: int, columns: int, blocks: int) -> list[int]:
-    """The frames to show where not all have room: the last ones of the past, and evenly spaced lead
-    times that end with the last and fill their rows.
+    """Choose frames if not all fit: the last frames of the past, and evenly spaced lead times that
+    end with the last one and fill their rows.
 
     Args:
-        columns, blocks: pictures beside each other, and rows of them below each other.
+        columns, blocks: number of pictures in a row, and number of rows.
     """
     if past + steps <= columns * blocks:
         return list(range(past + steps))
@@ -135,9 +134,9 @@ def _cells(frames: np.ndarray, paint: Paint, edge: Colour, word: str) -> list[Ce
 
 
 def _in_grey(values: np.ndarray, paint: Paint, word: str) -> list[Cell]:
-    """Errors or spreads (S,C,H,W), of colours their mean, in grey. Its white, which the label
-    states, is a round number that 99.5 % of them are not above: the largest would leave the rest
-    in the dark. Of pictures it is no more than they can differ by.
+    """Errors or spreads (S,C,H,W) in grey, averaged over colours. White, whose value is in the
+    label, is a round number above 99.5 % of the values, so that a few large ones do not darken the
+    others. For pictures it is at most their range.
     """
     colours = paint.name == "grey" and values.shape[1] >= 3
     values = values[:, : 3 if colours else 1].mean(axis=1, keepdims=True) * paint.factor
@@ -152,9 +151,7 @@ def _in_grey(values: np.ndarray, paint: Paint, word: str) -> list[Cell]:
 
 
 def animation(*frames: FramesLike, **how: Any) -> np.ndarray:
-    """(P+S, rows, columns, 3) uint8: the past, then the forecast in an orange frame; truth, where
-    it is given third, is on the left. All else as `animation_frames`.
-    """
+    """`animation_frames` as an array (P+S, rows, columns, 3) uint8."""
     return np.stack(list(animation_frames(*frames, **how)))
 
 
@@ -167,15 +164,15 @@ def animation_frames(
     times: Sequence[str] | None = None,
     most: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """The pictures of `animation`, one at a time: a long film need not fit in memory. Captions say
-    what each is, and when.
+    """Yield the pictures of a film, (rows, columns, 3) uint8: the past, then the forecast with an
+    orange edge, next to the truth, if any. Captions have names and times.
 
     Args:
-        past, truth, paint: as of `strip`.
-        forecast: also several, by name, side by side.
-        times: P+S; frames ahead by default.
-        most: pixels along the longer side of a frame, from which on it is shrunk; by default those
-            of a report.
+        past, truth, paint: as in `strip`.
+        forecast: one forecast, or several by name, which are drawn side by side.
+        times: P+S labels; by default the lead times.
+        most: larger frames are shrunk to so many pixels along the longer side; by default as in a
+            report.
     """
     panels = dict(forecast) if isinstance(forecast, Mapping) else {"forecast": forecast}
     if truth is not None:
@@ -191,7 +188,6 @@ def animation_frames(
             made = t >= p and word != "truth"
             cells.append(Cell(pixels, ORANGE if made else GREY))
             captions.append((f"{times[t]}\n{word if t >= p else 'past'}", ORANGE if made else INK))
-        # Room for edges, and for a date and a lead time, whatever they are: all pictures have one
-        # size.
+        # Any date and lead time fit, so all pictures have one size.
         pitch = max(pixels.shape[1] + 24, 210)
         yield grid([cells], captions, painted, len(cells), pitch)

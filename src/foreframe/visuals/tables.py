@@ -1,4 +1,4 @@
-"""A scorecard as tables that people read: errors by lead time, beside the baselines."""
+"""The printed tables of a scorecard."""
 
 import io
 import math
@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LEADS = {"rmse": 6}  # shown of a score that stands alone; of others 3: a table fits 80 columns
-WIDTH, NAME = 80, 17  # characters of a line, and of a name, which takes two where it is longer
+LEADS = {"rmse": 6}  # columns of the only score of a table; other scores have 3
+WIDTH, NAME = 80, 17  # characters of a line and of a name
 
 
 def heading(score: str) -> str:
-    """A score's name as an error: the smaller, the better."""
+    """Return the name of a score as an error (lower is better)."""
     return "1-SSIM" if score == "ssim" else score.upper()
 
 
 class Table(NamedTuple):
-    """A table of text; `str` lays it out.
+    """A table of text; `str` formats it.
 
     Attributes:
-        title: what was scored.
-        columns: their heads, the score on the first of its columns and what it is of.
-        rows: a forecaster's cells; the best baseline of a score has a star.
-        notes: what the numbers mean, a line each.
+        title: of the table.
+        columns: two lines of each head: the score, on the first of its columns, and the lead time.
+        rows: the cells of each forecaster; the best baseline of a score has a star.
+        notes: explanations, a line each.
     """
 
     title: str
@@ -50,14 +50,14 @@ class Table(NamedTuple):
 
 
 def score_table(card: Mapping[str, Any]) -> Table:
-    """The errors of all forecasters, over all lead times and at some of them; of the first score
-    that ranks also the 95 % interval of a row's error over the reference's, where there is one.
+    """Return the errors of all forecasters, over all lead times and at some of them, and for the
+    first score the 95 % interval of each row's error relative to the reference.
 
-    Of films in units of the last frame's error, or the MSE without that (see `has_ratios`); of data
-    with units the RMSE in these.
+    Errors of films are relative to persistence, or the MSE without it (see `has_ratios`). Data with
+    units have the RMSE in these units.
 
     Args:
-        card: as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
+        card: from `foreframe.evaluation.card.score_clips`, or its JSON.
     """
     units, scores, ratios = card["units"], card["relative"], has_ratios(card)
     if units or not ratios:
@@ -92,15 +92,15 @@ def score_table(card: Mapping[str, Any]) -> Table:
 
 
 def has_ratios(card: Mapping[str, Any]) -> bool:
-    """Whether a film's errors are in units of the last frame's: persistence was scored, and is not
-    so good that ratios mean nothing.
+    """Return whether a film's errors are relative to persistence, which was scored and whose error
+    is not too small.
     """
     own = card["relative"].get("persistence", {}).get("mse", {}).get("overall")
     return not (card["units"] or own is None or math.isnan(own))
 
 
 def _interval(card: Mapping[str, Any], name: str, score: str) -> str:
-    """The 95 % interval of a row's error over the reference's; a dash for none."""
+    """Format the 95 % interval of a row's error relative to the reference; a dash without one."""
     if name == card["reference"]:
         return ""
     of = card["comparison"][name]
@@ -109,7 +109,7 @@ def _interval(card: Mapping[str, Any], name: str, score: str) -> str:
     return "-" if "-" in ends else "-".join(ends)
 
 
-# Of ensembles: how a score is headed, and its name.
+# The two lines of a head, and the score of members.
 OF_MEMBERS = {
     ("spread", "/skill"): "spread_skill",
     ("sharp-", "ness"): "sharpness",
@@ -119,11 +119,10 @@ OF_MEMBERS = {
 
 
 def ensemble_table(card: Mapping[str, Any]) -> Table:
-    """How good members are, beside others' and beside single forecasts, whose CRPS is their mean
-    absolute error.
+    """Return the scores of ensembles, and of single forecasts, whose CRPS is the MAE.
 
     Args:
-        card: with an "ensemble", as `foreframe.evaluation.card.score_clips` gives it, or its JSON.
+        card: with an "ensemble", from `foreframe.evaluation.card.score_clips`, or its JSON.
     """
     units, leads = card["units"], some_leads(card["future"], 3)
     convention, scale = ("physical", 1.0) if units else ("standard", 1000.0)
@@ -156,8 +155,8 @@ PERCEPTUAL = {"ms_ssim": "MS-SSIM", "lpips_alex": "LPIPS, alex", "lpips_vgg": "L
 
 
 def further_tables(card: Mapping[str, Any]) -> Iterator[Table]:
-    """Tables of MS-SSIM and LPIPS, and of events, where these were scored. The first is as the
-    authors of DMVFN (Hu et al. 2023, CVPR) print theirs: times 100, and at t+k the mean of the
+    """Yield tables of MS-SSIM and LPIPS, and of events, if these were scored. The first table has
+    the convention of DMVFN (Hu et al. 2023, CVPR): scores are times 100, and t+k is the mean of the
     first k frames.
     """
     scored, leads = card["scores"][card["reference"]]["standard"], some_leads(card["future"], 3)
@@ -174,7 +173,7 @@ def further_tables(card: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
-    """A table by lead time for each threshold's CSI, and for its FSS at each scale."""
+    """Yield tables by lead time: the CSI of each threshold, and its FSS at each scale."""
     leads = some_leads(card["future"], 8)
     columns = [("", f"+{lead}") for lead in leads]
 
@@ -195,7 +194,7 @@ def _event_tables(card: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def figures(card: Mapping[str, Any]) -> str:
-    """The reference's own scores, by convention, as other tables of the field have them."""
+    """Format the scores of the reference by the conventions of the field."""
     who = card["reference"]
     openstl, standard = (
         {score: of["overall"] for score, of in card["scores"][who][convention].items()}
@@ -211,28 +210,28 @@ def figures(card: Mapping[str, Any]) -> str:
 
 
 def title_of(card: Mapping[str, Any]) -> str:
-    """What was scored, how much of it, and how far ahead."""
+    """Return the title of a scorecard: clips, data, and numbers of frames."""
     data = f" of {card['data']} ({card['split']})" if "data" in card else ""
     return f"{card['clips']} clips{data}, {card['past']} frames in, {card['future']} out"
 
 
 def some_leads(future: int, most: int) -> list[int]:
-    """Lead times to show: all, or so many evenly spread ones, the first and the last among them."""
+    """Choose lead times to show: all, or `most` evenly spread ones with the first and the last."""
     return np.linspace(1, future, min(future, most)).round().astype(int).tolist()
 
 
 def wrap(text: str) -> str:
-    """Text in lines of `WIDTH` characters, words whole."""
+    """Break text into lines of `WIDTH` characters."""
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def figure(value: float | None) -> str:
-    """A number in few characters; a dash for what is none."""
+    """Format a number in few characters; a dash for None and NaN."""
     if value is None or not 0.1 <= abs(value) < 1e5:
         return number(value, ".2g")
     return number(value, ".2f" if abs(value) < 10 else ".1f" if abs(value) < 100 else ".0f")
 
 
 def number(value: float | None, form: str) -> str:
-    """A number of a scorecard; a dash for what is none, which its JSON has as null."""
+    """Format a number; a dash for None and NaN."""
     return "-" if value is None or not math.isfinite(value) else format(value, form)

@@ -13,24 +13,24 @@ from foreframe.base.files import atomic_folder, atomic_write
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """uint8 (H,W,3) to a PNG file.
+    """Write uint8 (H,W,3) to a PNG file.
 
     Raises:
-        ValueError: when it cannot be written; no half file stays.
+        ValueError: the file cannot be written; no partial file remains.
     """
     with atomic_write(path) as rough:
         Image.fromarray(pixels).save(rough, format="PNG")
 
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
-    """uint8 (H,W,3), one after the other, to frame-0001.png, frame-0002.png, ... in a new folder.
+    """Write frames, uint8 (H,W,3), to frame-0001.png, frame-0002.png, ... in a new folder.
 
     Raises:
-        ValueError: a folder that holds something already, no frames, or when it cannot be written.
+        ValueError: the folder is not empty or cannot be written, or there are no frames.
     """
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ValueError(f"{folder} is there and not empty: name a new folder for the frames")
+        raise ValueError(f"{folder} exists and is not empty: name a new folder for the frames")
     with atomic_folder(folder) as rough:
         count = 0
         for count, pixels in enumerate(frames, 1):
@@ -40,14 +40,14 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float = 10.0) -> None:
-    """uint8 (H,W,3) of one size, one after the other, to an H.264 film that any browser plays.
+    """Write frames of one size, uint8 (H,W,3), to an H.264 film, which all browsers play.
 
-    Odd sizes get one more row or column, equal to the last one, since the format halves the
-    colours' resolution.
+    The last row and column of odd sizes are repeated, because the format halves the resolution of
+    colours.
 
     Raises:
-        ValueError: no frames, a rate that is none, or when it cannot be written; no half file
-            stays.
+        ValueError: no frames, an invalid rate, or the file cannot be written; no partial file
+            remains.
     """
     import av
 
@@ -69,12 +69,11 @@ def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
     for pixels in frames:
         h, w = pixels.shape[:2]
         if stream is None:
-            # A low crf, so that thin lines and letters stay sharp; a slower preset would only make
-            # the file a little smaller.
+            # A low crf keeps thin lines and letters sharp. Slower presets hardly shrink the file.
             options = {"crf": "16", "preset": "veryfast"}
             stream = film.add_stream("libx264", rate=rate, options=options)
             stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
-            # Written, or the player would guess the colours' standard by the frame's size.
+            # Otherwise players guess the standard of the colours from the frame size.
             context = stream.codec_context
             context.color_range = 1  # limited
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -93,22 +92,22 @@ def _encode(film: Any, frames: Iterable[np.ndarray], rate: Fraction) -> None:
 
 
 def write_gif(path: str | Path, frames: np.ndarray, fps: float = 5.0) -> None:
-    """uint8 (T,H,W,3) to a looping GIF file; raises as `write_png`."""
+    """Write uint8 (T,H,W,3) to a looping GIF file; raises as `write_png`."""
     with atomic_write(path) as rough:
         rough.write_bytes(gif_bytes(frames, fps))
 
 
 def gif_bytes(frames: np.ndarray, fps: float = 5.0) -> bytes:
-    """The bytes of a looping GIF. All frames share one palette, which Pillow chooses from at most
-    24 of them, so that colours do not flicker.
+    """Encode uint8 (T,H,W,3) as a looping GIF. All frames share one palette, which Pillow chooses
+    from at most 24 of them, so that colours do not flicker.
     """
     sample = frames[np.linspace(0, len(frames) - 1, min(len(frames), 24)).astype(int)]
-    mosaic = Image.fromarray(sample.reshape(-1, *sample.shape[2:]))  # frames one below the other
+    mosaic = Image.fromarray(sample.reshape(-1, *sample.shape[2:]))
     palette = mosaic.quantize(256)
-    plain = Image.Dither.NONE  # dots would differ from frame to frame
+    plain = Image.Dither.NONE  # dithering would differ from frame to frame
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=plain) for frame in frames]
     stream = io.BytesIO()
-    duration = max(20, round(1000 / fps))  # browsers slow anything under 20 ms down
+    duration = max(20, round(1000 / fps))  # browsers slow down if it is under 20 ms
     how = {"duration": duration, "loop": 0, "optimize": False, "disposal": 1}
     pictures[0].save(stream, format="GIF", save_all=True, append_images=pictures[1:], **how)
     return stream.getvalue()

@@ -1,10 +1,10 @@
 """Significance of differences between forecasters: a paired bootstrap, and ranks with ties."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,56 +15,44 @@ RESAMPLES, LEVEL = 1000, 0.95
 FEWEST = 5  # groups of an interval: fewer do not show how much groups differ
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A forecaster's score compared with another's on the same clips.
-
-    Attributes:
-        difference: its score minus the other one's.
-        low, high: 95 % interval of the difference; None with fewer than `FEWEST` groups, or without
-            a value.
-        ratio, ratio_low, ratio_high: its score over the other one's, and the interval; infinite if
-            the other score is 0.
-        tie: whether the difference may be chance: the interval includes 0 or is None.
-        n: number of groups of clips.
-    """
-
-    difference: float
-    low: float | None
-    high: float | None
-    ratio: float
-    ratio_low: float | None
-    ratio_high: float | None
-    tie: bool
-    n: int
-
-
 def paired_bootstrap(
     own: Float[Tensor, "sums clips"],
     other: Float[Tensor, "sums clips"],
     value: Callable[..., Tensor],
     groups: Sequence[int],
-) -> Comparison:
+) -> dict[str, Any]:
     """Compare two forecasters by a score of summed parts (see `Score`).
 
     Groups of clips are resampled with replacement `RESAMPLES` times, the same groups for both
-    forecasters (Efron & Tibshirani 1993, ch. 8 and 13); groups, because clips that share frames or
-    weather are dependent. Intervals are percentiles, widened by the t distribution for few groups
-    (Hesterberg 2015, "What teachers should know about the bootstrap", section 5).
+    forecasters (Efron & Tibshirani 1993, ch. 8 and 13). Single clips may share frames or weather
+    and are therefore dependent. Intervals are percentiles, widened by the t distribution for few
+    groups (Hesterberg 2015, "What teachers should know about the bootstrap", section 5).
 
     Args:
         own, other: the sums of the score for each clip.
         value: the score as a function of total sums.
         groups: the group of each clip, such as its recording.
+
+    Returns:
+        {"difference": own score minus the other one, "low", "high": its 95 % interval, "ratio",
+        "ratio_low", "ratio_high": own score over the other one, and the interval, "tie": whether
+        the difference may be chance: the interval includes 0 or is None, "n": number of groups}.
+        Intervals are None with fewer than `FEWEST` groups or without values.
     """
     scores, n = resampled((own, other), value, groups)
     difference, ratio = scores[0] - scores[1], scores[0] / scores[1]
     low, high = interval(difference[1:], n)
     ratio_low, ratio_high = interval(ratio[1:], n)
-    tie = low is None or high is None or low <= 0 <= high
-    return Comparison(
-        difference[0].item(), low, high, ratio[0].item(), ratio_low, ratio_high, tie, n
-    )
+    return {
+        "difference": difference[0].item(),
+        "low": low,
+        "high": high,
+        "ratio": ratio[0].item(),
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+        "tie": low is None or high is None or low <= 0 <= high,
+        "n": n,
+    }
 
 
 def resampled(

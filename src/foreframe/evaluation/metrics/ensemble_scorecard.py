@@ -1,6 +1,4 @@
-"""Scores of ensembles: quality and calibration of members, and their scorecard. See also
-`spectra.py` and `reliability.py`.
-"""
+"""Scores of ensembles, and their scorecard."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
@@ -29,39 +27,39 @@ def scores_of_ensemble(
     thresholds: Sequence[float] = (),
     scales: Sequence[int] = (),
 ) -> dict[str, dict[str, Score]]:
-    """All scores of ensembles of M members by convention and name: `standard` on the network's
-    scale, `physical` in the data's units, if any, and a convention for each threshold.
+    """Return all scores of ensembles of M members by convention and name: `standard` on the
+    network's scale, `physical` in the data's units, if any, and a convention for each threshold.
 
     With members x_i, their mean P and the truth Y, and means over all values of all clips:
 
     - `crps` = mean |x_i - Y| - sum_ij |x_i - x_j| / (2 M^2), the integral of the squared difference
       of the members' distribution and the truth's step (Hersbach 2000; Gneiting & Raftery 2007,
       eq. 21). It improves with the number of members.
-    - `fair_crps`: with 2 M (M - 1) in place of 2 M^2, the CRPS expected for many members (Ferro
+    - `fair_crps`: 2 M (M - 1) replaces 2 M^2, which estimates the CRPS of many members (Ferro
       2014). For M = 1, both are the mean absolute error.
     - `spread` = sqrt((M+1)/M * the mean variance over members, with M - 1), `rmse_of_mean` =
-      sqrt(mean (P-Y)^2), `spread_skill` = the first over the second: 1 if members differ from each
+      sqrt(mean (P-Y)^2), `spread_skill` = `spread` / `rmse_of_mean`: 1 if members differ from each
       other as from the truth, below 1 if they are overconfident (Fortin et al. 2014). NaN for
       M = 1.
     - `energy`: the fair energy score, mean |x_i - Y| - sum_ij |x_i - x_j| / (2 M (M - 1)), of whole
-      frames as vectors: it penalizes members with correct values but wrong spatial dependence
+      frames as vectors. It penalizes members with correct values but wrong spatial dependence
       (Gneiting & Raftery 2007, eq. 22). Known values are average-pooled by 8x8 pixels first, since
-      distances of single pixels are noise; |.| is the root of the mean square over pools, not of
+      distances of single pixels are noise. |.| is the root of the mean square over pools, not of
       the sum, so that frame sizes are comparable. The mean is over frames.
-    - `sharpness`, `sharpness_of_mean`: summed gradient magnitudes of the members, averaged, and of
-      the mean, over those of Y. Members are clipped to [0,1].
+    - `sharpness`, `sharpness_of_mean`: the mean over members of their summed gradient magnitudes,
+      and the summed gradient magnitude of P, relative to Y. Members are clipped to [0,1].
     - `ink`, `ink_bias`: the standard deviation over members, with M - 1, of a frame's sum, and the
-      sum of P minus that of Y; both over the sum of Y. Both are 0 for mere motion.
+      sum of P minus the sum of Y, relative to the sum of Y. Both are 0 if objects only move.
     - the histograms of `all_ranks` and `varied_ranks`, and the spectra of `spectral_scores`.
-    - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: scores of each clip's member
-      nearest to the truth over all its frames, for the second clipped to [0,1]. That member is
+    - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: scores of each clip's member with
+      the lowest error over all frames; members are clipped to [0,1] for the PSNR. This member is
       unknown in advance, and the scores improve with the number of members.
 
     For a threshold T, in the data's units:
 
     - `tail_crps`, `fair_tail_crps`: the CRPS of max(x, T) and max(Y, T), the threshold-weighted
       CRPS of values above T (Gneiting & Ranjan 2011; Allen et al. 2023).
-    - those of `probability_scores`.
+    - the scores of `probability_scores`.
     - `csi`, `bias` and, for each scale, `fss N`: the scores of `event_scores`, counted over all
       members as separate forecasts.
 
@@ -163,7 +161,7 @@ def energy(members: Members) -> PerFrame:
     X = (_pooled(members.X) / known.unsqueeze(1).clamp(min=1)).transpose(1, 2)  # (b t m pools)
     Y = (_pooled(members.Y) / known.clamp(min=1)).unsqueeze(2)
     errors = (X - Y).norm(dim=3).mean(dim=2)
-    # The default of cdist, by matrix products, loses small distances.
+    # The default of cdist uses matrix products and loses small distances.
     distances = torch.cdist(X, X, compute_mode="donot_use_mm_for_euclid_dist").mean(dim=(2, 3))
     pools = (known > 0).sum(dim=2).clamp(min=1)
     return (errors - _fairness(members) * distances / 2) / pools.sqrt()
@@ -237,8 +235,8 @@ class EnsembleScorecard(Scorecard):
         Args:
             X: (B,M,steps,C,H,W).
             Y: (B,steps,C,H,W).
-            clips: the number of each clip, a key of its draws; by default counted from 0 over all
-                updates. Processes that share clips must pass numbers.
+            clips: the number of each clip, the key of its draws; by default counted from 0 over all
+                updates. Required if processes share the clips.
 
         Raises:
             ValueError: wrong shapes.
@@ -254,8 +252,8 @@ class EnsembleScorecard(Scorecard):
         self._add([Members(X, Y, self._to_units, keys)])
 
     def summary(self) -> dict[str, Any]:
-        """{"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in pixels),
-        "scores": the table}, plain values; errors of `table`.
+        """Return {"members", "clips", "units" (of `physical`), "wavelengths" (of the spectra, in
+        pixels), "scores": the table}, plain values; raises as `table`.
         """
         return {
             "members": self.members,
@@ -267,11 +265,11 @@ class EnsembleScorecard(Scorecard):
 
 
 def ensemble_scores(members: Tensor, truth: Tensor, *options: Any, **more: Any) -> dict[str, Any]:
-    """All scores of an ensemble in a single call: members (B,M,T,C,H,W) and truth (B,T,C,H,W), on
-    the network's scale, NaN where the truth is missing.
+    """Compute all scores of an ensemble: members (B,M,T,C,H,W) and truth (B,T,C,H,W), on the
+    network's scale, with NaN for missing values of the truth.
 
     Args:
-        options, more: those of `EnsembleScorecard` after the number of members.
+        options, more: the arguments of `EnsembleScorecard` after the number of members.
 
     Returns:
         `EnsembleScorecard.summary`.

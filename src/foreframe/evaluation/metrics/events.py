@@ -14,22 +14,23 @@ from foreframe.evaluation.metrics.sums import ratio
 def event_scores(
     thresholds: Sequence[float], scales: Sequence[int] = (), units: str = ""
 ) -> dict[str, dict[str, Score]]:
-    """The scores of each threshold, by name: {"2 mm/h": {"csi": ..., "fss 5": ...}}.
+    """Return the scores of each threshold by name: {"2 mm/h": {"csi": ..., "fss 5": ...}}.
 
     An event is a value >= threshold. With hits H, misses M, false alarms A and correct negatives
     N, counted over pixels (Wilks 2011, ch. 8; Jolliffe & Stephenson):
 
-    - `csi` = H / (H + M + A), `pod` = H / (H + M), `far` = A / (H + A), which is the ratio, not the
-      rate
-    - `hss` = 2 (H N - M A) / ((H + M)(M + N) + (H + A)(A + N))
-    - `bias` = (H + A) / (H + M), the frequency bias
-    - `events` = H + M: number of true events, since scores of few are uncertain
-    - `fss` = 1 - sum (Pf - Po)^2 / sum (Pf^2 + Po^2), where Pf and Po are the fractions of forecast
-      and true events in each square window of a scale (Roberts & Lean 2008, eq. 2-7)
+    - `csi` = H / (H + M + A).
+    - `pod` = H / (H + M).
+    - `far` = A / (H + A), the ratio, not the rate.
+    - `hss` = 2 (H N - M A) / ((H + M)(M + N) + (H + A)(A + N)).
+    - `bias` = (H + A) / (H + M), the frequency bias.
+    - `events` = H + M, the number of true events.
+    - `fss` = 1 - sum (Pf - Po)^2 / sum (Pf^2 + Po^2), with the fractions Pf and Po of forecast and
+      true events in each square window of a scale (Roberts & Lean 2008, eq. 2-7).
 
     Windows are at all positions within the frame, without padding, as in `scores.spatial.fss_2d`.
-    Channels are separate fields, counted together. Undefined scores are NaN: without events, or
-    without a window that fits.
+    Channels are separate fields, counted together. Scores without events or without a window that
+    fits are NaN.
 
     Args:
         thresholds: in the data's units.
@@ -50,7 +51,7 @@ def event_scores(
 
 
 def by_name(thresholds: Sequence[float], units: str = "") -> dict[str, float]:
-    """Thresholds by their names in tables: {"2 mm/h": 2.0}.
+    """Return thresholds by their names in tables: {"2 mm/h": 2.0}.
 
     Raises:
         ValueError: a repeated threshold.

@@ -90,8 +90,8 @@ class Members(Pair):
     `Pair`, and X is set to 0, too. A frame is `lost` if any member of a known value is NaN.
 
     Args:
-        X, Y, to_units, valid: as in `Pair`. The mean in units is that of the members in units.
-        keys: a key of each clip for random draws; by default those of clips 0 to B - 1.
+        X, Y, to_units, valid: as in `Pair`. The mean in units is computed from members in units.
+        keys: a key of each clip for random draws; by default the keys of clips 0 to B - 1.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Ranking of forecasters: errors relative to persistence, the best baseline, the lead over it."""
+"""Ranking of forecasters: errors relative to persistence, and comparison with the best baseline."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,15 +14,14 @@ RANKING: dict[str, tuple[str, float]] = {
     for name, score in scores.items()
     if score.perfect is not None
 }
-"""The scores by which forecasters are ranked: their convention, and the perfect value."""
-
+"""The scores that rank forecasters: their convention, and the perfect value."""
 
 STILL = (0.5 / 255) ** 2  # an MSE on [0,1] of half a grey level: frames hardly change
-MOST = 10  # times another error: beyond, errors are stated rather than percentages
+MOST = 10  # times another error; beyond, messages have errors instead of percentages
 
 
 def ranked_by(units: str) -> tuple[str, ...]:
-    """The scores of `RANKING` for data in these units: MSE and SSIM of films, RMSE of fields."""
+    """Return the scores of `RANKING` for data in these units: MSE and SSIM, or RMSE in units."""
     convention = "physical" if units else "standard"
     return tuple(name for name in RANKING if RANKING[name][0] == convention)
 
@@ -34,8 +33,8 @@ def as_error(score: str, value: Any) -> Any:
 
 
 def errors(table: Mapping[str, Any], score: str) -> dict[str, Any]:
-    """A score of `RANKING` from a forecaster's table, as an error: {"overall": number, "per_lead":
-    [...]}.
+    """Return a score of `RANKING` from a forecaster's table as an error: {"overall": number,
+    "per_lead": [...]}.
     """
     values = table[RANKING[score][0]][score]
     per_lead = [as_error(score, value) for value in values["per_lead"]]
@@ -50,8 +49,8 @@ def relative(tables: Mapping[str, Any], scores: Iterable[str]) -> dict[str, dict
         scores: of `RANKING`.
 
     Returns:
-        {forecaster: {score (of SSIM 1 - SSIM): {"overall", "per_lead"}}}, NaN if the error of
-        persistence is 0 or, for data without units, its MSE is below `STILL`; empty without scores
+        {forecaster: {score (1 - SSIM for SSIM): {"overall", "per_lead"}}}. NaN if the error of
+        persistence is 0 or, for data without units, its MSE is below `STILL`. Empty without scores
         of persistence.
     """
     if "persistence" not in tables:
@@ -73,7 +72,7 @@ def relative(tables: Mapping[str, Any], scores: Iterable[str]) -> dict[str, dict
 
 
 def best_of(tables: Mapping[str, Any], names: Iterable[str], score: str) -> str | None:
-    """The name with the lowest overall error; None if all are NaN."""
+    """Return the name with the lowest overall error; None if all are NaN."""
     overall = {name: errors(tables[name], score)["overall"] for name in names if name in tables}
     numbers = {name: error for name, error in overall.items() if not math.isnan(error)}
     return min(numbers, key=numbers.__getitem__, default=None)
@@ -101,12 +100,13 @@ def in_words(card: Mapping[str, Any]) -> str:
 def _verdict(
     card: Mapping[str, Any], row: str, rival: str, what: str, score: str, compared: Mapping
 ) -> str:
-    """Better, worse or not significantly better, with the difference of two errors in percent, or
-    both errors where one is more than `MOST` times the other.
+    """Describe the comparison of two errors: better, worse or not significantly better, with the
+    difference in percent, or both errors if one is more than `MOST` times the other.
 
     Args:
-        row, rival: of the card; `what` is the rival.
-        compared: the comparison of their errors, see `Comparison`.
+        row, rival: rows of the card.
+        what: description of the rival.
+        compared: from `paired_bootstrap`.
     """
     who, what = f"The {row}" if row.startswith("model") else row, f"{what} ({rival})"
     name, difference, ratio = heading(score), compared["difference"], compared["ratio"]

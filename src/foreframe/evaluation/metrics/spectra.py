@@ -19,12 +19,12 @@ PerBand = Float[Tensor, "bands b t"]
 
 def spectral_scores() -> dict[str, Score]:
     """Return `spectrum` (the mean power of the members), `spectrum_of_mean` and
-    `spectrum_of_truth`, with a number for each of `WAVELENGTHS`, and `power_at_8` and
-    `power_of_mean_at_8`, the first two over the third at 8 pixels. The last accepts a `Pair`.
+    `spectrum_of_truth`, with a number for each of `WAVELENGTHS`. `power_at_8` and
+    `power_of_mean_at_8` are the first two over the third at 8 pixels. The last accepts a `Pair`.
 
-    The power of a wave is |F|^2, scaled to sum up to the frame's variance; that of a band is the
-    mean over its waves in all directions. Channels are averaged, as are frames without a missing
-    value.
+    The power of a wave is |F|^2, scaled to sum up to the frame's variance. The power of a band is
+    the mean over its waves in all directions. Channels are averaged, as are frames without a
+    missing value.
     """
     return {
         "spectrum": Score(ratio, _of_members, whole_frames),
