@@ -121,7 +121,7 @@ def test_several_quantities_and_datasets_of_a_file(tmp_path: Path) -> None:
         read_odim(path, "VRAD")
 
     path = write(tmp_path / "heights.h5", [{"raw": RAW[0]}, {"raw": RAW[1]}], "CVOL")
-    with pytest.raises(ValueError, match=r"DBZH lies in datasets 1, 2; select one .* dataset=1"):
+    with pytest.raises(ValueError, match=r"DBZH is in datasets 1, 2; select one .* dataset=1"):
         read_odim(path)
     clip = read_odim(path, select={"dataset": 2})
     np.testing.assert_array_equal(clip.frames[0:1][0, 0, 4], RAW[1, 4] * 0.5 - 32.0)
@@ -141,11 +141,11 @@ def test_what_is_no_picture_of_odim(tmp_path: Path) -> None:
         del file["where"].attrs["projdef"]
     odd = write(tmp_path / "odd.h5", [{"raw": RAW[0]}], projection="+proj=nonsense")
     for path, words in {
-        polar: r"no composite or image of ODIM's \(object 'PVOL'\); make a composite .* wradlib",
-        other: r"no composite or image of ODIM's \(object ''\); make",
+        polar: r"no composite or image of ODIM \(object 'PVOL'\); make a composite .* wradlib",
+        other: r"no composite or image of ODIM \(object ''\); make",
         torn: "not a whole HDF5 file",
-        placeless: r"placeless\.h5 does not say where it lies \('projdef'\)",
-        odd: r"odd\.h5 does not say where it lies .*nonsense",
+        placeless: r"placeless\.h5 has no valid place \('projdef'\)",
+        odd: r"odd\.h5 has no valid place .*nonsense",
     }.items():
         with one_line(words):
             read_odim(path)

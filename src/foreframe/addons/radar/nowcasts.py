@@ -1,5 +1,5 @@
 """The nowcasts of pysteps as forecasters (Pulkkinen et al. 2019, Geoscientific Model Development
-12, 4185-4219): what a forecast of rain is compared with. They are called as its user guide does.
+12, 4185-4219), for comparisons of rain forecasts. The calls follow its user guide.
 """
 
 import io
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
-from foreframe.base.wording import described
+from foreframe.base.wording import in_one_line
 from foreframe.clips.scaling import Scaling
 from foreframe.models.interface import Future, Model, State, push_ring
 
@@ -30,7 +30,7 @@ class Nowcast(Model):
 
     It computes in mm/h, so it needs the scaling of its frames (`in_units`). A dry frame stays dry
     and a single frame is repeated; with fewer frames than a method needs it extrapolates. Pixels
-    that move in from outside, where pysteps has no value, get the nearest value. All steps are
+    that move in from outside, without a value of pysteps, get the nearest value. All steps are
     computed before the first one, and no further steps can follow. It has no parameters and no
     gradient.
 
@@ -53,18 +53,16 @@ class Nowcast(Model):
         return other
 
     def encode(self, past: Float[Tensor, "b t 1 h w"], state: State | None = None) -> State:
-        """Keeps the last frames, and how many of them were seen."""
+        """Keep the last frames and their number."""
         return push_ring(past, state, self.needs)
 
     def exogenous(self, state: State, steps: int) -> State:
-        """With all steps of the forecast, or of a member for each key in the state."""
+        """Return all steps of the forecast, or of a member for each key in the state."""
         frames, seen = state["frames"], state["frames_seen"].long().tolist()
         rain = self.scaling.to_units(frames[:, :, 0].float()).clamp(min=0).cpu().numpy()
         keys = state["key"].tolist() if "key" in state else [None] * len(seen)
-        made = [
-            self.forecast(clip[-n:], steps, key)
-            for clip, n, key in zip(rain, seen, keys, strict=True)
-        ]
+        clips = zip(rain, seen, keys, strict=True)
+        made = [self.forecast(clip[-n:], steps, key) for clip, n, key in clips]
         forecast = torch.from_numpy(np.stack(made)).to(frames).unsqueeze(2)
         return {"forecast": self.scaling.to_network(forecast)}
 
@@ -74,31 +72,26 @@ class Nowcast(Model):
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         forecast = state["forecast"]
         if not forecast.shape[1]:
-            raise ValueError("pysteps' nowcasts make the steps that are asked for, and no more")
+            raise ValueError("pysteps' nowcasts make the requested steps, and no more")
         return forecast[:, :1], {"forecast": forecast[:, 1:]}
 
     def forecast(self, rain: Rain, steps: int, key: int | None) -> Rain:
-        """The next frames after these, without missing values."""
-        with redirect_stdout(io.StringIO()):  # it tells where its settings are
+        """Return the next frames, without missing values."""
+        with redirect_stdout(io.StringIO()):  # pysteps prints its settings and its progress
             needed("pysteps", "pysteps", "a nowcast of pysteps")
-        needed("cv2", "pysteps", "the motion of pysteps' nowcasts")
-        if len(rain) == 1 or rain[-1].max() < DRY:
-            return np.repeat(rain[-1:], steps, axis=0)
-        try:
-            with redirect_stdout(io.StringIO()):  # and what it does
+            needed("cv2", "pysteps", "the motion of pysteps' nowcasts")
+            if len(rain) == 1 or rain[-1].max() < DRY:
+                return np.repeat(rain[-1:], steps, axis=0)
+            method = self if len(rain) >= self.needs else Nowcast()
+            with in_one_line("pysteps cannot forecast this"):
                 from pysteps import motion
 
                 V = motion.get_method("lucaskanade")(in_db(rain[-3:]))
-                if len(rain) < self.needs:
-                    made = Nowcast.moved(self, rain, V, steps, key)
-                else:
-                    made = self.moved(rain, V, steps, key)
-        except Exception as error:  # of numpy, scipy and pysteps, of a dozen kinds
-            raise ValueError(f"pysteps cannot forecast this: {described(error)}") from error
+                made = method.moved(rain, V, steps, key)
         return filled(made.astype(np.float32), rain[-1])
 
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
-        """The next frames, NaN for missing values; V (2,h,w) is the motion, in pixels."""
+        """Return the next frames, NaN for missing values; V (2,h,w) is the motion, in pixels."""
         from pysteps.nowcasts import extrapolation
 
         return np.asarray(extrapolation.forecast(rain[-1], V, steps))
@@ -112,9 +105,9 @@ class SProg(Nowcast):
     def moved(self, rain: Rain, V: np.ndarray, steps: int, key: int | None) -> Rain:
         from pysteps.nowcasts import sprog
 
-        given: dict[str, Any] = {"precip_thr": -10.0, "probmatching_method": "mean"}
+        how: dict[str, Any] = {"precip_thr": -10.0, "probmatching_method": "mean"}
         levels = cascade_levels(rain)
-        return in_mm_h(sprog.forecast(in_db(rain), V, steps, n_cascade_levels=levels, **given))
+        return in_mm_h(sprog.forecast(in_db(rain), V, steps, n_cascade_levels=levels, **how))
 
 
 class Anvil(Nowcast):
@@ -135,9 +128,9 @@ class Steps(Nowcast):
     features fade, and perturbed motion. The forecast without members is the mean of 24.
 
     Args:
-        spacing: km from pixel to pixel, and
-        interval: minutes from frame to frame, by which the motion's uncertainty grows. Those of
-            recordings replace them (`on_grid`).
+        spacing: km from pixel to pixel.
+        interval: minutes from frame to frame. The uncertainty of the motion depends on both; those
+            of recordings replace them (`on_grid`).
     """
 
     draws = True
@@ -182,12 +175,12 @@ def in_mm_h(db: np.ndarray) -> np.ndarray:
 
 
 def cascade_levels(rain: Rain) -> int:
-    """Levels of the cascade of scales: 6, fewer of frames below 128 pixels."""
+    """Return the levels of the cascade of scales: 6, fewer for frames below 128 pixels."""
     return int(min(6, max(2, np.log2(min(rain.shape[1:])) - 1)))
 
 
 def filled(forecast: Rain, last: Float[np.ndarray, "h w"]) -> Rain:
-    """Missing values replaced by the nearest value, or by the last frame if all are missing."""
+    """Replace missing values by the nearest value, or by the last frame if all are missing."""
     from scipy.ndimage import distance_transform_edt
 
     for frame in forecast:

@@ -26,16 +26,16 @@ from foreframe.data.readers import Reader
 from foreframe.data.store import select_variables
 
 NO_ECHO = -32.0  # dBZ, the lowest value of the 8-bit numbers that OPERA recommends
-_WEIGHT = 24  # bytes a pixel that reading a picture takes: as it is stored, and as float64
+_WEIGHT = 24  # bytes a pixel for reading a picture: stored numbers and float64
 _IMAGES = ("COMP", "IMAGE", "CVOL")
 
 
 class _Quantity(NamedTuple):
-    """The meaning of ODIM's name of a quantity.
+    """The meaning of a quantity of ODIM.
 
     Args:
-        units, attributes: as CF has them.
-        nothing: the value where the radar looked and detected nothing.
+        units, attributes: as in CF.
+        nothing: the value of pixels in which nothing was detected.
     """
 
     units: str = ""
@@ -63,9 +63,9 @@ class _Picture(NamedTuple):
     """One picture of a file.
 
     Args:
-        at: the group that holds it, such as dataset1/data1.
+        at: its group, such as dataset1/data1.
         quantity: ODIM's name, such as DBZH.
-        end: of what it shows.
+        end: end of the measurement.
         shape: rows and columns.
         gain, offset: from stored numbers to values.
         nodata, undetect: stored numbers for "not measured" and "measured, nothing detected".
@@ -87,7 +87,7 @@ def read_odim(
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """A composite or an image out of an ODIM_H5 file, read when its frames are needed.
+    """Open a composite or an image of an ODIM_H5 file; its frames are read when they are needed.
 
     Frames are float32 (1,C,H,W): files hold one time. Pixels that were not measured
     (`nodata`) are NaN. Pixels in which nothing was detected (`undetect`) are 0 for a rate, an
@@ -95,11 +95,11 @@ def read_odim(
     mention it. The position is x and y in metres, or longitude and latitude, with a grid mapping.
 
     Args:
-        path: of the file.
-        variable: quantities, such as DBZH; several become channels in that order. May be left out
-            where the file holds only one.
-        select: {"dataset": 2} where several datasets hold the same quantity.
-        budget: GiB that reading a frame may take.
+        path: the file.
+        variable: quantities, such as DBZH; several become channels in that order. By default the
+            only one.
+        select: {"dataset": 2} if several datasets have the same quantity.
+        budget: memory limit for a frame in GiB.
 
     Raises:
         ValueError: h5py or pyproj is not installed; not an HDF5 file of ODIM; a polar volume; no
@@ -113,18 +113,18 @@ def read_odim(
     names = select_variables(variable, quantities, path.name)
     channels = [_chosen(pictures, name, select or {}, path.name) for name in names]
     if len({picture.shape for picture in channels}) > 1:
-        raise ValueError(f"{path.name}: its pictures are of unlike sizes; read them apart")
-    time = nominal or channels[0].end  # scans end at odd seconds, files are of even minutes
+        raise ValueError(f"{path.name}: its pictures differ in size; read them one by one")
+    time = nominal or channels[0].end  # scans end at odd seconds; nominal times are even minutes
     if time is None:
-        raise ValueError(f"{path.name} says no time (/what/date and time); make it again")
+        raise ValueError(f"{path.name} has no time (/what/date and time); make it again")
     height, width = channels[0].shape
     shape = (1, len(names), height, width)
     check_budget(_WEIGHT * height * width, budget, f"a frame of {path} of {height}x{width} pixels")
     place = _place(where, height, width, path.name)
     kinds = [_QUANTITIES.get(name, _Quantity()) for name in names]
     units = [kind.units for kind in kinds]
-    said = [{**place["attributes"], **kind.attributes} for kind in kinds]
-    variables = tuple(map(Variable, names, units, said)) if len(names) > 1 else ()
+    attributes = [{**place["attributes"], **kind.attributes} for kind in kinds]
+    variables = tuple(map(Variable, names, units, attributes)) if len(names) > 1 else ()
     return Clip(
         _PictureFrames(path, channels, [kind.nothing for kind in kinds], shape),
         np.array([time], "datetime64[ns]"),
@@ -133,7 +133,7 @@ def read_odim(
         variable=", ".join(names),
         notes=tuple(map(_note, names, kinds)),
         variables=variables,
-        **place | {"attributes": shared_attributes(said)},
+        **place | {"attributes": shared_attributes(attributes)},
     )
 
 
@@ -142,9 +142,9 @@ class _PictureFrames(Frames):
     """Frames (1,C,H,W), float32; the file is opened for each slice.
 
     Args:
-        path: of the file.
-        channels: the pictures that become channels.
-        nothing: for each channel the value where nothing was detected.
+        path: the file.
+        channels: the picture of each channel.
+        nothing: the value of each channel for pixels in which nothing was detected.
         shape: (1,C,H,W).
     """
 
@@ -176,11 +176,7 @@ def _note(name: str, kind: _Quantity) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file, open.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
+    """Open the file (ValueError: it cannot be read)."""
     import h5py
 
     cure = "check that it is HDF5, or copy it again"
@@ -189,26 +185,26 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _header(path: Path) -> tuple[datetime | None, dict[str, Any], list[_Picture]]:
-    """A file's nominal time, what it says of its place, and its pictures in order of dataset and
-    data; quality fields are none.
+    """Return a file's nominal time, the attributes of its place, and its pictures in order of
+    dataset and data, without quality fields.
 
     Raises:
-        ValueError: it cannot be read, or holds no picture of ODIM's.
+        ValueError: it cannot be read, or has no picture of ODIM.
     """
     pictures = []
     with _opened(path) as file:
         what, where = _attributes(file, "what"), _attributes(file, "where")
         for dataset in _numbered(file, "dataset"):
             for data in _numbered(dataset, "data"):
-                own = {**_attributes(dataset, "what"), **_attributes(data, "what")}
-                numbers = [float(own.get(key, default)) for key, default in _NUMBERS.items()]
-                quantity, shape = str(own.get("quantity", "unknown")), data["data"].shape
-                end = _time(own, "enddate", "endtime")
+                about = {**_attributes(dataset, "what"), **_attributes(data, "what")}
+                numbers = [float(about.get(key, default)) for key, default in _NUMBERS.items()]
+                quantity, shape = str(about.get("quantity", "unknown")), data["data"].shape
+                end = _time(about, "enddate", "endtime")
                 pictures.append(_Picture(data.name, quantity, end, tuple(shape), *numbers))
     kind = str(what.get("object", ""))
     if kind not in _IMAGES or not pictures:
         raise ValueError(
-            f"{path.name} is HDF5, but no composite or image of ODIM's (object {kind!r}); make a "
+            f"{path.name} is HDF5, but no composite or image of ODIM (object {kind!r}); make a "
             "composite of a polar volume first, with wradlib or xradar, and convert other kinds"
         )
     return _time(what, "date", "time"), where, pictures
@@ -218,9 +214,7 @@ _NUMBERS = {"gain": 1.0, "offset": 0.0, "nodata": math.nan, "undetect": math.nan
 
 
 def _attributes(group: Any, name: str) -> dict[str, Any]:
-    """The attributes of a group called what or where, as plain numbers and texts; {} without
-    it.
-    """
+    """Return the attributes of a group as plain numbers and texts; {} without the group."""
     return {key: _plain(value) for key, value in group[name].attrs.items()} if name in group else {}
 
 
@@ -230,13 +224,13 @@ def _plain(value: Any) -> Any:
 
 
 def _numbered(group: Any, word: str) -> list[Any]:
-    """The members called word1, word2, ..., by their numbers."""
+    """Return the members word1, word2, ... in order of their numbers."""
     numbers = [key.removeprefix(word) for key in group if key.startswith(word)]
     return [group[f"{word}{n}"] for n in sorted(int(n) for n in numbers if n.isdecimal())]
 
 
 def _time(what: Mapping[str, Any], day: str, hour: str) -> datetime | None:
-    """A date and a time together; None where the file has none."""
+    """Return date and time together; None without them."""
     with suppress(ValueError):
         return datetime.strptime(f"{what.get(day)}{what.get(hour)}", "%Y%m%d%H%M%S")
     return None
@@ -245,13 +239,9 @@ def _time(what: Mapping[str, Any], day: str, hour: str) -> datetime | None:
 def _chosen(
     pictures: list[_Picture], quantity: str, select: Mapping[str, Any], name: str
 ) -> _Picture:
-    """The picture of a quantity.
-
-    Raises:
-        ValueError: no such dataset, or several.
-    """
-    if further := sorted(select.keys() - {"dataset"}):
-        raise ValueError(f"{name} has no dimension {further[0]} to select from; it has dataset")
+    """Return the picture of a quantity (ValueError: no such dataset, or several)."""
+    if others := sorted(select.keys() - {"dataset"}):
+        raise ValueError(f"{name} has no dimension {others[0]} to select from; it has dataset")
     at = {
         picture.at.split("/")[1].removeprefix("dataset"): picture
         for picture in pictures
@@ -260,7 +250,7 @@ def _chosen(
     wanted = str(select.get("dataset", next(iter(at)) if len(at) == 1 else ""))
     if wanted not in at:
         raise ValueError(
-            f"{name}: {quantity} lies in datasets {', '.join(at)}; select one of them, e.g. "
+            f"{name}: {quantity} is in datasets {', '.join(at)}; select one of them, e.g. "
             f"dataset={next(iter(at))}"
         )
     return at[wanted]
@@ -270,11 +260,11 @@ def _chosen(
 
 
 def _place(where: Mapping[str, Any], height: int, width: int, name: str) -> dict[str, Any]:
-    """As `on_map` gives it: from the projection, the outer corner of the first pixel in degrees,
-    and the pixels' sides.
+    """Return the place as `on_map` does, from the projection, the outer corner of the first pixel
+    in degrees, and the sides of pixels.
 
     Raises:
-        ValueError: a place that is not whole, or a projection that PROJ does not know.
+        ValueError: an incomplete place, or a projection that PROJ does not support.
     """
     import pyproj
 
@@ -284,8 +274,8 @@ def _place(where: Mapping[str, Any], height: int, width: int, name: str) -> dict
         left, top = to_map.transform(where["UL_lon"], where["UL_lat"], errcheck=True)
         x_scale, y_scale = float(where["xscale"]), float(where["yscale"])
     except (KeyError, ValueError, TypeError, pyproj.exceptions.ProjError) as error:
-        raise ValueError(f"{name} does not say where it lies ({error}); make it again") from None
-    # the sides of pixels are metres, whatever the unit of the map
+        raise ValueError(f"{name} has no valid place ({error}); make it again") from None
+    # Sides of pixels are in metres, whatever the unit of the map.
     unit = 1.0 if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
     x = left + (np.arange(width) + 0.5) * x_scale / unit
     y = top - (np.arange(height) + 0.5) * y_scale / unit

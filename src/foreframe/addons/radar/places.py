@@ -1,4 +1,4 @@
-"""Places in a recording: cells, by latitude and longitude or by row and column."""
+"""Places in a recording: grid cells, by latitude and longitude or by row and column."""
 
 import csv
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.data.maps import degrees
 
@@ -22,8 +23,8 @@ class Place(NamedTuple):
 
     Args:
         name: the name in a list, or the two numbers.
-        row, column: of the cell.
-        latitude, longitude: of its centre, in degrees; None for a recording without them.
+        row, column: the position in the grid.
+        latitude, longitude: the centre in degrees; None for a recording without them.
     """
 
     name: str
@@ -40,17 +41,17 @@ class Place(NamedTuple):
 
 
 def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[Place]:
-    """The cells whose centres are nearest to points.
+    """Return the cells whose centres are nearest to points.
 
     Args:
-        files: whether `at` may name files; never for requests of strangers.
-        at: each "latitude,longitude" if the clip has coordinates or a map projection, on a regular
-            or any other grid, otherwise "row,column", counted from 0 at the top left; or the path
-            of a .csv whose header names these two columns, or lat and lon, and perhaps `name`.
+        at: each "latitude,longitude" if the clip has coordinates or a map projection on any grid,
+            otherwise "row,column", counted from 0 at the top left; or the path of a .csv with
+            these two columns, or lat and lon, and optionally `name`.
+        files: True if `at` may name files; never for requests of strangers.
 
     Raises:
-        ValueError: no two numbers; a point beyond the grid; a .csv that is not there, or has other
-            columns.
+        ValueError: no two numbers; a point beyond the grid; a .csv that does not exist, or has
+            other columns.
     """
     points: list[_Point] = []
     for word in [at] if isinstance(at, str) else at:
@@ -58,7 +59,7 @@ def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[
             points += _listed(Path(word))
         else:
             points.append(_point(word, word.split(","), word))
-    # Only if there are points: a map projection needs a package and takes a while.
+    # Not without points: a map projection needs a package and takes a while.
     grid = degrees(clip) if points else None
     if grid is None:
         return [_cell(clip, *point) for point in points]
@@ -78,12 +79,11 @@ def _point(name: str, numbers: Sequence[str], where: str) -> _Point:
 
 
 def _listed(path: Path) -> list[_Point]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"cannot read the list of locations {path}: {why}") from None
+    with (
+        in_one_line(f"cannot read the list of locations {path}"),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        lines = list(csv.DictReader(file))
     header = next((pair for pair in HEADERS if lines and set(pair) <= lines[0].keys()), None)
     if header is None:
         raise ValueError(
@@ -115,11 +115,11 @@ def _nearest(
     k = int(np.where(np.isnan(distance), np.inf, distance).argmin())
     row, column = divmod(k, lat.shape[1])
     centre = float(lat[row, column]), float(lon[row, column])
-    # A point is in a cell, or beyond all, by how far its neighbours are.
+    # The distance of the neighbours is the width of a cell.
     around = np.s_[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     width = float(np.nanmax(_distance(lat[around], lon[around], *centre))) or 1.0
     if not distance[row, column] <= (0.5 + SLACK) * width:
-        ends = [f"{np.nanmin(of):.4g} to {np.nanmax(of):.4g}" for of in (lat, lon)]
+        ends = [f"{np.nanmin(side):.4g} to {np.nanmax(side):.4g}" for side in (lat, lon)]
         raise ValueError(
             f"{name}: no cell at this location; the recording has latitudes {ends[0]}, longitudes "
             f"{ends[1]}"
@@ -130,6 +130,6 @@ def _nearest(
 def _distance(
     lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], y: float, x: float
 ) -> Float[np.ndarray, "h w"]:
-    """From a point to each cell, in degrees of latitude, for cells that are not far from it."""
+    """Return the distance of each cell from a point near it, in degrees of latitude."""
     turned = (lon - x + 180) % 360 - 180  # the shorter way round
     return np.hypot(lat - y, np.cos(np.radians(y)) * turned)
