@@ -92,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(rest) or 0
     except SystemExit:  # after the help
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         give_way()
-        print("\nforeframe: stopped", file=sys.stderr)
+        print(f"\nforeframe: {stop if stop.args else 'stopped'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader has closed, as in `foreframe models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

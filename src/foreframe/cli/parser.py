@@ -122,10 +122,11 @@ class Parser:
             known = {option.name: option for option in options}
             shown = dict.fromkeys(known if everything else self.common)
             for option in (known[name] for name in shown if name in known):
-                # The short help shows the first clause of a field, and the verb's own in full.
-                short = title and not everything
-                about = option.about.split("; ")[0] if short else option.about
-                add_option(group, option._replace(about=about))
+                if title and not everything:  # the first clause of a field
+                    about, _, rest = option.about.partition("; ")
+                    default = None if rest.startswith("0 = ") else option.default
+                    option = option._replace(about=about, default=default)
+                add_option(group, option)
         if everything:
             for flags in HELP:
                 parser.add_argument(*flags, action="help", help=HELP[flags])

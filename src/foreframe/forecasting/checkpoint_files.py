@@ -25,7 +25,7 @@ def before(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write plain values and tensors with a checksum; the previous file is kept beside it.
+    """Write plain values and tensors with a checksum, and keep the previous file.
 
     Raises:
         ValueError: it cannot be written; both generations are unchanged.
@@ -57,14 +57,14 @@ def is_whole(path: Path) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint as plain values and tensors; pickled objects are refused.
+    """Read a training checkpoint as plain values and tensors; pickled objects raise an error.
 
     Raises:
         ValueError: it is cut short, damaged or not foreframe's.
     """
     checkpoint = None
     if is_whole(path):
-        # torch raises errors of half a dozen types for what it does not load.
+        # torch raises errors of half a dozen types for contents that it does not load.
         with suppress(Exception):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("forecaster"), dict):

@@ -1,4 +1,4 @@
-"""Where a network runs: the one seam between a `Forecaster`, which knows units, and its network."""
+"""The computation of forecasts: the seam between a `Forecaster` with units and its network."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -35,9 +35,9 @@ class Compute:
         options: TiledOptions,
         bounds: tuple[float, float],
     ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
-        """The next frames of each clip, or of each of its members, those of the first clip first;
-        and the forecast of the network's guide, if `options` match to it. A few clips and members
-        are computed at a time, to bound memory.
+        """Return the next frames of each clip or of its members, clip by clip, and the forecast of
+        the network's guide, if `options` match to it. A few clips and members are computed at a
+        time, to bound memory.
 
         Args:
             past: with the network's inputs as the last channels.

@@ -101,8 +101,8 @@ class Forecast:
         """Write it by the ending of `path`: .mp4 and .gif play the past and then the forecast; .png
         lays them side by side; a name without ending becomes a folder of numbered pictures; .npy,
         .npz, .nc and .zarr hold the forecast alone, the last three with its times, units and
-        coordinates. The truth is shown, too. Of members films show the mean and some, a .png also
-        the spread, and other files have all.
+        coordinates. The truth is shown, too. Films of members show the mean and some members, a
+        .png also the spread; other files have all members.
 
         Args:
             progress: called with the number of forecasts written and the total, as for several.
@@ -124,7 +124,7 @@ class Forecast:
         progress(1, 1)
 
     def _paint(self) -> Paint:
-        """Colours over the range of what is shown."""
+        """Return the colours over the range of the frames shown."""
         options, past, future, truth = self.options, self.past, self.future, self.truth
         # A range with outlying members would show all other values in one colour.
         mean = future.mean() if isinstance(future, Ensemble) else future

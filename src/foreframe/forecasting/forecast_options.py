@@ -144,7 +144,7 @@ class RollingOptions(TiledOptions, RecordingOptions):
     Args:
         past: number of past frames to use; 0 = as in training
         every: forecast again after every N frames, and score each forecast by the frames that
-            followed
+            followed; 0 = one forecast
     """
 
     past: NonNegativeInt = 0

@@ -61,7 +61,7 @@ class Forecaster(ScaledNetwork):
         match: the default match of forecasts: "last", "guide" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
-        folder: where it was loaded from; None for a new one or a baseline.
+        folder: the folder it was loaded from; None for a new one or a baseline.
     """
 
     def __repr__(self) -> str:
@@ -113,8 +113,8 @@ class Forecaster(ScaledNetwork):
         Returns:
             (steps,C,H,W), also of (T,H,W), or (B,steps,C,H,W), float32, array or tensor as given,
             in the same units, NaN where every past value was missing; a `Clip`, with the times that
-            follow, for a `Clip`. Of members the same with an axis for them before it,
-            (members,...), or an `Ensemble` for a `Clip`.
+            follow, for a `Clip`. With members there is a leading axis, (members,...), or
+            an `Ensemble` for a `Clip`.
 
         Raises:
             ValueError: frames of the wrong rank, channels, dtype or range, or with nothing but
@@ -146,16 +146,15 @@ class Forecaster(ScaledNetwork):
             for frame in forecaster.rollout(past):
                 ...
 
-        The frames are those of `predict(frames, steps)`, to the bit, and the following ones go on
-        from there.
+        The first `steps` frames equal `predict(frames, steps)` to the bit; more frames follow.
 
         Args:
             frames: (T,C,H,W) or (T,H,W), an array or a tensor, or a `Clip`: the past, as of
                 `predict`.
             steps: how many are computed at a time; by default the horizon of training.
             options, changes: fields of `ForecastOptions`, as in `predict`.
-            known: (S,I,H,W), inputs of the future; by default what a `Clip` tells of those of the
-                next `steps` frames. Later ones keep their last value.
+            known: (S,I,H,W), inputs of the future; by default the known inputs of a `Clip`
+                for the next `steps` frames. Later frames keep the last value.
 
         Yields:
             The forecast of each lead time, (C,H,W), or (members,C,H,W), float32, in the data's
@@ -219,7 +218,7 @@ class Forecaster(ScaledNetwork):
             source: as in `foreframe.clips_from`.
             recording: number of the recording, counted from 0, if the source holds several; by
                 default the last of those that differ in time alone.
-            reading: fields of `foreframe.data.ReadOptions` that replace those of training.
+            reading: fields of `foreframe.data.ReadOptions` that replace the options of training.
 
         Warns:
             Note: notes of the reader, and doubts that the data are of the kind of training.
@@ -306,9 +305,9 @@ class Forecaster(ScaledNetwork):
 
     @classmethod
     def load(cls, what: str | Path, device: str | torch.device = "cpu") -> "Forecaster":
-        """Load a saved folder, an exported one, a run (its best checkpoint, or with a warning the
-        one before if that is damaged), a checkpoint, published weights or a baseline. Nothing is
-        unpickled.
+        """Load a saved folder, an exported one, a run, a checkpoint, published weights or a
+        baseline. A run's best checkpoint is loaded, or with a warning the one before if the best is
+        damaged. Files are never unpickled.
 
         Args:
             what: the name of published weights, such as "scenes", or of a baseline, such as

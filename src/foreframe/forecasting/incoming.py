@@ -61,8 +61,8 @@ def live_frames(
     wait: float | None = None,
     **reading: Any,
 ) -> Iterator[Clip]:
-    """Frames in the data's own units, read as in training, one at a time, each at the end of a
-    `Clip` with the two before it, which tell the pace.
+    """Yield the frames in the data's units, read as in training. Each comes at the end of a `Clip`
+    with the two frames before it, which show the time step.
 
     Args:
         source: a film or any other file of recordings; the URL of a camera; a folder of pictures,
@@ -71,11 +71,11 @@ def live_frames(
         place: the position to continue from, kept up to date: see `Source`.
         wait: seconds without a new file after which a growing folder counts as finished; None
             takes `patience`.
-        reading: fields of `foreframe.data.ReadOptions`, in place of those of training.
+        reading: fields of `foreframe.data.ReadOptions` that replace the options of training.
 
     Raises:
         ValueError: errors of reading; other channels or units than the model's; another grid than
-            that of the frames before. In a folder that has given a frame, a file with such an
+            the frames before. In a folder that has given a frame, a file with such an
             error is left out, with a note.
     """
     place = {} if place is None else place
@@ -126,10 +126,10 @@ def note_left_out(name: str, error: Exception) -> None:
 
 
 def _note_time_and_grid(clip: Clip, place: dict[str, Any]) -> None:
-    """Keep in `place` the date of a frame, the last steps to one, and a digest of the grid.
+    """Store the date of a frame, the last time steps, and a digest of the grid in `place`.
 
     Raises:
-        ValueError: another grid than that of the frames before.
+        ValueError: another grid than the frames before.
     """
     places = [
         (name, at.dims, _digits(at.values) if at.dims else sorted(at.attributes.items()))
@@ -217,7 +217,7 @@ def _from_folder(
                 warn(f"{name}: {missing} without values: left out")
             known[name], quiet = files[name], time.monotonic()
             if name == new[-1] and times:
-                gc.collect()  # HDF5 would show a file that is still open as it was
+                gc.collect()  # HDF5 would show old values of a file that is still open
         if over and time.monotonic() - quiet >= limit:
             return
         time.sleep(max(PAUSE, min(1.0, 20 * took)))  # a month of files takes a while to list
@@ -267,7 +267,7 @@ def _later(
 
 
 def _whole(path: Path, how: ReadOptions) -> Sequence[np.ndarray | Clip]:
-    """What a file holds: the frame of a .npy or a picture, or recordings.
+    """Return the content of a file: the frame of a .npy or a picture, or recordings.
 
     Raises:
         OSError, EOFError, ValueError: it cannot be read.

@@ -153,7 +153,7 @@ def _errors_of(
 
 
 def _times_after(past: Clip, live: Stream) -> np.ndarray | None:
-    """The times of a forecast. One frame has no step; steps beside the usual one do not count."""
+    """Return the times of a forecast, by the usual time step if the last step differs."""
     step, times = pace(live, FEWEST), past.times
     if step is None or times is None or times.dtype.kind != "M":
         return past.times_after(live.steps)
@@ -180,9 +180,9 @@ def check_folder(folder: Path, source: str, state: str | None) -> None:
 
 
 def write_live(forecast: Forecast, frame: int, folder: Path, keep: float | None) -> Path | None:
-    """Write the forecast after a frame of that number as frame-N, and as latest, in place of the
-    last: .nc with times and grid, .npy without dates. The file's modification
-    time is that of the frame, if it has a date.
+    """Write the forecast after frame N as frame-N and, replacing the one before, as latest: .nc
+    with times and grid, .npy without dates. The date of the frame becomes the modification time of
+    the file.
 
     Args:
         keep: hours after which older ones are removed; None keeps all.

@@ -18,14 +18,14 @@ DRY = 0.0  # nothing, on the network's scale and in mm/h
 def matched(
     forecast: Float[Tensor, "b s c h w"], target: Float[Tensor, "b _ c _ _"]
 ) -> Float[Tensor, "b s c h w"]:
-    """Replace the values of each frame by those of its target, rank by rank, for each clip, lead
-    time and channel.
+    """Replace the values of each frame by its target's, rank by rank, for each clip, lead time and
+    channel.
 
     A value with k of n values below it becomes the quantile k / (n - 1) of the target (linear, as
     `numpy.quantile`); with equally many values on both sides this permutes the target's values.
     Equal values stay equal, by their mean rank. Dry pixels (0 or less) stay dry: if the target has
     more rain than the forecast has wet pixels, its lightest is left out; if it has less, the
-    lightest of the forecast dries up. Missing values (NaN) stay, those of the target are ignored; a
+    lightest of the forecast dries up. Missing values (NaN) stay; they are ignored in the target. A
     frame without a target is unchanged.
 
     Args:
@@ -48,8 +48,8 @@ def match_to(
 ) -> Float[Tensor, "b s c h w"]:
     """Match a forecast to the "last" frame or to the "guide".
 
-    A smooth forecast does not know which of neighbouring pixels is the strongest, and the guide
-    does, if anything does: for a match to it ranks are those of the mean of both.
+    A smooth forecast does not show which of neighbouring pixels is the strongest, but the guide
+    may. A match to the guide takes the ranks from the mean of both.
 
     Args:
         match: a `foreframe.forecasting.forecast_options.Match`.
@@ -70,7 +70,7 @@ def match_members(
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None = None,
 ) -> Float[Tensor, "b m s c h w"]:
-    """As `match_to` each member in turn, which has ranks of its own."""
+    """Match each member in turn, as `match_to`; each has its own ranks."""
     each = [_with_values(match, member, last, guide) for member in members.unbind(dim=1)]
     return torch.stack(each, dim=1)
 
@@ -81,7 +81,9 @@ def _with_values(
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None,
 ) -> Float[Tensor, "b s c h w"]:
-    """The values of the last frame or of the guide; where no value was seen as it was."""
+    """Return the forecast with the values of the last frame or of the guide. Pixels without any
+    past value are unchanged.
+    """
     seen = ~last.isnan().unsqueeze(1)
     target = last.unsqueeze(1)
     if match == GUIDE:

@@ -68,15 +68,15 @@ class ScaledNetwork:
 
     @property
     def device(self) -> torch.device:
-        """The device on which frames are scaled and matched: that of the weights, or the CPU if the
-        weights are in another process.
+        """The device of the weights, or the CPU if the weights are in another process. Frames are
+        scaled and matched on it.
         """
         weight = next(self.model.parameters(), None)
         return torch.device("cpu") if weight is None or weight.is_meta else weight.device
 
     @property
     def compute(self) -> Compute:
-        """What runs the model: this process, unless it is `computed_by` something else."""
+        """The computation: in this process, unless set by `computed_by`."""
         return self._elsewhere or Compute(self.model)
 
     def computed_by(self: Network, compute: Compute) -> Network:
@@ -157,7 +157,7 @@ class ScaledNetwork:
     def choose_tile(self, shape: Sequence[int], steps: int, options: TiledOptions) -> int:
         """Return the side of tiles, 0 for whole frames. Without `options.tile` tiles are used if a
         frame has more than four times the area of training, unless the model reduces large frames
-        itself, and are as small as the memory budget requires. Arguments as in `check_size`.
+        itself. They are as small as the memory budget requires. Arguments as in `check_size`.
         """
         if options.tile is not None:
             return options.tile
@@ -204,7 +204,7 @@ class ScaledNetwork:
         """
         low, high = self.scaling.bounds
         c, least, most = self.model.takes, low, high
-        if self.model.inputs:  # which may leave the range of what is forecast
+        if self.model.inputs:  # inputs may be outside the range of the forecast channels
             least, most = -math.inf, math.inf
         past = check_frames(frames, channels=c, low=least, high=most, missing=True, what=what)
         if self.model.inputs:

@@ -35,7 +35,7 @@ VALUES = (".npy", ".npz", ".nc", ".zarr")
 
 def check_output(path: str | Path, rolling: bool = False, sources: Sequence[Any] = ()) -> str:
     """Return the kind of file that a path names: its ending, or "" for a folder of numbered PNG
-    pictures. Wrong paths are refused here, before anything is computed.
+    pictures. Wrong paths raise an error before anything is computed.
 
     Args:
         rolling: whether it is for several forecasts, which are no single picture.
@@ -152,8 +152,8 @@ def write_values(
     an ensemble.
 
     .npy and .npz hold (S,C,H,W), of members (M,S,C,H,W), row 0 at the top, and for a list a leading
-    axis; .nc and .zarr have the dimensions of the file that was read, for a list start and lead in
-    place of time, and `realization` for members.
+    axis; .nc and .zarr have the dimensions of the input file, for a list start and lead instead of
+    time, and `realization` for members.
 
     Args:
         attributes: global attributes of a .nc or .zarr.

@@ -50,8 +50,8 @@ def _is_film(source: Any) -> bool:
 
 
 def on_known_grid(forecaster: ScaledNetwork, clip: Clip, given: Mapping[str, Any]) -> Clip:
-    """The clip as means of blocks of values, with a note, if its grid is finer than those of
-    training by a factor of 1.5 or more. A size that the user chose stays.
+    """Return a clip on a finer grid than in training, by a factor of 1.5 or more, as means of
+    blocks of values, with a note. A size that the user chose stays.
     """
     known, spacing = forecaster.trained.spacing, row_spacing(clip)
     if not known or not spacing or {"coarsen", "size"} & given.keys():
@@ -179,14 +179,14 @@ def _fills(forecaster: ScaledNetwork, clip: Clip) -> tuple[list[float], float, s
 
 
 def doubts(forecaster: ScaledNetwork, clip: Clip) -> list[str]:
-    """What is assumed of a recording that it does not say, and reasons to suspect that it is of
-    another kind than the data of training.
+    """Return the assumptions about metadata that a recording lacks, and signs that it is of another
+    kind than the data of training.
     """
     return [*_assumed(forecaster, clip), *_odd_values(forecaster, clip)]
 
 
 def knows_other_digits(forecaster: ScaledNetwork, clip: Clip) -> bool:
-    """Whether the model knows nothing but digits that move, in frames of another size."""
+    """Return whether the model was trained only on moving digits, in frames of another size."""
     trained = forecaster.trained
     return trained.data == DIGITS and trained.frame not in (None, clip.frames.shape[-2:])
 

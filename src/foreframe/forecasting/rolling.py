@@ -104,7 +104,7 @@ class Rolling:
         self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
     ) -> None:
         """Compute the forecasts and write them by the ending of `path`, as `Forecast.write`: their
-        values, or pictures of each beside the truth, on a common scale. Films play as fast as the
+        values, or pictures of each with its truth, on a common scale. Films play as fast as the
         recording.
 
         Args:

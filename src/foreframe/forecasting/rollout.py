@@ -91,7 +91,7 @@ def stretches(
 
 
 def _members(state: State, ensemble: EnsembleRequest | None, group: int) -> list[State]:
-    """The states of the members, some at a time; without members the state as it is."""
+    """The states of the members, some at a time; without members the given state."""
     if ensemble is None:
         return [state]
     n, seed = ensemble.n, ensemble.seed

@@ -60,7 +60,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Export:
-    """Of an exported folder's about.json what it takes to run a whole forecast.
+    """The fields of an exported folder's about.json that are needed to run a whole forecast.
 
     Args:
         forecaster: as config.json describes it.
@@ -109,19 +109,16 @@ def write_forecaster(
     """
     from safetensors.torch import save
 
-    beside = [(name, _content(source, name)) for name in BESIDE]
-    kept = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_write(folder / "model.safetensors") as rough:
-        # The save_file of safetensors reports a full disk as a format error.
-        rough.write_bytes(save(kept))
-    with atomic_write(folder / "config.json") as rough:
-        rough.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    with atomic_write(folder / "README.md") as rough:
-        parameters = sum(value.numel() for value in weights.values())
-        rough.write_text(_card(config, parameters), encoding="utf-8")
-    for name, content in beside:
-        (folder / name).unlink(missing_ok=True)  # of the weights that were here
-        if content is not None:
+    contents = {name: _content(source, name) for name in BESIDE}
+    parts = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    # The save_file of safetensors reports a full disk as a format error.
+    contents["model.safetensors"] = save(parts)
+    contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    contents["README.md"] = _card(config, sum(value.numel() for value in parts.values())).encode()
+    for name, content in contents.items():
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of earlier weights in this folder
+        else:
             with atomic_write(folder / name) as rough:
                 rough.write_bytes(content)
 

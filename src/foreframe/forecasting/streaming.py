@@ -41,7 +41,7 @@ class Map(TypedDict):
 
 
 class Source(TypedDict, total=False):
-    """Where a stream's frames come from.
+    """The source of a stream's frames.
 
     Args:
         path: of the source.
@@ -69,8 +69,8 @@ class Source(TypedDict, total=False):
 class Stream:
     """A live forecast that updates its state with each frame, in constant memory.
 
-    Forecasts equal those of `predict` on all frames so far, in the same precision. A pixel that was
-    missing for as many frames as the model looks at is missing in the forecast.
+    Forecasts equal `predict` on all frames so far, in the same precision. A pixel that is missing
+    in all frames of the model's past is missing in the forecast.
 
     Attributes:
         options: options of each forecast.
@@ -83,8 +83,8 @@ class Stream:
         self.forecaster, self.steps, self.options, self.seen = forecaster, steps, options, 0
         self.pictures, self.source = False, dict[str, Any]()
         self.state: dict[str, Tensor] | None = None
-        # The last value seen at each pixel, which stands in for missing ones, and how many frames
-        # ago it was seen: None if nothing is missing in the last frame.
+        # The last value seen at each pixel, which replaces missing values, and its age in frames:
+        # None if nothing is missing in the last frame.
         self._last: Tensor | None = None
         self.age: Tensor | None = None
 
@@ -147,8 +147,8 @@ class Stream:
     def _within_window(
         self, frame: Tensor, last: Tensor | None, age: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The last values before a frame (1,C,H,W) that may stand in for its missing ones, and the
-        ages of values after it.
+        """Return the last values before a frame (1,C,H,W) that may replace its missing values, and
+        the ages of values after it.
         """
         missing = frame.isnan()
         if not missing.any():
@@ -190,7 +190,7 @@ class Stream:
     @property
     def last(self) -> np.ndarray:
         """The last value seen at each pixel, (C,H,W), in the data's units, on 0 to 255 if it had 8
-        bits; NaN where there was none in as many frames as the model looks at.
+        bits; NaN if it is missing in all frames of the model's past.
 
         Raises:
             ValueError: before the first frame.
@@ -290,7 +290,7 @@ class Stream:
                 raise ValueError(f"{length} bytes of JSON")
             header = json.loads(content[8 : 8 + length])
             about = typed(_About, json.loads(header["__metadata__"]["stream"]), "")
-            f = self.forecaster.scaled(about.scaling)  # a baseline's is that of its first frame
+            f = self.forecaster.scaled(about.scaling)  # of a baseline, set by its first frame
             if about.model != _fingerprint(f) or about.seen < 1:
                 raise ValueError("another model, or no frame")
             last = check_frames(
@@ -358,7 +358,7 @@ def pace(live: Stream, fewest: int) -> np.timedelta64 | None:
 
 @dataclass(frozen=True)
 class _About:
-    """What is saved of a stream beside its tensors; `model` is its fingerprint."""
+    """The saved values of a stream without its tensors; `model` is its fingerprint."""
 
     seen: int
     pictures: bool
@@ -389,19 +389,3 @@ def coordinates(live: Stream) -> Mapping[str, Any]:
     if crs.is_geographic and not (np.abs(y) <= 90).all():
         raise ValueError("a grid in degrees has y from -90 to 90; of another map give its crs")
     return on_map(crs, x, y)
-
-
-def date(live: Stream, frames: int, time: str | None) -> None:
-    """Note the time of the last of the next frames of a stream. Frames without a time keep the pace
-    of the stream.
-
-    Raises:
-        ValueError: the time is not later than the one before.
-    """
-    source = live.source
-    since = source.get("undated", 0) + frames
-    source["undated"] = since if time is None else 0
-    if time is not None:
-        if "time" in source and np.datetime64(time) <= np.datetime64(source["time"]):
-            raise ValueError(f"a frame of {time}, not later than {source['time']}")
-        note_time(source, np.datetime64(time), since)

@@ -32,9 +32,8 @@ def tile_size(model: Model, frame: Sequence[int], tile: int) -> tuple[int, int, 
 
 def tile_layout(model: Model, tile: int, h: int, w: int) -> tuple[int, int]:
     """Side of the tiles of frames h x w, and the stride of their positions. The side is the
-    smallest from `tile` up for which no tile cuts a block of the model and all tiles, including the
-    last in the corner, have blocks of equal size; without such a side the corner's blocks may
-    differ.
+    smallest from `tile` up for which no tile cuts a block of the model and all tiles have blocks of
+    equal size. Without such a side the blocks of the last tile, in the corner, may differ.
     """
     first = tile_side(model, tile)
     for side in range(first, 2 * first, model.stride):
@@ -54,7 +53,7 @@ def forecast_in_tiles(
     ensemble: EnsembleRequest | None,
     group: int,
 ) -> tuple[Float[Tensor, "n s _ h w"], Float[Tensor, "b s _ h w"] | None]:
-    """The forecast of each member, and that of the guide if it is matched to it.
+    """Return the forecast of each member, and the guide's forecast if members are matched to it.
 
     Args:
         past: on the network's scale.

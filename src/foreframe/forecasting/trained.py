@@ -30,7 +30,7 @@ class Trained:
         preset: name of the model's preset.
         weights: name of the published weights that training began with; "" for none.
         seed: seed of weights and clips.
-        step: seconds from frame to frame of what it was scored on; None if unknown.
+        step: seconds from frame to frame of the scored data; None if unknown.
         spacing: the smallest and largest distance of its rows, in metres; None if unknown.
 
     Raises:
@@ -66,11 +66,11 @@ def data_of(trained: Trained, where: str, given: Mapping[str, Any]) -> DataOptio
     Args:
         trained: what its file says.
         where: the user's name for the file, for the message.
-        given: from the user, fields of `DataOptions`; if the data are those of training, they
-            change the arguments, reading and splits of training.
+        given: from the user, fields of `DataOptions`; for the data of training they change the
+            arguments, reading and splits of training.
 
     Raises:
-        ValueError: no data are named, and those of training are unknown, imported, fetched or
+        ValueError: no data are named, and the data of training are unknown, imported, fetched or
             missing here; invalid options.
     """
     data, args = given.get("data"), dict(given.get("data_args") or {})

@@ -123,7 +123,7 @@ def test_an_interrupted_job_resumes_with_as_many_threads(threads, monkeypatch, c
     monkeypatch.setattr(archive, "fill_store", fill_and_note)
     threads(1)
     foreframe.archive("run", "rain.nc", "whole.zarr", every=2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"--continue_job resumes it from all\.zarr\.part"):
         foreframe.archive("run", "rain.nc", "all.zarr", every=2, progress=stop)
     assert not Path("all.zarr").exists()
     command = ["archive", "run", "rain.nc", "-o", "all.zarr", "--every", "2"]

@@ -22,6 +22,7 @@ from foreframe.addons.archives.tasks import Progress, open_job, run_tasks
 from foreframe.api import Run, takes
 from foreframe.base.files import atomic_folder, exists, matching
 from foreframe.base.notes import warn
+from foreframe.base.processes import Stopped
 from foreframe.base.schema import parameters
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
@@ -128,7 +129,13 @@ def _write_store(
             forecast = _forecast(job, clips[recording], first)
             with atomic_folder(store) as rough:
                 create_store(rough, forecast, [(clips[k], at) for k, at in starts])
-        run_tasks(partial(_write_start, job, store), [*enumerate(starts)], part, workers, progress)
+        write = partial(_write_start, job, store)
+        try:
+            run_tasks(write, [*enumerate(starts)], part, workers, progress)
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"stopped; the same job with --continue_job resumes it from {part}"
+            ) from None
     os.replace(store, path)
     shutil.rmtree(part)
 

@@ -11,7 +11,7 @@ class ArchiveOptions(RollingOptions):
     """Starts, forecasts and processes of an archive
 
     Args:
-        every: forecast again after every N frames; 0 forecasts once, after the last frame
+        every: forecast again after every N frames; 0 = one forecast, after the last frame
         workers: number of processes on this machine, which share its cores; by default this process
             alone
         scheduler: address of a Dask scheduler, tcp://HOST:8786, whose workers compute the forecasts

@@ -1,10 +1,10 @@
 """foreframe bench"""
 
-import sys
 from contextlib import ExitStack
 from typing import Any
 
 from foreframe.addons.bench.bench_options import BenchOptions
+from foreframe.base.processes import Stopped
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
@@ -14,7 +14,7 @@ def compare(
     runs: list[str] = [],  # noqa: B006 (never changed)
     *,
     options: BenchOptions,
-) -> int:
+) -> None:
     """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
 
     Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .png; rows
@@ -40,12 +40,9 @@ def compare(
 
             board = bench(runs, options=options, progress=tell)
     except KeyboardInterrupt:
-        again = "the same command continues the trainings"
-        print(f"\nforeframe: stopped; {again}", file=sys.stderr)
-        return 130
+        raise Stopped("stopped; the same command continues the trainings") from None
     print(board)
     print(f"\nleaderboard.json, leaderboard.md and leaderboard.png are in {options.output}")
-    return 0
 
 
 def parser() -> Parser:

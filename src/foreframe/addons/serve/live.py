@@ -100,14 +100,14 @@ async def places(
     at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
     probability: Annotated[float | None, Query(allow_inf_nan=False)] = None,
 ) -> dict[str, Any]:
-    """Forecast at places, each `latitude,longitude` if the stream has a grid, otherwise
+    """Forecast at locations, each `latitude,longitude` if the stream has a grid, otherwise
     `row,column`: the probability of reaching a value, by default 0.2 mm/h of rain, and when that
     begins, in a sentence and by lead time.
     """
     live = streams.find(id)
     async with streams.answering():
         if "places" not in registered("answers"):
-            raise Problem(404, "no installed package forecasts at places")
+            raise Problem(404, "no installed package forecasts at locations")
         answer = of_package("answers", "places")
         found, notes = await streams.on_model(answer, live.stream, at, probability)
     return {"model": live.model, "places": found, "notes": notes}

@@ -21,7 +21,7 @@ from foreframe.base.budget import GIB
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import without_fills
-from foreframe.forecasting.streaming import Stream, coordinates, date
+from foreframe.forecasting.streaming import Stream, coordinates, note_time
 
 ID = "^[A-Za-z0-9_-]{16,64}$"  # knowing it gives access to the stream
 
@@ -240,7 +240,7 @@ class Streams:
         """
         async with live.pushing:
             stream = live.stream.fork()
-            date(stream, len(frames), time)
+            _date(stream, len(frames), time)
             clip = Clip(frames, units=stream.forecaster.scaling.units)
             clip = await asyncio.to_thread(without_fills, stream.forecaster, clip)
             for k in range(len(clip)):  # one at a time, so that others have their turns
@@ -261,3 +261,19 @@ def _bytes_of(stream: Stream) -> int:
     """Bytes of a stream's state, and of its grid as lists of numbers."""
     grid = stream.source.get("map", {"x": (), "y": ()})
     return stream.nbytes + 32 * (len(grid["x"]) + len(grid["y"]))
+
+
+def _date(live: Stream, frames: int, time: str | None) -> None:
+    """Note the time of the last of the next frames of a stream. Frames without a time keep the pace
+    of the stream.
+
+    Raises:
+        ValueError: the time is not later than the one before.
+    """
+    source = live.source
+    since = source.get("undated", 0) + frames
+    source["undated"] = since if time is None else 0
+    if time is not None:
+        if "time" in source and np.datetime64(time) <= np.datetime64(source["time"]):
+            raise ValueError(f"a frame of {time}, not later than {source['time']}")
+        note_time(source, np.datetime64(time), since)

@@ -116,7 +116,8 @@ def _verdict(
     few, ends = "", [compared["ratio_low"], compared["ratio_high"]]
     if compared["tie"]:
         how = "not significantly better" if difference < 0 else "not better"
-        few = plural(compared["n"], compared["over"][:-1])
+        over = compared["over"]
+        few = plural(compared["n"], "independent part" if over == "blocks" else over[:-1])
     elif None not in ends:
         near, far = sorted(ends, key=lambda end: abs(end - 1))
         few = f"{_percent(near)[:-2]} to {_percent(far)}"
