@@ -1,20 +1,31 @@
 """Training as a whole: exact resume, two processes, what a run leaves behind, and what stops it."""
 
 import io
+import random
 import signal
-import sys
 import urllib.request
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from lightning.pytorch import Trainer
 from PIL import Image
-from trainings import SMALL, copied_run, last, rows_of, same_to_the_bit, small_options, train_small
+from torch.utils.data import Dataset
+from trainings import (
+    LEARNING,
+    SMALL,
+    copied_run,
+    last,
+    rows_of,
+    same_to_the_bit,
+    small_options,
+    train_small,
+)
 
 from foreframe import Forecaster, MovingMNIST, Window, evaluate, fit
 from foreframe.cli import main
@@ -107,39 +118,31 @@ def test_stop_and_resume_in_other_settings(tmp_path, name: str, first: int) -> N
     stopped_and_resumed(tmp_path, first, **SETTINGS[name])
 
 
+class Noisy(Dataset):
+    """Draws its clips anew each time, from the generators of three libraries."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, _: int) -> torch.Tensor:
+        return (torch.rand(5, 1, 16, 16) + random.random() + float(np.random.rand())) / 3
+
+
+class Dropping(EncoderDecoder):
+    def encode(self, past, state=None):
+        return super().encode(torch.nn.functional.dropout(past, 0.3, self.training), state)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [2, 3])  # within an epoch of 3 steps, and at its end
 def test_datasets_and_models_that_draw_their_own_random_numbers_resume_too(
     tmp_path, monkeypatch, first: int
 ) -> None:
-    """Dropout in the network and torch.rand in the Dataset: random state is kept as well as
-    weights.
-    """
-    (tmp_path / "noisy_clips.py").write_text(
-        """
-import random, numpy as np, torch
-class Noisy(torch.utils.data.Dataset):
-    def __len__(self): return 16
-    def __getitem__(self, i):
-        return (torch.rand(5, 1, 16, 16) + random.random() + float(np.random.rand())) / 3
-"""
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-
-    class Dropping(EncoderDecoder):
-        def encode(self, past, state=None):
-            return super().encode(torch.nn.functional.dropout(past, 0.3, self.training), state)
-
+    """Random state is kept as well as weights."""
     monkeypatch.setitem(MODELS, "dropping", Dropping)
-    stopped_and_resumed(
-        tmp_path,
-        first,
-        model="dropping",
-        hidden=None,
-        model_args={"core": {"convlstm": {"hidden": [6]}}},
-        data="noisy_clips.Noisy",
-        data_args={},
-    )
+    args = {"core": {"convlstm": {"hidden": [6]}}}
+    network = {"model": "dropping", "hidden": None, "model_args": args}
+    stopped_and_resumed(tmp_path, first, **network, data=Noisy(), data_args={})
 
 
 def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
@@ -344,32 +347,26 @@ def test_a_diverged_training_stops_and_keeps_what_was_good(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("workers", "bad", "message"),
-    [("0", "float('nan')", "NaN"), ("2", "7.0", "outside [0, 1]")],
+    ("workers", "bad", "message"), [("0", "float('nan')", "NaN"), ("2", "7.0", "outside [0, 1]")]
 )
 def test_bad_frames_in_the_middle_of_a_dataset(
     tmp_path, monkeypatch, capsys, workers: str, bad: str, message: str
 ) -> None:
     """One line, from the training process or from a loader's worker."""
-    (tmp_path / "spoilt_clips.py").write_text(
+    (tmp_path / f"spoilt{workers}.py").write_text(
         f"""
 import torch
-class Spoilt(torch.utils.data.Dataset):
+class Clips(torch.utils.data.Dataset):
     def __len__(self): return 16
     def __getitem__(self, i): return torch.full((5, 1, 16, 16), {bad} if i == 13 else 0.5)
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
-    flags = [
-        *("--data", "spoilt_clips.Spoilt", "--past", "3", "--future", "2", "--batch_size", "4"),
-        *("--hidden", "4", "--loader_workers", workers, "--device", "cpu", "--devices", "1"),
-    ]
-    assert main(["train", *flags, "--run", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err.strip()
-    assert message in said
-    assert "data spoilt_clips.Spoilt" in said
-    assert "\n" not in said
-    sys.modules.pop("spoilt_clips")
+    data = ["--data", f"spoilt{workers}.Clips", "--loader_workers", workers, "--devices", "1"]
+    assert main(["train", *LEARNING, *data, "--run", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert f"data spoilt{workers}.Clips" in line
 
 
 @pytest.mark.parametrize(
@@ -396,34 +393,33 @@ def test_options_that_do_not_fit_each_other_are_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch, capsys) -> None:
-    def missing(function):
-        raise RuntimeError("no g++")
-
-    monkeypatch.setattr(torch, "compile", missing)
+def test_a_compiler_that_is_missing_is_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "compile", Mock(side_effect=RuntimeError("no g++")))
     why_not_compiled.cache_clear()
     try:
         with pytest.raises(ValueError, match=r"no C\+\+ compiler here that works"):
             train_small(tmp_path / "run", compile=True)
         assert not (tmp_path / "run").exists()
-        # Where it was nobody's wish, it is a line, and a run without; small maps are not asked
-        # about.
-        monkeypatch.setattr("foreframe.training.preparation.WORTH", 1)
-        step = {"max_steps": 1, "limit_val_batches": 0}
-        train_small(tmp_path / "run", trainer=step)
-        assert (
-            "no C++ compiler here that works (g++, or what CXX names), so recurrent cells"
-            in capsys.readouterr().out
-        )
-        assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["compile"] is False
     finally:
         why_not_compiled.cache_clear()
 
 
 @pytest.mark.slow
-def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, capsys) -> None:
-    """In a line, kept in the run's config; off by `compile: false`, and for small maps."""
-    monkeypatch.setattr("foreframe.training.preparation.why_not_compiled", lambda device: "")
+@pytest.mark.parametrize(
+    ("worth", "why", "options", "said"),
+    [
+        (1, "", {}, "recurrent cells are compiled"),
+        (1, "no compiler", {}, "no compiler, so recurrent cells are slower"),
+        (1, "", {"compile": False}, ""),
+        (2**30, "no compiler", {}, ""),  # small maps: nobody asks
+    ],
+)
+def test_large_maps_are_compiled_unasked_and_stay_so(
+    tmp_path, monkeypatch, capsys, worth: int, why: str, options: dict, said: str
+) -> None:
+    """In a line, kept in the run's config."""
+    monkeypatch.setattr("foreframe.training.preparation.WORTH", worth)
+    monkeypatch.setattr("foreframe.training.preparation.why_not_compiled", lambda device: why)
     compiled: list[bool] = []
     loop = Recurrent.loop
 
@@ -433,17 +429,12 @@ def test_large_maps_are_compiled_unasked_and_stay_so(tmp_path, monkeypatch, caps
         return loop(self, *given)
 
     monkeypatch.setattr(Recurrent, "loop", seen)
-    for name, worth, options in (
-        ("small", 2**30, {}),
-        ("large", 1, {}),
-        ("off", 1, {"compile": False}),
-    ):
-        monkeypatch.setattr("foreframe.training.preparation.WORTH", worth)
-        compiled.clear()
-        train_small(tmp_path / name, epochs=1, **options)
-        config = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
-        assert (True in compiled) == config["compile"] == (name == "large")
-        assert ("recurrent cells are compiled" in capsys.readouterr().out) == (name == "large")
+    train_small(tmp_path / "run", epochs=1, **options)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (True in compiled) == config["compile"] == said.endswith("compiled")
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert bool(said) == ("recurrent cells" in printed)
 
 
 @pytest.mark.slow
@@ -480,16 +471,6 @@ def test_tensorboard_starts_beside_the_training(tmp_path, capsys) -> None:
     ).split()[1]
     with urllib.request.urlopen(url, timeout=20) as page:
         assert page.status == 200
-
-
-def test_a_run_that_is_done_says_how_to_have_more(tmp_path) -> None:
-    run = copied_run(tmp_path)
-    for more, message in (
-        ({}, r"has had its 1 epochs; give it more by --epochs, .*: foreframe train --resume .*run"),
-        ({"minutes": 1e-6}, r"has had its 1e-06 minutes; give it more by --minutes"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            train_small(None, epochs=1, resume=str(run), **more)
 
 
 def test_what_a_forecast_lacks_is_told_before_a_folder_is_made(tmp_path, monkeypatch) -> None:

@@ -79,8 +79,10 @@ def test_a_step_that_is_validated_is_saved_after_that(tmp_path, monkeypatch) -> 
     ]
     same_to_the_bit(whole, run)
     assert last(whole)["callbacks"]["Checkpoints"] == last(run)["callbacks"]["Checkpoints"]
-    with pytest.raises(ValueError, match="has had its 2 epochs"):
-        train_small(run, resume=str(run))
+    for more, limit in (({}, "2 epochs"), ({"minutes": 1e-6}, "1e-06 minutes")):
+        done = f"has had its {limit}; give it more by --{limit.split()[1]}, .*: foreframe train --r"
+        with pytest.raises(ValueError, match=done):
+            train_small(run, resume=str(run), **more)
 
 
 @pytest.mark.slow
@@ -139,11 +141,9 @@ def test_rows_are_neither_lost_nor_doubled(tmp_path) -> None:
     file = tmp_path / "validation.jsonl"
     lines = [json.dumps({"step": step}) + "\n" for step in (3, 6, 9)]
     file.write_text("".join(lines) + '{"step": 1')
-    cut_rows(file, 9)
-    assert file.read_text() == "".join(lines)
-    cut_rows(file, 5)
-    assert file.read_text() == lines[0]
-    cut_rows(tmp_path / "none", 5)
+    for step, kept in ((9, 3), (5, 1)):
+        cut_rows(file, step)
+        assert file.read_text() == "".join(lines[:kept])
 
 
 @pytest.mark.slow

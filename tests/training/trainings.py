@@ -26,10 +26,13 @@ SMALL: dict[str, Any] = {
     "motion": {"rule": "srivastava", "digit_px": 16},
 }
 # The same, for processes of their own.
-FLAGS = [
+LEARNING = [
     *("--model", "quick", "--hidden", "4", "--learning_rate", "3e-3", "--past", "3"),
     *("--future", "2", "--batch_size", "4", "--validation_clips", "5", "--picture_every", "0"),
-    *("--data_args.canvas", "24", "--data_args.clips", "16", "--device", "cpu"),
+    *("--device", "cpu"),
+]
+FLAGS = [
+    *(*LEARNING, "--data_args.canvas", "24", "--data_args.clips", "16"),
     *("--data_args.motion", "{rule: srivastava, digit_px: 16}"),
 ]
 FOLDER = tempfile.TemporaryDirectory()
