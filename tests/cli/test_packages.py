@@ -195,12 +195,14 @@ def test_a_reader_reads_its_ending_alone_and_in_folders(
     with pytest.raises(ValueError, match=r"^\.tide is registered .* but is no Reader$"):
         clips_from("high/one.tide")
     Path("low.tid").touch()
-    assert ".tid is no kind that is read; .nc" in refused(
+    assert ".tid is not supported; use one of .nc" in refused(
         capsys, "predict", "mean", "low.tid", "-o", "no.npy"
     )
     forget()
     sys.path.remove(str(installed))
-    assert ".tide is no kind" in refused(capsys, "predict", "mean", "high/one.tide", "-o", "a.npy")
+    assert ".tide is not supported" in refused(
+        capsys, "predict", "mean", "high/one.tide", "-o", "a.npy"
+    )
 
 
 def test_a_dataset_has_splits_and_a_protocol(
@@ -216,7 +218,7 @@ def test_a_dataset_has_splits_and_a_protocol(
     assert options_from([], []).data.past == 10  # foreframe's own moving_mnist
     words = ["--data", "gauges", "--data_args.folder"]
     assert main(["evaluate", "persistence", *words, "sea", "-o", "report"]) == 0
-    assert "data gauges: lake is no folder; give one with train/*" in refused(
+    assert "data gauges: lake is no folder; name one with train/*" in refused(
         capsys, "data", *words, "lake"
     )
 

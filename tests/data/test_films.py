@@ -110,7 +110,7 @@ def test_a_broken_frame_is_filled(tmp_path, k, stand_in) -> None:
         file.write(b"\xff" * (size - 8))
     film = read_film(path).frames
     with pytest.warns(
-        UserWarning, match=f"frame {k} cannot be decoded; the frame before stands in its place"
+        UserWarning, match=f"frame {k} cannot be decoded; the frame before replaces it"
     ) as told:
         whole = [film[k : k + 1][0], *film[:]]
     assert len(told) == 1
@@ -152,8 +152,8 @@ def test_what_is_no_film(tmp_path) -> None:
         sound = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
         sound.rate = 8000
         box.mux([*out.encode(sound), *out.encode()])
-    words = dict.fromkeys(("text", "empty", "none"), "is no film that can be read .*; give a whole")
-    for name, said in (words | {"sound": "no moving pictures"}).items():
+    words = dict.fromkeys(("text", "empty", "none"), "is not a readable film .*; give a whole")
+    for name, said in (words | {"sound": "no decodable video"}).items():
         with one_line(rf"{name}\.mp4 .*{said}"):
             read_film(tmp_path / f"{name}.mp4")
 

@@ -215,8 +215,8 @@ def test_a_damaged_file_of_digits_is_named_and_a_bomb_takes_no_memory(tmp_path) 
     (tmp_path / "torn.npz").write_bytes(b"torn")
     tracemalloc.start()
     for name, reason in (
-        ("large-idx3-ubyte", "cannot be read .it says that it holds 4 GiB"),
-        ("bomb-idx3-ubyte.gz", "cannot be read .it is cut short or too long"),
+        ("large-idx3-ubyte", "cannot be read .its header states 4 GiB"),
+        ("bomb-idx3-ubyte.gz", "cannot be read .it is truncated or too long"),
         ("torn-idx3-ubyte.gz", "cannot be read"),
         ("torn.npz", "cannot be read"),
     ):
@@ -236,7 +236,7 @@ def test_a_damaged_file_of_digits_is_named_and_a_bomb_takes_no_memory(tmp_path) 
         ({"motion": {"rule": "svg", "speed": 1.5}}, "whole pixels"),
         ({"canvas": 28}, "need a canvas larger"),
         ({"digits": "roman"}, "'roman' is unknown"),
-        ({"digits": "nowhere.npz"}, "No such file"),
+        ({"digits": "nowhere.npz"}, "digits: there is no file nowhere.npz"),
         ({"digits": {"source": "mnist", "root": "no-such-folder"}}, "allow the download"),
     ],
 )

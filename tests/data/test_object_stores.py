@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from foreframe import Window, clips_from, predict
 from foreframe.cli import main
 from foreframe.data import DataOptions, Recordings, decoding, open_dataset
-from foreframe.data.chunks import ChunkedFrames
+from foreframe.data.decoding import ChunkedFrames
 from refusals import one_line
 
 pytestmark = pytest.mark.slow  # a server, and processes

@@ -36,7 +36,7 @@ def read_through(path):
 
 def test_natural_order_without_hidden_files(folder) -> None:
     path, made = folder
-    with pytest.warns(UserWarning, match="1 file left out: notes.txt"):
+    with pytest.warns(UserWarning, match="1 file skipped: notes.txt"):
         (clip,) = clips_from(path)
     assert (clip.frames.dtype, clip.times) == (np.uint8, None)
     np.testing.assert_array_equal(clip.frames[:], made)
@@ -156,10 +156,10 @@ def test_several_pages_of_a_tiff_are_no_recording(tmp_path) -> None:
     pages = np.zeros((3, 8, 9), np.uint8)
     animation(tmp_path / "a.tif", pages)
     for source in (tmp_path / "a.tif", tmp_path):
-        with pytest.raises(ValueError, match="store each in a file of its own"):
+        with pytest.raises(ValueError, match="store each in a separate file"):
             clips_from(source)
     Image.fromarray(pages[0]).save(tmp_path / "b.tif")
-    with pytest.warns(UserWarning, match=r"1 file left out: .*a\.tif: several pages"):
+    with pytest.warns(UserWarning, match=r"1 file skipped: .*a\.tif: several pages"):
         (clip,) = clips_from(tmp_path)
     assert clip.frames.shape == (1, 1, 8, 9)
 

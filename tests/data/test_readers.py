@@ -296,24 +296,24 @@ def test_what_of_a_folder_is_left_out_is_said_once(tmp_path: Path) -> None:
     (folder / "deep" / "text.mp4").write_text("no film")
     (folder / "readme.txt").write_text("words")
     with pytest.warns(
-        UserWarning, match=r"2 files left out: .*text.mp4.*readme.txt \(no kind"
+        UserWarning, match=r"2 files skipped: .*text.mp4.*readme.txt \(not supp"
     ) as told:
         (clip,) = clips_from(folder)
     assert len(told) == 1
     assert clip.name == str(folder / "deep" / "a b.npy")
-    with pytest.raises(ValueError, match="no film"):
+    with pytest.raises(ValueError, match="not a readable film"):
         clips_from(folder, strict=True)
     (folder / "deep" / "a b.npy").unlink()
-    with pytest.raises(ValueError, match="no film"):
+    with pytest.raises(ValueError, match="not a readable film"):
         clips_from(folder)
     (folder / "deep" / "text.mp4").unlink()
-    with pytest.raises(ValueError, match="holds no recording"):
+    with pytest.raises(ValueError, match="has no recording"):
         clips_from(folder)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a.png", "single picture"), ("a.xyz", "no kind"), ("b.nc", "no file or folder")],
+    [("a.png", "single picture"), ("a.xyz", "not supported"), ("b.nc", "no file or folder")],
 )
 def test_what_is_no_source(tmp_path: Path, name: str, message: str) -> None:
     if name.startswith("a"):

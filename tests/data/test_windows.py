@@ -111,7 +111,7 @@ def test_windows_without_anything_in_their_past_or_future_are_left_out(tmp_path:
     np.save(tmp_path / "b.npy", frames)
     with pytest.raises(ValueError, match="without two different finite values"):
         Recordings(tmp_path / "b.npy", "train", SMALL)
-    with pytest.raises(ValueError, match="too little to forecast from"):
+    with pytest.raises(ValueError, match="too few values"):
         Recordings(tmp_path / "b.npy", "train", SMALL, Scaling(0, 1))
 
 
@@ -337,7 +337,7 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
 def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", numbered(92, 8, 8))
     lacks = (
-        r"in validation: no recording is in it, 20 needed: use a smaller "
+        r"in validation: no recording, 20 needed: use a smaller "
         r"past and future, a larger share \(splits.shares\)"
     )
     with pytest.raises(ValueError, match=lacks):

@@ -36,4 +36,6 @@ def in_one_line(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         words = str(error).strip() or type(error).__name__
+        if isinstance(error, FileNotFoundError) and error.filename:
+            words = f"there is no file {error.filename}"
         raise ValueError(f"{what} ({words.splitlines()[0][:160]})") from error

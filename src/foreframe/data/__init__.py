@@ -1,4 +1,4 @@
-"""Where clips come from: generated digits, files, or any Dataset; and the options of reading them.
+"""Sources of clips: generated digits, files, or any Dataset; and the options of reading them.
 
 The names load when first used, since the command line reads the options and needs no torch.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foreframe.data.readers import clips_from  # noqa: F401
     from foreframe.data.windows import Recordings  # noqa: F401
 
-_NAMES = {  # of a module: the names that live there
+_NAMES = {  # by module
     "arrays": ("ArrayClips",),
     "data_options": ("DataOptions", "ReadOptions", "SplitOptions"),
     "datasets": ("ClipSet", "batches", "check_first_clip", "chosen"),

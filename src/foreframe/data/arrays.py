@@ -1,4 +1,4 @@
-"""Clips and recordings in arrays: .npy and .npz files, and what lies in memory already."""
+"""Clips and recordings in arrays: .npy and .npz files, and arrays in memory."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from foreframe.data.datasets import ClipSet
 from foreframe.data.npy import Header, NpyFrames, check_numbers, frames_in, header_of, read_header
 
 ARRAYS = (".npy", ".npz")
-# Names that an .npz may give to the places of its rows and columns.
+# Names of coordinates of rows and columns in an .npz.
 PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 
@@ -32,13 +32,12 @@ Source = str | Path | np.ndarray | Tensor
 def _opened(
     source: Source, variable: str | None, budget: float
 ) -> tuple[str, str, np.ndarray | NpyFrames]:
-    """The array of frames in a file or in memory: what it is called in messages, its name in an
-    archive ("" for a .npy, or in memory), and its values, which are read at once out of an archive
-    or where the first axis runs fastest, and else when they are needed.
+    """Return the array of frames in a file or in memory: its name for messages, its name in an
+    archive (otherwise ""), and its values. Values of an archive or in Fortran order are read now,
+    others on demand.
 
     Raises:
-        ValueError: no such file, not an array file, no such variable, objects, anything but
-            numbers.
+        ValueError: no such file, not an array file, no such variable, no numbers.
     """
     if not isinstance(source, str | Path):
         return data_name(source), "", array_of(source)
@@ -52,7 +51,7 @@ def _opened(
 
 
 def _headers(path: Path) -> dict[str, Header]:
-    """The headers of a file's arrays by name; "" is that of a .npy."""
+    """Return the headers of a file's arrays by name; the array of a .npy has the name ""."""
     if path.suffix.lower() == ".npy":
         return {"": header_of(path)}
     headers = {}
@@ -65,7 +64,7 @@ def _headers(path: Path) -> dict[str, Header]:
 
 
 def _chosen(headers: Mapping[str, Header], variable: str | None) -> tuple[str, Header]:
-    """The name of the array of frames, and its header."""
+    """Return the name of the array of frames, and its header."""
     names = [name for name in ("", "frames", "clips") if name in headers]
     names = names or [name for name, header in headers.items() if len(header.shape) >= 3]
     if "" not in headers and variable is not None:
@@ -79,8 +78,7 @@ def _chosen(headers: Mapping[str, Header], variable: str | None) -> tuple[str, H
 
 
 def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.ndarray]:
-    """Those of the named arrays that a file has, in this machine's byte order and in C order, as
-    torch wants them.
+    """Return the named arrays that a file has, in native byte order and C order, as torch requires.
 
     Raises:
         ValueError: more than the budget; pickled objects; a damaged file.
@@ -97,22 +95,22 @@ def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.
 
 
 def read_arrays(source: Source, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
-    """Every recording in a file or in memory, in the data's own numbers; `foreframe.clips_from`
-    says how axes are told apart.
+    """Return every recording in a file or in memory, in data units. See `foreframe.clips_from` for
+    the meaning of axes.
 
-    Frames of a .npy are read when they are needed, those of an .npz at once. Arrays `times`,
-    `latitude`, `longitude`, `units` and `channels`, their names, beside the frames come along; rows
-    that run south to north are turned.
+    Frames of a .npy are read on demand, frames of an .npz now. Other arrays of an .npz are used by
+    their names: `times`, `latitude`, `longitude`, `units` and `channels`. Rows from south to north
+    are reversed.
 
     Args:
         source: .npy or .npz, an array or a tensor.
-        variable: which array of an .npz; needed where it holds several and none is called `frames`
-            or `clips`.
-        budget: GiB that reading may take at once.
+        variable: name of the array of an .npz; required if there are several, and none is called
+            `frames` or `clips`.
+        budget: GiB for a read.
 
     Raises:
         ValueError: no such file, not an array file, no such variable, pickled objects, axes that
-            fit no recording, times that are no times, more than the budget; what `array_of` raises.
+            fit no recording, invalid times, more than the budget; errors of `array_of`.
     """
     where, name, values = _opened(source, variable, budget)
     if _is_clips(values.shape, name):
@@ -125,17 +123,17 @@ def read_arrays(source: Source, variable: str | None = None, budget: float = BUD
 
 
 def _is_clips(shape: tuple[int, ...], name: str = "") -> bool:
-    """Whether an array holds clips (N,T,C,H,W) or (N,T,H,W), and not one recording (T,H,W) or
-    (T,C,H,W), which has at most four channels.
+    """Whether an array has clips (N,T,C,H,W) or (N,T,H,W) instead of one recording (T,H,W) or
+    (T,C,H,W). A recording has at most four channels.
     """
     return len(shape) > 4 or (len(shape) == 4 and (name == "clips" or shape[1] > 4))
 
 
 def _with_channels(shape: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
-    """The shape of a recording (T,C,H,W), of 4 axes, or of clips (N,T,C,H,W), of 5.
+    """Return the shape of a recording (T,C,H,W), with 4 axes, or of clips (N,T,C,H,W), with 5.
 
     Raises:
-        ValueError: other axes, channels last, or nothing in it.
+        ValueError: other axes, channels last, or no values.
     """
     last = len(shape) > 3 and shape[-1] <= 4 < shape[-3]
     if len(shape) not in (axes - 1, axes) or 0 in shape or last:
@@ -148,7 +146,7 @@ def _with_channels(shape: tuple[int, ...], axes: int, name: str) -> tuple[int, .
 
 
 def holds_clips(source: Source, variable: str | None = None) -> bool:
-    """Whether a file or an array holds whole clips, and not one recording to cut windows from."""
+    """Whether a file or an array has whole clips instead of one recording to cut into windows."""
     if not isinstance(source, str | Path):
         return _is_clips(tuple(source.shape))
     with in_one_line(f"{source} is not read as frames"):
@@ -157,34 +155,29 @@ def holds_clips(source: Source, variable: str | None = None) -> bool:
 
 
 def clips_in(source: Source) -> Sequence[Frames]:
-    """The frames of each clip of a file or an array of clips, (N,T,C,H,W) or (N,T,H,W); those of a
-    .npy are read when they are needed.
+    """Return the frames of each clip of a file or an array of clips, (N,T,C,H,W) or (N,T,H,W).
 
     Raises:
-        ValueError: as `read_arrays`, or other axes.
+        ValueError: errors of `read_arrays`; other axes.
     """
     where, _, values = _opened(source, None, BUDGET)
     return _clips(values, where)
 
 
 def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
-    """The clips (T,C,H,W) of an array of them.
-
-    Raises:
-        ValueError: other axes than those of clips; what reading raises.
-    """
+    """Return the clips (T,C,H,W) of an array; raises a ValueError for other axes."""
     n, t, *frame = _with_channels(values.shape, 5, where)
     frames = as_frames(values.reshape((n * t, *frame)))
     if values.shape != PUBLISHED_SHAPE:
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
-    # Frames first: of a clip each lies t further on.
+    # Frames come first, so each frame of a clip is t frames after the one before.
     if isinstance(frames, NpyFrames):
         return [replace(frames.part(k, k + n), step=t) for k in range(t)]
     return [as_frames(frames[:][k::t]) for k in range(t)]
 
 
 def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
-    """A recording with the times, units and coordinates that lie beside it in its file."""
+    """Return a recording with the times, units and coordinates of its file."""
     times = _times(beside["times"], len(frames), name) if "times" in beside else None
     coordinates = {}
     for key in PLACES:
@@ -208,10 +201,11 @@ def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, varia
 
 
 def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:
-    """Stamps such as 201505151545 or 2019-03-01T00:00, numpy's own, or plain seconds, one a frame.
+    """Return one time a frame, from text such as 201505151545 or 2019-03-01T00:00, numpy's dates,
+    or seconds.
 
     Raises:
-        ValueError: another number of them, or what is no time.
+        ValueError: another number of times, or invalid times.
     """
     try:
         if values.dtype.kind == "f" or (values.dtype.kind in "iu" and values.max() < 10**9):
@@ -229,14 +223,14 @@ def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:
 
 
 def _iso(stamp: str) -> str:
-    """201505151545 as 2015-05-15T15:45; anything else as it is."""
+    """Return 201505151545 as 2015-05-15T15:45, and other text unchanged."""
     day, hour, minute = stamp[:8], stamp[8:10] or "00", stamp[10:12] or "00"
     return f"{day[:4]}-{day[4:6]}-{day[6:]}T{hour}:{minute}" if stamp.isdigit() else stamp
 
 
 def data_name(source: Any) -> str:
-    """What data is called in messages, config.yaml and model cards: a path or name as it is, else
-    what it is, without its values.
+    """Return the name of data in messages, config.yaml and model cards: a path or name, or a
+    description of data in memory.
     """
     if isinstance(source, str | Path):
         return str(source)
@@ -250,44 +244,42 @@ def data_name(source: Any) -> str:
 
 
 def is_xarray(source: Any) -> bool:
-    """Whether this is an xarray object; xarray itself is imported by whoever made one."""
+    """Whether this is an xarray object, without importing xarray."""
     return type(source).__module__.partition(".")[0] == "xarray"
 
 
 def array_of(source: np.ndarray | Tensor) -> np.ndarray:
-    """The same values as a plain array, not copied where they are in this machine's memory; masked
-    ones are missing.
+    """Return the values as a plain array, without a copy if possible; masked values are missing.
 
     Raises:
-        ValueError: values that are no numbers.
+        ValueError: no numbers.
     """
     if isinstance(source, Tensor):
-        # numpy knows no bfloat16
+        # numpy has no bfloat16.
         source = source.float() if source.dtype == torch.bfloat16 else source
         source = source.detach().cpu().numpy()
     is_masked = isinstance(source, np.ma.MaskedArray)
     values = np.ma.filled(source.astype(np.float32), np.nan) if is_masked else source
     check_numbers(values.dtype)
-    # torch knows the byte order of this machine alone.
+    # torch supports native byte order only.
     return np.asarray(values, values.dtype.newbyteorder("="))
 
 
 class ArrayClips(ClipSet):
     """Clips (T,C,H,W), float32 in [0,1], of one array of clips (N,T,C,H,W) or (N,T,H,W).
 
-    8-bit values are divided by 255 and `scaling` says so; floats must lie in [0,1] already. Splits
-    are blocks of whole clips in the array's order: the first 80 % train, the next 10 % validation,
-    the last 10 % test. The published Moving MNIST file is one test split and nothing else.
+    8-bit values are divided by 255, as in `scaling`; floats must be in [0,1]. Splits are blocks of
+    whole clips in order: the first 80 % train, the next 10 % validation, the last 10 % test. The
+    published Moving MNIST file has a test split only.
 
     Args:
-        source: .npy, whose clips are read when they are needed, or .npz, which is read at once; or
-            an array or a tensor.
+        source: .npy (read on demand) or .npz (read now), an array or a tensor.
         split: "train", "validation", "test" or "all".
-        variable: which array of an .npz.
-        budget: GiB that reading may take at once.
+        variable: name of the array of an .npz.
+        budget: GiB for a read.
 
     Raises:
-        ValueError: what `read_arrays` and `array_of` raise, numbers that are neither 8-bit nor
+        ValueError: errors of `read_arrays` and `array_of`, numbers that are neither 8-bit nor
             floats, other axes, or a split without clips.
     """
 
@@ -304,7 +296,7 @@ class ArrayClips(ClipSet):
         if dtype != np.uint8 and dtype.kind != "f":
             raise ValueError(f"{self.name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
         self.scaling = Scaling(0, 255) if dtype == np.uint8 and not published else Scaling()
-        shares = (0, 0) if published else (8, 1)  # tenths that train and validate
+        shares = (0, 0) if published else (8, 1)  # tenths for training and validation
         self.clips = clips[split_block(len(clips), split, *shares)]
         self._whole = 255.0 if dtype == np.uint8 else 1.0
         if not self.clips:
@@ -324,8 +316,8 @@ class ArrayClips(ClipSet):
 
 
 def split_block(n: int, split: str, train: int = 8, validation: int = 1) -> slice:
-    """The block of n items in order that a split gets, so that neighbours in time stay together:
-    so many tenths train and validate, and the rest tests.
+    """Return the block of n ordered items of a split, so that neighbours in time stay together.
+    `train` and `validation` are tenths of the items; the rest is for test.
     """
     a, b = n * train // 10, n * (train + validation) // 10
     ends = {"train": (0, a), "validation": (a, b), "test": (b, n), "all": (0, n)}

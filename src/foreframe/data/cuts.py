@@ -1,4 +1,4 @@
-"""Scene changes: where one recording is in truth several, so that no window looks across."""
+"""Scene changes and frozen frames: windows must not include either."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SIDE = 3
 _AROUND = 8  # steps on either side that tell how much this film changes anyway
 # mean absolute difference in standard deviations: noise alone gives 1.1, but so do its neighbours
 _UNLIKE = 0.45
-# share of values that lie in another bin: motion moves things about, a new scene has other things
+# share of values in another bin: motion moves objects, a new scene has other objects
 _SHIFTED = 0.15
 _JUMP = 3.0  # times as much as the film changes anyway
 _FROZEN = 20  # frames: shorter pauses belong to a film
@@ -29,9 +29,9 @@ def find_cuts(frames: FramesLike) -> list[int]:
     """Indices of the first frames of new scenes, in one pass over a few frames at a time.
 
     A cut at i parts frames that are all unlike: each of the 3 before from each of the 3 from i on,
-    in place and in histogram, and far more so than frames around that follow each other. So a flash
-    of one or two frames, a fade, a pan and noise are no cuts, and neither are scenes shorter than 3
-    frames. Differences are measured against the frames' own spread, whatever their units.
+    in place and in histogram, and far more than consecutive frames around them. A flash of one or
+    two frames, a fade, a pan and noise are no cuts. Scenes shorter than 3 frames are not detected.
+    Differences are relative to the standard deviation of the frames.
 
     Args:
         frames: (T,C,H,W); NaN is missing and counts as 0.
@@ -65,14 +65,14 @@ def find_cuts(frames: FramesLike) -> list[int]:
 
 
 def find_frozen(frames: FramesLike) -> list[tuple[int, int]]:
-    """Find stretches, from a first frame to before an end, of at least 20 frames that hardly differ
-    from each other, such as corrupt frames at the end of a film or a picture that is held.
+    """Find stretches of at least 20 frames that hardly change, such as corrupt frames or a still.
+    Each is a first frame and an end.
 
-    A change from frame to frame counts if it is above 2 % of the film's usual change, the 75th
-    percentile of all: noise, a slow film and a small object that moves all the time do.
+    A frame changes if its difference from the one before is above 2 % of the 75th percentile of all
+    differences. Noise, a slow film and a small moving object are changes.
 
     Args:
-        frames: as of `find_cuts`.
+        frames: see `find_cuts`.
     """
     frames = as_frames(frames)
     pairs = pairwise(_small_frames(frames))
@@ -82,8 +82,8 @@ def find_frozen(frames: FramesLike) -> list[tuple[int, int]]:
 
 
 def since_cut(frames: FramesLike, end: int, n: int) -> int:
-    """How many of the `n` frames before frame `end` are of the scene that these end in. Of a scene
-    of fewer than 3 nobody can tell that it is one.
+    """Count those of the `n` frames before frame `end` that belong to the last scene among them.
+    Scenes shorter than three frames are not detected.
     """
     begin = max(0, end - n - _AROUND)
     cuts = [begin + k for k in find_cuts(frames[begin:end])]
@@ -91,8 +91,8 @@ def since_cut(frames: FramesLike, end: int, n: int) -> int:
 
 
 def next_cut(frames: FramesLike, first: int, n: int) -> int:
-    """The first of the `n` frames from frame `first` on with which another scene begins, or the one
-    after them all.
+    """Return the first frame of another scene among `n` frames from `first` on, or the frame after
+    them.
     """
     begin, end = max(0, first - _AROUND), min(len(frames), first + n)
     cuts = (begin + k for k in find_cuts(frames[begin : end + _AROUND]))
@@ -100,9 +100,7 @@ def next_cut(frames: FramesLike, first: int, n: int) -> int:
 
 
 def _usual(steps: Float[np.ndarray, " t"], i: int) -> float:
-    """How much frames around i change from one to the next: the third largest step, since a flash
-    or another cut may be near.
-    """
+    """Return the third largest step around frame i, as a flash or another cut may be near."""
     around = np.concatenate([steps[max(1, i - _AROUND) : i], steps[i + 1 : i + 1 + _AROUND]])
     return float(np.sort(around)[-min(3, len(around))]) if len(around) else 0.0
 

@@ -1,4 +1,4 @@
-"""The Datasets that training and scoring read, and an adapter for any other Dataset."""
+"""Datasets of clips for training and scoring, and an adapter for any other Dataset."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ Key = int | tuple[int, int]  # index, or (epoch, index)
 
 
 class Stretches(NamedTuple):
-    """How clips lie in a recording that is read piece by piece.
+    """Positions of clips in recordings that are read in stretches.
 
     Args:
-        numbers: (n,) for each clip the number, from 0, of the stretch of frames that it begins in.
-        at_once: how many stretches there is memory for.
+        numbers: (n,) the number, from 0, of the stretch with the first frame of each clip.
+        at_once: number of stretches that fit into memory.
     """
 
     numbers: np.ndarray
@@ -29,15 +29,15 @@ class Stretches(NamedTuple):
 
 
 class ClipSet(Dataset):
-    """Clips (T,C,H,W), float32, and what must be known of all of them.
+    """Clips (T,C,H,W), float32, and their common properties.
 
     Attributes:
-        name: in messages.
-        scaling: from the data's own units to the numbers of the clips.
-        bounded: clips lie in [0,1] and no value is missing; others may leave it and hold NaN.
-        ordered: neighbours are alike, so that a part of them is taken evenly spread.
+        name: name for messages.
+        scaling: scaling from data units to the values of the clips.
+        bounded: all values are in [0,1], and none is missing; otherwise missing values are NaN.
+        ordered: neighbours are similar, so a selection of clips is spread evenly.
         by_epoch: keys may be (epoch, index), and each epoch has other clips.
-        inputs: how many channels, the last ones, a model sees and does not forecast.
+        inputs: number of input channels, the last ones, which are not forecast.
     """
 
     name: str = "data"
@@ -51,33 +51,27 @@ class ClipSet(Dataset):
         raise NotImplementedError
 
     def dtype_of(self, index: int) -> np.dtype:
-        """Of the frames that a clip was made of: 8-bit pictures are 0 to 255 in files, whatever the
-        clip's own numbers are.
-        """
+        """Return the dtype of a clip's frames in the file, such as 8 bits for 0 to 255."""
         return np.dtype(np.float32)
 
     def values(self, index: int) -> Shaped[np.ndarray, "t c h w"]:
-        """The frames of a clip in the numbers of its file, where these are not its own."""
+        """Return the frames of a clip with the values of its file."""
         return np.asarray(self[index])
 
     def later(self, skip: int, scaling: Scaling) -> "ClipSet":
-        """The same clips without their first `skip` frames; of recordings on another scale."""
+        """Return the clips without their first `skip` frames; recordings also change `scaling`."""
         return LaterFrames(self, skip) if skip else self
 
     def stretches(self) -> Stretches | None:
-        """What is read together; None where clips are as quick to get at in any order."""
+        """Return the stretches to read together; None if clips are fast to read in any order."""
         return None
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
-        """Clips of one shape, stacked and checked.
-
-        Raises:
-            ValueError: clips of different shapes, or what `check_frames` refuses.
-        """
+        """Return clips of one shape, stacked and checked; raises as `collate`."""
         return collate([self[key] for key in keys], self.name, self.bounded)
 
     def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
-        """The same for training: bytes, which stand for 0 to 1, where that loses nothing."""
+        """Return a batch for training: bytes for 0 to 1 if that is exact."""
         return self.batch(keys)
 
 
@@ -103,16 +97,15 @@ class LaterFrames(ClipSet):
 
 
 class ForeignClips(ClipSet):
-    """A Dataset of somebody else's as a `ClipSet`, all of it or some of its items.
+    """A user's Dataset as a `ClipSet`, all of it or some of its items.
 
-    What it says of itself, it says by attributes: `scaling`, `ordered`, `by_epoch`, `inputs`,
-    `scaled` (clips may leave [0,1] and hold NaN), `as_uint8(keys)` (clips in bytes); none of them
-    is needed.
+    The Dataset may have the attributes `scaling`, `ordered`, `by_epoch`, `inputs`, `scaled` (values
+    beyond [0,1] and NaN), and `as_uint8(keys)` (clips in bytes).
 
     Args:
-        of: map-style: with `__len__` and `__getitem__`.
-        name: in messages.
-        items: their numbers; None for all.
+        of: a map-style Dataset, with `__len__` and `__getitem__`.
+        name: name for messages.
+        items: numbers of the items; None for all.
 
     Raises:
         ValueError: no map-style Dataset.
@@ -127,7 +120,7 @@ class ForeignClips(ClipSet):
         self.ordered = getattr(of, "ordered", False)
         self.inputs = getattr(of, "inputs", 0)
         self.by_epoch = items is None and getattr(of, "by_epoch", False)
-        self._fetch = getattr(self.of, "__getitems__", None)  # what a DataLoader asks for
+        self._fetch = getattr(self.of, "__getitems__", None)  # as a DataLoader does
         self._bytes = getattr(self.of, "as_uint8", None)
 
     def __len__(self) -> int:
@@ -146,16 +139,12 @@ class ForeignClips(ClipSet):
 
 
 def clip_set(dataset: Any, name: str = "data") -> ClipSet:
-    """Any map-style Dataset as a `ClipSet`, which a `ClipSet` is already."""
+    """Return any map-style Dataset as a `ClipSet`."""
     return dataset if isinstance(dataset, ClipSet) else ForeignClips(dataset, name)
 
 
 def check_map_style(dataset: Any, name: str) -> None:
-    """Refuse what has no items by number.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Raise a ValueError for a Dataset without items by number."""
     sized = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if isinstance(dataset, IterableDataset) or not sized:
         kind = type(dataset).__name__
@@ -165,12 +154,11 @@ def check_map_style(dataset: Any, name: str) -> None:
 
 
 def check_first_clip(dataset: Any, window: Window, channels: int | None, data: str) -> None:
-    """Look at item 0 before anything heavy is built.
+    """Check item 0 before a model is built.
 
     Raises:
-        ValueError: when it is no float32 (T,C,H,W) in [0,1] with the model's channels and at least
-            the window's frames. Clips that are not `bounded` may leave [0,1], and hold NaN where a
-            value is missing.
+        ValueError: it is not float32 (T,C,H,W) in [0,1] with the model's channels and at least the
+            window's frames. Clips that are not `bounded` may have other values and NaN.
     """
     try:
         clip = dataset[0]
@@ -199,15 +187,15 @@ def _checked(frames: Any, name: str, bounded: bool, channels: int | None = None)
 def collate(
     clips: Sequence[Any] | Tensor, name: str = "", bounded: bool = True
 ) -> Float[Tensor, "b t c h w"]:
-    """Clips as one checked batch. What is stacked already is not copied.
+    """Return clips as one checked batch; a Tensor is not copied.
 
     Args:
-        clips: of one shape.
-        name: of the data, in messages.
-        bounded: whether they must lie in [0,1] and no value be missing.
+        clips: clips of one shape.
+        name: name of the data, for messages.
+        bounded: whether all values must be in [0,1].
 
     Raises:
-        ValueError: clips of different shapes, or frames that `check_frames` refuses.
+        ValueError: clips of different shapes; errors of `check_frames`.
     """
     if not isinstance(clips, Tensor):
         try:
@@ -220,8 +208,8 @@ def collate(
 def chosen(
     dataset: Any, limit: int | None = None, among: Sequence[int] | None = None
 ) -> Sequence[int]:
-    """Which clips, of all or `among` some, are scored when at most `limit` are: the first, or,
-    where neighbours are alike, evenly spread clips.
+    """Return the numbers of at most `limit` clips, of all or `among` some: the first clips, or, if
+    neighbours are similar, evenly spread clips.
     """
     items = range(len(dataset)) if among is None else among
     if limit is None or limit >= len(items):
@@ -237,7 +225,7 @@ def batches(
     limit: int | None = None,
     among: Sequence[int] | None = None,
 ) -> Iterator[Float[Tensor, "b t c h w"]]:
-    """The clips of any Dataset, of all or `among` some at most `limit`, in batches."""
+    """Yield the `chosen` clips of any Dataset in batches."""
     clips, keys = clip_set(dataset), chosen(dataset, limit, among)
     for start in range(0, len(keys), batch_size):
         yield clips.batch(keys[start : start + batch_size])

@@ -1,15 +1,18 @@
-"""Recordings as windows need them: every stretch of their frames quick to get at, in memory, in the
-chunks of a store, or decoded once into a file that later runs find again.
+"""Decoding of recordings for fast access to windows: in memory, in chunks of a store, or in a file
+that later runs reuse.
 """
 
 import hashlib
 import os
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -21,32 +24,31 @@ from foreframe.base.files import atomic_write, cache
 from foreframe.base.notes import warn
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import ArrayFrames, Frames
-from foreframe.data.chunks import ChunkCache, ChunkedFrames
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.inputs import with_clocks
 from foreframe.data.npy import NpyFrames, frames_in, header_of
 from foreframe.data.readers import in_parts, moving_parts
 from foreframe.data.splits import Published, raw_by_folder
 
-IN_MEMORY = 2**30  # bytes of decoded frames that are kept in memory
-ON_DISK = 10 * 2**30  # bytes of decoded frames that are kept in files
-DECODED = "[0-9a-f]" * 24 + ".npy"  # their names
-DAY = 86_400  # seconds: a file that was used within a day may be in use
-CHUNK = 32  # frames read at once
+IN_MEMORY = 2**30  # most bytes of decoded frames in memory
+ON_DISK = 10 * 2**30  # most bytes of decoded frames in files
+DECODED = "[0-9a-f]" * 24 + ".npy"  # names of these files
+DAY = 86_400  # seconds: a file used within a day may still be in use
+STRETCH = 32  # frames read at a time
 
 
 def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[list[Clip]]]:
-    """The recordings in `source`, each in its parts, by the folder that decides their split (see
-    `split_clips`), with frames any stretch of which is quick to get at: in memory, in a .npy
-    file, or in the chunks of a Zarr store.
+    """Return the recordings in `source`, each in its parts, by the folder that decides their split
+    (see `split_clips`). Any stretch of their frames is read fast: from memory, from a .npy file, or
+    from the chunks of a Zarr store.
 
     Args:
-        source: as of `Recordings`.
-        options: how it is read.
-        tile: side of the tiles that windows are of, which recordings of several sizes need.
+        source: source of `Recordings`.
+        options: how the recordings are read.
+        tile: side of the tiles of windows, required for recordings of several sizes.
 
     Raises:
-        ValueError: what reading raises; recordings of different sizes; no room on the disk.
+        ValueError: errors of reading; recordings of different sizes; a full disk.
     """
     recordings = {
         folder: [in_parts(clip, options) for clip in clips]
@@ -58,13 +60,13 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
     fits = slow <= min(IN_MEMORY, options.budget * GIB)
     chunks, stamp_of = ChunkCache(IN_MEMORY), lru_cache(_stamp)
 
-    def quick(clip: Clip) -> Frames:
+    def fast(clip: Clip) -> Frames:
         if isinstance(clip.frames, ArrayFrames):
             return clip.frames
-        if fits:  # of a .npy too: a copy is quicker than a call for each window
+        if fits:  # also a .npy: a copy is faster than a call for each window
             return _in_memory(clip, options.budget)
         chunk, shape = clip.frames.chunk, clip.frames.shape
-        few = frames_at_once(shape, max(CHUNK, chunk), options.budget)
+        few = frames_at_once(shape, max(STRETCH, chunk), options.budget)
         if 0 < chunk <= few:
             return ChunkedFrames(clip.frames, few // chunk, chunks)
         if isinstance(clip.frames, NpyFrames):
@@ -72,7 +74,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
         return _in_file(clip, slow, options, _identity(clip, source, options, stamp_of))
 
     def ready(part: Clip) -> list[Clip]:
-        clip = with_clocks(replace(part, frames=quick(part)), options.inputs)
+        clip = with_clocks(replace(part, frames=fast(part)), options.inputs)
         return [clip] if isinstance(source, Published) else moving_parts([clip])
 
     decoded = {
@@ -85,7 +87,7 @@ def decode(source: Any, options: ReadOptions, tile: int = 0) -> dict[str, list[l
 
 
 def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
-    """Refuse recordings whose windows do not fit into one batch."""
+    """Check that all windows fit into one batch."""
     sizes = {clip.frames.shape[1:] for clip in clips}
     channels = {size[0] for size in sizes}
     tiles_fit = 0 < tile <= min((min(size[1:]) for size in sizes), default=0)
@@ -98,8 +100,8 @@ def _check_sizes(clips: Sequence[Clip], tile: int) -> None:
 
 
 def stretches_of(clip: Clip, budget: float) -> Iterator[np.ndarray]:
-    """All frames of a clip, as many at a time as the budget allows (GiB)."""
-    few = frames_at_once(clip.frames.shape, CHUNK, budget)
+    """Yield all frames of a clip, as many at a time as the budget (GiB) allows."""
+    few = frames_at_once(clip.frames.shape, STRETCH, budget)
     for start in range(0, len(clip), few):
         yield clip.frames.read(start, min(start + few, len(clip)))
 
@@ -113,7 +115,7 @@ def _in_memory(clip: Clip, budget: float) -> ArrayFrames:
 
 
 def _stamp(path: Path) -> str:
-    """A digest of names, sizes and dates of a file, or of the files in a folder."""
+    """Return a digest of the names, sizes and dates of a file, or of the files in a folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     stats = [(file, file.stat()) for file in files]
     found = [(str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
@@ -123,8 +125,8 @@ def _stamp(path: Path) -> str:
 def _identity(
     clip: Clip, source: Any, options: ReadOptions, stamp_of: Callable[[Path], str]
 ) -> str:
-    """What decoded frames depend on: how they are read, and names, sizes and dates of the files in
-    `source`; of what is no file here, times and some of the frames.
+    """Return all that decoded frames depend on: how they are read, and names, sizes and dates of
+    local files; for other sources, their times and some frames.
     """
     if isinstance(source, Published):
         source = source.source_of(clip)
@@ -134,16 +136,16 @@ def _identity(
         some = np.linspace(0, len(clip) - 1, 16).astype(int).tolist()
         stamps = [crc32(np.ascontiguousarray(clip.frames.read(k, k + 1)).data) for k in some]
         stamps.append(None if clip.times is None else clip.times.tolist())
-    how = asdict(options) | {"budget": None}  # which changes no frame
+    how = asdict(options) | {"budget": None}  # the budget changes no frame
     return repr((stamps, clip.name, clip.frames.shape, how))
 
 
 def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> NpyFrames:
-    """The same in a .npy file that later runs use again, with the numbers of damaged frames beside
-    it. One note says how many bytes all recordings take (`total`).
+    """Decode frames into a .npy file that later runs reuse, and the numbers of damaged frames into
+    another one. A warning states the bytes of all recordings (`total`).
 
     Raises:
-        ValueError: the disk has no room for it, or what was written is whole no more.
+        ValueError: too little space on the disk, or a truncated file.
     """
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
     folder = cache()
@@ -165,16 +167,16 @@ def _in_file(clip: Clip, total: int, options: ReadOptions, identity: str) -> Npy
                 out.write(np.ascontiguousarray(chunk).data)
         with atomic_write(damaged) as rough:
             rough.write_text(" ".join(map(str, sorted(clip.frames.broken))), encoding="utf-8")
-    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))  # it is used now
+    os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))  # the time of its last use
     broken = frozenset(map(int, damaged.read_text(encoding="utf-8").split()))
     return replace(frames_in(file, header_of(file), options.budget), damaged=broken)
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove decoded frames, the least recently used first, until the others take at most
-    `ON_DISK` bytes; what was used within a day stays.
+    """Remove the least recently used files of decoded frames until at most `ON_DISK` bytes remain.
+    Files used within a day stay.
     """
-    with suppress(OSError):  # another process removes them, too
+    with suppress(OSError):  # another process may remove them, too
         stats = sorted((file.stat().st_atime, file) for file in folder.glob(DECODED))
         total = sum(file.stat().st_size for _, file in stats)
         for used, file in stats:
@@ -182,3 +184,80 @@ def _remove_old(folder: Path) -> None:
                 total -= file.stat().st_size
                 file.unlink()
                 file.with_suffix(".broken").unlink(missing_ok=True)
+
+
+class ChunkCache:
+    """The chunks read last from one or several recordings.
+
+    Args:
+        memory: most bytes of chunks. A copy in another process is empty at first.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self.memory, self.bytes = memory, 0
+        self.chunks: OrderedDict[Any, np.ndarray] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChunkCache, (self.memory,)
+
+    def get(self, key: Any) -> np.ndarray | None:
+        if key in self.chunks:
+            self.chunks.move_to_end(key)
+        return self.chunks.get(key)
+
+    def put(self, key: Any, chunk: np.ndarray) -> None:
+        self.chunks[key] = chunk
+        self.bytes += chunk.nbytes
+        while self.bytes > self.memory:
+            self.bytes -= self.chunks.popitem(last=False)[1].nbytes
+
+
+class ChunkedFrames(Frames):
+    """Frames (T,C,H,W) that are read in whole chunks. Indexing copies the selected values only.
+
+    Args:
+        stored: all frames, none of them damaged, with a `chunk`.
+        together: most chunks of a read.
+        cache: cache for the chunks.
+    """
+
+    def __init__(self, stored: Frames, together: int, cache: ChunkCache) -> None:
+        self.stored, self.together, self.cache, self.first = stored, together, cache, 0
+        self.chunk, self.shape, self.dtype = stored.chunk, stored.shape, stored.dtype
+
+    def part(self, first: int, last: int) -> "ChunkedFrames":
+        part = copy(self)
+        part.first, part.shape = self.first + first, (last - first, *self.shape[1:])
+        return part
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        return self[first:last]
+
+    def __getitem__(self, key: Any, /) -> np.ndarray:
+        when, *inside = key if isinstance(key, tuple) else (key,)
+        if not isinstance(when, slice) or when.step not in (None, 1):
+            return super().__getitem__(key)
+        first, last, _ = when.indices(len(self))
+        first, last = self.first + first, self.first + max(first, last)
+        found = [np.empty((0, *self.shape[1:]), self.dtype)[:, *inside]]
+        for begin, chunk in self._chunks(first, last).items():
+            found.append(chunk[max(0, first - begin) : last - begin, *inside])
+        return np.concatenate(found)
+
+    def _chunks(self, first: int, last: int) -> dict[int, np.ndarray]:
+        """Return the chunks with these frames, by their first frame."""
+        begins = range(first // self.chunk * self.chunk, last, self.chunk)
+        cached = {begin: self.cache.get((id(self.stored), begin)) for begin in begins}
+        found = {begin: chunk for begin, chunk in cached.items() if chunk is not None}
+        lacking = enumerate(begin for begin in begins if begin not in found)
+
+        def run(item: tuple[int, int]) -> tuple[int, int]:
+            return item[1] - item[0] * self.chunk, item[0] // self.together
+
+        for _, items in groupby(lacking, run):
+            each = [begin for _, begin in items]
+            frames = self.stored.read(each[0], min(each[-1] + self.chunk, len(self.stored)))
+            for begin in each:
+                found[begin] = frames[begin - each[0] :][: self.chunk].copy()
+                self.cache.put((id(self.stored), begin), found[begin])
+        return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""Where digit images come from, and how they are split into train, validation and test."""
+"""Sources of digit images, and their split into train, validation and test."""
 
 import gzip
 import hashlib
@@ -28,23 +28,23 @@ def digit_images(
     root: str | Path = "data",
     download: bool = False,
 ) -> np.ndarray:
-    """uint8 images (N,H,W), 0 = background, of one split.
+    """Return uint8 images (N,H,W), 0 = background, of one split.
 
-    A hash of its own pixels gives each image its split: 8 in 10 train, 1 validation, 1 test. So no
-    image (and no copy of one) is in two splits, whatever file it comes from: a model that was
-    trained on "mnist" has not seen the embedded digits of test either. MNIST, Fashion-MNIST and
-    KMNIST take test from their own test files.
+    A hash of the pixels decides the split of an image: 8 in 10 train, 1 validation, 1 test. An
+    image and its copies are in one split, for every file: a model trained on "mnist" has not used
+    the embedded digits of test either. The test images of MNIST, Fashion-MNIST and KMNIST are from
+    their test files.
 
     Args:
         source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`) or
             idx file (also .gz).
         split: train, validation or test.
         root: folder of torchvision's data sets.
-        download: let torchvision download what `root` lacks.
+        download: whether torchvision may download files missing in `root`.
 
     Raises:
-        ValueError: unknown source, a file that is damaged, holds no images or more than 1 GiB of
-            them, files that are missing and may not or cannot be downloaded.
+        ValueError: unknown source; a damaged file, without images or with more than 1 GiB; missing
+            files.
     """
     source = str(source)
     if source in _TORCHVISION:
@@ -69,7 +69,7 @@ def digit_images(
 
 
 def _split_of(images: np.ndarray) -> np.ndarray:
-    """(N,) the index into SPLITS that each image belongs to, by its content alone."""
+    """Return (N,) the index into SPLITS of each image, by its content."""
     digests = [hashlib.blake2b(image.tobytes(), digest_size=4).digest() for image in images]
     tenth = np.array([digest[0] % 10 for digest in digests])
     return np.where(tenth < 8, 0, tenth - 7)
@@ -77,6 +77,8 @@ def _split_of(images: np.ndarray) -> np.ndarray:
 
 @cache
 def _images_in(path: str) -> UInt8[np.ndarray, "n h w"]:
+    if not Path(path).is_file():
+        raise ValueError(f"digits: there is no file {path}")
     with in_one_line(f"digits: {path} cannot be read"):
         if path.endswith(".npz"):
             images = read_named(Path(path), ["images"], BUDGET).get("images")
@@ -88,20 +90,18 @@ def _images_in(path: str) -> UInt8[np.ndarray, "n h w"]:
 
 
 def _idx_images(path: str) -> np.ndarray:
-    """The format of LeCun's files: two zero bytes, a type, a rank, big-endian sizes, then the
-    bytes.
-    """
+    """Read LeCun's format: two zero bytes, a type, a rank, big-endian sizes, and the values."""
     opened = gzip.open if path.endswith(".gz") else open
     with opened(path, "rb") as file:
         head = file.read(16)
         if len(head) < 16 or head[:4] != b"\x00\x00\x08\x03":
-            raise ValueError("it does not begin as an idx file of 8-bit images does")
+            raise ValueError("it has no header of an idx file of 8-bit images")
         shape = struct.unpack(">3I", head[4:])
         if math.prod(shape) > BUDGET * GIB:
-            raise ValueError(f"it says that it holds {in_gib(math.prod(shape))} of images")
+            raise ValueError(f"its header states {in_gib(math.prod(shape))} of images")
         pixels = file.read(math.prod(shape) + 1)
     if len(pixels) != math.prod(shape):
-        raise ValueError(f"it is cut short or too long for {shape}")
+        raise ValueError(f"it is truncated or too long for {shape}")
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""Films, decoded on the way: a `Film` holds a window of pictures, never the whole recording."""
+"""Films, decoded on demand: a `Film` has few pictures in memory, never the whole recording."""
 
 import os
 from collections.abc import Iterator
@@ -18,31 +18,31 @@ from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
 from foreframe.data.data_options import BUDGET
 
-# bytes a pixel that decoding a picture takes: planes and references, RGB, and the first picture
+# bytes of memory for each pixel: planes and references, RGB, and the first picture
 _WEIGHT = 16
 _CURE = "give a whole mp4, mkv, webm, mov or avi; as a stream mkv, or mp4 with its index in front"
-_NEAR = 64  # frames: what lies so little ahead is decoded up to, without a seek
+_NEAR = 64  # frames: shorter jumps forwards decode the frames between instead of a seek
 CACHED_BYTES = 128 * 2**20  # of decoded pictures of a film, for windows that overlap
 OPEN = 2  # films in a process
 
 
 def read_film(path: str | Path, strict: bool = False, budget: float = BUDGET) -> Clip:
-    """The first video stream of any film that FFmpeg reads; frames (T,C,H,W) uint8 are decoded when
-    asked for.
+    """Read the first video stream of any film that FFmpeg supports; frames (T,C,H,W) uint8 are
+    decoded on demand.
 
-    C is 1 where the stream is grey and 3 (RGB) otherwise; pictures are turned upright. Times are
-    seconds from the first frame. `Clip.notes` says whether the film was cut short. Opening reads
-    the packets' times and one picture.
+    C is 1 for a grey stream, otherwise 3 (RGB); pictures are rotated upright. Times are seconds
+    from the first frame. `Clip.notes` mentions a truncated film. Opening reads the times of the
+    packets and one picture.
 
     Args:
-        path: of the film.
-        strict: refuse a film that was cut short and frames that cannot be decoded, instead of a
-            note or a stand-in.
-        budget: GiB that decoding a picture may take.
+        path: the film.
+        strict: raise an error for a truncated film and undecodable frames, instead of a note and a
+            replacement.
+        budget: GiB for decoding a picture.
 
     Raises:
-        ValueError: no such file, no film, no pictures in it, no picture that can be decoded, what
-            `strict` refuses, or pictures larger than the budget.
+        ValueError: no such file, no film, no decodable picture, errors of `strict`, or pictures
+            larger than the budget.
     """
     film = Film(Path(path), strict, budget)
     notes = (f"the film was {film.short}",) if film.short else ()
@@ -55,15 +55,16 @@ CAMERAS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "tcp://", "udp://")
 def film_stream(
     source: Any, budget: float = BUDGET
 ) -> Iterator[tuple[UInt8[np.ndarray, "c h w"], float]]:
-    """Frames (C,H,W) uint8 one by one, each with its seconds since the first one, in constant
-    memory, from a binary file that need not be seekable, such as `sys.stdin.buffer`, or the URL of
-    a camera.
+    """Yield frames (C,H,W) uint8 with their seconds since the first one, in constant memory.
 
-    Frames that cannot be decoded, or would take more than `budget` GiB, are left out, with one
-    warning.
+    Frames that cannot be decoded, or need more than `budget` GiB, are skipped with one warning.
+
+    Args:
+        source: a binary file such as `sys.stdin.buffer`, without seeks, or the URL of a camera.
+        budget: GiB for decoding a picture.
 
     Raises:
-        ValueError: what cannot be opened as a film, or has no pictures.
+        ValueError: no film, or no pictures.
     """
     container, stream = _opened(source, "the stream", budget)
     paint, warned, began = None, False, 0.0
@@ -77,30 +78,29 @@ def film_stream(
                 yield paint(frame), time - began
             elif not warned:
                 warned = True
-                warn("the stream: frames that cannot be decoded are left out")
+                warn("the stream: frames that cannot be decoded are skipped")
     if paint is None:
         raise ValueError(f"the stream: none of its frames can be decoded; {_CURE}")
 
 
 class Film(Frames):
-    """Frames (T,C,H,W) uint8 of one video stream, decoded when a slice asks for them.
+    """Frames (T,C,H,W) uint8 of one video stream, decoded on demand.
 
     The decoders of the two films read last stay open, each with up to 128 MiB of the pictures of
-    its last slice: slices that follow each other go on decoding, a jump seeks. A slice that ends
-    with the film closes it. Either way a frame is what a decoding of the whole film from its start
-    gives, as long as the film is undamaged.
+    its last slice. Consecutive slices continue decoding, and a jump seeks. A slice at the end of
+    the film closes it. For an undamaged film, frames equal a decoding from the start.
 
-    `broken` are the indices, so far, of frames that could not be decoded: the frame before stands
-    in their place (the next good frame at the film's start), and the first of them warns. Frames
-    after them, up to the next key frame, may carry the damage on.
+    `broken` has the indices of undecodable frames found so far. The frame before replaces each (at
+    the start, the next good one), with one warning. Later frames, until the next key frame, may be
+    damaged too.
 
     Attributes:
-        path: of the film.
+        path: the film.
         times: (T,) seconds from the first frame.
-        short: how the film was cut short, or "".
+        short: a description of a truncated film, or "".
 
     Raises:
-        ValueError: what `read_film` raises; on reading, what `strict` refuses.
+        ValueError: errors of `read_film`; on reading, errors of `strict`.
     """
 
     def __init__(self, path: Path, strict: bool, budget: float = BUDGET) -> None:
@@ -113,7 +113,7 @@ class Film(Frames):
             check_budget(_WEIGHT * height * width, budget, what)
             self._numbers, self.times, self.short = _survey(container, stream, path.name)
         if self.short and strict:
-            cure = "fetch it again, or leave strict out to read what is there"
+            cure = "download it again, or read the rest without strict"
             raise ValueError(f"{path.name} was {self.short}; {cure}")
         first = next((frame for _, frame in self._numbered(0)), None)
         if first is None:
@@ -123,9 +123,8 @@ class Film(Frames):
         self.shape, self.dtype = (len(self.times), *self._first.shape), self._first.dtype
 
     def read(self, first: int, last: int) -> np.ndarray:
-        # Taken out of `_open` while it is in use, by one thread; another one begins anew, as does
-        # the next slice if reading breaks off. A decoder is in one place of its file, so another
-        # process after a fork has its own, too.
+        # A decoder in use is not in `_open`, so other threads start another one, as does the next
+        # slice after an error. A decoder has a position in its file, so each process has its own.
         owner = self, os.getpid()
         run = _open.pop(owner, None) or _Run(self, len(self), iter(()), {})
         frames = np.empty((last - first, *self.shape[1:]), self.dtype)
@@ -143,7 +142,7 @@ class Film(Frames):
         return frames
 
     def pictures(self, begin: int) -> Iterator[UInt8[np.ndarray, "c h w"]]:
-        """The pictures from one frame on."""
+        """Yield the pictures from one frame on."""
         due, last = begin, None
         for k, frame in chain(self._numbered(begin), [(len(self.times), None)]):
             for missing in range(due, k):
@@ -157,14 +156,14 @@ class Film(Frames):
     def _break(self, k: int) -> None:
         what = f"{self.path.name}: frame {k} cannot be decoded"
         if self._strict:
-            raise ValueError(f"{what}; without strict the frame before stands in its place")
+            raise ValueError(f"{what}; without strict, the frame before replaces it")
         if not self._broken:
-            warn(f"{what}; the frame before stands in its place; strict refuses it")
+            warn(f"{what}; the frame before replaces it; use strict to stop instead")
         self._broken.add(k)
 
     def _numbered(self, begin: int) -> Iterator[tuple[int, Any]]:
-        """The good frames with their numbers, from a key frame up to `begin` on if a seek gets to
-        one, or else from the start.
+        """Yield the good frames with their numbers, from a key frame at or before `begin` if a seek
+        finds one, otherwise from the start.
         """
         numbers = self._numbers
         container, stream = _opened(self.path, self.path.name, self._budget)
@@ -180,18 +179,18 @@ class Film(Frames):
                 frames = chain([key], frames)
             for n, frame in enumerate(frames):
                 k = numbers.get(frame.pts, -1) if numbers and frame else n
-                if frame and 0 <= k < len(self.times):  # or it is of no packet that counts
+                if frame and 0 <= k < len(self.times):  # others are from skipped packets
                     yield k, frame
 
 
 @dataclass
 class _Run:
-    """A way through a film.
+    """A position in a film.
 
     Args:
         film: the film.
-        next: number of the picture that comes next.
-        pictures: what is still to come.
+        next: number of the next picture.
+        pictures: the next pictures.
         latest: pictures of the last slice by their numbers.
     """
 
@@ -210,43 +209,43 @@ class _Run:
         return next(self.pictures)
 
 
-_open: dict[tuple[Film, int], _Run] = {}  # by film and process, the last one last
+_open: dict[tuple[Film, int], _Run] = {}  # by film and process, in order of use
 
 
 def _opened(source: Any, name: str, budget: float) -> tuple[Any, Any]:
-    """The container of a film, and its first real video stream. Pictures that would take more than
-    `budget` GiB to decode are refused by the decoder, whatever the header says of their size.
+    """Return the container of a film, and its first real video stream. The decoder raises an error
+    for pictures that need more than `budget` GiB, even if the header states a smaller size.
 
-    One thread decodes: more gain little on most films, blur which frame an error belongs to, and do
-    not survive a fork.
+    Decoding uses one thread: more are hardly faster, blur the frame of an error, and do not survive
+    a fork.
     """
-    url = f"file:{source}" if isinstance(source, Path) else source  # never one of the net
+    url = f"file:{source}" if isinstance(source, Path) else source  # never downloaded
     try:
-        # Mode "r", since a file object that is given may be open for writing too.
+        # Mode "r": a file object may be open for writing too.
         container = av.open(url, mode="r", metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"{name} is no film that can be read ({reason}); {_CURE}") from None
+        raise ValueError(f"{name} is not a readable film ({reason}); {_CURE}") from None
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     for stream in container.streams.video:
         if stream.codec_context is not None and not stream.disposition & covers:
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(int(budget * GIB / _WEIGHT))}
             return container, stream
-    raise ValueError(f"{name} has no moving pictures that can be decoded; give a film")
+    raise ValueError(f"{name} has no decodable video stream; use a film")
 
 
 def _survey(container: Any, stream: Any, name: str) -> tuple[dict[int, int], np.ndarray, str]:
-    """One pass over the packets, without decoding: the numbers of frames by their times as `Film`
-    has them, times (T,) in seconds, and how the film was cut short or "".
+    """Read the packets without decoding. Return the numbers of frames by their time stamps, times
+    (T,) in seconds, and a description of a truncated film or "".
     """
     stamps: list[int | None] = []
     end, torn = 0.0, False
-    with suppress(av.error.FFmpegError, OSError):  # then what was read until there stands
+    with suppress(av.error.FFmpegError, OSError):  # the packets read so far are used
         for packet in filter(lambda packet: packet.size, container.demux()):
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            # VP8 has packets that only later ones look at.
+            # VP8 has hidden packets that only later ones use.
             hidden = stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
             if packet.stream_index == stream.index and not (packet.is_discard or hidden):
                 stamps.append(packet.pts)
@@ -254,10 +253,10 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[dict[int, int], np.
     if torn:
         del stamps[-1]  # half a packet at the end of the file
     if not stamps:
-        raise ValueError(f"{name} holds no frames; make or fetch the film again")
+        raise ValueError(f"{name} has no frames; make or download the film again")
     known = sorted({stamp for stamp in stamps if stamp is not None})
     if len(known) < len(stamps) or (stream.codec_context.has_b_frames and stamps == known):
-        # No times, or made up in the order of storage, which is none to show frames in.
+        # No times, or times in the order of storage instead of display.
         rate = stream.guessed_rate or stream.average_rate or 25
         numbers, times = {}, np.arange(len(stamps)) / float(rate)
     else:
@@ -268,12 +267,10 @@ def _survey(container: Any, stream: Any, name: str) -> tuple[dict[int, int], np.
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames in order of display from where the container stands; None for one that came out
-    damaged, and where the decoder refused a packet.
-    """
+    """Yield the next frames of a container in order of display, None for damaged ones."""
     packets = (packet for packet in container.demux(stream) if packet.size)
     with suppress(av.error.FFmpegError, OSError):  # the file ends in the middle
-        for packet in chain(packets, [None]):  # None ends the decoding, and so would an empty one
+        for packet in chain(packets, [None]):  # None ends the decoding, like an empty packet
             try:
                 frames = stream.codec_context.decode(packet)
             except av.error.FFmpegError:
@@ -283,8 +280,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 
 
 class _Painter:
-    """From decoded frames to upright pictures (C,H,W), as the first good frame says: grey or RGB,
-    its size, to which others are brought where the stream changes it midway, and its turn.
+    """Conversion of decoded frames to upright pictures (C,H,W) like the first good frame: its
+    channels, size and rotation.
     """
 
     def __init__(self, first: Any) -> None:

@@ -1,5 +1,5 @@
-"""Inputs: channels that a model sees and does not forecast, such as a map's heights, a second
-variable or the hour of the day. They are the last channels of a clip's frames.
+"""Inputs: channels that are not forecast, such as the terrain height, a second variable or the hour
+of the day. They are the last channels of a clip's frames.
 """
 
 import math
@@ -14,13 +14,13 @@ from foreframe.clips.clip import Clip, Input
 from foreframe.clips.frames import FLOAT32, Frames
 
 CLOCKS = ("hour_of_day", "day_of_year")
-"""Inputs that no file needs to hold: each is two channels, the sine and the cosine of how far the
-day (of UTC, where times tell no zone) or the year has come, so that its end meets its beginning.
+"""Inputs computed from times, two channels each: sine and cosine of the elapsed share of the day
+(UTC) or the year.
 """
 
 
 def clock(name: str, times: np.ndarray) -> Float32[np.ndarray, "t 2"]:
-    """Sine and cosine of 2π times the share of the day, or of the year, that has passed.
+    """Return sine and cosine of 2π times the elapsed share of the day or the year.
 
     Args:
         name: one of CLOCKS.
@@ -44,10 +44,8 @@ def clock(name: str, times: np.ndarray) -> Float32[np.ndarray, "t 2"]:
 
 
 def with_clocks(clip: Clip, inputs: Sequence[str]) -> Clip:
-    """The clip with those of these names that are clocks as further inputs.
-
-    Raises:
-        ValueError: a clip without dates.
+    """Return the clip with the clocks among `inputs` as further input channels; raises a ValueError
+    for a clip without dates.
     """
     names = [name for name in inputs if name in CLOCKS]
     if not names:
@@ -62,7 +60,7 @@ def with_clocks(clip: Clip, inputs: Sequence[str]) -> Clip:
 
 
 class _WithClocks(Frames):
-    """Frames (T,C,H,W) and, as further channels, values (T,K) that are the same everywhere."""
+    """Frames (T,C,H,W) with values (T,K) as further, spatially constant channels."""
 
     dtype = FLOAT32
 
@@ -81,16 +79,16 @@ class _WithClocks(Frames):
 
 
 def known_after(clip: Clip, first: int, steps: int) -> Float32[np.ndarray, "s i h w"] | None:
-    """The inputs of frames `first` to `first + steps` of a recording, as far as they are known when
-    frame `first` is still to come: NaN where they are not. None for a clip without inputs.
+    """Return the inputs of frames `first` to `first + steps` of a recording that are known before
+    frame `first`, NaN for unknown values. Returns None for a clip without inputs.
 
-    Clocks are known of every time, other known inputs as far as the recording goes. Beyond it the
-    last value seen stands in (`Forecaster.predict`), which is right for what is constant.
+    Clocks are always known, other known inputs until the end of the recording. Afterwards,
+    `Forecaster.predict` repeats the last value, which is correct for constants.
 
     Args:
         clip: the recording, with its inputs as the last channels.
-        first: at most its length, from where on all is future.
-        steps: how many frames.
+        first: first future frame, at most the length of the recording.
+        steps: number of frames.
     """
     if not clip.inputs:
         return None

@@ -1,4 +1,4 @@
-"""Pixels on a map: the coordinates and the grid mapping of a raster, as CF has them."""
+"""Pixels on a map: coordinates and grid mapping of a raster by the CF conventions."""
 
 import math
 import warnings
@@ -16,8 +16,8 @@ METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1e3, "degrees_north": 111_
 
 
 def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-    """The place of rasters on a map, as a `Clip` takes it: `coordinates`, `dims` and the attribute
-    `grid_mapping`.
+    """Return the arguments of a `Clip` for rasters on a map: `coordinates`, `dims` and `attributes`
+    with the `grid_mapping`.
 
     Args:
         crs: a pyproj.CRS.
@@ -46,7 +46,7 @@ def on_map(crs: Any, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def row_spacing(clip: Clip) -> float | None:
-    """Metres from row to row of a regular grid; None where its coordinates do not tell."""
+    """Return the metres between rows of a regular grid; None if its coordinates have no units."""
     for name, rows in clip.coordinates.items():
         usual = "degrees_north" if name.lower() in LATITUDES else ""
         metres = METRES.get(rows.attributes.get("units", usual))
@@ -56,11 +56,11 @@ def row_spacing(clip: Clip) -> float | None:
 
 
 def degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
-    """Latitudes and longitudes (H,W) of the cells: those of the file, or by its map projection;
-    None where it tells neither.
+    """Return latitudes and longitudes (H,W) of the cells, from the file or by its map projection;
+    None without either.
 
     Raises:
-        ValueError: pyproj, which projects, is not installed or does not know the projection.
+        ValueError: pyproj is not installed, or does not support the projection.
     """
     lat, lon = _values(clip, "latitude", LATITUDES), _values(clip, "longitude", LONGITUDES)
     if lat is not None and lon is not None:
@@ -71,8 +71,8 @@ def degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
     y, x = (clip.coordinates.get(name) for name in clip.dims)
     if mapping is None or y is None or x is None:
         return None
-    pyproj = needed("pyproj", "radar", f"{clip.name}: to know latitudes of its map projection")
-    with in_one_line(f"{clip.name}: its map projection is not known"):
+    pyproj = needed("pyproj", "radar", f"{clip.name}: computing latitudes from its map projection")
+    with in_one_line(f"{clip.name}: its map projection is not supported"):
         crs = pyproj.CRS.from_cf(dict(mapping.attributes))
         unit = crs.axis_info[0].unit_conversion_factor
         across, down = (
@@ -85,7 +85,7 @@ def degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _values(clip: Clip, standard: str, names: tuple[str, ...]) -> np.ndarray | None:
-    """A coordinate by its standard name or usual names, with axes for rows and columns."""
+    """Return a coordinate by its standard or usual name, with axes for rows and columns."""
     sides = dict(zip(("row", "column"), clip.frames.shape[2:], strict=True))
     for name, coordinate in clip.coordinates.items():
         usual = standard if str(name).lower() in names else None
@@ -96,9 +96,9 @@ def _values(clip: Clip, standard: str, names: tuple[str, ...]) -> np.ndarray | N
 
 
 def _mapping(crs: Any) -> dict[str, Any]:
-    """The attributes of a grid mapping; pyproj leaves out the pole of a polar projection."""
+    """Return the attributes of a grid mapping, with the pole of a polar one, which pyproj omits."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what only crs_wkt can say
+        warnings.simplefilter("ignore")  # only crs_wkt is complete
         attributes = dict(crs.to_cf())
     if attributes.get("grid_mapping_name") == "polar_stereographic":
         pole = math.copysign(90.0, attributes.get("standard_parallel", 90.0))
@@ -107,23 +107,19 @@ def _mapping(crs: Any) -> dict[str, Any]:
 
 
 def mapping_names(text: str) -> list[str]:
-    """The names in a grid_mapping attribute: "crs", or CF's longer way "crs: x y wgs84: lat
-    lon".
-    """
+    """Return the names in a grid_mapping attribute: "crs", or "crs: x y wgs84: lat lon"."""
     words = text.split()
     return [word.rstrip(":") for word in words if word.endswith(":")] if ":" in text else words
 
 
 def turned(coordinate: Coordinate) -> Coordinate:
-    """The coordinate of frames whose rows are turned upside down."""
+    """Return the coordinate of frames with rows in reverse order."""
     if "row" not in coordinate.dims:
         return coordinate
     return replace(coordinate, values=np.ascontiguousarray(coordinate.values[::-1]))
 
 
 def without_corner(coordinate: Coordinate) -> Coordinate:
-    """A grid mapping without GDAL's attribute that says where the first pixel lies, for frames that
-    begin at another one.
-    """
+    """Return a grid mapping without GDAL's position of the first pixel, for other frames."""
     others = {key: value for key, value in coordinate.attributes.items() if key != "GeoTransform"}
     return replace(coordinate, attributes=others)

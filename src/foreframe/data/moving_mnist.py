@@ -1,13 +1,13 @@
 """Moving MNIST: digits that drift over a black canvas and bounce off its walls.
 
-Clips are not stored but drawn, and a clip is a pure function of (seed, split, epoch, index): the
-same on any worker count, rank or machine, in any order. Two rules of motion:
+Clips are generated. A clip is a pure function of (seed, split, epoch, index), for any number of
+workers, rank, machine or order. Two rules of motion:
 
-- `srivastava` (Srivastava et al. 2015, arXiv 1502.04681; the benchmark's): 28-px digits, a
-  real-valued position that moves 0.1 of the free range a frame at a random angle, is clamped at the
-  walls and turned round there; digits overlay by maximum.
-- `svg` (Denton & Fergus 2018, arXiv 1802.07687; the tutorial's): 32-px digits, whole-pixel speeds
-  -4..4 per axis, turned round at the walls, or drawn anew there; digits add up and are clipped.
+- `srivastava` (Srivastava et al. 2015, arXiv 1502.04681; in the benchmark): 28-px digits. Their
+  real-valued position moves 0.1 of the free range a frame at a random angle, is clamped at the
+  walls and reversed there. Digits overlay by maximum.
+- `svg` (Denton & Fergus 2018, arXiv 1802.07687; in the tutorial): 32-px digits with whole-pixel
+  speeds -4..4 per axis, reversed or drawn again at the walls. Digits are added and clipped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from foreframe.clips.keyed import double_uniforms, further, key_of, key_of_name,
 from foreframe.data.datasets import ClipSet, Key
 from foreframe.data.digits import SPLITS, digit_images
 
-BLOCK = 2**19  # bytes of digits' layers that are worked on at a time
+BLOCK = 2**19  # bytes of digits' layers to process at a time
 MANY = 10**8
 
 
@@ -38,8 +38,8 @@ class Motion:
         rule: "srivastava" or "svg".
         speed: srivastava: share of the free range a frame (0.1); svg: the fastest whole-pixel speed
             per axis (4).
-        redraw: svg only: draw a new velocity at a wall instead of turning round: 1 to `speed` away
-            from it, -speed to `speed` along it, as the authors' code does unless `deterministic`.
+        redraw: svg only: draw a new velocity at a wall instead of a reversal: 1 to `speed` away
+            from it, -speed to `speed` along it, like the authors' code without `deterministic`.
         digit_px: side of a digit in pixels (28 for srivastava, 32 for svg).
     """
 
@@ -69,24 +69,24 @@ class Motion:
 class MovingMNIST(ClipSet):
     """Clips (T,1,H,W), float32 in [0,1].
 
-    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is that of a later epoch,
-    which for the training split is a new one unless `fixed`. Validation and test clips are the same
-    in every epoch.
+    `dataset[index]` is clip `index` of epoch 0; `dataset[epoch, index]` is a clip of a later epoch.
+    Each epoch of the training split has new clips unless `fixed`. Validation and test clips are the
+    same in every epoch.
 
         clip = foreframe.MovingMNIST("test")[7]  # (20,1,64,64)
 
     Args:
-        split: "train", "validation" or "test". No digit image is in two of them.
+        split: "train", "validation" or "test", without a common digit image.
         digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist"
-            (torchvision), an idx or npz file, or a mapping {source, root, download}: nothing is
-            downloaded unless `download` is true.
+            (torchvision), an idx or npz file, or a mapping {source, root, download}; downloads
+            require `download`.
         motion: "srivastava", "svg", or a mapping {rule, speed, redraw, digit_px} (see `Motion`).
         canvas: H and W in pixels, one number or two.
         count: digits in a clip.
         length: frames in a clip.
-        clips: clips in an epoch; by default 10,000 for training and 1,000 else.
-        fixed: draw the training clips once and repeat them every epoch.
-        seed: another seed, other clips of the same digits.
+        clips: clips in an epoch; by default 10,000 for training, otherwise 1,000.
+        fixed: repeat the training clips in every epoch.
+        seed: seed of the motion of the digits.
 
     Raises:
         ValueError: unknown split, digits or motion; digits that do not fit the canvas; counts below
@@ -149,27 +149,24 @@ class MovingMNIST(ClipSet):
         return self.batch([key])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Float[Tensor, "t 1 h w"]]:
-        """What a DataLoader asks for: the items of a batch, which its collate_fn stacks."""
+        """Return the items of a batch for the collate_fn of a DataLoader."""
         return list(self.batch(keys).unbind())
 
     def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t 1 h w"]:
-        """Many clips, drawn together, which is faster than one by one."""
+        """Return a batch of clips, faster than one by one."""
         return self.compact(keys).to(torch.float32).div_(255)
 
     def compact(self, keys: Sequence[Key]) -> UInt8[Tensor, "b t 1 h w"]:
-        """The same clips in 0..255, a quarter of the memory to move. Training takes these, and
-        divides by 255 on the device.
-        """
+        """Return a batch in 0..255, for training, which divides by 255 on the device."""
         randoms, which = self._keys(keys)
         return self._frames(self.positions(randoms), which)
 
     def futures(
         self, keys: Sequence[Key], past: int, n: int, seed: int = 0
     ) -> Float[Tensor, "b n s 1 h w"]:
-        """What may come after the first `past` frames of clips, each future as often as it is
-        likely: it is drawn anew n times from where the digits then are and how fast they go. With
-        velocities that are redrawn at walls no forecast can know more; with other rules there is
-        one future.
+        """Draw n futures after the first `past` frames of clips, from the positions and velocities
+        of the digits. With `redraw`, this is the distribution of the best possible forecast. Other
+        rules have one future.
         """
         randoms, which = self._keys(keys)
         by_seed = mixed(randoms ^ key_of(seed).numpy())
@@ -179,7 +176,7 @@ class MovingMNIST(ClipSet):
         return frames[:, past:].unflatten(0, (len(randoms), n))
 
     def _keys(self, keys: Sequence[Key]) -> tuple[np.ndarray, np.ndarray]:
-        """Random keys (B,) and numbers of digit images (B, count)."""
+        """Return random keys (B,) and numbers of digit images (B, count)."""
         pairs = [(0, key) if isinstance(key, int | np.integer) else key for key in keys]
         epochs, indices = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         if (indices < -self.clips).any() or (indices >= self.clips).any():
@@ -192,8 +189,8 @@ class MovingMNIST(ClipSet):
     def positions(
         self, keys: np.ndarray, anew: tuple[int, np.ndarray] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Top-left corners (row, column) in whole pixels, each (B, count, T), for clips with these
-        random keys (B,); what is drawn from a frame on may come of other keys (`anew`).
+        """Return top-left corners (row, column) in whole pixels, each (B, count, T), for clips with
+        these random keys (B,). `anew` is a frame, and the keys of draws from there on.
         """
         size = self.motion.digit_px or 0
         room = np.array([self.height - size, self.width - size])
@@ -210,8 +207,8 @@ class MovingMNIST(ClipSet):
     def _frames(
         self, corners: tuple[np.ndarray, np.ndarray], which: np.ndarray
     ) -> UInt8[Tensor, "b t 1 h w"]:
-        """Each digit gets a layer of its own, filled for all frames in one assignment of whole
-        rows; a few clips at a time, so that all of it stays in the processor's cache.
+        """Draw each digit into a separate layer, all frames in one assignment of whole rows. A few
+        clips at a time fit into the processor's cache.
         """
         rows, columns = corners
         b, n, t, h, w = len(which), self.count, self.length, self.height, self.width
@@ -221,8 +218,8 @@ class MovingMNIST(ClipSet):
         together = max(1, BLOCK // (n * t * h * w))
         layers = np.empty((n, together, t, h, w), dtype=np.uint8)
         starts = (np.arange(n * together * t) * h * w).reshape(n, together, t)
-        # Rows of digits as items of `size` bytes, and every place where one may go: (N, row), and
-        # (corner of the digit, row).
+        # Rows of digits as items of `size` bytes (N, row), and all their possible positions (corner
+        # of the digit, row).
         digits = np.ascontiguousarray(self.images).view(f"V{size}")[..., 0]
         run = np.ndarray((1,), f"V{size}", layers)
         runs = np.lib.stride_tricks.as_strided(
@@ -244,9 +241,9 @@ class MovingMNIST(ClipSet):
     def _svg_track(
         self, keys: np.ndarray, room: np.ndarray, anew: tuple[int, np.ndarray] | None
     ) -> np.ndarray:
-        """Corners (B, count, 2, T): a start in 0..room-1 and a velocity in -speed..speed; below 0
-        goes to 0, room or more to room-1. A draw depends on the one before, so corners go frame by
-        frame (the pixels do not).
+        """Return corners (B, count, 2, T): a start in 0..room-1 and a velocity in -speed..speed;
+        positions are clipped to 0 and room-1. A draw depends on the one before, so corners are
+        computed frame by frame.
         """
         b, n, length, top = len(keys), self.count, self.length, int(self.motion.speed or 0)
         u = double_uniforms(keys, 4 * n, stream=1).reshape(b, n, 2, 2)
@@ -261,7 +258,7 @@ class MovingMNIST(ClipSet):
         away = (u[..., 0] * top).astype(np.int64) + min(1, top)
         track = np.empty((*place.shape, length), dtype=np.int64)
         for t in range(length):
-            # Rows before columns: a corner redraws both, and the columns' draw stands.
+            # Rows before columns: in a corner, the draw of the columns replaces the rows' one.
             for axis in (0, 1):
                 below = place[..., axis] < 0
                 hit = below | (place[..., axis] >= room[axis])
@@ -278,10 +275,10 @@ class MovingMNIST(ClipSet):
 
 
 def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndarray:
-    """srivastava: positions in [0,1] after 1..length steps, (..., length), in closed form.
+    """Return positions in [0,1] after 1..length steps of srivastava, (..., length), in closed form.
 
-    A digit that would leave is put onto the wall and turns round, so after its first wall it
-    crosses the range in a fixed number of steps, over and over.
+    A digit is put onto a wall and reversed there. After its first wall, each crossing has the same
+    number of steps.
     """
     v = np.maximum(np.abs(speed), 1e-12)[..., None]
     start, ahead = start[..., None], (speed > 0)[..., None]
@@ -290,14 +287,14 @@ def _clamped_track(start: np.ndarray, speed: np.ndarray, length: int) -> np.ndar
     crossing = np.ceil(1 / v)
     since = t - to_wall
     turns, steps = np.divmod(np.maximum(since, 0), crossing)
-    at_top = ahead ^ (turns % 2 == 1)  # the wall that it last touched
+    at_top = ahead ^ (turns % 2 == 1)  # the last wall
     bounced = np.where(at_top, 1 - steps * v, steps * v)
     free = start + np.where(ahead, v, -v) * t
     return np.clip(np.where(since < 0, free, bounced), 0, 1)
 
 
 def _resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 (N,h,w) -> (N,size,size), bilinear."""
+    """Resize uint8 (N,h,w) to (N,size,size), bilinear."""
     if images.shape[1:] == (size, size):
         return images
     x = torch.from_numpy(images).unsqueeze(1).float()

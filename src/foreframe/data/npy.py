@@ -1,4 +1,4 @@
-"""Arrays in .npy files, read a stretch at a time."""
+"""Arrays in .npy files, read in stretches."""
 
 import io
 import math
@@ -12,17 +12,17 @@ from foreframe.base.budget import check_budget, check_stretch
 from foreframe.clips.frames import Frames
 from foreframe.data.data_options import BUDGET
 
-# Bytes of a header: numpy would read as many as it says, 4 GiB at most, and then look at them.
+# Bytes of a header: numpy would first read the stated number, up to 4 GiB.
 _LONGEST = 2**16
 
 
 class Header(NamedTuple):
-    """What the first bytes of a .npy file say of it.
+    """Header of a .npy file.
 
     Args:
-        shape: of the array.
-        dtype: of its values, as they are stored.
-        fortran: whether the first axis runs fastest.
+        shape: shape of the array.
+        dtype: dtype of the stored values.
+        fortran: whether the values are in Fortran order.
         offset: bytes before the first value.
     """
 
@@ -33,22 +33,21 @@ class Header(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of all values."""
+        """Number of bytes of all values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(file: Any) -> Header:
-    """The header at the start of a .npy file, of one inside an archive, or of one that comes out of
-    a pipe.
+    """Read the header at the start of a .npy file, in an archive or a pipe too.
 
     Raises:
-        ValueError: no such header, or one that no array can have.
+        ValueError: no valid header.
     """
     magic = file.read(8)
     width = 2 if magic[6:7] == b"\1" else 4
     prefix = file.read(width)
     length = int.from_bytes(prefix, "little")
-    # Version 3 differs from 2 in the names of fields alone, and arrays with fields are no frames.
+    # Version 3 differs from 2 only in names of fields, which frames do not have.
     read = getattr(np.lib.format, f"read_array_header_{width // 2}_0")
     try:
         if magic[:6] != b"\x93NUMPY" or length > _LONGEST:
@@ -56,37 +55,36 @@ def read_header(file: Any) -> Header:
         shape, fortran, dtype = read(io.BytesIO(prefix + file.read(length)))
         if min(shape, default=0) < 0:
             raise ValueError
-    except Exception:  # of the half dozen kinds that parsing raises
-        raise ValueError("it does not begin as a .npy file does") from None
+    except Exception:  # parsing raises many types
+        raise ValueError("it has no header of a .npy file") from None
     return Header(shape, dtype, fortran, 8 + width + length)
 
 
 def header_of(path: Path) -> Header:
-    """The header of a .npy file that is as long as it says.
+    """Return the header of a complete .npy file.
 
     Raises:
-        ValueError: no such header, or a file that was cut short.
+        ValueError: no valid header, or a truncated file.
     """
     with path.open("rb") as file:
         header = read_header(file)
     if path.stat().st_size < header.offset + header.size and not header.dtype.hasobject:
-        raise ValueError("it is cut short; make or fetch it again")
+        raise ValueError("it is truncated; make or download it again")
     return header
 
 
 def check_numbers(dtype: np.dtype) -> None:
-    """Refuse what no frames are made of (ValueError)."""
+    """Raise a ValueError for values that are not numbers."""
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise ValueError(f"it holds {dtype}, not numbers that frames are made of; give float32")
+        raise ValueError(f"it has {dtype}, not numbers; use float32")
 
 
 def read_array(file: Any, budget: float = BUDGET) -> np.ndarray:
-    """The whole array that follows in a file or a pipe, which needs no more than `read`, in this
-    machine's byte order.
+    """Read the next array of a file or a pipe, in native byte order.
 
     Raises:
         ValueError: no array of numbers, more than the budget.
-        EOFError: the array ends in the middle.
+        EOFError: a truncated array.
     """
     header = read_header(file)
     check_numbers(header.dtype)
@@ -102,20 +100,20 @@ def read_array(file: Any, budget: float = BUDGET) -> np.ndarray:
 
 @dataclass(eq=False)
 class NpyFrames(Frames):
-    """Frames (T,C,H,W) in a .npy file, in this machine's byte order; indexing, as numpy's, reads
-    what it names and nothing else.
+    """Frames (T,C,H,W) in a .npy file, in native byte order. Indexing reads the selected values
+    only.
 
-    The file is mapped into memory for each slice, for as long as it takes to copy it: threads,
-    forked and spawned workers may read at once, and no page that was looked at stays.
+    The file is mapped into memory only while a slice is copied, so threads and worker processes may
+    read it, and no page stays in memory.
 
     Args:
-        path: of the file.
+        path: the file.
         shape: (T,C,H,W).
         stored: dtype in the file.
-        offset: where the first frame begins, in bytes.
-        step: of the frames from there on, the first of each `step` is one of these.
-        budget: GiB that a slice may take.
-        damaged: numbers of the frames that could not be decoded when they were stored.
+        offset: bytes before the first frame.
+        step: distance between two of these frames in the file.
+        budget: GiB for a slice.
+        damaged: numbers of the frames that could not be decoded when the file was written.
 
     Raises:
         ValueError: on indexing, a file that is shorter now; more than the budget.
@@ -150,7 +148,7 @@ class NpyFrames(Frames):
             frames = np.memmap(self.path, self.stored, "r", self.offset, shape)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{self.path} cannot be read any more ({error}); start again when it is whole"
+                f"{self.path} is no longer readable ({error}); start again when it is complete"
             ) from None
         taken = frames[:: self.step][key]
         check_stretch(taken.shape, self.stored.itemsize, self.budget)
@@ -158,5 +156,5 @@ class NpyFrames(Frames):
 
 
 def frames_in(path: Path, header: Header, budget: float = BUDGET) -> NpyFrames:
-    """The frames of a file whose array is (T,C,H,W) in C order."""
+    """Return the frames of a file with an array (T,C,H,W) in C order."""
     return NpyFrames(path.absolute(), header.shape, header.dtype, header.offset, budget=budget)

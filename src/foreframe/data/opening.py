@@ -1,4 +1,4 @@
-"""From the name of data, or the data themselves, to clips that are checked, for each split."""
+"""Clips of each split from the name of data, or from data in memory."""
 
 import inspect
 import os
@@ -24,8 +24,8 @@ from foreframe.data.windows import Recordings
 
 
 class Splits(dict[str, ClipSet]):
-    """Train, validation and test of one source: `splits["train"]`; each is made when it is first
-    asked for, and what they share is read once.
+    """Train, validation and test of one source, as in `splits["train"]`. Each is made on first use,
+    and shared data is read once.
     """
 
     def __init__(self, make: Callable[[str], ClipSet]) -> None:
@@ -37,28 +37,28 @@ class Splits(dict[str, ClipSet]):
 
 
 def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
-    """The clips of every split that a name stands for, or that lie in memory.
+    """Return the clips of each split of named data, or of data in memory.
 
     Args:
-        options: their `data` is the name of a dataset, also of an installed package; a .npy or .npz
-            file of clips; anything else that `foreframe.clips_from` opens, of which windows are cut
-            (`Recordings`); or the import path of any Dataset (or of a function that makes one),
-            such as "mypackage.radar.Storms". In memory: an array or tensor, taken as a .npy file of
-            its shape is; an xarray object; a map-style Dataset; or one for each split, {"train":
-            ..., "validation": ...}. A Dataset that takes a `split` argument is given it; any other
-            is cut into blocks of items, 80, 10 and 10 %, in its own order, and so is one in memory.
-        scaling: of a trained forecaster, in place of one fitted to these recordings.
+        options: `data` is the name of a dataset, also of an installed package; a .npy or .npz file
+            of clips; any other source of `foreframe.clips_from`, which is cut into windows
+            (`Recordings`); or the import path of a Dataset or of a function that returns one, such
+            as "mypackage.radar.Storms". In memory: an array or tensor, which is read like a .npy
+            file; an xarray object; a map-style Dataset; or one for each split, {"train": ...,
+            "validation": ...}. A Dataset with an argument `split` receives the split. Any other
+            Dataset is divided into blocks of items in order, 80, 10 and 10 %.
+        scaling: scaling of a trained forecaster; by default fitted to these recordings.
 
     Raises:
-        ValueError: unknown name, import or arguments, or something that is no map-style Dataset of
-            clips; from the splits, one that has no clips.
+        ValueError: unknown name, import or arguments, no map-style Dataset of clips; from the
+            splits, a split without clips.
     """
     data, args = options.data, options.data_args
     if isinstance(data, str) and data.startswith(IN_MEMORY):
-        raise ValueError(f"data {data}: that is its name; give the data themselves")
+        raise ValueError(f"data {data}: this is a description; pass the data instead")
     name = data_name(data)
     named = isinstance(data, str | Path)
-    flag = "--" if named else ""  # what is in memory comes from Python
+    flag = "--" if named else ""  # data in memory is from Python
     recordings = holds_recordings(data, options.reading.variable)
     if args and (recordings or not named):
         raise ValueError(
@@ -92,16 +92,17 @@ def open_splits(options: ClipOptions, scaling: Scaling | None = None) -> Splits:
 
 
 def open_dataset(options: ClipOptions, split: str, scaling: Scaling | None = None) -> ClipSet:
-    """One split alone of what `open_splits` opens."""
+    """Return one split of `open_splits`."""
     return open_splits(options, scaling)[split]
 
 
 def holds_recordings(data: Any, variable: Any = None) -> bool:
-    """Whether windows are cut from what a name stands for, a file, a folder or a URL of recordings,
-    or from what lies in memory.
+    """Whether data is recordings, which are cut into windows: a file, a folder, a URL, or data in
+    memory.
 
     Args:
-        variable: which array of an .npz.
+        data: name or data.
+        variable: name of the array of an .npz.
     """
     if not isinstance(data, str | Path):
         return is_xarray(data) or (isinstance(data, np.ndarray | Tensor) and not holds_clips(data))
@@ -133,7 +134,7 @@ def _of_split(data: Mapping[str, Any], name: str, split: str) -> ClipSet:
 
 
 def _blocks(dataset: Any, name: str) -> Splits:
-    """Blocks of a Dataset's items."""
+    """Return blocks of a Dataset's items."""
     check_map_style(dataset, name)
 
     def block_of(split: str) -> ClipSet:
@@ -150,7 +151,7 @@ def _blocks(dataset: Any, name: str) -> Splits:
 
 
 def _recordings(source: Any, options: ClipOptions, scaling: Scaling | None) -> Splits:
-    """Windows of recordings, which are decoded once, and whose scaling is fitted once."""
+    """Return windows of recordings, decoded once and with one scaling."""
     wanted = options.scaling if scaling is None else scaling
     args = (options.window, wanted, options.reading, options.splits)
 
@@ -171,7 +172,7 @@ def _call(make: Any, data: str, args: Mapping[str, Any]) -> Any:
         return make(**args)
     except (ValueError, OSError):
         raise
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # a user's code may raise anything
         raise ValueError(f"data {data}: {described(error)}") from error
 
 
@@ -181,10 +182,8 @@ def has_name(data: str) -> bool:
 
 
 def dataset_of(data: str) -> Any:
-    """What a name or an import path stands for: a Dataset, or what makes one.
-
-    Raises:
-        ValueError: it cannot be imported.
+    """Return the Dataset of a name or an import path, or the function that makes one; raises a
+    ValueError if the import fails.
     """
     if has_name(data):
         return MovingMNIST if data == GENERATED else of_package("datasets", data)

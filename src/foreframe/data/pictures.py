@@ -20,30 +20,30 @@ from foreframe.clips.frames import Frames
 from foreframe.data.data_options import BUDGET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-ANIMATED = (".tif", ".tiff", ".webp")  # those of which one file may hold several pictures
-_WEIGHT = 16  # bytes a pixel that reading a picture takes: it is converted more than once
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the budget says it better
+ANIMATED = (".tif", ".tiff", ".webp")  # one file may have several pictures
+_WEIGHT = 16  # bytes of memory for each pixel: pictures are converted more than once
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `budget` has its own message
 
 
 def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
-    """An animated GIF or WebP: frames (T,C,H,W) uint8 in memory, composited, transparent parts
-    black, and times in seconds from the first frame.
+    """Read an animated GIF or WebP into memory: composited frames (T,C,H,W) uint8 on black, with
+    times in seconds from the first frame.
 
-    C is 1 where every frame is grey and 3 (RGB) otherwise. A duration of 0 counts as 0.1 s, as in
+    C is 1 if every frame is grey, otherwise 3 (RGB). A duration of 0 counts as 0.1 s, as in
     browsers.
 
     Args:
-        path: of the file.
-        budget: GiB that the frames may take.
+        path: the file.
+        budget: GiB for the frames.
 
     Raises:
-        ValueError: no such file, no whole animation, a TIFF of several pages, or a file that says
-            it holds more than the budget.
+        ValueError: no such file, a truncated animation, a TIFF of several pages, or more frames
+            than the budget.
     """
     path = Path(path)
     if path.suffix.lower().startswith(".tif"):
         raise ValueError(
-            f"{path}: several pages of a TIFF are no recording; store each in a file of its own"
+            f"{path}: several pages of a TIFF are no recording; store each in a separate file"
         )
     seconds = [0.0]
     what = f"{path.name} is no animation that can be read; make or fetch it again"
@@ -61,7 +61,7 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
 
 
 def has_pages(path: Path) -> bool:
-    """Whether a file holds several pictures."""
+    """Whether a file has several pictures."""
     if path.suffix.lower() in ANIMATED:
         with suppress(Exception), Image.open(path) as image:
             return bool(getattr(image, "n_frames", 1) > 1)
@@ -69,24 +69,24 @@ def has_pages(path: Path) -> bool:
 
 
 class Pictures(Frames):
-    """Numbered pictures as frames (T,C,H,W) in the order given, each read when a slice asks for it:
-    uint8, uint16 where grey images have 16 bits, or as stored.
+    """Numbered pictures as frames (T,C,H,W) in this order, read on demand: uint8, uint16 for grey
+    images with 16 bits, or as stored.
 
-    C is 1 where the first image is grey and 3 (RGB) otherwise; transparent parts are black;
-    photographs are turned upright as their EXIF tag says.
+    C is 1 if the first image is grey, otherwise 3 (RGB). Transparent parts are black. Photographs
+    are rotated by their EXIF tag.
 
-    `broken` are the indices, so far, of images that cannot be read: the one before stands in their
-    place (the next good one at the start), and the first of them warns.
+    `broken` has the indices of unreadable images found so far. The image before replaces each (at
+    the start, the next readable one), with one warning.
 
     Args:
-        paths: of at least one image: png, jpg, bmp, tif, webp.
-        strict: refuse an image that cannot be read.
-        size: H and W that every image is resized to; needed where they differ.
-        budget: GiB that reading an image may take.
+        paths: at least one image: png, jpg, bmp, tif, webp.
+        strict: raise an error for an unreadable image.
+        size: H and W of all frames, required for images of different sizes.
+        budget: GiB for reading an image.
 
     Raises:
-        ValueError: none that can be read, more than the budget; on reading, one that `strict`
-            refuses, or of another size or depth than the first.
+        ValueError: no readable image, more than the budget; on reading, an unreadable image with
+            `strict`, or one of another size or depth than the first.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Pictures(Frames):
         self._paths = [path.absolute() for path in paths]
         self._strict, self._size, self._budget = strict, size, budget
         self._broken: set[int] = set()
-        self._channels = 0  # until the first is read: its own
+        self._channels = 0  # those of the first image, which is read next
         first = self._nearest(0)
         self._channels = len(first)
         self.shape, self.dtype = (len(paths), *first.shape), first.dtype
@@ -117,7 +117,7 @@ class Pictures(Frames):
         return frames
 
     def _nearest(self, k: int) -> Shaped[np.ndarray, "c h w"]:
-        """The picture, or else the one before, or the next one at the start."""
+        """Return the picture, or the readable one before it (at the start, after it)."""
         for near in chain(range(k, -1, -1), range(k + 1, len(self._paths))):
             if near not in self._broken and (pixels := self._picture(near)) is not None:
                 return pixels
@@ -136,7 +136,7 @@ class Pictures(Frames):
                 return _pixels(image, self._channels, self._size)
         except OverBudgetError:
             raise
-        except Exception as error:  # pillow's readers raise whatever they stumble over
+        except Exception as error:  # pillow raises many types
             if self._strict:
                 why = described(error)
                 raise ValueError(
@@ -144,14 +144,14 @@ class Pictures(Frames):
                 ) from None
         if not self._broken:
             what = f"{path.name} (frame {k}) cannot be read"
-            warn(f"{what}; the image before stands in its place; strict refuses it")
+            warn(f"{what}; the image before replaces it; use strict to stop instead")
         self._broken.add(k)
         return None
 
 
 def _pixels(image: Any, channels: int, size: tuple[int, ...] | None) -> Shaped[np.ndarray, "c h w"]:
-    """The picture at which an open file stands, upright and on black, in so many channels (0: its
-    own), and at `size` (H,W) where one is given.
+    """Return the current picture of an open file, upright and on black, with a number of channels
+    (0: unchanged), and at `size` (H,W) if set.
     """
     kind = ImageMode.getmode(image.mode)
     dtype = np.dtype(kind.typestr.replace("b1", "u1")).newbyteorder("=")
@@ -165,7 +165,7 @@ def _pixels(image: Any, channels: int, size: tuple[int, ...] | None) -> Shaped[n
     if size is not None and (image.height, image.width) != size:
         shrinks = image.height >= size[0] and image.width >= size[1]
         how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-        # Pillow rounds twice where it resizes 16 bits.
+        # Pillow would round 16 bits twice.
         image = (image if dtype == np.uint8 else image.convert("F")).resize(size[::-1], how)
     values = np.asarray(image)
     values = (values.round() if dtype.kind in "iu" else values).astype(dtype)
@@ -173,8 +173,6 @@ def _pixels(image: Any, channels: int, size: tuple[int, ...] | None) -> Shaped[n
 
 
 def natural(path: Path) -> tuple[list[Any], str]:
-    """Numbers in a name count as numbers; of names that are equal so, as img1 and img01, the
-    letters decide.
-    """
+    """Return a key that sorts numbers in names as numbers, and img1 and img01 by their letters."""
     parts = re.split(r"(\d+)", path.stem.lower())  # every second one is a number
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name

@@ -1,6 +1,4 @@
-"""One door for every source of frames: which reader takes what; folders, and recordings in several
-files or with gaps.
-"""
+"""Readers of all sources of frames; folders, and recordings in several files or with gaps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,17 +31,17 @@ GRIDS = (".nc", ".nc4", ".cdf", ".netcdf", ".zarr")
 
 @dataclass(frozen=True)
 class Reader:
-    """What reads recordings of one kind.
+    """Reader of recordings of one kind.
 
     Args:
-        endings: of the files that it takes, in small letters.
-        read: from paths to their recordings, in the data's own numbers; it opens, refuses in one
-            line (ValueError), and reads no more frames than it must.
-        takes: whether a path is of this kind, for what an ending does not tell.
-        together: whether all files of this kind in a folder are one recording; else `read` is given
-            one path.
-        pictures: whether frames are pictures, which may be cut into scenes, and whose rate may
-            vary; not gridded values, which are cut where time leaves a gap.
+        endings: endings of its files, in small letters.
+        read: function that opens paths and returns their recordings in data units. It reads frames
+            on demand, and raises a ValueError in one line.
+        takes: whether a path without these endings is of this kind.
+        together: whether all files of this kind in a folder are one recording; otherwise `read` is
+            called for each path.
+        pictures: whether frames are pictures, which have scenes and may vary in rate, instead of
+            gridded values, which are split at gaps in time.
     """
 
     endings: tuple[str, ...]
@@ -74,7 +72,7 @@ def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     return [Clip(Pictures(paths, options.strict, size, options.budget))]
 
 
-# The first that takes a path reads it.
+# The first suitable one reads a path.
 READERS = {
     "grid": Reader(GRIDS, lambda paths, o: [_grid(paths[0], o)]),
     "film": Reader(
@@ -87,28 +85,28 @@ READERS = {
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }
 PICTURES = READERS["pictures"]
-ZIPPED = ".zip"  # a Zarr store in one file; folders hold other zips too, so it must be named
+ZIPPED = ".zip"  # a Zarr store in one file, only by its name: folders have other zips too
 
 
 def added() -> tuple[str, ...]:
-    """The endings that installed packages read."""
+    """Return the endings that installed packages read."""
     return tuple(f".{name}" for name in registered("readers"))
 
 
 def endings() -> tuple[str, ...]:
-    """The endings of all files that are read, except single pictures."""
+    """Return the endings of all supported files, except single pictures."""
     own = (e for reader in READERS.values() if reader != PICTURES for e in reader.endings)
     return (*own, *added())
 
 
 def holds_frame(path: str) -> bool:
-    """Whether a file with this ending may hold a single frame of a series."""
+    """Whether a file with this ending may be a single frame of a series."""
     return Path(path).suffix.lower() in (*IMAGES, ".npy", *GRIDS, *added())
 
 
 def reader_of(path: Path) -> Reader | None:
-    """The reader that takes a file or folder; None where none does. An installed package's entry
-    point is named by the ending that it reads, and takes what no other reader does.
+    """Return the reader of a file or folder, or None. The entry point of an installed package has
+    the name of its ending, and is used for files without another reader.
     """
     ending = path.suffix.lower()
     if path.is_dir():
@@ -124,8 +122,7 @@ def reader_of(path: Path) -> Reader | None:
 def clips_from(
     source: Any, variable: str | Sequence[str] | None = None, **options: Any
 ) -> list[Clip]:
-    """Every recording in a source, in the data's own numbers, its frames read when they are
-    needed.
+    """Return every recording in a source, in data units; frames are read on demand.
 
         (film,) = foreframe.clips_from("film.mp4", size=[48, 64])
         first = film[:10].frames  # (10,3,48,64), 0 to 255
@@ -134,24 +131,24 @@ def clips_from(
         source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
             pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
             a file of an installed reader (ODIM HDF5 and GRIB of the add-on radar), a folder of any
-            of these, however deep; or, in memory, an array, a tensor or an xarray object.
+            of these with subfolders; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
 
-    A recording is split where its times leave a gap; files of a folder that go on where the one
-    before ends, a file a day or a frame, are one recording. Axes of plain arrays: (T,H,W) is one
-    grey recording; (N,T,C,H,W) are N clips; of four axes, an array called `clips`, or with more
-    than 4 along its second, is clips (N,T,H,W), and anything else one recording (T,C,H,W). What of
-    a folder cannot be read is left out, and one warning says so.
+    A recording is split at gaps in its times. Files of a folder that follow each other without a
+    gap, such as one a day or one a frame, are one recording. Axes of plain arrays: (T,H,W) is one
+    grey recording, (N,T,C,H,W) are N clips. Four axes are clips (N,T,H,W) if the array is called
+    `clips` or its second axis is above 4, otherwise one recording (T,C,H,W). Unreadable files of a
+    folder are skipped with one warning.
 
     Raises:
-        ValueError: nothing there, nothing readable, a damaged file (in a folder: all of them, or
-            any with `strict`), no such variable, times that run backwards or irregularly.
+        ValueError: no such file, no readable file, a damaged file (in a folder: all files, or any
+            with `strict`), no such variable, times that run backwards or irregularly.
     """
     return read_clips(source, typed(ReadOptions, {"variable": variable, **options}, "reading"))
 
 
 def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
-    """`clips_from` with its options in one object."""
+    """Return `clips_from` with options in one object."""
     return [
         with_clocks(part, options.inputs)
         for clip in raw_clips(source, options)
@@ -160,8 +157,8 @@ def read_clips(source: Any, options: ReadOptions) -> list[Clip]:
 
 
 def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
-    """Recordings as the files have them; of a list of sources those that follow each other in time
-    are one, as in a folder.
+    """Yield recordings as stored. Sources of a list that follow each other in time are one, as in a
+    folder.
     """
     if isinstance(source, list):
         every = [clip for one in source for clip in raw_clips(one, options)]
@@ -170,7 +167,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     if isinstance(source, np.ndarray | torch.Tensor):
         yield from read_arrays(source)
         return
-    if not isinstance(source, str | Path):  # of xarray
+    if not isinstance(source, str | Path):  # an xarray object
         yield _grid(source, options)
         return
     if "://" in str(source):
@@ -186,54 +183,52 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     if reader is None:
         ending = path.suffix.lower() or "a file without ending"
         kinds = ", ".join(endings())
-        raise ValueError(f"{path}: {ending} is no kind that is read; {kinds} are")
+        raise ValueError(f"{path}: {ending} is not supported; use one of {kinds}")
     if reader == PICTURES:
         raise ValueError(f"{path} is a single picture; give the folder of numbered pictures")
     yield from _read(reader, [path], str(path), options)
 
 
 def _read(reader: Reader, paths: Sequence[Path], name: str, options: ReadOptions) -> Iterator[Clip]:
-    """What a reader makes of files; where that is one recording, it is called `name`."""
+    """Yield the recordings of files; a single one gets the name `name`."""
     clips = reader.read(paths, options)
     for clip in clips:
         yield replace(clip, name=name if len(clips) == 1 else clip.name, pictures=reader.pictures)
 
 
 def _folder(folder: Path, options: ReadOptions) -> Iterator[Clip]:
-    """The recordings in a folder, in the natural order of their names; its pictures together are a
-    recording. One warning names what was left out: files of kinds that are not read and, without
-    `strict`, those that cannot be read.
+    """Yield the recordings in a folder, in natural order of their names; all pictures are one. One
+    warning names files of unsupported kinds and, without `strict`, unreadable files.
 
     Raises:
-        ValueError: no recording; the first file that cannot be read, where none can or `strict` is
-            set.
+        ValueError: no recording; the first unreadable file, with `strict` or if there is no other.
     """
-    left_out: dict[Path, ValueError | None] = {}
-    clips = list(_inside(folder, options, left_out))
+    skipped: dict[Path, ValueError | None] = {}
+    clips = list(_inside(folder, options, skipped))
     if not clips:
-        errors = [error for error in left_out.values() if error]
-        nothing = f"the folder {folder} holds no recording: no pictures, and no "
+        errors = [error for error in skipped.values() if error]
+        nothing = f"the folder {folder} has no recording: no pictures, and no "
         raise errors[0] if errors else ValueError(nothing + ", ".join(endings()))
-    if left_out:
-        named = [f"{path.name} ({e or 'no kind that is read'})" for path, e in left_out.items()]
+    if skipped:
+        named = [f"{path.name} ({e or 'not supported'})" for path, e in skipped.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         files = plural(len(named), "file")
-        warn(f"{folder}: {files} left out: {', '.join(named[:3])}{more}")
+        warn(f"{folder}: {files} skipped: {', '.join(named[:3])}{more}")
     yield from _concatenated(clips)
 
 
 def _inside(
-    folder: Path, options: ReadOptions, left_out: dict[Path, ValueError | None]
+    folder: Path, options: ReadOptions, skipped: dict[Path, ValueError | None]
 ) -> Iterator[Clip]:
-    """The recordings in a folder and the folders in it; files that give none go to `left_out`, with
-    what is wrong with those of a kind that is read.
+    """Yield the recordings in a folder and its subfolders; add other files to `skipped`, with their
+    errors if their kind is supported.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
     readers: dict[Path, Reader | None] = {}
     first_of: dict[str, Reader | None] = {}
     for path in entries:
         first = first_of.get(path.suffix.lower())
-        # After a single picture, others of its ending are not opened: that is slow over a network.
+        # Only the first file with an ending of pictures is opened, as networks are slow.
         readers[path] = first if first and first.together else reader_of(path)
         first_of.setdefault(path.suffix.lower(), readers[path])
     for kind in dict.fromkeys(r for r in readers.values() if r and r.together):
@@ -241,21 +236,21 @@ def _inside(
         yield from _read(kind, paths, str(folder), options)
     for path, reader in readers.items():
         if reader is None and path.is_dir():
-            yield from _inside(path, options, left_out)
+            yield from _inside(path, options, skipped)
         elif reader is None:
-            left_out[path] = None
+            skipped[path] = None
         elif not reader.together:
             try:
                 yield from _read(reader, [path], str(path), options)
             except ValueError as error:
                 if options.strict:
                     raise
-                left_out[path] = error
+                skipped[path] = error
 
 
 def _concatenated(recordings: Sequence[Clip]) -> Iterator[Clip]:
-    """Recordings of one kind in the order of their times; those that go on where the one before
-    ends, a file an hour or a day, or one a frame, are one.
+    """Yield recordings in order of their times, and consecutive files of one kind, such as one an
+    hour, a day or a frame, as one.
     """
     kinds: dict[Any, list[Clip]] = {}
     for k, clip in enumerate(recordings):
@@ -271,8 +266,8 @@ def _concatenated(recordings: Sequence[Clip]) -> Iterator[Clip]:
 
 
 def _goes_on(last: Clip, clip: Clip) -> bool:
-    """Whether a clip follows another of its kind: at the usual step, or, of files of one frame, at
-    any, since gaps are looked for later.
+    """Whether a clip follows another of its kind at the usual step, or, for files of one frame, at
+    any step, since `gaps_in` finds gaps later.
     """
     ahead = np.asarray(clip.times)[0] - np.asarray(last.times)[-1]
     if not ahead > 0 * ahead:
@@ -281,8 +276,8 @@ def _goes_on(last: Clip, clip: Clip) -> bool:
 
 
 def kind_of(clip: Clip) -> tuple[Any, ...] | None:
-    """What clips that are concatenated have in common, the places of their pixels and the map
-    included; a level or a number of a run may differ. None of clips without dates.
+    """Return the properties that concatenated clips share, with the coordinates of pixels and the
+    map. A level or the number of a run may differ. Returns None for a clip without dates.
     """
     if clip.pictures or clip.times is None or clip.times.dtype.kind not in "MO":
         return None
@@ -296,7 +291,7 @@ def kind_of(clip: Clip) -> tuple[Any, ...] | None:
 
 
 def one_after_another(clips: Sequence[Clip]) -> bool:
-    """Whether recordings are of one kind, and each begins after the one before it ends."""
+    """Whether recordings are of one kind, and each begins after the end of the one before."""
     kinds = {kind_of(clip) for clip in clips}
     times = [np.asarray(clip.times) for clip in clips]
     of_a_kind = len(kinds) == 1 and None not in kinds
@@ -304,14 +299,14 @@ def one_after_another(clips: Sequence[Clip]) -> bool:
 
 
 def _content(coordinate: Coordinate) -> tuple[Any, ...]:
-    """Its values, and, of what says all by its attributes, those too."""
+    """Return the content of a coordinate; attributes count for one without dimensions."""
     values, attributes = coordinate.values, sorted(coordinate.attributes.items())
     numbers = str(values) if values.dtype.kind == "O" else values.tobytes()
     return coordinate.dims, hash(numbers), "" if coordinate.dims else repr(attributes)
 
 
 def _as_one(run: Sequence[Clip]) -> Clip:
-    """Clips that go on from each other as one; what is true of all of them stays."""
+    """Return consecutive clips as one, with their common attributes."""
     first = run[0]
     if len(run) == 1:
         return first
@@ -339,8 +334,8 @@ def _as_one(run: Sequence[Clip]) -> Clip:
 
 
 def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = None) -> list[Clip]:
-    """A recording as the options say, in the parts that begin at its first frame and at `starts`;
-    by default after gaps in its times, and at changes of the scene with `cuts`.
+    """Apply options to a recording, and divide it at `starts`, by default at gaps in its times, and
+    with `cuts` at scene changes.
     """
     has = {channel.name for channel in clip.inputs}
     for name in options.inputs:
@@ -364,9 +359,9 @@ def in_parts(clip: Clip, options: ReadOptions, starts: Sequence[int] | None = No
 
 
 def moving_parts(clips: Sequence[Clip]) -> list[Clip]:
-    """The parts of films and pictures without stretches that hardly change, which teach nothing and
-    make errors relative to the last frame meaningless; a note names these. A recording without any
-    change, or one that holds no pictures, stays whole.
+    """Return the parts of films and pictures without frozen stretches, which make errors relative
+    to the last frame meaningless. A note names these. Recordings without any change, and other than
+    pictures, stay whole.
     """
     moving: list[Clip] = []
     for clip in clips:
@@ -381,18 +376,16 @@ def moving_parts(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def gaps_in(clip: Clip) -> list[int]:
-    """First frames after a gap: a step more than half as long again as usual. Films keep whatever
-    rate they have.
+    """Return the first frames after gaps, steps above 1.5 times the usual one; none for pictures.
 
     Raises:
-        ValueError: times that stand still or run backwards, or that often are unlike the usual
-            step.
+        ValueError: times that do not increase, or steps that often differ from the usual one.
     """
     if clip.times is None or len(clip) < 2 or clip.pictures:
         return []
     steps, usual = np.diff(clip.times), clip.step
     backwards = ~np.asarray(steps > 0 * usual, bool)
-    # Months are 28 to 31 days long, and still one a step.
+    # Months have 28 to 31 days.
     odd = backwards | np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
     if backwards.any() or odd.mean() > 0.25:
         k = int(np.argmax(backwards if backwards.any() else odd))

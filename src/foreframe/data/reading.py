@@ -1,6 +1,4 @@
-"""How recordings are read: crops, colours, sizes and missing values, applied to a few frames at a
-time when they are needed.
-"""
+"""Reading options: crops, colours, sizes and missing values, applied to frames on demand."""
 
 import math
 from collections.abc import Sequence
@@ -18,20 +16,20 @@ SOURCE_FRAMES = 32  # read at a time
 
 
 def missing_value(clip: Clip, options: ReadOptions) -> tuple[float | None, list[str]]:
-    """The number that stands for no data in the whole recording, before it is split, and a
-    note where it was guessed.
+    """Return the number that marks missing values in the whole recording, and a note if it was
+    detected.
     """
     if not isinstance(options.missing, str):
         return options.missing, []
     value = _fill_value(clip)
-    note = f"{value}, which the same pixels hold in every frame, is taken as no data"
-    return value, [] if value is None else [f"{note} (missing says otherwise)"]
+    note = f"{value}, which the same pixels have in every frame, counts as missing"
+    return value, [] if value is None else [f"{note} (set missing to change this)"]
 
 
 def _fill_value(clip: Clip) -> int | None:
-    """The number by which a gridded field of whole numbers marks what was not measured: the largest
-    of its type, where at least 1 % of the pixels hold it in every frame. Pictures, whose white is
-    that number too, have no times; floats have NaN.
+    """Return the number that marks missing values in a gridded field of whole numbers: the largest
+    of its type, if at least 1 % of the pixels have it in every frame. Pictures, in which it is
+    white, have no dates; floats have NaN.
     """
     dtype = clip.frames.dtype
     dated = clip.times is not None and clip.times.dtype.kind != "f"
@@ -44,8 +42,8 @@ def _fill_value(clip: Clip) -> int | None:
 
 
 def with_missing(clip: Clip, missing: Sequence[float], below: float = -math.inf) -> Clip:
-    """The clip with `missing` values, and those up to `below`, as NaN. They are replaced before
-    blocks of pixels are averaged.
+    """Return the clip with NaN for `missing` values and values up to `below`, also before blocks of
+    pixels are averaged.
     """
     frames, options = clip.frames, ReadOptions()
     if isinstance(frames, View) and frames.missing is None:
@@ -54,9 +52,7 @@ def with_missing(clip: Clip, missing: Sequence[float], below: float = -math.inf)
 
 
 class View(Frames):
-    """Frames cropped, in the colours, at the size and as often as `options` say; `missing` values,
-    and those up to `below`, become NaN.
-    """
+    """Frames after `options`; `missing` values, and values up to `below`, become NaN."""
 
     def __init__(
         self,
@@ -71,7 +67,7 @@ class View(Frames):
         t, c, *sides = source.shape
         top, left, h, w = options.crop or (0, 0, *sides)
         block = options.coarsen
-        # The part that is read: a rest beyond whole blocks is left out.
+        # Incomplete blocks are dropped.
         self.rows = slice(top, top + h // block * block)
         self.columns = slice(left, left + w // block * block)
         h, w = options.size or (h // block, w // block)
@@ -99,11 +95,10 @@ class View(Frames):
     def read(self, first: int, last: int) -> np.ndarray:
         shape = (last - first, *self.shape[1:])
         check_stretch(shape, self.dtype.itemsize, self.options.budget)
-        # A few at a time: neither what lies between frames nor what they are made of may fill the
-        # memory.
+        # A few at a time, as frames before `every` and resizing need more memory.
         every = self.options.every
         bigger = max(self.source.shape[1:], self.shape[1:], key=math.prod)
-        most = max(SOURCE_FRAMES, self.chunk * every)  # a chunk is not read twice
+        most = max(SOURCE_FRAMES, self.chunk * every)  # no chunk is read twice
         few = max(1, frames_at_once((1, *bigger), most, self.options.budget) // every)
         seen = np.empty(shape, self.dtype)
         for k in range(first, last, few):
@@ -118,18 +113,17 @@ class View(Frames):
             absent = frames <= self.below
             for value in np.atleast_1d(self.missing).tolist():
                 absent |= frames == value
-            absent[:, absent.shape[1] - self.inputs :] = False  # of what is forecast alone
+            absent[:, absent.shape[1] - self.inputs :] = False  # inputs are unchanged
             frames = np.where(absent, np.float32(np.nan), frames.astype(np.float32))
         frames = _recoloured(frames, self.options.colour)
         return resized(frames, self.shape[2], self.shape[3], self.dtype)
 
 
 def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Clip:
-    """A clip as `options` say, in which the number `missing` stands for no data.
+    """Return a clip after `options`, with NaN for the number `missing`.
 
     Raises:
-        ValueError: a crop beyond the frames, frames too small to coarsen, or too big for the
-            budget.
+        ValueError: a crop beyond the frames, frames smaller than a block, or over the budget.
     """
     frames = View(clip.frames, options, missing, len(clip.inputs))
     rows, columns = clip.frames.shape[2:]
@@ -143,10 +137,9 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
         raise ValueError(
             f"{clip.name}: frames of {h}x{w} are too small to coarsen by {options.coarsen}"
         )
-    # A frame is worked on as float32, and what it becomes lies beside it.
+    # A frame is converted to float32, and resized into another array.
     c, height, width = frames.shape[1:]
-    twice = "as float32 and once more while it is worked on"
-    what = f"{clip.name}: one frame of {c}x{height}x{width}, {twice},"
+    what = f"{clip.name}: one frame of {c}x{height}x{width}, twice as float32,"
     cure = "crop, size or coarsen make it smaller"
     check_budget(8 * c * height * width, options.budget, what, cure)
     if frames.changes_nothing:
@@ -158,7 +151,7 @@ def apply_options(clip: Clip, options: ReadOptions, missing: float | None) -> Cl
 
 
 def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:
-    """A coordinate along rows, columns or both, cropped and averaged as the frames are."""
+    """Return a coordinate of rows, columns or both, cropped and averaged like the frames."""
     if not coordinate.dims:
         return coordinate if view.same_grid else without_corner(coordinate)
     taken = {"row": (view.rows, view.shape[2]), "column": (view.columns, view.shape[3])}
@@ -170,8 +163,8 @@ def _coordinate(coordinate: Coordinate, view: View) -> Coordinate:
 
 
 def _stretched(values: np.ndarray, count: int) -> np.ndarray:
-    """Values along the first axis at the places of `count` pixels: on a straight line between
-    neighbours, which goes on beyond the outermost.
+    """Return values along the first axis at `count` pixels, by linear interpolation and
+    extrapolation.
     """
     n = len(values)
     if n == count:

@@ -1,6 +1,4 @@
-"""Train, validation and test: which frames of which recordings belong to which, so that no frame is
-in two of them.
-"""
+"""Division of recordings into train, validation and test, without a common frame."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,22 +14,22 @@ from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.readers import raw_clips
 
 SPLITS = ("train", "validation", "test")
-# Of a folder of recordings, the folders whose recordings belong to a split.
+# Subfolders with the recordings of each split.
 FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 UNDECIDED = "undecided"
 
 
 class Published:
-    """The recordings of a published dataset, whose splits are published too. A subclass is
-    registered by its name, as an entry point `foreframe.datasets`.
+    """The recordings of a published dataset with published splits. A subclass is registered by its
+    name, as an entry point `foreframe.datasets`.
 
     Args:
-        folder: where its files are.
+        folder: folder of its files.
 
     Attributes:
-        name: of the dataset.
-        files: what these are and where they come from, for messages.
-        protocol: options of data that papers use, if a user gives no others.
+        name: name of the dataset.
+        files: description and origin of the files, for messages.
+        protocol: options of data that papers use, as defaults.
     """
 
     name: ClassVar[str]
@@ -42,34 +40,34 @@ class Published:
         self.folder = Path(folder)
 
     def read(self, options: ReadOptions) -> Iterator[tuple[str, Clip]]:
-        """Yield recordings as the files have them, or parts of these, each with its split. The name
-        of a part is that of its file and then " [x]".
+        """Yield stored recordings or parts, each with its split. The name of a part is the name of
+        its file and " [x]".
         """
         raise NotImplementedError
 
     def by_split(self, options: ReadOptions) -> dict[str, list[Clip]]:
-        """The recordings of each split.
+        """Return the recordings of each split.
 
         Raises:
-            ValueError: there are none; what reading raises.
+            ValueError: no recordings; errors of reading.
         """
         clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
         for split, clip in self.read(options) if self.folder.is_dir() else ():
             clips[split].append(clip)
         if not any(clips.values()):
-            there = "holds none of its files" if self.folder.is_dir() else "is no folder"
-            raise ValueError(f"data {self.name}: {self.folder} {there}; give one with {self.files}")
+            why = "has none of its files" if self.folder.is_dir() else "is no folder"
+            raise ValueError(f"data {self.name}: {self.folder} {why}; name one with {self.files}")
         return clips
 
     def source_of(self, clip: Clip) -> Path:
-        """The file of a recording, or the folder where it comes of several."""
+        """Return the file of a recording, or the folder for several files."""
         path = Path(re.sub(r"( \[\w+\])+$", "", clip.name))
         return path if path.exists() else self.folder
 
 
 def raw_by_folder(source: Any, options: ReadOptions) -> dict[str, list[Clip]]:
-    """Recordings as the files have them: of the folders train, validation and test by the split
-    that these decide, else all of them under `UNDECIDED`.
+    """Return stored recordings by the split of their folder (train, validation or test), otherwise
+    under `UNDECIDED`.
     """
     if isinstance(source, Published):
         return source.by_split(options)
@@ -90,12 +88,13 @@ def raw_by_folder(source: Any, options: ReadOptions) -> dict[str, list[Clip]]:
 def split_clips(
     recordings: Mapping[str, Sequence[Sequence[Clip]]], options: SplitOptions, window: Window
 ) -> dict[str, list[Clip]]:
-    """The clips of each split, none of them read yet: parts of the recordings that share no frame.
+    """Return the clips of each split, parts of the recordings without a common frame.
 
     Args:
-        recordings: each in the parts that gaps or cuts have made of it, in order; by the split that
-            a folder decides, or under `UNDECIDED`.
-        options, window: see there.
+        recordings: recordings, each in its parts between gaps or cuts, by the split of their
+            folder, or under `UNDECIDED`.
+        options: shares and gap.
+        window: length of the windows.
     """
     a, b, c = options.shares
     shares = {UNDECIDED: (a, b, c), "validation": (0.0, 1.0, 0.0), "test": (0.0, 0.0, 1.0)}
@@ -114,7 +113,7 @@ def _split(
     options: SplitOptions,
     window: Window,
 ) -> Iterator[tuple[str, Clip]]:
-    """The splits of recordings, each in parts, that share them as `shares` says."""
+    """Yield the clips of recordings, each in parts, with their splits."""
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     gap = window.future if options.gap is None else options.gap
     in_time = [_cut_in_time(parts, shares, gap) for parts in recordings]
@@ -130,14 +129,14 @@ def _split(
             yield from ((owner, part) for part in parts)
         return
     for parts, cut, long in zip(recordings, in_time, enough, strict=True):
-        # One that is too short to give each split a window stays whole, where others can be cut.
+        # A recording too short to be cut stays whole, unless it is the only recording.
         for split, clips in (cut if long or n == 1 else {wanted[0]: parts}).items():
             yield from ((split, clip) for clip in clips)
 
 
 def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
-    """How many of n whole recordings each split gets: at least one where it has a share, as far as
-    they go.
+    """Return the number of n whole recordings in each split: at least one for each share, if there
+    are enough.
     """
     sizes = np.diff(_ends(n, shares), prepend=0)
     for k in range(3):
@@ -148,16 +147,12 @@ def _shared_out(n: int, shares: Sequence[float]) -> list[int]:
 
 
 def _ends(n: int, shares: Sequence[float]) -> list[int]:
-    """Where three shares of n things end, in order; the last one at n, whatever rounding the shares
-    have.
-    """
+    """Return the ends of three shares of n items in order; the last end is n."""
     return [round(n * sum(shares[: k + 1]) / sum(shares)) for k in range(3)]
 
 
 def _cut_in_time(parts: Sequence[Clip], shares: Sequence[float], gap: int) -> dict[str, list[Clip]]:
-    """Three stretches of a recording in order, whatever parts it is in; where another follows,
-    `gap` frames at the end of a stretch are left out.
-    """
+    """Cut a recording in parts into three stretches, with a `gap` of frames between them."""
     ends = _ends(sum(map(len, parts)), shares)
     cut: dict[str, list[Clip]] = {}
     for k, (first, last) in enumerate(pairwise([0, *ends])):
@@ -173,14 +168,14 @@ def _cut_in_time(parts: Sequence[Clip], shares: Sequence[float], gap: int) -> di
 
 
 def lacking(clips: Sequence[Clip], window: Window) -> str:
-    """What a split without a window needs, in words."""
+    """Explain why a split has no window, and the cure."""
     longest = max(map(len, clips), default=0)
     if longest >= window.length:
         return (
-            "each window holds damaged frames, or too little to forecast from: use a smaller past "
+            "each window has damaged frames, or too few values: use a smaller past "
             "and future, or a smaller active (splits.active)"
         )
-    has = plural(longest, "frame") if clips else "no recording is in it"
+    has = plural(longest, "frame") if clips else "no recording"
     return (
         f"{has}, {window.length} needed: use a smaller past and future, a larger share "
         "(splits.shares), all of a recording (split all, to score), or longer or more recordings"
@@ -188,7 +183,7 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
 
 
 def split_lines(clips: Mapping[str, Sequence[Clip]], windows: Mapping[str, int]) -> list[str]:
-    """A line a split: how many recordings, frames and windows, and from when to when."""
+    """Return a line for each split: numbers of recordings, frames and windows, and the period."""
     lines = []
     for split in SPLITS:
         parts = clips[split]
@@ -205,5 +200,5 @@ def split_lines(clips: Mapping[str, Sequence[Clip]], windows: Mapping[str, int])
 
 
 def noted(clips: Sequence[Clip]) -> list[str]:
-    """The notes that reading has left on recordings, each once."""
+    """Return the notes of recordings, each once."""
     return [f"note: {note}" for note in dict.fromkeys(note for c in clips for note in c.notes)]

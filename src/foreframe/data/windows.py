@@ -1,4 +1,4 @@
-"""Windows of recordings: where they begin, tiles, augmentation."""
+"""Windows of recordings: positions, tiles and augmentation."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ from foreframe.data.decoding import decode, stretches_of
 from foreframe.data.inputs import CLOCKS
 from foreframe.data.splits import SPLITS, Published, lacking, noted, split_clips, split_lines
 
-ACTIVE = 0.05  # of the scaled range: what lies above it counts as something to forecast
-ENOUGH = 0.25  # of a tile's past values must be known, or it is no window
+ACTIVE = 0.05  # share of the scaled range: values above are active
+ENOUGH = 0.25  # least share of known past values in a window of a tile
 ROUNDING = 1e-9
-# Winds and currents, by CF's standard names (x_wind, eastward_sea_water_velocity) and usual ones.
+# Winds and currents by CF standard names (x_wind, eastward_sea_water_velocity) and usual names.
 EAST = re.compile(r"(\b|_)(eastward|x)_(wind|\w*(velocity|stress))|\b\d*u\d*$")
 NORTH = re.compile(r"(\b|_)(northward|y)_(wind|\w*(velocity|stress))|\b\d*v\d*$")
 
@@ -35,23 +35,22 @@ NORTH = re.compile(r"(\b|_)(northward|y)_(wind|\w*(velocity|stress))|\b\d*v\d*$"
 class Recordings(ClipSet):
     """Windows (T,C,H,W), float32, of recordings, scaled to [0,1].
 
-    Missing values are NaN; training and scores leave them out. Frames are decoded once, into
-    memory. Where they would need more than 1 GiB, those of Zarr stores are read by the chunk, and
-    others are decoded into a file under FOREFRAME_CACHE (~/.cache/foreframe).
+    Missing values are NaN; training and scores ignore them. Frames are decoded once, into memory.
+    Frames above 1 GiB are read in chunks from Zarr stores, and decoded into a file under
+    FOREFRAME_CACHE (~/.cache/foreframe) from other sources.
 
     Args:
-        source: anything that `foreframe.clips_from` opens, or a `Published`. URLs and
-            xarray objects have no date: times and some frames tell whether a file of decoded frames
-            is still theirs.
+        source: any source of `foreframe.clips_from`, or a `Published`. URLs and xarray objects have
+            no date: times and some frames identify their file of decoded frames.
         split: "train", "validation", "test" or "all".
         window: past and future frames of an item.
-        scaling: a kind to be fitted to the training frames ("minmax", "standard"), or one with
-            `low` and `high` (see `Scaling`); by default 0 to 255 for 8-bit frames, else "minmax".
-        reading, splits: see there.
+        scaling: a kind to fit to the training frames ("minmax", "standard"), or one with `low` and
+            `high` (see `Scaling`); by default 0 to 255 for 8-bit frames, otherwise "minmax".
+        reading, splits: options of these classes.
 
     Raises:
-        ValueError: what reading raises; recordings of different sizes; a split without a window;
-            values beyond [0,1] where a `Scaling` is of that range, except 8-bit pictures.
+        ValueError: errors of reading; recordings of different sizes; a split without a window;
+            values beyond [0,1] for a `Scaling` of that range, except 8-bit pictures.
     """
 
     bounded = False
@@ -83,14 +82,14 @@ class Recordings(ClipSet):
         self._take(split)
 
     def of_split(self, split: str) -> "Recordings":
-        """Another split of the same recordings, which shares frames and scaling."""
+        """Return another split, with the same frames and scaling."""
         other = copy(self)
         other._take(split)
         return other
 
     def whole(self) -> "Recordings":
-        """The same recordings in whole frames, not in tiles, where these are of one size: what is
-        in a tile an hour later may come from outside of it.
+        """Return the recordings in whole frames instead of tiles, if all frames have one size:
+        objects may move into a tile from outside.
         """
         if len({clip.frames.shape[2:] for clip in self._by_split["all"]}) > 1:
             return self
@@ -100,8 +99,8 @@ class Recordings(ClipSet):
         return other
 
     def later(self, skip: int, scaling: Scaling) -> "Recordings":
-        """The same windows without their first `skip` frames, which share all frames, on another
-        scale; raises as `Recordings` where that is for other values.
+        """Return the windows without their first `skip` frames, with another scaling; raises as
+        `Recordings` for values out of its range.
         """
         other = copy(self)
         other.scaling = scaling
@@ -145,7 +144,7 @@ class Recordings(ClipSet):
 
     @property
     def _in_bytes(self) -> bool:
-        """Whether frames are bytes that the scaling brings from 0..255 to [0,1]."""
+        """Whether frames are bytes, and the scaling divides them by 255."""
         if self.inputs or any(clip.frames.dtype != np.uint8 for clip in self.clips):
             return False
         levels = np.arange(256, dtype=np.uint8)
@@ -153,7 +152,7 @@ class Recordings(ClipSet):
         return np.array_equal(scaled, levels / np.float32(255))
 
     def values(self, key: Key) -> Shaped[np.ndarray, "t c h w"]:
-        """The frames of a window, in the data's own numbers."""
+        """Return the frames of a window in data units."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not -len(self) <= index < len(self):
             raise IndexError(index)
@@ -182,7 +181,7 @@ class Recordings(ClipSet):
         chunk = max(clip.frames.chunk for clip in self.clips)
         if not chunk:
             return None
-        # Windows of a stretch reach beyond its end, and its ends may lie within chunks.
+        # Windows extend beyond the end of a stretch, and its ends may be inside of chunks.
         length = self.window.length
         stretch = -(-2 * max(chunk, length) // chunk) * chunk
         frame = max(clip.frames.nbytes // len(clip) for clip in self.clips)
@@ -195,11 +194,7 @@ class Recordings(ClipSet):
         return self.clips[self.windows[index][0]].frames.dtype
 
     def _check_range(self) -> None:
-        """Refuse what a forecaster trained on [0, 1] cannot mean; 8-bit pictures are brought there.
-
-        Raises:
-            ValueError: values beyond [0, 1].
-        """
+        """Raise a ValueError for values beyond [0, 1]; 8-bit pictures are scaled."""
         for clip in self._by_split["all"]:
             if clip.frames.dtype == np.uint8:
                 continue
@@ -208,15 +203,13 @@ class Recordings(ClipSet):
                 moments = moments.plus(clip.frames[k : k + 1, : clip.channels])
             if moments.lowest < -1e-3 or moments.highest > 1 + 1e-3:
                 raise ValueError(
-                    f"{clip.name}: values run from {moments.lowest:.4g} to {moments.highest:.4g}, "
+                    f"{clip.name}: values are {moments.lowest:.4g} to {moments.highest:.4g}, "
                     "but the model was trained on [0, 1]; scale them to that range first, or train "
                     "on these"
                 )
 
     def report(self) -> list[str]:
-        """A line a split: how many recordings, frames and windows, and from when to when; and what
-        reading has to tell.
-        """
+        """Return a line for each split, and the notes of reading."""
         counts = {split: len(self._windows(split)) for split in SPLITS}
         return [*split_lines(self._by_split, counts), *noted(self._by_split["all"])]
 
@@ -228,12 +221,12 @@ def fit_scaling(
     given: str | Mapping[str, Any] | Scaling | None,
     budget: float,
 ) -> Scaling:
-    """The scaling of recordings, fitted to those to train on where it is not given; that of an
-    input is from its lowest to its highest value.
+    """Return the scaling of recordings, by default fitted to the training clips; an input is scaled
+    from its lowest to its highest value.
 
     Raises:
-        ValueError: clips in several units, or in others than the scaling; frames that no scaling
-            can be fitted to.
+        ValueError: clips in several units, or in other units than the scaling; frames without a
+            range.
     """
     named = [clip for clip in clips if clip.units]
     units = named[0].units if named else ""
@@ -270,9 +263,9 @@ def windows_in(
     scaling: Scaling,
     budget: float,
 ) -> Iterator[tuple[int, int, int, int]]:
-    """(clip, first frame, top, left) of every window of a split without a damaged frame that has
-    something to forecast from, and to compare with: of a tile a quarter of the past must be known,
-    of a whole frame anything. Tiles to train on overlap by half, others no more than they must.
+    """Yield (clip, first frame, top, left) of every window of a split without a damaged frame and
+    with known values. A quarter of a tile's past must be known, and any value of a whole frame.
+    Training tiles overlap by half, others as little as possible.
     """
     past, length, tile = window.past, window.length, options.tile
     spacing = max(1, tile // (2 if split == "train" else 1))
@@ -304,9 +297,7 @@ def _content(
     scaling: Scaling,
     budget: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each frame of a clip and each tile: the share of values that are known, and of those
-    that are active.
-    """
+    """Return the shares of known and of active values for each frame of a clip and each tile."""
     known, active = (np.zeros((len(clip), len(places)), np.float32) for _ in range(2))
     side = options.tile or max(clip.frames.shape[2:])
     row = 0
@@ -325,7 +316,7 @@ def _content(
 
 
 def _moments(clips: Sequence[Clip], budget: float) -> list[Moments]:
-    """Statistics of what is forecast, of all its channels together, and of each input."""
+    """Return the statistics of all forecast channels together, and of each input."""
     targets, all_channels = clips[0].channels, clips[0].frames.shape[1]
     groups = [slice(targets), *(slice(k, k + 1) for k in range(targets, all_channels))]
     found = [Moments() for _ in groups]
@@ -336,8 +327,8 @@ def _moments(clips: Sequence[Clip], budget: float) -> list[Moments]:
 
 
 def _corners(h: int, w: int, tile: int, spacing: int) -> list[tuple[int, int]]:
-    """Top left corners of tiles that cover the frame evenly, at most `spacing` apart; one where
-    there are none.
+    """Return the top left corners of tiles that cover the frame evenly, at most `spacing` apart;
+    one for whole frames.
     """
     return list(product(_starts(h, tile or h, spacing), _starts(w, tile or w, spacing)))
 
@@ -348,33 +339,33 @@ def _starts(side: int, tile: int, spacing: int) -> list[int]:
 
 
 def _means(values: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function that gives the means (n,P) of rows first[i] to last[i] of values (T,P)."""
+    """Return a function for the means (n,P) of rows first[i] to last[i] of values (T,P)."""
     sums = np.zeros((len(values) + 1, values.shape[1]))
     np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
     return lambda first, last: (sums[last] - sums[first]) / (last - first)[:, None]
 
 
 def sideways(clip: Clip, augment: str) -> list[int]:
-    """The channels whose sign turns in a mirror: winds and currents from left to right, by their
-    standard name or their usual one.
+    """Return the channels that change their sign in a mirror: winds and currents from left to
+    right, by their standard or usual name.
 
     Raises:
-        ValueError: directions; with "turns" winds and currents at all.
+        ValueError: directions; with "turns", any winds and currents.
     """
     named = [*variables_of(clip.without_inputs()), *(Variable(one.name) for one in clip.inputs)]
-    words = [
+    names = [
         f"{variable.attributes.get('standard_name', '')} {variable.name}".lower()
         for variable in named
         for _ in range(variable.channels)
     ]
     turns = augment == "turns"
-    for said in words:
-        if "direction" in said or (turns and (EAST.search(said) or NORTH.search(said))):
+    for words in names:
+        if "direction" in words or (turns and (EAST.search(words) or NORTH.search(words))):
             raise ValueError(
-                f"{clip.name}: splits.augment {augment} cannot turn {said.strip()}, which no sign "
-                "turns: choose none, or, for parts of a wind, flips"
+                f"{clip.name}: splits.augment {augment} cannot turn {words.strip()}: choose none, "
+                "or, for components of a wind, flips"
             )
-    return [k for k, said in enumerate(words) if EAST.search(said)]
+    return [k for k, words in enumerate(names) if EAST.search(words)]
 
 
 def _augmented(
