@@ -270,7 +270,7 @@ def test_streams_that_do_not_begin(service, fields, said) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "no header of a .npy"),
+        (b"", "it has no header"),
         (npy(np.array([[[None]]])), "not numbers"),
         (npy(FRAMES[0, 0]), "an array of shape (16, 20); send a frame (C,H,W)"),
         (npy(FRAMES[0, :, :9]), "but the stream began with"),
