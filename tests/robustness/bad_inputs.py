@@ -10,6 +10,7 @@ its own. It fails where that ends in anything but 0 or 2, says more than one lin
 """
 
 import argparse
+import io
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -228,6 +230,19 @@ def odd_npy(draw: random.Random) -> bytes:
     return b"\x93NUMPY" + version + size + head + body
 
 
+def odd_npz(draw: random.Random) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in draw.sample(
+            ["frames.npy", "clips.npy", "times.npy", "latitude.npy", "units.npy", "../up.npy", "x"],
+            draw.randint(0, 4),
+        ):
+            archive.writestr(name, odd_npy(draw) if draw.random() < 0.7 else draw.randbytes(50))
+        if draw.random() < 0.2:
+            archive.writestr("bomb.npy", odd_npy(draw) + bytes(30_000_000))
+    return content.getvalue()
+
+
 def odd_json(draw: random.Random, values: Any, times: int = 1) -> Any:
     """Plain values of which some, somewhere inside, are others, lacking or more."""
     if times > 1:
@@ -244,6 +259,34 @@ def odd_json(draw: random.Random, values: Any, times: int = 1) -> Any:
     if isinstance(values, list) and values and draw.random() < 0.5:
         return [*values[:-1], odd_json(draw, values[-1])]
     return odd
+
+
+def odd_grid(draw: random.Random, path: str) -> None:
+    """A grid that a library writes, of things that make no sense."""
+    import xarray as xr
+
+    t, h, w = draw.choice([(24, 16, 16), (1, 1, 1), (3, 2, 2), (24, 16, 1)])
+    step = np.timedelta64(draw.choice([0, 5, -5, 60]), "m")
+    real = np.datetime64("2020-01-01", "ns") + np.arange(t) * step
+    words = np.array([f"t{k}" for k in range(t)])
+    times = draw.choice([real, real, np.full(t, np.nan), np.arange(t)[::-1].copy(), words])
+    plain: Any = np.random.default_rng(draw.randrange(99)).random((t, h, w))
+    odd = [plain * np.nan, plain + np.inf, plain.astype(np.int16), plain > 0.5, plain.astype(str)]
+    values = draw.choice([plain, plain, plain.astype(np.float32) * 1e38, *odd])
+    names = draw.choice(
+        [("time", "y", "x"), ("a", "b", "c"), ("time", "time2", "x"), ("x", "y", "time")]
+    )
+    rain = (names, values, {"units": draw.choice(["mm/h", "", "furlongs", "K", "1", "\\"])})
+    fields: dict[str, Any] = {draw.choice(["rain", "time_bnds", "a b", "é"]): rain}
+    fields |= draw.choice([{}, {}, {"other": (("q", "r"), np.zeros((2, 2)))}])
+    dataset = xr.Dataset(fields, {"time": ((names[0],), times)})
+    try:
+        if path.endswith(".nc"):
+            dataset.to_netcdf(path)
+        else:
+            dataset.to_zarr(path, consolidated=False)
+    except Exception:  # the library refuses some of it: then the file is cut short, or not there
+        Path(path).touch() if path.endswith(".nc") else Path(path).mkdir(exist_ok=True)
 
 
 READERS = ("npy", "npz", "gif", "webp", "mp4", "nc", "zarr")
@@ -266,6 +309,11 @@ def reader_case(draw: random.Random, kind: str) -> list[str]:
     name = f"a.{kind}"
     if kind == "npy" and draw.random() < 0.6:
         Path(name).write_bytes(odd_npy(draw))
+    elif kind == "npz" and draw.random() < 0.6:
+        Path(name).write_bytes(odd_npz(draw))
+    elif kind in ("nc", "zarr") and draw.random() < 0.5:
+        shutil.rmtree(name) if kind == "zarr" else Path(name).unlink()
+        odd_grid(draw, name)
     elif kind == "zarr":
         files = sorted(path for path in Path(name).rglob("*") if path.is_file())
         for path in draw.sample(files, min(len(files), draw.choice([1, 2]))):
