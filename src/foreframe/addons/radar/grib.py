@@ -1,7 +1,7 @@
-"""GRIB, the files of weather models: a variable over the times that its messages are valid at.
+"""GRIB, the files of weather models: a variable over the valid times of its messages.
 
-cfgrib makes an xarray Dataset of messages, `read_grid` a clip of that. Decided here: which messages
-belong together, what their times are, and what CF calls what GRIB says of them.
+cfgrib turns messages into an xarray Dataset, and `read_grid` that into a clip. This module decides
+which messages belong together, and converts their times and attributes to CF.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from foreframe.data.grids import read_grid
 from foreframe.data.readers import Reader
 from foreframe.data.store import select_variables
 
-_WEIGHT = 32  # bytes a pixel that opening takes: a message as float64, latitudes and longitudes
-_APART = ("typeOfLevel", "stepType", "dataType", "gridType")  # messages unlike in these are unlike
+_WEIGHT = 32  # bytes a pixel for opening: a message as float64, latitudes and longitudes
+_APART = ("typeOfLevel", "stepType", "dataType", "gridType")  # equal in messages of one variable
 _KEYS = (*_APART, "shortName", "cfVarName", "time", "step", "valid_time", "numberOfPoints")
 _METHODS = {"accum": "sum", "avg": "mean", "max": "maximum", "min": "minimum", "instant": "point"}
 _UNKNOWN = ("unknown", "undef", "~")
 
-Message = dict[str, Any]  # its values of `_KEYS`
+Message = dict[str, Any]  # the values of `_KEYS`
 
 
 def read_grib(
@@ -32,24 +32,24 @@ def read_grib(
     select: Mapping[str, Any] | None = None,
     budget: float = BUDGET,
 ) -> Clip:
-    """A clip out of a GRIB file of either edition, its messages read when its frames are needed.
+    """Open a GRIB file of either edition; its messages are read when frames are needed.
 
-    Frames are as `read_grid` has them. A frame's time is the time that its message is valid at.
-    Grids in longitude and latitude have both as coordinates, others as auxiliary ones in 2-D.
-    Opening looks at the header of every message; no index file is written.
+    Frames are those of `read_grid`. The time of a frame is the valid time of its message. Latitude
+    and longitude are coordinates, or 2-D auxiliary coordinates on other grids. Opening reads the
+    header of every message, and writes no index file.
 
     Args:
-        path: of the file.
-        variable: by its name in CF or GRIB, "t2m" or "2t"; several become channels in that order.
-            May be left out where the file holds only one.
-        select: the value of each further dimension, e.g. {"isobaricInhPa": 500}; "step" (hours) or
-            "time" where several forecasts are valid at the same time; or one of typeOfLevel,
-            stepType and dataType, where the messages of a variable differ in it.
-        budget: GiB that opening, and reading a slice, may take.
+        path: the file.
+        variable: name in CF or GRIB, "t2m" or "2t"; several become channels in that order. By
+            default the only one.
+        select: the value of each other dimension, e.g. {"isobaricInhPa": 500}; "step" (hours) or
+            "time" if several forecasts are valid at the same time; or one of typeOfLevel, stepType
+            and dataType, if the messages of a variable differ in it.
+        budget: memory limit for opening, and for reading a slice, in GiB.
 
     Raises:
-        ValueError: cfgrib is not installed; not GRIB, or cut short; no such variable or several; a
-            further dimension without a choice; a grid without rows and columns; more than the
+        ValueError: cfgrib is not installed; not GRIB, or incomplete; no such variable or several;
+            another dimension without a choice; a grid without rows and columns; more than the
             budget.
     """
     path = Path(path)
@@ -74,18 +74,14 @@ def read_grib(
         dataset = xr.merge(opened, compat="minimal", join="exact", combine_attrs="override")
     except ValueError:
         raise ValueError(
-            f"{path.name}: {', '.join(names)} lie on unlike grids or times; read them apart"
+            f"{path.name}: {', '.join(names)} differ in grid or times; read them one by one"
         ) from None
     dataset.encoding["source"] = str(path)
     return read_grid(dataset, [str(name) for each in opened for name in each], left, budget)
 
 
 def _messages(path: Path) -> list[Message]:
-    """The keys of each message.
-
-    Raises:
-        ValueError: no GRIB, or not all of it.
-    """
+    """Return the keys of each message (ValueError: no GRIB, or incomplete)."""
     import cfgrib
 
     cure = "check that it is GRIB, or copy it again"
@@ -98,17 +94,17 @@ def _messages(path: Path) -> list[Message]:
 
 
 def _name(message: Message) -> str:
-    """Its CF name, or else its GRIB name."""
+    """Return the CF name of a message, or else its GRIB name."""
     return str(message["shortName" if message["cfVarName"] in _UNKNOWN else "cfVarName"])
 
 
 def _chosen(
     messages: list[Message], name: str, select: Mapping[str, Any], where: str
 ) -> list[Message]:
-    """The messages of a variable that are alike in all but times, levels and members.
+    """Return the messages of a variable that differ only in times, levels and members.
 
     Raises:
-        ValueError: several kinds, of which `select` names none.
+        ValueError: several kinds, and `select` names none of them.
     """
     every = [message for message in messages if _name(message) == name]
     fitting = [m for m in every if all(m[key] == select.get(key, m[key]) for key in _APART)]
@@ -124,7 +120,7 @@ def _chosen(
 
 
 def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> Any:
-    """An xarray Dataset of these messages alone, not read yet, that says what it is as CF has it.
+    """Open these messages alone as an xarray Dataset with CF attributes, without reading values.
 
     Raises:
         ValueError: a grid without rows and columns.
@@ -145,7 +141,7 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
             "filter_by_keys": {key: first[key] for key in (*_APART, "shortName")},
             "time_dims": ("time", "step") if by_run else ("valid_time",),
             "squeeze": False,
-            "errors": "ignore",  # whole, as `_messages` has seen; else a spectrum is logged
+            "errors": "ignore",  # `_messages` has checked them; a spectrum would be logged
         },
     )
     if "values" in dataset.dims:
@@ -160,12 +156,12 @@ def _opened(path: Path, messages: list[Message], select: Mapping[str, Any]) -> A
     return dataset.isel({d: 0 for d in single if d != "time"})
 
 
-def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """CF's attributes out of those that cfgrib gives."""
-    said = {k: v for k, v in given.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
-    if method := _METHODS.get(given.get("GRIB_stepType", "")):
-        said["cell_methods"] = f"time: {method}"
-    return said
+def _attributes(cfgrib: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the CF attributes among those of cfgrib."""
+    made = {k: v for k, v in cfgrib.items() if not k.startswith("GRIB_") and v not in _UNKNOWN}
+    if method := _METHODS.get(cfgrib.get("GRIB_stepType", "")):
+        made["cell_methods"] = f"time: {method}"
+    return made
 
 
 READER = Reader((), lambda paths, o: [read_grib(paths[0], o.variable, o.select, o.budget)])

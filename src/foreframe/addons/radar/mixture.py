@@ -62,7 +62,7 @@ class Mixture(Blend):
     ) -> None:
         if any(b <= a for a, b in pairwise(blurs)):
             raise ValueError(f"blurs of a mixture grow from one to the next, unlike {list(blurs)}")
-        # `False`: it draws no frame of its own.
+        # `False`: without a drawn frame.
         super().__init__(sizes, guides, hindcast, blurs, False, short, kernel, over)
 
     @classmethod

@@ -27,7 +27,6 @@ def show_outlook(
         output: file of the locations (.csv, .json, .geojson) or of the map (.nc, .png, .mp4, ...);
             of a live input it holds the last outlook
     """
-    options.check_target()
     if output is None and not options.at:
         raise ValueError("missing: --output, or --at for the outlook at a location")
     check_forecaster(run)

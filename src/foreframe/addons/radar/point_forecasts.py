@@ -238,30 +238,26 @@ def point_forecasts(
     """
     drawn = isinstance(future, Ensemble)
     some = future[0] if isinstance(future, Ensemble) else future
-    values = np.asarray(future.frames) if drawn else np.asarray(some.frames[0 : len(some)])[None]
-    if threshold is not None and chances is None:
-        reached = np.where(np.isnan(values[0]), np.nan, values[0] >= threshold)
-        sofar = np.maximum.accumulate(reached, axis=0)
-        chances = chances_of(values, threshold) if drawn else Chances(reached, sofar)
-    clips = [past] if truth is None else [past, truth]
     n, steps = len(past), len(some)
-    measured = np.full((n + steps, values.shape[2], *values.shape[3:]), np.nan)
-    seen = np.concatenate([np.asarray(clip.frames[0 : len(clip)]) for clip in clips])
-    measured[: len(seen)] = seen
+    values = np.asarray(future.frames) if drawn else np.asarray(some.frames[0:steps])[None]
+    unknown = np.full(values.shape[1:], np.nan)
+    if chances is None:
+        chances = Chances(unknown, unknown) if threshold is None else chances_of(values, threshold)
+    after = unknown if truth is None else truth.frames[0:steps]
+    measured = np.concatenate([past.frames[0:n], after])
     times = [""] * (n + steps)
     if past.times is not None and some.times is not None:
         zone = "Z" if past.times.dtype.kind == "M" else ""
         times = [f"{stamp(time)}{zone}" for time in (*past.times, *some.times)]
-    nothing = 2 * [np.full((steps, *values.shape[2:]), np.nan)]
     leads, unit = _leads(past, some)
     channels = _channels(some)
     digits = [_digits(values[:, :, c], units) for c, (_, units) in enumerate(channels)]
     made = []
     for place in places:
         cell = np.s_[..., place.row, place.column]
-        at, within = (part[:, 0][cell] for part in chances or nothing)
-        own = measured[cell], values[cell], drawn, threshold, at, within
-        made.append(PointForecast(place, times, leads, unit, channels, digits, *own))
+        at, within = (part[:, 0][cell] for part in chances)
+        about = measured[cell], values[cell], drawn, threshold, at, within
+        made.append(PointForecast(place, times, leads, unit, channels, digits, *about))
     return made
 
 
