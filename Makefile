@@ -67,8 +67,7 @@ test-slow: .venv/installed-dev
 test-full: .venv/installed-dev
 	$(BIN)/pip install --quiet --editable '.[pysteps]'
 	$(PYTEST) -m full
-	$(PYTEST) tests/addons/radar/test_nowcasts.py tests/addons/radar/test_pysteps.py \
-		tests/addons/radar/test_pysteps_example.py
+	$(PYTEST) tests/addons/radar/test_nowcasts.py tests/addons/radar/test_pysteps.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

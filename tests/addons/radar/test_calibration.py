@@ -17,6 +17,8 @@ from foreframe.base.notes import listening
 from foreframe.models import build_model
 
 UNCHANGED = np.broadcast_to([0.0, 1.0], (2, 3, 2))
+AS_IS = (((0.0, 1.0),) * 3,)
+KNOWN = Calibration(0.0, (0.5,), AS_IS, AS_IS)
 
 
 def shares(m: int = 20, size: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -39,12 +41,9 @@ def test_chances_are_shares_in_a_neighbourhood() -> None:
             plain.at[k, 0], 0.5 * (k + 1), radius=max(1, round(1.25 * (k + 1)))
         )
         np.testing.assert_allclose(blurred.at[k, 0, 8:-8, 8:-8], wanted[8:-8, 8:-8], atol=1e-4)
-
-
-def test_missing_values_are_left_out_of_neighbourhoods() -> None:
-    members = np.ones((4, 2, 1, 9, 9), np.float32)
-    members[:, :, :, :, :4] = np.nan
-    made = of.chances_of(members, 0.5, 1.0)
+    missing = np.ones((4, 2, 1, 9, 9), np.float32)
+    missing[..., :4] = np.nan
+    made = of.chances_of(missing, 0.5, 1.0)
     assert np.isnan(made.at[..., :4]).all()
     np.testing.assert_allclose(made.within[..., 4:], 1, atol=1e-6)
 
@@ -93,21 +92,20 @@ def test_probabilities_on_lines_rise_from_0_to_1() -> None:
 
 def test_hindcasts_make_wrong_probabilities_reliable() -> None:
     """Of members that are all too often wet, and hindcasts that were so, too."""
-    known = Calibration(0.0, (0.5,), (((0.0, 1.0),) * 3,), (((0.0, 1.0),) * 3,))
     rng = np.random.default_rng(3)
     (wet, truth), (earlier, came) = (shares(seed=seed) for seed in (2, 4))
     wet, earlier = (np.maximum(x, rng.uniform(0, 1, x.shape) < 0.3) for x in (wet, earlier))
     before, past = (of.chances_of(x, 0.5) for x in (wet, earlier))
-    after = corrected(known, before, 0.5, [(past, came)]).at
+    after = corrected(KNOWN, before, 0.5, [(past, came)]).at
     before = before.at
     assert before.mean() - truth.mean() > 0.1
     assert abs(after.mean() - truth.mean()) < 0.9 * (before.mean() - truth.mean())
     assert np.square(after - truth).mean() < np.square(before - truth).mean()
-    same = corrected(known, of.chances_of(wet, 0.5), 0.5, [])
+    same = corrected(KNOWN, of.chances_of(wet, 0.5), 0.5, [])
     np.testing.assert_allclose(same.at, of.chances_of(wet, 0.5).at, atol=1e-6)
     assert (same.within >= same.at).all()
     assert (same.within <= np.cumsum(same.at, axis=0) + 1e-6).all()
-    unlike = Calibration(0.0, (0.5,), known.at, (((2.0, 1.0),) * 3,))  # which must not be believed
+    unlike = Calibration(0.0, (0.5,), AS_IS, (((2.0, 1.0),) * 3,))  # which must not be believed
     most = corrected(unlike, of.chances_of(wet, 0.5), 0.5, [])
     assert (most.within <= np.cumsum(most.at, axis=0) + 1e-6).all()
 
@@ -149,9 +147,7 @@ def test_other_weights_drop_a_calibration(tmp_path: Path) -> None:
 
 def test_a_stream_keeps_its_own_hindcasts() -> None:
     """Equal to the hindcasts of a recording, but for half precision, and in bounded memory."""
-    lines = (((0.0, 1.0),) * 3,)
-    known = Calibration(0.0, (0.5,), lines, lines)
-    live = LiveHindcasts(known, 0.5, 3)
+    live = LiveHindcasts(KNOWN, 0.5, 3)
     frames = [shares(1, 12, seed)[1][0] for seed in range(12)]
     drawn = [shares(5, 12, 100 + seed)[0] for seed in range(12)]
     made = []
@@ -159,7 +155,7 @@ def test_a_stream_keeps_its_own_hindcasts() -> None:
         live.see(number, frame)
         made.append(live.correct(members))
     past = [(of.chances_of(drawn[k], 0.5), np.stack(frames[k + 1 : k + 4])) for k in (10, 9, 8, 7)]
-    wanted = corrected(known, of.chances_of(drawn[11], 0.5), 0.5, past)
+    wanted = corrected(KNOWN, of.chances_of(drawn[11], 0.5), 0.5, past)
     np.testing.assert_allclose(made[-1].at, wanted.at, atol=2e-3)
     np.testing.assert_allclose(made[-1].within, wanted.within, atol=2e-3)
     assert np.abs(made[-1].at - of.chances_of(drawn[11], 0.5).at).max() > 0.01
@@ -169,8 +165,7 @@ def test_a_stream_keeps_its_own_hindcasts() -> None:
 
 def test_a_hindcast_whose_first_frames_are_gone_is_left_out() -> None:
     """Of forecasts far apart; what is left of its truth would be of other lead times."""
-    lines = (((0.0, 1.0),) * 3,)
-    live = LiveHindcasts(Calibration(0.0, (0.5,), lines, lines), 0.5, 3)
+    live = LiveHindcasts(KNOWN, 0.5, 3)
     even, frame = np.zeros((4, 3, 1, 12, 12), np.float32), np.zeros((1, 12, 12), np.float32)
     even[::2], frame[:, :9] = 1, 1
     for number in range(1, 10):

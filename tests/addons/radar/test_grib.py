@@ -186,14 +186,10 @@ def test_what_is_no_grid_or_no_whole_file(tmp_path: Path) -> None:
     for name in ("reduced_gg_pl_32_grib2", "sh_sfc_grib2"):
         with pytest.raises(ValueError, match=r"a grid without rows and columns .* cdo"):
             read_grib(sample(tmp_path / "b.grib2", name))
-
-
-def test_a_message_larger_than_the_budget(tmp_path: Path) -> None:
-    path = hours(tmp_path / "a.grib2")
     with pytest.raises(ValueError, match=r"a message of .* of 60 points, would take"):
-        read_grib(path, budget=1e-6)
+        read_grib(tmp_path / "a.grib2", budget=1e-6)
     with pytest.raises(ValueError, match="a stretch of 8 frames"):
-        read_grib(path, budget=6e-6).frames[0:8]
+        read_grib(tmp_path / "a.grib2", budget=6e-6).frames[0:8]
 
 
 def test_files_of_one_time_on_a_map_through_predict_and_back(tmp_path: Path) -> None:
@@ -220,8 +216,7 @@ def as_cfgrib_has_it(paths: list[Path]) -> xr.Dataset:
     return given.rename(valid_time="time")
 
 
-@pytest.mark.parametrize("package", ["cfgrib"])
-def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with one_line(rf"needs {package}; pip install 'foreframe\[grib\]'"):
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cfgrib", None)
+    with one_line(r"needs cfgrib; pip install 'foreframe\[grib\]'"):
         read_grib("a.grib")

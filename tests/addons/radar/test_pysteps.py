@@ -2,6 +2,7 @@
 
 import io
 import re
+import runpy
 import tomllib
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import foreframe
 import standins
@@ -123,15 +125,21 @@ def pysteps():
         return pytest.importorskip("pysteps", reason="needs pysteps")
 
 
-def test_pysteps_gives_it_by_its_name(pysteps, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interface(pysteps, monkeypatch: pytest.MonkeyPatch):
+    """pysteps' table of methods, restored after the test."""
     interface = pysteps.nowcasts.interface
     assert isinstance(getattr(interface, "_nowcast_methods", None), dict), (
         "pysteps' private table of methods has moved: register needs another way"
     )
+    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
+    return interface
+
+
+def test_pysteps_gives_it_by_its_name(pysteps, interface, monkeypatch) -> None:
     assert not hasattr(interface, "discover_nowcasts"), (
         "pysteps now reads the entry points of methods: say in docs/integrations.md since when"
     )
-    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
     register()
     assert pysteps.nowcasts.get_method("Foreframe") is forecast
     monkeypatch.delattr(interface, "_nowcast_methods")
@@ -139,30 +147,8 @@ def test_pysteps_gives_it_by_its_name(pysteps, monkeypatch: pytest.MonkeyPatch) 
         register()
 
 
-def test_pysteps_blends_it_by_its_name(
-    pysteps, weights: Forecaster, precip: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pysteps.blending import linear_blending
-
-    interface = pysteps.nowcasts.interface
-    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
-    register()
-    about = {"unit": "mm/h", "transform": None, "accutime": 5, "threshold": 0.1, "zerovalue": 0.0}
-    given = {"precip_nwp": np.ones((6, 24, 32)), "precip_nwp_metadata": about}
-    kwargs = {"weights": weights, "n_ens_members": 2, **TOLD}
-    made = linear_blending.forecast(
-        precip, about, np.zeros((2, 24, 32)), 6, 5, "foreframe",
-        start_blending=10, end_blending=20, fill_nwp=True, nowcast_kwargs=kwargs, **given,
-    )  # fmt: skip
-    own = forecast(precip, None, 4, n_ens_members=2, weights=weights, **TOLD)
-    np.testing.assert_allclose(made[:, :2, 3:], own[:, :2, 3:], rtol=1e-6)
-    assert (made[:, 4:] == 1).all()  # the weather model's
-
-
 @pytest.mark.filterwarnings("ignore")  # of pysteps, inside itself, and notes
-def test_the_page_runs_in_pysteps(pysteps, monkeypatch: pytest.MonkeyPatch) -> None:
-    interface = pysteps.nowcasts.interface
-    monkeypatch.setattr(interface, "_nowcast_methods", {**interface._nowcast_methods})
+def test_the_page_runs_in_pysteps(interface) -> None:
     page = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
     own = page.partition("## pysteps\n")[2].partition("\n## ")[0]
     names = {"precip": 20 * standins.blobs(12, 64, 64) ** 2}
@@ -173,3 +159,22 @@ def test_the_page_runs_in_pysteps(pysteps, monkeypatch: pytest.MonkeyPatch) -> N
     radar = foreframe.Forecaster.load("radar")
     past = names["precip"][-10:].astype(np.float32)
     np.testing.assert_array_equal(names["future"], radar.predict(past, 12)[:, 0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of pysteps, inside itself
+def test_the_example_blends_members_and_a_weather_model(pysteps, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    standins.rain(Path("all.nc"), frames=16)
+    with xr.open_dataset("all.nc") as recorded:
+        recorded.isel(time=slice(0, 12)).to_netcdf("rain.nc")
+        recorded.isel(time=slice(11, 16)).to_netcdf("weather.nc")
+        truth = recorded["rain"].to_numpy()
+    blend = runpy.run_path(str(ROOT / "examples" / "pysteps" / "blend.py"))["main"]
+    blend("rain.nc", "weather.nc", "future.npy", members=2, steps=3, seed=0)
+    future = np.load("future.npy")
+    assert future.shape == (2, 3, 128, 128)
+    assert (future >= 0).all()  # which NaN is not
+    assert not np.array_equal(future[0], future[1])
+    errors = [np.nanmean((each - truth[12:15]) ** 2) for each in (future.mean(axis=0), 0)]
+    assert errors[0] < 0.5 * errors[1]
