@@ -33,15 +33,6 @@ def test_joined_frames_go_on_across_their_ends() -> None:
     np.testing.assert_array_equal(np.stack(list(joined)), VALUES)
 
 
-def test_joined_frames_look_at_no_more_sources_than_they_read(monkeypatch) -> None:
-    joined = Concatenated([ArrayFrames(VALUES[k : k + 1]) for k in range(12)] * 100)
-    asked: list[ArrayFrames] = []
-    length = ArrayFrames.__len__
-    monkeypatch.setattr(ArrayFrames, "__len__", lambda it: asked.append(it) or length(it))
-    np.testing.assert_array_equal(joined[1195:1199], VALUES[7:11])
-    assert len(asked) < 10
-
-
 @pytest.mark.parametrize(
     ("width", "missing"),
     [

@@ -345,14 +345,6 @@ def test_the_state_is_saved_meanwhile(monkeypatch) -> None:
     assert (saved, rest) == ([1, 2], [2, 3])
 
 
-def test_a_stream_may_wait_for_ever() -> None:
-    for given in ("inf", float("inf")):
-        put(0, 1)
-        lives = foreframe.stream("run", "rain", wait=given)
-        assert [next(lives).frame, next(lives).frame] == [0, 1]
-        lives.close()
-
-
 def test_latest_is_whole_on_a_file_system_without_links(monkeypatch, folder) -> None:
     def no_link(*paths: object) -> None:
         raise OSError(errno.EPERM, "no links here")

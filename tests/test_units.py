@@ -5,7 +5,6 @@ import pytest
 import xarray as xr
 
 from foreframe import Clip, Forecaster, Scaling, Window, clips_from
-from foreframe.cli import main
 from foreframe.clips.units import _parsed, conversion, same_unit
 from foreframe.data import Recordings
 from foreframe.models import build_model
@@ -91,20 +90,6 @@ def test_other_units_are_refused_with_the_conversion() -> None:
         ValueError, match=r"^a\.nc is in m, but this was trained on K: convert it first$"
     ):
         forecaster.predict(Clip(FIELD, units="m", name="a.nc"), 2)
-
-
-def test_a_stream_refuses_other_units_too(tmp_path, capsys) -> None:
-    Forecaster(build_model("persistence"), Window(3, 2), Scaling(0, 10, "K", "minmax")).save(
-        tmp_path / "run"
-    )
-    hourly(tmp_path / "c.nc", 0, "degC")
-    assert main(["stream", str(tmp_path / "run"), str(tmp_path / "c.nc")]) == 2
-    assert (
-        "c.nc is in degC, but this was trained on K: convert it first (K = degC + 273.15)"
-        in capsys.readouterr().err
-    )
-    hourly(tmp_path / "k.nc", 0, "kelvin")
-    assert main(["stream", str(tmp_path / "run"), str(tmp_path / "k.nc")]) == 0
 
 
 def hourly(path, first: int, units: str) -> None:

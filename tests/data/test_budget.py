@@ -14,7 +14,6 @@ import pytest
 from foreframe.base.schema import typed
 from foreframe.clips.clip import Clip, Window
 from foreframe.clips.frames import Frames
-from foreframe.clips.scaling import Moments
 from foreframe.data import (
     DataOptions,
     ReadOptions,
@@ -136,28 +135,12 @@ def test_frames_that_no_disk_holds_are_not_decoded(
         (ReadOptions, "size", [10**30, 3]),
         (ReadOptions, "crop", [-1, 0, 3, 3]),
         (ReadOptions, "crop", [0, 0, 3, 0]),
-        (ReadOptions, "coarsen", 0),
-        (ReadOptions, "every", 0),
-        (ReadOptions, "missing", float("nan")),
         (ReadOptions, "select", {"level": [1, 2]}),
         (ReadOptions, "variable", []),
-        (ReadOptions, "budget", 0),
-        (SplitOptions, "gap", -1),
         (SplitOptions, "active", float("nan")),
-        (SplitOptions, "seed", -1),
         (SplitOptions, "shares", [2, -1, 0]),
-        (Window, "past", 0),
     ],
 )
 def test_options_that_mean_nothing(kind: type, name: str, value: Any) -> None:
     with one_line(f"{name}|frame"):
         typed(kind, {name: value}, "")
-
-
-def test_moments_of_big_frames_are_those_of_small_ones() -> None:
-    values = np.random.default_rng(0).normal(5, 2, (3, 1, 1500, 1000)).astype(np.float32)
-    values[0, 0, :7] = np.nan
-    moments = Moments().plus(values)
-    assert moments.count == np.isfinite(values).sum()
-    assert moments.mean == pytest.approx(np.nanmean(values, dtype=np.float64))
-    assert moments.deviation == pytest.approx(np.nanstd(values, dtype=np.float64))

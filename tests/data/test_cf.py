@@ -261,17 +261,6 @@ def test_no_attribute_stands_in_the_way_of_a_forecast(tmp_path: Path, ending: st
         assert again.units == "K"
 
 
-def test_a_calendar_without_leap_days_and_names_of_places(tmp_path: Path) -> None:
-    noleap = np.array(xr.date_range("2001-02-25", periods=6, calendar="noleap", use_cftime=True))
-    given = projected().assign_coords(time=("time", noleap, TIME), region="north")
-    given.to_netcdf(tmp_path / "in.nc", engine="netcdf4")
-    made = opened(predicted(tmp_path / "in.nc", tmp_path))
-    assert made.forecast_reference_time.item() == noleap[-1]
-    assert (made.forecast_period.values / np.timedelta64(1, "D")).tolist() == [1, 2]
-    assert made.time.values.tolist() == [noleap[-1] + k * (noleap[1] - noleap[0]) for k in (1, 2)]
-    assert made.region.item() == "north"
-
-
 def test_a_file_that_xarray_opens_with_all_coordinates_is_the_same(tmp_path: Path) -> None:
     given = projected(northward=True)
     given.projection_lambert.attrs["GeoTransform"] = "-1250 2500 0 -1250 0 2500"
@@ -355,11 +344,6 @@ def test_xarray_opens_what_is_written(tmp_path: Path, ending: str) -> None:
     assert data.attrs.pop("history").endswith(f"Z: foreframe {__version__}")
     own = {"model": "convlstm", "epochs": 3, "list": "1 a"}
     assert data.attrs == {"Conventions": "CF-1.10", "title": "rain.npz", **own}
-
-
-def test_netcdf_is_compressed(tmp_path: Path) -> None:
-    write_grid(tmp_path / "a.nc", Clip(np.zeros((50, 1, 100, 100), np.float32)))
-    assert (tmp_path / "a.nc").stat().st_size < 400_000
 
 
 @pytest.mark.parametrize("ending", [".nc", ".zarr"])

@@ -19,7 +19,6 @@ from foreframe.clips.keyed import double_uniforms, further
 from foreframe.data.datasets import collate
 from foreframe.data.digits import SPLITS, digit_images
 from foreframe.data.moving_mnist import _clamped_track
-from foreframe.evaluation.metrics import ensemble_scores
 from refusals import one_line
 
 
@@ -251,25 +250,6 @@ def test_an_index_outside_the_set() -> None:
 
 
 REDRAWN = {"rule": "svg", "redraw": True}
-
-
-@pytest.mark.slow
-def test_true_futures_are_an_ensemble_that_nothing_can_tell_from_the_truth() -> None:
-    """Also a test of the scores: ranks are flat, members differ as they err."""
-    dataset = MovingMNIST("test", motion=REDRAWN, clips=120, canvas=48)
-    futures, truth = dataset.futures(range(120), 10, 9, seed=1), dataset.batch(range(120))[:, 10:]
-    assert futures.shape == (120, 9, 10, 1, 48, 48)
-    scores = ensemble_scores(futures, truth)["scores"]["standard"]
-    ranks = torch.tensor(scores["rank_histogram_varied"]["overall"])
-    assert (ranks / ranks.mean() - 1).abs().max() < 0.05
-    assert scores["spread_skill"]["per_lead"][4:] == pytest.approx([1.0] * 6, abs=0.06)
-    # Less sharp, or too sure, is worse.
-    futures, truth = futures[:40], truth[:40]
-    blurred = futures.mean(dim=1, keepdim=True)
-    others = futures, futures[:, :1], blurred, 0.5 * futures + 0.5 * blurred
-    tables = [ensemble_scores(other, truth)["scores"]["standard"] for other in others]
-    best, *worse = (table["fair_crps"]["overall"] for table in tables)
-    assert best < min(worse)
 
 
 def test_futures_go_on_from_the_past_and_by_seed() -> None:

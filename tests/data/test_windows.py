@@ -334,32 +334,6 @@ def test_of_decoded_frames_those_not_used_for_longest_go(
     assert (cache / "mine.npy").exists()
 
 
-def test_a_split_without_a_window_says_what_it_lacks(tmp_path: Path) -> None:
-    np.save(tmp_path / "short.npy", numbered(92, 8, 8))
-    lacks = (
-        r"in validation: no recording, 20 needed: use a smaller "
-        r"past and future, a larger share \(splits.shares\)"
-    )
-    with pytest.raises(ValueError, match=lacks):
-        Recordings(tmp_path / "short.npy", "validation", Window(10, 10))
-
-
-@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
-def test_a_folder_of_many_recordings_is_looked_through_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoding, "IN_MEMORY", 100)
-    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a").mkdir()
-    for k in range(4):
-        grid_of(numbered(6)).to_netcdf(tmp_path / "a" / f"{k}.nc")
-    seen: list[Path] = []
-    original = decoding._stamp
-    monkeypatch.setattr(decoding, "_stamp", lambda path: seen.append(path) or original(path))
-    assert len(decoding.decode(tmp_path / "a", ReadOptions())["undecided"]) == 4
-    assert seen == [tmp_path / "a"]
-
-
 def test_frames_of_one_size_are_whole_instead_of_in_tiles(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", RANDOM.random((30, 24, 32)).astype(np.float32))
     tiles = Recordings(tmp_path / "a.npy", "test", SMALL, splits=SplitOptions(tile=8))

@@ -27,10 +27,11 @@ PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
 PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 
 Source = str | Path | np.ndarray | Tensor
+Names = str | Sequence[str] | None
 
 
 def _opened(
-    source: Source, variable: str | None, budget: float
+    source: Source, variable: Names, budget: float
 ) -> tuple[str, str, np.ndarray | NpyFrames]:
     """Return the array of frames in a file or in memory: its name for messages, its name in an
     archive (otherwise ""), and its values. Values of an archive or in Fortran order are read now,
@@ -63,7 +64,7 @@ def _headers(path: Path) -> dict[str, Header]:
     return headers
 
 
-def _chosen(headers: Mapping[str, Header], variable: str | None) -> tuple[str, Header]:
+def _chosen(headers: Mapping[str, Header], variable: Names) -> tuple[str, Header]:
     """Return the name of the array of frames, and its header."""
     names = [name for name in ("", "frames", "clips") if name in headers]
     names = names or [name for name, header in headers.items() if len(header.shape) >= 3]
@@ -94,7 +95,7 @@ def read_named(path: Path, names: Sequence[str], budget: float) -> dict[str, np.
     return {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in found.items()}
 
 
-def read_arrays(source: Source, variable: str | None = None, budget: float = BUDGET) -> list[Clip]:
+def read_arrays(source: Source, variable: Names = None, budget: float = BUDGET) -> list[Clip]:
     """Return every recording in a file or in memory, in data units. See `foreframe.clips_from` for
     the meaning of axes.
 
@@ -145,7 +146,7 @@ def _with_channels(shape: tuple[int, ...], axes: int, name: str) -> tuple[int, .
     return shape if len(shape) == axes else (*shape[:-2], 1, *shape[-2:])
 
 
-def holds_clips(source: Source, variable: str | None = None) -> bool:
+def holds_clips(source: Source, variable: Names = None) -> bool:
     """Whether a file or an array has whole clips instead of one recording to cut into windows."""
     if not isinstance(source, str | Path):
         return _is_clips(tuple(source.shape))
@@ -287,7 +288,7 @@ class ArrayClips(ClipSet):
         self,
         source: Source,
         split: str = "test",
-        variable: str | None = None,
+        variable: Names = None,
         budget: float = BUDGET,
     ) -> None:
         self.name, _, values = _opened(source, variable, budget)

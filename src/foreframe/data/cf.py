@@ -60,14 +60,11 @@ def write_grid(
     rolling = not isinstance(clip, Clip | Ensemble)
     if not forecasts:
         raise ValueError(f"there are no forecasts to write to {path}; give at least one")
-    has_members = any(isinstance(each, Ensemble) for each in forecasts)
-    # By start and by member.
-    clips = [list(each) if isinstance(each, Ensemble) else [each] for each in forecasts]
     # If the disk is full, both libraries leave half-closed files behind, and HDF5 locks the name.
     # So they write to memory, and the bytes are then written to disk.
     with in_one_line(f"cannot write {path}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = _as_dataset(clips, rolling, has_members, attributes or {})
+        dataset = _as_dataset(forecasts, rolling, attributes or {})
         if path.suffix == ".zarr":
             from zarr.storage import MemoryStore
 
@@ -86,9 +83,7 @@ def write_grid(
 
 def forecast_dataset(forecast: Clip | Ensemble, attributes: Mapping[str, Any] | None = None) -> Any:
     """Return a forecast as an xarray Dataset with one start, as `write_grid` writes a list."""
-    members = isinstance(forecast, Ensemble)
-    clips: list[Clip] = list(forecast) if isinstance(forecast, Ensemble) else [forecast]
-    return _as_dataset([clips], True, members, attributes or {})
+    return _as_dataset([forecast], True, attributes or {})
 
 
 def of_starts(forecast: Any) -> list[str]:
@@ -125,11 +120,14 @@ def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _as_dataset(
-    clips: list[list[Clip]], rolling: bool, has_members: bool, attributes: Mapping[str, Any]
+    forecasts: Sequence[Clip | Ensemble], rolling: bool, attributes: Mapping[str, Any]
 ) -> Any:
-    """Return an xarray Dataset of clips of one grid, by start and by member."""
+    """Return an xarray Dataset of clips or forecasts of one grid."""
     import xarray as xr
 
+    has_members = any(isinstance(each, Ensemble) for each in forecasts)
+    # By start and by member.
+    clips = [list(each) if isinstance(each, Ensemble) else [each] for each in forecasts]
     first = clips[0][0]
     row, column, places = _places(first)
     moment = "lead" if rolling else first.time_dim

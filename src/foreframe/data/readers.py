@@ -58,14 +58,6 @@ def _grid(source: Any, options: ReadOptions) -> Clip:
     return replace(clip, inputs=tuple(inputs))
 
 
-def _read_arrays(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
-    if options.variable is not None and not isinstance(options.variable, str):
-        raise ValueError(
-            f"{paths[0]}: an array file gives one array, not {', '.join(options.variable)}"
-        )
-    return read_arrays(paths[0], options.variable, options.budget)
-
-
 def _read_pictures(paths: Sequence[Path], options: ReadOptions) -> list[Clip]:
     # A crop is in pixels of the source, so it comes before the size.
     size = None if options.crop or not options.size else (options.size[0], options.size[1])
@@ -81,7 +73,7 @@ READERS = {
     "animation": Reader(
         (".gif",), lambda paths, o: [read_gif(paths[0], o.budget)], has_pages, pictures=True
     ),
-    "arrays": Reader(ARRAYS, _read_arrays),
+    "arrays": Reader(ARRAYS, lambda paths, o: read_arrays(paths[0], o.variable, o.budget)),
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }
 PICTURES = READERS["pictures"]
