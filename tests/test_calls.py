@@ -16,6 +16,7 @@ from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.base.notes import Note, collecting, listening, warn
 from foreframe.base.verbs import added_calls
 from foreframe.cli import main
+from foreframe.clips.ensembles import Ensemble
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
 from test_matching import guided
@@ -108,18 +109,6 @@ def test_the_public_names_are_all_there_is_to_see() -> None:
     assert dir(foreframe) == sorted((*foreframe.__all__, *added_calls()))
 
 
-def test_a_stream_that_is_closed_keeps_what_it_saw(forecaster: Forecaster) -> None:
-    np.save("clip.npy", RAIN)
-    with listening(lambda note: None):
-        live = foreframe.stream(forecaster, "clip.npy", steps=1, state="state")
-        seen = [next(live).frame for _ in range(4)]
-        live.close()
-    assert seen == [0, 1, 2, 3]
-    again = forecaster.stream(1).restore("state")
-    assert again.seen == 4
-    np.testing.assert_allclose(again.push(RAIN[4]), forecaster.predict(RAIN[:5], 1), rtol=1e-5)
-
-
 def test_commands_pass_on_match_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AMX")
     forecaster = guided()
@@ -180,6 +169,6 @@ def test_an_ensemble_of_clips(drawing: Forecaster) -> None:
     np.testing.assert_allclose(np.asarray(made.mean().frames), made.frames.mean(axis=0), rtol=1e-5)
     spread = made.frames.std(axis=0, ddof=1)
     np.testing.assert_allclose(np.asarray(made.spread().frames), spread, rtol=1e-4)
-    assert (np.asarray(made[:1].spread().frames) == 0).all()
+    assert (np.asarray(Ensemble(made[:1]).spread().frames) == 0).all()
     assert made[1].start == clip.times[-1]
     np.testing.assert_array_equal(made[0].times, made.mean().times)

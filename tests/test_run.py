@@ -93,23 +93,6 @@ def test_options_are_those_of_the_command_line(tmp_path) -> None:
     yaml.safe_dump(mine.flat())
 
 
-def test_arguments_of_a_model_change_those_of_a_config_to_all_levels(tmp_path) -> None:
-    """By a call as by flags; a part of another kind takes the place of what was there."""
-    config = tmp_path / "mine.yaml"
-    config.write_text("model_args: {core: {convlstm: {hidden: [8, 8], kernel: 3}}}")
-
-    def both(args: dict, *flags: str) -> object:
-        ours = _options(config, {"model_args": args}).model
-        assert parse(["--config", str(config), *flags]).model == ours
-        return ours.model_args
-
-    core = {"convlstm": {"hidden": [8, 8], "kernel": 5}}
-    change = {"core": {"convlstm": {"kernel": 5}}}
-    assert both(change, "--model_args.core.convlstm.kernel", "5") == {"core": core}
-    other = {"core": {"convgru": {"kernel": 5}}}
-    assert both(other, "--model_args.core.convgru.kernel", "5") == other
-
-
 @pytest.mark.slow
 def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None:
     run = small(tmp_path / "run")

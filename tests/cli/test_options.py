@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from foreframe.cli import main, module_of
-from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.evaluation import EvaluateOptions
 from foreframe.training.recipes import recipes
 from refusals import parse, refused
@@ -161,6 +160,11 @@ def test_flags_win_wherever_they_stand(tmp_path: Path) -> None:
     assert options.model.model_args == {"draw": {"kernel": 3, "over": "all"}, "codec": codec}
     whole = "--model_args={draw: {over: last}}"
     assert parse([*configs, whole]).model.model_args == {"draw": {"over": "last"}}
+    core = ["--model_args.core.convlstm.hidden", "[8]", "--model_args.core.convlstm.kernel", "5"]
+    expected = {"core": {"convlstm": {"hidden": [8], "kernel": 5}}}
+    assert parse(core).model.model_args == expected
+    other = [*core, "--model_args.core.convgru.kernel", "3"]  # another kind replaces the core
+    assert parse(other).model.model_args == {"core": {"convgru": {"kernel": 3}}}
 
 
 def test_a_recipe_is_found_by_its_name_unless_a_file_has_it() -> None:
@@ -195,21 +199,6 @@ def values(arguments: list[str]) -> dict:
 def test_an_option_is_written_in_several_ways(one: str, other: str) -> None:
     split = r"(?<!:) "  # {every: 2} is one word
     assert values(re.split(split, one)) == values(re.split(split, other))
-
-
-def test_options_of_recordings_are_fields_in_flags_and_configs(tmp_path: Path) -> None:
-    flags = ["--reading.size", "[8,9]", "--splits.by", "time", "--scaling.kind", "log"]
-    (tmp_path / "c.yaml").write_text(
-        "reading: {size: [8, 9]}\nsplits: {by: time}\nscaling: {kind: log}\n"
-    )
-    config = ["--config", str(tmp_path / "c.yaml")]
-    for words in (flags, config):
-        data = parse(words).data
-        assert (data.reading, data.splits) == (ReadOptions(size=[8, 9]), SplitOptions(by="time"))
-        assert (data.scaling, data.data_args) == ({"kind": "log"}, {})
-    changed = parse([*config, "--reading.size", "[4,4]", "--splits.tile", "8"]).data
-    assert changed.reading == ReadOptions(size=[4, 4])
-    assert changed.splits == SplitOptions(by="time", tile=8)
 
 
 def test_words_that_look_like_other_values_stay_words() -> None:
