@@ -59,23 +59,20 @@ def saved(**config: Any) -> str:
     return "stranger"
 
 
-NAMED: list[dict[str, Any]] = [
-    {"data": "os.system", "data_args": {"command": "touch called"}},
-    {"data": "spy_of_tests.Kernel"},
-    {"data": "http://127.0.0.1:9/rain.zarr"},
-    {"data": "simplecache::http://127.0.0.1:9/rain.zarr"},
-    {"data": "//127.0.0.1/share/film.npy"},
-    {"data": "\\\\127.0.0.1\\share\\film.npy"},
-    {"data": "file:///etc/hostname.npy"},
-    {"data": "/dev/zero"},
-    {"data": "/"},
-    {"data": "gone.npy"},
-    {"data": "moving_mnist", "data_args": {"digits": {"source": "mnist", "download": True}}},
-    {"data": "moving_mnist_published", "data_args": {"download": True}},
-    {
-        "data": "moving_mnist_published",
-        "data_args": {"path": "//127.0.0.1/share/mnist_test_seq.npy"},
-    },
+DATA = [
+    "spy_of_tests.Kernel", "http://127.0.0.1:9/rain.zarr", "//127.0.0.1/share/film.npy",
+    "simplecache::http://127.0.0.1:9/rain.zarr", "\\\\127.0.0.1\\share\\film.npy",
+    "file:///etc/hostname.npy", "/dev/zero", "/", "gone.npy",
+]  # fmt: skip
+ARGS: list[tuple[str, dict[str, Any]]] = [
+    ("os.system", {"command": "touch called"}),
+    ("moving_mnist", {"digits": {"source": "mnist", "download": True}}),
+    ("moving_mnist_published", {"download": True}),
+    ("moving_mnist_published", {"path": "//127.0.0.1/share/mnist_test_seq.npy"}),
+]
+NAMED = [
+    *({"data": data} for data in DATA),
+    *({"data": data, "data_args": args} for data, args in ARGS),
 ]
 
 
@@ -155,13 +152,9 @@ def test_what_is_harmless_needs_no_word() -> None:
     [
         ({"data": 3}, "trained.data is a word"),
         ({"data_args": [1]}, "trained.data_args is names and values"),
-        ({"data_args": {"x": float("nan")}}, "not a number"),
         ({"frame": [64]}, "trained.frame is a list of length 2"),
-        ({"frame": [64, -1]}, "frame must be at least 1"),
         ({"seed": True}, "trained.seed"),
         ({"reading": {"size": "big"}}, "trained.reading.size"),
-        ({"reading": {"sizes": [1, 2]}}, "did you mean size"),
-        ({"steer": "left"}, "trained takes no argument 'steer'"),
         ("moving_mnist", "trained is names and values"),
         ({"data_args": {"x": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}}, "deep"),
     ],

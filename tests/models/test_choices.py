@@ -21,6 +21,7 @@ MIRRORED = {"core": {"convlstm": {"hidden": [4, 8]}}, "start": "mirrored"}
         ("tutorial", {"core": {"convlstm": {"layers": 3}}}, "convlstm takes no argument 'layers'"),
         ("tutorial", {"core": {"convlstm": 5}}, "core convlstm is names and values, not 5"),
         ("tutorial", {"core": 5}, "tutorial.core is a word or names and values, not 5"),
+        ("tutorial", {"core": "wild"}, "core 'wild' is unknown; choose convlstm"),
         ("encoder_decoder", {"core": {}}, "core is one of convlstm, .*or {one of them: its arg"),
         ("tutorial", {"codec": "wavelets"}, "codec 'wavelets' is unknown; choose patches, strided"),
         ("tutorial", {"codec": {"patches": {}, "strided": {}}}, "codec is one of .* not 2 at once"),

@@ -3,6 +3,7 @@ mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginni
 """
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -38,31 +39,6 @@ def nothing_is_small(monkeypatch):
     """Maps and convolutions here would all be, and run as they are written."""
     monkeypatch.setattr(elementwise, "SMALL", 0)
     monkeypatch.setattr(convolutions, "FEW", 0)
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-def test_a_convolution_of_few_weights_is_autograds(bf16, monkeypatch) -> None:
-    """Below the threshold and from it on: the same values and gradients, and maps that lie alike
-    from step to step, as those that come in do.
-    """
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3)
-    x = torch.randn(2, 2, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
-    results = []
-    for few in (cell.gates.weight.numel(), cell.gates.weight.numel() + 1):
-        monkeypatch.setattr(convolutions, "FEW", few)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), one_pass(x):
-            gates = cell.gates(x, None)
-            h, c = cell(x, *cell(x, None, None))
-        gathered = "GatheredConvolution" in type(gates.grad_fn).__name__
-        assert gathered is (few == cell.gates.weight.numel())
-        assert gates.is_contiguous(memory_format=torch.channels_last)
-        results.append([gates, c, *gradients(h.float(), [x, *cell.parameters()])])
-    for ours, theirs in zip(*results, strict=True):
-        assert ours.dtype == theirs.dtype
-        assert distance(ours, theirs) < (1e-2 if bf16 else 1e-6)
-    with one_pass(x):
-        assert cell.gates(x.detach().contiguous(), None).is_contiguous()
 
 
 @pytest.fixture
@@ -182,12 +158,12 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
     h=st.integers(1, 9), w=st.integers(1, 9), kernel=st.sampled_from([1, 3, 5, (1, 3), (5, 3)]),
     bias=st.booleans(), peepholes=st.booleans(), begun=st.booleans(),
     kind=st.sampled_from([torch.float32, torch.float64]), block=st.sampled_from([1, 60, 2**18]),
-    at_once=st.sampled_from([1, 60, 2**14]),
+    at_once=st.sampled_from([1, 60, 2**14]), few=st.sampled_from([0, 2**17]),
 )  # fmt: skip
-@example(1, 1, 1, 1, 1, 1, 3, True, True, False, torch.float32, 1, 1)
+@example(1, 1, 1, 1, 1, 1, 3, True, True, False, torch.float32, 1, 1, 0)
 @settings(deadline=None, max_examples=15)
 def test_values_and_gradients(
-    device, b, t, d, k, h, w, kernel, bias, peepholes, begun, kind, block, at_once
+    device, b, t, d, k, h, w, kernel, bias, peepholes, begun, kind, block, at_once, few
 ) -> None:
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, kernel, bias, peepholes, forget_bias=0.5).to(device, kind)
@@ -206,6 +182,7 @@ def test_values_and_gradients(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elementwise, "BLOCK", block)
         patch.setattr(convolutions, "GATHERED", at_once)
+        patch.setattr(convolutions, "FEW", few)
         theirs = ran(lambda *given: plain_cell(cell, *given), xs, *state)
         runs = [ran(cell, xs, *state, one_pass(start[0])), ran(cell, xs, *state)]
         expected, *computed = (gradients(run, learnt) for run in (theirs, *runs))
@@ -220,9 +197,11 @@ def test_values_and_gradients(
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("few", [0, 2**17])
 @pytest.mark.parametrize(("t", "d", "k", "peepholes"), [(1, 1, 4, False), (5, 5, 20, True)])
-def test_bfloat16(device, t, d, k, peepholes) -> None:
+def test_bfloat16(device, t, d, k, peepholes, few, monkeypatch) -> None:
     """Under autocast, against the plain cell in float32 with its weights and inputs rounded."""
+    monkeypatch.setattr(convolutions, "FEW", few)
     torch.manual_seed(0)
     cell = ConvLSTMCell(d, k, peepholes=peepholes).to(device)
     with torch.no_grad():
@@ -293,15 +272,15 @@ def test_a_convolution_in_parts(widths, absent, stride, dilation, needed) -> Non
             torch.testing.assert_close(a, b)
 
 
-def test_what_a_convolution_refuses() -> None:
-    conv = engine.Conv2d(3, 2, 1)
-    for run in (one_pass(torch.zeros(1)), nullcontext()):
-        with run, pytest.raises(ValueError, match="not every part may be None"):
-            conv(None, None)
-        with run, pytest.raises(ValueError, match="takes 3 channels, not 2"):
-            conv(torch.zeros(1, 2, 4, 4))
-        with run, pytest.raises(ValueError, match="takes 3 channels, not 4"):
-            conv(torch.zeros(1, 4, 4, 4), None)
+@pytest.mark.parametrize("run", [one_pass(torch.zeros(1)), nullcontext()], ids=["pass", "plain"])
+def test_what_a_convolution_refuses(run) -> None:
+    conv, two = engine.Conv2d(3, 2, 1), torch.zeros(1, 2, 4, 4)
+    with run, pytest.raises(ValueError, match="not every part may be None"):
+        conv(None, None)
+    with run, pytest.raises(ValueError, match="takes 3 channels, not 2"):
+        conv(two)
+    with run, pytest.raises(ValueError, match="takes 3 channels, not 4"):
+        conv(two, two, None)
 
 
 @pytest.mark.parametrize(
@@ -377,27 +356,20 @@ def test_threads_share_a_network() -> None:
     """Several at once: each has its own pass, values and gradients, which no other changes."""
     torch.manual_seed(0)
     cell = ConvLSTMCell(1, 3)
-    xs = [torch.randn(n + 1, 1, 6, 6) for n in range(4)]
-    alone = [gradients(ran(cell, [x] * 5, None, None), list(cell.parameters())) for x in xs]
-    together: dict[int, list[list[Tensor]]] = {n: [] for n in range(4)}
     start = threading.Barrier(4)
 
-    def work(n: int) -> None:
+    def work(x: Tensor) -> list[list[Tensor]]:
         start.wait()
-        for _ in range(5):
-            output = ran(cell, [xs[n]] * 5, None, None, one_pass(xs[n]))
-            together[n].append(gradients(output, list(cell.parameters())))
+        outputs = (ran(cell, [x] * 5, None, None, one_pass(x)) for _ in range(5))
+        return [gradients(output, list(cell.parameters())) for output in outputs]
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for n, wanted in enumerate(alone):
-        assert len(together[n]) == 5
-        for computed in together[n]:
-            for a, b in zip(computed, wanted, strict=True):
-                assert distance(a, b) < 1e-5
+    xs = [torch.randn(n + 1, 1, 6, 6) for n in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(work, xs))
+    for x, each in zip(xs, together, strict=True):
+        wanted = gradients(ran(cell, [x] * 5, None, None), list(cell.parameters()))
+        for computed in each:
+            assert max(map(distance, computed, wanted)) < 1e-5
 
 
 def test_only_what_goes_in_is_kept() -> None:

@@ -64,21 +64,6 @@ def test_the_last_known_inputs_stand_in_for_those_after_them(model: Model) -> No
     torch.testing.assert_close(model.decode(state, 7), model.decode(with_known(state, last), 7))
 
 
-@torch.no_grad()
-@pytest.mark.usefixtures("without_types")
-def test_what_is_known_keeps_the_model_interface(model: Model) -> None:
-    past, known = SOME.double(), KNOWN.double()
-    first = model.encode(past[:, :2])
-    state = with_known(model.encode(past[:, 2:], with_known(first, known)), known)
-    whole = with_known(model.encode(past), known)
-    assert state.keys() == whole.keys()
-    # Linear motion reckons in float32, in sums whose order differs.
-    torch.testing.assert_close(model.decode(state, 8), model.decode(whole, 8), atol=2e-6, rtol=2e-5)
-    torch.testing.assert_close(model.decode(state, 8)[:, :3], model.decode(state, 3))
-    alone = {name: value[1:2] for name, value in state.items()}
-    torch.testing.assert_close(model.decode(alone, 8), model.decode(state, 8)[1:2])
-
-
 def test_objectives_give_the_network_what_it_may_know(model: Model) -> None:
     clips = torch.cat([SOME, torch.cat([SOME[:, :4, :1], KNOWN[:, :4]], dim=2)], dim=1).double()
     clips[:, -3:, 2] = torch.nan  # no longer known: the last one stands in

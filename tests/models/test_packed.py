@@ -13,7 +13,6 @@ from foreframe.models.engine import (
     Sequential,
     convolutions,
     one_pass,
-    packed,
     torch_private,
 )
 from small import built
@@ -95,15 +94,6 @@ def test_a_training_loop_validates_the_weights_that_it_trains(name: str) -> None
             torch.testing.assert_close(model(past, 2), expected, atol=1e-5, rtol=1e-5)
         assert not torch.allclose(before, expected, atol=1e-5)
         model.train()
-
-
-def test_weights_go_with_their_convolution() -> None:
-    conv = PackedConv2d(1, 1, 1)
-    with torch.no_grad():
-        conv(torch.rand(1, 1, 2, 2))
-    before = len(packed._kept)
-    del conv
-    assert len(packed._kept) == before - 1
 
 
 def taken_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
