@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import foreframe
-from foreframe.data.digits import digit_images
+from foreframe.data.moving_mnist import digit_images
 
 # Numbers of clear ones among the embedded digits of test, 0 to 9.
 CLEAR = (2, 61, 121, 158, 201, 243, 293, 344, 399, 449)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from foreframe import Scaling
 from foreframe.clips.keyed import further, key_of_name
-from foreframe.data.digits import digit_images
+from foreframe.data.moving_mnist import digit_images
 
 from . import film, rain
 

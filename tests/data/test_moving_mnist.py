@@ -17,8 +17,7 @@ from conftest import real_data
 from foreframe import MovingMNIST
 from foreframe.clips.keyed import double_uniforms, further
 from foreframe.data.datasets import collate
-from foreframe.data.digits import SPLITS, digit_images
-from foreframe.data.moving_mnist import _clamped_track
+from foreframe.data.moving_mnist import SPLITS, _clamped_track, digit_images
 from refusals import one_line
 
 

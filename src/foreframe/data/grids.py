@@ -134,9 +134,7 @@ def read_grid(
     opened = open_grid(source, _group_of(names), budget)
     where = opened.name
     dataset, notes = _select(opened.dataset, select or {}, where)
-    axes = _axes(dataset)
-    names = _choose(dataset, axes, names, inputs, where)
-    grid = _layout(dataset, axes, names, inputs, where)
+    grid = _layout(dataset, names, inputs, where)
     if opened.path is not None:
         stored = stored_bytes(opened.path, math.prod(grid.shape) * 4 // USUAL)
         check_frames_fit(grid.shape, 4, stored, budget, str(opened.path))
@@ -145,7 +143,7 @@ def read_grid(
         coordinates, flip = _read_coordinates(grid)
     if flip:
         notes.append("rows ran south to north: turned north-up")
-    targets = [_read_variable(grid, name, coordinates) for name in names]
+    targets = [_read_variable(grid, name, coordinates) for name in grid.names]
     if opened.close:
         opened.close()
     units = [target.units for target in targets]
@@ -155,7 +153,7 @@ def read_grid(
         units[0] if len(set(units)) == 1 else ", ".join(units),
         coordinates,
         name=where,
-        variable=", ".join(_titles(grid, names)),
+        variable=", ".join(_titles(grid)),
         notes=tuple(notes),
         attributes=shared_attributes([target.attributes for target in targets]),
         dims=(str(grid.row), str(grid.column)),
@@ -285,7 +283,8 @@ class GridLayout:
     Args:
         dataset: an xarray Dataset.
         axes: directions of its variables.
-        fields: the variables that become channels, in order.
+        names: names of the variables to forecast.
+        fields: the variables that become channels, in order, with inputs.
         where: its name, for messages.
         time, channel, row, column: names of dimensions; `channel` need not exist.
         clock: name of the variable with the times, if any.
@@ -293,6 +292,7 @@ class GridLayout:
 
     dataset: Any
     axes: _Axes
+    names: list[str]
     fields: list[Any]
     where: str
     time: Any
@@ -368,9 +368,7 @@ def _sides(dataset: Any, axes: _Axes, dims: Sequence[Any]) -> tuple[Any, Any]:
     return row, column
 
 
-def _layout(
-    dataset: Any, axes: _Axes, names: Sequence[str], inputs: Sequence[str], where: str
-) -> GridLayout:
+def _layout(dataset: Any, wanted: Sequence[str], inputs: Sequence[str], where: str) -> GridLayout:
     """Return the layout of several variables and inputs, which must share a grid; inputs need no
     time.
 
@@ -378,6 +376,8 @@ def _layout(
         ValueError: no time, or not two dimensions of space; different grids, or other dimensions;
             an empty grid.
     """
+    axes = _axes(dataset)
+    names = _choose(dataset, axes, wanted, inputs, where)
     dims = {name: dataset.variables[name].dims for name in (*names, *inputs)}
     first = dims[names[0]]
     time, clock = _time_of(dataset, first)
@@ -402,7 +402,7 @@ def _layout(
         )
     dataset = dataset.isel(dict.fromkeys(further, 0))
     fields = [dataset.variables[name] for name in dims]
-    grid = GridLayout(dataset, axes, fields, where, time, channel, row, column, clock)
+    grid = GridLayout(dataset, axes, names, fields, where, time, channel, row, column, clock)
     if not all(grid.shape):
         raise ValueError(f"{where}: {names[0]} is empty: {grid.shape} as (T,C,H,W)")
     return grid
@@ -455,13 +455,13 @@ def _read_variable(grid: GridLayout, name: str, coordinates: Mapping[str, Any]) 
     return Variable(name, _attribute(variable, "units"), attributes, channels)
 
 
-def _titles(grid: GridLayout, names: list[str]) -> list[str]:
+def _titles(grid: GridLayout) -> list[str]:
     """Return the names of the channels: variables, or labels along the channel dimension."""
     for label in (grid.channel, f"{grid.channel}_name"):
         words = grid.dataset.variables.get(label)
-        if len(names) == 1 and words is not None and words.dtype.kind in "OUT":
-            names = [str(title) for title in words.values]
-    return names
+        if len(grid.names) == 1 and words is not None and words.dtype.kind in "OUT":
+            return [str(title) for title in words.values]
+    return grid.names
 
 
 _ORDER = (("row",), ("column",), ("row", "column"), ())  # of dimensions of coordinates
