@@ -263,7 +263,7 @@ def test_a_camera_that_moves_and_cuts(change: str, tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         foreframe.anomalies(tmp_path / "film.mkv", weights="persistence")
-    warned = [line for note in notes if "must be at rest" in (line := str(note.message))]
+    warned = [line for note in notes if "camera at rest" in (line := str(note.message))]
     assert len(warned) == (change in lefts)
     assert all("a cut" in line if change == "a cut" else "camera moves" in line for line in warned)
 

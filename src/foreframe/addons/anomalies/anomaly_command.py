@@ -31,7 +31,7 @@ def find_anomalies(
     check_source([*normals, input])
     check_forecaster(weights)
 
-    from foreframe.addons.anomalies.anomaly_search import anomalies, watch
+    from foreframe.addons.anomalies.anomaly_search import anomalies, check_anomaly_file, watch
     from foreframe.forecasting.incoming import is_live
 
     if is_live(input) and (options.wait is not None or not Path(input).is_dir()):
@@ -41,10 +41,14 @@ def find_anomalies(
         for event in watch(input, options, weights=weights):
             print(json.dumps(asdict(event)), flush=True)
         return
+    if output is not None:
+        check_anomaly_file(output)
     with progress("frames") as tell:
-        found = anomalies(input, output, options, weights=weights, progress=tell)
+        found = anomalies(input, None, options, weights=weights, progress=tell)
     print(found)
     if output is not None:
+        with progress("frames of the output") as tell:
+            found.write(output, tell)
         print(f"wrote {output}")
 
 

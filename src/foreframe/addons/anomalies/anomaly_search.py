@@ -60,7 +60,7 @@ def anomalies(
         output: .csv, .json, .png or .mp4 to write; by default none.
         options, changes: the fields of `AnomalyOptions` by name, or an object that they change.
         weights: a run, a forecaster, or an argument of `Forecaster.load`.
-        progress: called with the number of frames seen, or written to a film, and the total.
+        progress: called with the number of frames seen and the total.
 
     Raises:
         ValueError: errors of loading, reading, forecasting and writing; too little normal footage.
@@ -79,7 +79,7 @@ def anomalies(
     events = tuple(part for part in parts if isinstance(part, Event))
     found = Anomalies(clip, frames, events, normal)
     if output is not None:
-        found.write(Path(output), progress)
+        found.write(Path(output))
     return found
 
 

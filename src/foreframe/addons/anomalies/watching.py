@@ -507,7 +507,8 @@ def _scores(
             change = _change_of_view([*watch.recent])
             if change:
                 when = f"{time} s" if plain else time
-                warn(f"{name}: {change} before {when}; the camera must be at rest")
+                missed = "scores assume a camera at rest and miss events"
+                warn(f"{name}: {change} before {when}; {missed}")
 
 
 def _check_alike(clip: Clip, first: Clip) -> None:
