@@ -129,7 +129,7 @@ class Forecast:
         # A range with outlying members would show all other values in one colour.
         mean = future.mean() if isinstance(future, Ensemble) else future
         shown = (past, mean) if truth is None else (past, mean, truth)
-        frames = (np.asarray(clip.frames[0 : len(clip)]) for clip in shown)
+        frames = (np.asarray(clip.frames) for clip in shown)
         return paint_of(options.colours, self.scaling.of(past.frames.dtype), mean.units, frames)
 
 

@@ -80,27 +80,9 @@ def live_frames(
     """
     place = {} if place is None else place
     how = reading_as_trained(forecaster, source, reading, whole=True)
-    each = replace(how, every=1, cuts=False, strict=True)
-    followed, begun, every = may_grow(source), "last" in place, how.every
-    clips: Iterator[Clip]
-    if source == "-":
-        pipe = _from_pipe(sys.stdin.buffer, how.budget)
-        clips = (_read(frame, each, "standard input", at) for frame, at in pipe)
-    elif source.startswith(CAMERAS):
-        clips = (_read(frame, each, source, at) for frame, at in film_stream(source, how.budget))
-    elif followed:
-        clips = _from_folder(source, wait, place, each)
-    else:
-        found = read_clips(source, how)
-        if len(found) > 1:
-            warn(f"{source} holds {len(found)} recordings, which are taken as if they were one")
-        clips, every = _from_clips(found, place), 1  # thinned by its reader
+    followed, begun = may_grow(source), "last" in place
     recent: deque[Clip] = deque(maxlen=3)
-    for raw in clips:
-        number = place.get("number", 0)
-        place["number"] = number + 1
-        if number % every:
-            continue
+    for raw in _raw_frames(source, wait, place, how):
         try:
             clip = without_fills(forecaster, on_known_grid(forecaster, raw, reading))
             check_channels(forecaster, clip.frames.shape[1], clip.name, clip.frames.dtype)
@@ -118,6 +100,28 @@ def live_frames(
             for note in (*past.notes, *doubts(forecaster, past)):
                 warn(f"{source}: {note}")
         yield past
+
+
+def _raw_frames(
+    source: str, wait: float | None, place: dict[str, Any], how: ReadOptions
+) -> Iterator[Clip]:
+    """Yield the frames that follow `place`, or every N-th of them, one at a time."""
+    each = replace(how, every=1, cuts=False, strict=True)
+    clips: Iterator[Clip]
+    if source == "-":
+        pipe = _from_pipe(sys.stdin.buffer, how.budget)
+        clips = (_read(frame, each, "standard input", at) for frame, at in pipe)
+    elif source.startswith(CAMERAS):
+        clips = (_read(frame, each, source, at) for frame, at in film_stream(source, how.budget))
+    elif may_grow(source):
+        clips = _from_folder(source, wait, place, each)
+    else:
+        yield from _from_file(source, place, how)
+        return
+    for number, clip in enumerate(clips, place.get("number", 0)):
+        place["number"] = number + 1
+        if number % how.every == 0:
+            yield clip
 
 
 def note_left_out(name: str, error: Exception) -> None:
@@ -164,8 +168,11 @@ def _together(clips: Sequence[Clip]) -> Clip:
     return replace(clips[-1], frames=frames, times=times)
 
 
-def _from_clips(clips: Sequence[Clip], place: dict[str, Any]) -> Iterator[Clip]:
-    """The frames of recordings after the first `frames` of `place`, which are counted on there."""
+def _from_file(source: str, place: dict[str, Any], how: ReadOptions) -> Iterator[Clip]:
+    """Yield the frames of recordings after the first `frames` of `place`."""
+    clips = read_clips(source, how)
+    if len(clips) > 1:
+        warn(f"{source} has {len(clips)} recordings, read as one")
     frames = [(clip, k) for clip in clips for k in range(len(clip))]
     for number, (clip, k) in enumerate(frames):
         if number >= place.get("frames", 0):

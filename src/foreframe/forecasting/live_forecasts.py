@@ -86,16 +86,12 @@ def forecast_live(what: Any, source: str, options: StreamOptions) -> Generator[L
                 note_left_out(past.name, error)
                 continue
             live.source = place.copy()
-            came = frame[: live.forecaster.model.channels]
-            anew = not pending
+            came, anew = frame[: live.forecaster.model.channels], not pending
             errors = _errors_of(came, live, pending)
             if live.seen % options.every == 0:
-                forecast = live.forecast(like=frame)
-                members = live.options.members
-                pending.append((live.seen, forecast if members is None else forecast.mean(axis=0)))
-                future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
-                about = live.seen - 1, live.forecaster.scaling, made_by, resolved
-                made = Forecast(past, past.without_inputs()[-1:], future, None, *about)
+                made = _forecast_of(live, past, made_by, resolved)
+                frames = made.frames
+                pending.append((live.seen, frames if frames.ndim == 4 else frames.mean(axis=0)))
             yield Live(live.seen - 1, made, errors, came, anew)
             if options.state is not None and time.monotonic() - saved >= SAVE_EVERY:
                 saved = time.monotonic()
@@ -136,6 +132,14 @@ def _taken(live: Stream, past: Clip, pending: deque[tuple[int, np.ndarray]]) -> 
             live.take(np.full(frame.shape, np.nan, np.float32))
     live.take(frame, anew)
     return True
+
+
+def _forecast_of(live: Stream, past: Clip, made_by: str, options: PredictOptions) -> Forecast:
+    """Return the forecast after the last frame of `past`."""
+    forecast = live.forecast(like=past.frames[-1])
+    future = live.forecaster.as_clip(forecast, past, _times_after(past, live))
+    about = live.seen - 1, live.forecaster.scaling, made_by, options
+    return Forecast(past, past.without_inputs()[-1:], future, None, *about)
 
 
 def _errors_of(

@@ -76,16 +76,12 @@ def write_picture(
     write_png(path, drawn(*frames, paint=paint, times=times))
 
 
-def _frames_of(clip: Clip | Ensemble) -> np.ndarray:
-    """(T,C,H,W), or of members (M,T,C,H,W)."""
-    return clip.frames if isinstance(clip, Ensemble) else np.asarray(clip.frames[0 : len(clip)])
-
-
 def _shown(past: Clip, future: Clip | Ensemble, truth: Clip | None) -> tuple[Any, ...]:
     """Frames of the past, the forecast and the truth, and a label for each time."""
     some = future[0] if isinstance(future, Ensemble) else future
-    came = None if truth is None else _frames_of(truth)
-    return _frames_of(past), _frames_of(future), came, captions(past.times, some.times)
+    came = None if truth is None else np.asarray(truth.frames)
+    frames = np.asarray(past.frames), np.asarray(future.frames), came
+    return *frames, captions(past.times, some.times)
 
 
 def write_moving(
@@ -166,7 +162,7 @@ def write_values(
         write_grid(path, forecast, attributes)
         return
     given: list[Any] = [forecast] if isinstance(forecast, Clip | Ensemble) else list(forecast)
-    arrays = {"frames": np.stack([_frames_of(of) for of in given])}
+    arrays = {"frames": np.stack([np.asarray(of.frames) for of in given])}
     clips: list[Clip] = [of[0] if isinstance(of, Ensemble) else of for of in given]
     times = [clip.times for clip in clips if clip.times is not None]
     if times:

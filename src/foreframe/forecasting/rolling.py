@@ -28,8 +28,6 @@ from foreframe.forecasting.outputs import (
 from foreframe.visuals import Paint
 from foreframe.visuals.tables import Table
 
-AT_ONCE = 4  # lead times whose errors are computed at a time, to limit memory
-
 
 @dataclass(frozen=True, eq=False)
 class Rolling:
@@ -159,16 +157,9 @@ def squared_errors(
     """Return the sum of squared errors of each lead time and the number of values with a truth,
     float64. Values whose truth is NaN are not scored.
     """
-    n = max(1, len(truth) // AT_ONCE)
-    pairs = zip(_tensor(forecast).tensor_split(n), _tensor(truth).tensor_split(n), strict=True)
-    return torch.cat([_sums(*pair) for pair in pairs], dim=1)
-
-
-def _tensor(frames: Num[np.ndarray, "s c h w"]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
-
-
-def _sums(forecast: Tensor, truth: Tensor) -> Tensor:
-    known = ~truth.isnan()
-    squares = (forecast - truth).square().where(known, 0)
-    return torch.stack([each.sum(dim=(1, 2, 3)).double() for each in (squares, known)])
+    sums = []
+    for made, came in zip(forecast, truth, strict=True):  # one at a time, to limit memory
+        known = ~np.isnan(came)
+        errors = np.where(known, np.subtract(made, came, dtype=np.float32), np.float32(0))
+        sums.append((float(torch.from_numpy(errors).square().sum()), known.sum()))
+    return torch.tensor(sums, dtype=torch.float64).T
