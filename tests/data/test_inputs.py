@@ -17,8 +17,8 @@ from foreframe.cli import main
 from foreframe.data import ReadOptions, Recordings, clips_from
 from foreframe.data.inputs import clock, known_after
 from foreframe.forecasting.forecast_options import TiledOptions
-from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
 from foreframe.training.preparation import prepared
+from foreframe.training.recipes import named, options_from
 
 HOURS = np.arange("2020-01-01", "2020-01-04", dtype="datetime64[h]").astype("datetime64[ns]")
 DRAW = np.random.default_rng(0)
@@ -172,8 +172,8 @@ class Tides(Dataset):
 
 
 def test_a_dataset_of_ones_own_says_how_many_of_its_channels_are_inputs() -> None:
-    options = DataOptions(data=Tides(), past=3, future=2, batch_size=2)
+    data = {"data": Tides(), "past": 3, "future": 2, "batch_size": 2}
     small = {"core": {"convlstm": {"hidden": [4]}}, "codec": {"strided": {"widths": [4]}}}
-    model = ModelOptions(model="quick", model_args=small)
-    _, network, train, _ = prepared(model, options, LearningOptions(), MachineOptions())
+    _, given = named(None, {"model": "quick", "model_args": small, **data})
+    _, network, train, _ = prepared(options_from([], given))
     assert (network.channels, network.inputs, train.inputs) == (1, 1, 1)

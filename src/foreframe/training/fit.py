@@ -169,7 +169,8 @@ def open_parts(
     model, data, learning, machine, run = options
     model = model if run.resume else of_its_weights(model)  # a run has it in its config
     machine = replace(machine, precision=resolved_precision(machine))
-    window, network, train, validation = prepared(model, data, learning, machine, splits)
+    options = options._replace(model=model, machine=machine)
+    window, network, train, validation = prepared(options, splits)
     opened = opened or time.monotonic()
     if learning.minutes is not None:  # about a tenth of an epoch's time at most
         fewer = min(data.validation_clips, max(FEWEST, len(train) // 3))
@@ -177,12 +178,10 @@ def open_parts(
     sizes = np.shape(validation[0]), data.batch_size, validation.inputs
     at_once = clips_at_once([network], window, *sizes, MEMBERS if network.draws else 0)
     clips = Clips(train, validation, data, learning.seed, at_once)
-    options = Options(
-        model,
-        replace(data, data=data_name(data.data)),
-        learning,
-        replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
-        replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
+    options = options._replace(
+        data=replace(data, data=data_name(data.data)),
+        machine=replace(machine, compile=bool(network.compiled)),  # the same for a resumed run
+        run=replace(run, logger=[each for each in run.loggers if isinstance(each, str)]),
     )
     return options, window, network, clips, opened
 

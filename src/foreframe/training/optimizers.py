@@ -178,11 +178,9 @@ def onecycle_beta_1(done: float) -> float:
 
 def _onecycle(done: float, first: float, top: float, last: float) -> float:
     rise = 0.3
-    return (
-        _cosine(done / rise, first, top)
-        if done <= rise
-        else _cosine((done - rise) / (1 - rise), top, last)
-    )
+    if done <= rise:
+        return _cosine(done / rise, first, top)
+    return _cosine((done - rise) / (1 - rise), top, last)
 
 
 def _cosine(share: float, start: float, end: float) -> float:

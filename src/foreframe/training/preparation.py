@@ -19,7 +19,7 @@ from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import MODELS, MembersOf, Model, build_model, model_name
 from foreframe.models.engine import WORTH, why_not_compiled
 from foreframe.training.datamodule import seed_everything
-from foreframe.training.options import DataOptions, LearningOptions, MachineOptions, ModelOptions
+from foreframe.training.options import LearningOptions, MachineOptions, ModelOptions, Options
 
 UNTRAINED = (
     "model {} draws members of a trained forecaster: train that first, and begin with its weights, "
@@ -28,11 +28,7 @@ UNTRAINED = (
 
 
 def prepared(
-    model: ModelOptions,
-    data: DataOptions,
-    learning: LearningOptions,
-    machine: MachineOptions,
-    splits: Splits | None = None,
+    options: Options, splits: Splits | None = None
 ) -> tuple[Window, Model, ClipSet, ClipSet]:
     """Window, untrained network, training and validation clips, checked against each other; writes
     nothing.
@@ -43,8 +39,8 @@ def prepared(
     Raises:
         ValueError: conflicting options, data that is not clips, a missing package.
     """
-    window = data.window
-    network = build_network(model, learning.seed, machine.budget)
+    model, data, learning, machine, _ = options
+    window, network = data.window, build_network(model, learning.seed, machine.budget)
     splits = splits or open_splits(data)
     train, validation = splits["train"], splits["validation"]
     check_options(network, model, learning)
@@ -67,10 +63,8 @@ def prepared(
     smoke_test(network, train[0], window)
     if learning.freeze_encoder:
         network.freeze_encoder()
-    network.memory = machine.memory
-    network.compiled = _compiles(
-        machine, data.batch_size * network.step_values(*train[0].shape[-2:])
-    )
+    values = data.batch_size * network.step_values(*train[0].shape[-2:])
+    network.memory, network.compiled = machine.memory, _compiles(machine, values)
     if machine.precision.startswith(("bf16", "16")):  # where convolutions are fast in it
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return window, network, train, validation
@@ -91,11 +85,8 @@ def _compiles(machine: MachineOptions, values: int) -> bool:
     why = why_not_compiled(device)
     if why and machine.compile is True:
         raise ValueError(f"{why}; leave --compile out")
-    say(
-        f"{why}, so recurrent cells are slower"
-        if why
-        else "recurrent cells are compiled; --compile false leaves that out"
-    )
+    compiled = "recurrent cells are compiled; --compile false leaves that out"
+    say(f"{why}, so recurrent cells are slower" if why else compiled)
     return not why
 
 
