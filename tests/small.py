@@ -152,12 +152,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         channels=2,
         inputs=1,
     ),
-    "blended_in_patches": way(
-        "guided",
-        core=convlstm(5),
-        codec=patches(2, show_last=True),
-        output=blend(guides=["mean", "dense_motion"], short=8),
-    ),
     "own_frames_with_an_input": way("next_frame", core=convlstm(4), codec=patches(2), inputs=1),
     "attention": way(
         "encoder_decoder", core=convlstm(4, 5), codec=strided(4, 8), start="states", attention=4

@@ -15,9 +15,9 @@ import foreframe
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.exporting import exported_graphs
-from foreframe.exporting.graphs import ENTERING, graphs
+from foreframe.exporting.graphs import ENTERING, Graph, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
-from foreframe.models import Model, exported, members
+from foreframe.models import exported, members
 from foreframe.models.footprint import footprint
 from foreframe.training.run import known_scores
 from small import EACH_WAY, available, built
@@ -38,7 +38,8 @@ def test_states_pair_by_their_sorted_names(name: str, without_types) -> None:
     for graph in graphs(Forecaster(model, Window(2, 2)), ExportOptions(noise=model.draws)):
         if graph.name == "begin":
             continue
-        states = [sorted(n for n in names if n.startswith("state_")) for names in sides(graph)]
+        sides = graph.inputs, graph.outputs
+        states = [sorted(n for n in names if n.startswith("state_")) for names in sides]
         assert [n.replace("_in", "_out") for n in states[0]] == states[1]
         names = [*graph.inputs, *graph.outputs]
         assert not any(a != b and b.startswith(a) for a in names for b in names if a != "frame")
@@ -61,13 +62,9 @@ def test_states_that_begin_as_zeros_are_told_apart(name: str) -> None:
     assert len({float(value.sum()) for value in maps.values()}) == len(maps)
 
 
-def test_a_graph_of_one_size_is_traced_for_one_clip(without_types) -> None:
-    """A symbol for the number of clips takes torch three times as long."""
-    assert not graphs(small("guided"), ExportOptions())[0].exported().range_constraints
-
-
-def sides(graph) -> tuple:
-    return graph.inputs, graph.outputs
+def run(graph: Graph, named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The results of a graph by the model's names."""
+    return dict(zip(graph.results, graph(*(named[n] for n in graph.names)), strict=True))
 
 
 @pytest.mark.parametrize("name", ["tutorial", "quick", "attention"])
@@ -76,22 +73,28 @@ def test_graphs_make_the_forecast(name: str) -> None:
     """Before anything is exported: the parts one after the other are `predict`."""
     forecaster = small(name)
     encode, begin, step = graphs(forecaster, ExportOptions())
-    last = torch.full((1, 1, 24, 32), torch.nan)
-    start = forecaster.model.start(torch.zeros(1, 1, 1, 24, 32))
-    named = {"/last": last} | start
+    named = {"/last": torch.full((1, 1, 24, 32), torch.nan)}
+    named |= forecaster.model.start(torch.zeros(1, 1, 1, 24, 32))
     for frame in torch.from_numpy(CLIP):
-        values = (frame[None] if n == "/taken" else named[n] for n in encode.names)
-        named = dict(zip(encode.results, encode(*values), strict=True))
-    made = begin(*(named[n] for n in begin.names))
-    named, frames = dict(zip(begin.results, made, strict=True)), []
+        named = run(encode, named | {"/taken": frame[None]})
+    named, frames = run(begin, named), []
     types = [value.dtype for value in step.example((1, 24, 32))]
     assert [named[n].dtype for n in step.names] == types
     for _ in range(3):
-        made = step(*(named[n] for n in step.names))
-        named = dict(zip(step.results, made, strict=True))
+        named = run(step, named)
         frames.append(named.pop("/made"))
     expected = forecaster.predict(torch.from_numpy(CLIP), 3)
     torch.testing.assert_close(torch.cat(frames, dim=1)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_noise_of_a_member_is_an_input_of_step() -> None:
+    forecaster = Forecaster(built("dressed").eval(), Window(4, 4))
+    model, step = forecaster.model, graphs(forecaster, ExportOptions(noise=True))[2]
+    state = members(model.encode(torch.from_numpy(CLIP)[None]), 1, seed=3)
+    begun = model.begin(state | model.exogenous(state, 1))
+    made = run(step, begun | {"/last": torch.from_numpy(CLIP[-1:])})["/made"]
+    torch.testing.assert_close(made, model.step(begun)[0].clamp(0, 1))
 
 
 def export(saved: str | Path, *words: str | Path) -> dict[str, float]:
@@ -133,19 +136,13 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatc
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("film.mp4", "takes a .npy file of frames"),
-        ("several.npz", "takes a .npy file of frames"),
         ("nowhere.npy", "takes a .npy file of frames"),
-        ("picture.npy", "takes a .npy file of frames"),
         ("objects.npy", "takes a .npy file of frames"),
         ("colours.npy", "3 channels, not 1"),
-        (
-            "large.npy",
-            "33x32 pixels, but this was exported for 24x32 alone",
-        ),
+        ("large.npy", "33x32 pixels, but this was exported for 24x32 alone"),
     ],
 )
-def test_what_the_example_does_not_take_is_said_in_a_line(
+def test_errors_of_the_example_are_one_line(
     name: str, told: str, tmp_path, monkeypatch, capsys
 ) -> None:
     pytest.importorskip("onnxruntime")
@@ -153,9 +150,6 @@ def test_what_the_example_does_not_take_is_said_in_a_line(
     about = {"beyond_example": [], "channels": 1, "multiple": 8, "size": [24, 32]}
     Path("about.json").write_text(json.dumps(about))
     shutil.copyfile(EXAMPLE, "example.py")
-    Path("film.mp4").write_bytes(bytes(range(256)))
-    np.savez("several.npz", CLIP)
-    np.save("picture.npy", CLIP[0, 0])
     np.save("objects.npy", np.array([None]), allow_pickle=True)
     np.save("colours.npy", CLIP.repeat(3, axis=1))
     np.save("large.npy", np.pad(CLIP, [(0, 0), (0, 0), (0, 9), (0, 0)]))
@@ -205,30 +199,6 @@ def test_what_begins_from_zeros_and_members_that_are_lagged_go_on(
     saved, out = small(name).save(tmp_path / "saved"), tmp_path / "out"
     noise = ["--noise", "true"] if name == "dressed" else []
     assert export(saved, "-o", out, *noise)["chain"] > 0
-
-
-@pytest.mark.full
-def test_a_members_noise_is_given(tmp_path, without_types) -> None:
-    """The exported step with the noise that `members` draws makes that member."""
-    runtime = pytest.importorskip("onnxruntime")
-    forecaster = Forecaster(built("dressed").eval(), Window(4, 4))
-    export(forecaster.save(tmp_path / "saved"), "-o", tmp_path / "out", "--noise", "true")
-    step = next(g for g in graphs(forecaster, ExportOptions(noise=True)) if g.name == "step")
-    model: Model = forecaster.model
-    with torch.no_grad():
-        state = members(model.encode(torch.from_numpy(CLIP)[None]), 1, seed=3)
-        begun = model.begin(state | model.exogenous(state, 1))
-        last = torch.from_numpy(CLIP[-1:])
-        expected, _ = model.step(begun)
-    values = begun | {"/last": last}
-    given = {
-        shown: values[own].contiguous().numpy()
-        for shown, own in zip(step.inputs, step.names, strict=True)
-    }
-    session = runtime.InferenceSession(str(tmp_path / "out" / "step.onnx"))
-    known = {one.name for one in session.get_inputs()}
-    made = session.run(["frames"], {n: v for n, v in given.items() if n in known})[0]
-    np.testing.assert_allclose(made, expected.clamp(0, 1).numpy(), atol=1e-5)
 
 
 def as_exported(forecaster: Forecaster, folder: Path, monkeypatch) -> Path:

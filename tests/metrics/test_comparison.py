@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch, paired_bootstrap
+from foreframe.evaluation.metrics.bootstrap import FEWEST, paired_bootstrap
 from foreframe.evaluation.metrics.sums import ratio
 
 
@@ -66,8 +66,3 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(groups: int, each: int
         got = paired_bootstrap(parts(errors + gap), parts(errors), ratio, numbers.tolist())
         covered += got["low"] <= 0.2 <= got["high"]
     assert 0.9 <= covered / 300 <= 0.99
-
-
-def test_windows_of_one_stretch_are_one_group() -> None:
-    places = [(0, 0), (0, 7), (0, 8), (1, 0), (1, 30)]
-    assert group_by_stretch(places, 8) == [0, 0, 1, 2, 3]

@@ -24,7 +24,7 @@ def frames(n: int, level: float, c: int = 1) -> np.ndarray:
 
 
 @pytest.fixture
-def said(monkeypatch) -> list[str]:
+def texts(monkeypatch) -> list[str]:
     """All that is written into pictures."""
     texts: list[str] = []
     real = ImageDraw.ImageDraw.text
@@ -35,6 +35,10 @@ def said(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     return texts
+
+
+def captions(texts: list[str]) -> list[str]:
+    return [text for text in texts if not text.strip("+-0123456789")]
 
 
 def test_strip_rows_are_truth_forecast_and_error() -> None:
@@ -67,12 +71,12 @@ def test_strip_rows_are_truth_forecast_and_error() -> None:
         (np.nan, Paint(low=0.0, high=10.0), "1 of 10"),
     ],
 )
-def test_the_white_of_errors_is_round_and_said(most, paint, white, said) -> None:
+def test_the_white_of_errors_is_a_round_number(most, paint, white, texts) -> None:
     truth = np.zeros((2, 1, 64, 64), np.float32)
     off = np.linspace(0, most, 64, dtype=np.float32)
     picture = strip(truth, truth + off, truth, paint=paint)
     more = "" if white == "1 of 1" else "\nand more"
-    assert f"|forecast - truth|\nwhite: {white}{more}" in said
+    assert f"|forecast - truth|\nwhite: {white}{more}" in texts
     if paint == Paint():
         shown = picture[16 + 2 * 71 + 34, -69:-5, 0]
         np.testing.assert_allclose(
@@ -80,53 +84,51 @@ def test_the_white_of_errors_is_round_and_said(most, paint, white, said) -> None
         )
 
 
-def test_a_long_strip_goes_on_in_further_rows_that_say_what_they_hold(said) -> None:
+def test_a_long_strip_goes_on_in_further_rows_that_say_what_they_hold(texts) -> None:
     assert strip(frames(3, 0.2), frames(9, 0.5)).shape[0] < 100
     short = strip(frames(3, 0.2), frames(9, 0.5), frames(9, 1.0))
-    assert [text for text in said if "past" in text] == [
+    assert [text for text in texts if "past" in text] == [
         "past,\nforecast",
         "past,\ntruth",
         "past,\nforecast",
     ]
-    said.clear()
+    texts.clear()
     long = strip(frames(20, 0.2), frames(39, 0.5), frames(39, 1.0))
     assert short.shape[1] < long.shape[1] <= 1600
     # The past once, and twice truth, forecast and error.
-    words = [text.split("\n")[0] for text in said if text.strip("+-0123456789")]
+    words = [text.split("\n")[0] for text in texts if text.strip("+-0123456789")]
     assert words == ["past", *["truth", "forecast", "|forecast - truth|"] * 2]
     wide = np.full((20, 1, 256, 256), 0.5, np.float32)
     several = next(iter(animation_frames(wide, {str(k): wide for k in range(5)})))
     assert max(strip(wide, wide).shape[1], several.shape[1]) <= 1600
 
 
-def test_a_strip_of_many_large_frames_shows_some_spread_over_the_horizon(said) -> None:
+def test_a_strip_of_many_large_frames_shows_some_spread_over_the_horizon(texts) -> None:
     large = np.random.default_rng(0).random((4, 10, 1, 180, 320))
     picture = strip_of_members(large[0], large, large[0])
     assert max(picture.shape[:2]) <= 1600
-    leads = [text for text in said if not text.strip("+-0123456789")]
-    assert leads == ["0", "+1", "+4", "+7", "+10"]
-    assert "past,\ntruth\n4 of 10 shown" in said
+    assert captions(texts) == ["0", "+1", "+4", "+7", "+10"]
+    assert "past,\ntruth\n4 of 10 shown" in texts
 
 
 @pytest.mark.parametrize(
     ("steps", "shown"), [(10, range(1, 11)), (12, (3, 6, 9, 12)), (20, range(2, 21, 2))]
 )
-def test_lead_times_of_a_strip_are_evenly_spaced_and_fill_their_rows(steps, shown, said) -> None:
+def test_lead_times_of_a_strip_are_evenly_spaced_and_fill_their_rows(steps, shown, texts) -> None:
     film = np.random.default_rng(0).random((steps, 3, 180, 320)).astype(np.float32)
     strip(film[:10], film, film)
-    captions = [text for text in said if not text.strip("+-0123456789")]
-    assert captions == ["-4", "-3", "-2", "-1", "0", *(f"+{lead}" for lead in shown)]
+    assert captions(texts) == ["-4", "-3", "-2", "-1", "0", *(f"+{lead}" for lead in shown)]
 
 
 @pytest.mark.parametrize("with_truth", [False, True])
-def test_members_lie_below_each_other(with_truth: bool, said) -> None:
+def test_members_lie_below_each_other(with_truth: bool, texts) -> None:
     members = np.random.default_rng(0).random((8, 2, 1, 16, 16)) + 270
     came = members[0] if with_truth else None
     strip_of_members(members[0], members, came, paint=Paint("viridis", 270, 271, "K"))
     mean, spread = "mean of\n8 members", "spread\nwhite: 0.5 K\nand more"
     first = ["past,\ntruth", mean] if with_truth else [f"past,\n{mean}"]
     rows = [*first, spread, "member 1", "member 2", "member 3"]
-    assert [text for text in said if text in rows] == rows
+    assert [text for text in texts if text in rows] == rows
 
 
 def test_gif_has_colours_near_and_marks_the_forecast() -> None:
@@ -146,10 +148,10 @@ def test_gif_has_colours_near_and_marks_the_forecast() -> None:
     assert tuple(shown[3, middle, 0]) == GREY  # the truth on the left
 
 
-def test_films_say_which_is_which_and_when(said) -> None:
+def test_films_say_which_is_which_and_when(texts) -> None:
     past = np.zeros((2, 1, 8, 8), np.float32)
     assert len(list(animation_frames(past, {"mean": past, "member 1": past}))) == 4
-    assert list(filter(None, said)) == [
+    assert list(filter(None, texts)) == [
         *("-1\npast", "-1\npast", "0\npast", "0\npast"),
         *("+1\nmean", "+1\nmember 1", "+2\nmean", "+2\nmember 1"),
     ]

@@ -358,15 +358,13 @@ def check_frames(
         ValueError: wrong type, rank, channels or dtype, no frames, infinity, NaN, only NaN, or
             values out of range.
     """
-    frames = _as_tensor(frames, what)
+    frames = _as_tensor(frames, what, integers=(low, high) != (0.0, 1.0))
     shape = tuple(frames.shape)
     if channels is not None and shape[-3] != channels:
         raise ValueError(
             f"{what}: {shape[-3]} channels in shape {shape}, but the model takes {channels}; axes "
             "are (T,C,H,W)"
         )
-    if not frames.is_floating_point() and (low, high) == (0.0, 1.0):
-        raise ValueError(f"{what}: {_DTYPE.format(str(frames.dtype).removeprefix('torch.'))}")
     frames = frames.float()
     least, most = _range_of(frames, missing)
     if not -math.inf < least <= most < math.inf:
@@ -385,18 +383,20 @@ def check_frames(
     return frames
 
 
-_DTYPE = "dtype {}, but float32 is needed: use astype('float32'); for 8-bit pictures divide by 255"
-
-
-def _as_tensor(frames: Any, what: str) -> Tensor:
-    if isinstance(frames, np.ndarray) and frames.dtype.kind in "fiu":
-        # A copy, since memory-mapped files are read-only; torch needs the native byte order.
-        frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
+def _as_tensor(frames: Any, what: str, integers: bool) -> Tensor:
     if not isinstance(frames, Tensor | np.ndarray):
         kind = type(frames).__name__
         raise ValueError(f"{what}: a {kind} where a float32 array (T,C,H,W) is needed")
-    if isinstance(frames, np.ndarray) or frames.dtype == torch.bool or frames.is_complex():
-        raise ValueError(f"{what}: {_DTYPE.format(str(frames.dtype).removeprefix('torch.'))}")
+    dtype = str(frames.dtype).removeprefix("torch.")
+    name = getattr(frames.dtype, "name", dtype)  # of numpy: without the byte order
+    if not name.startswith(("float", "bfloat", *(("int", "uint") if integers else ()))):
+        raise ValueError(
+            f"{what}: dtype {dtype}, but float32 is needed: use astype('float32'); for 8-bit "
+            "pictures divide by 255"
+        )
+    if isinstance(frames, np.ndarray):
+        # A copy, since memory-mapped files are read-only; torch needs the native byte order.
+        frames = torch.from_numpy(np.array(frames, frames.dtype.newbyteorder("=")))
     if frames.ndim not in (4, 5) or frames.numel() == 0:
         raise ValueError(
             f"{what}: shape {tuple(frames.shape)} is neither (T,C,H,W) nor, of several clips, "

@@ -1,7 +1,7 @@
 """Random numbers as a function of keys and positions, in torch on any device and in numpy: without
 state, so that they can be drawn again, in parts and in any order.
 
-The bits are those of SplitMix64 (Steele, Lea & Flood 2014); int64 replaces uint64, for which torch
+The bits equal SplitMix64 (Steele, Lea & Flood 2014); int64 replaces uint64, for which torch
 has no arithmetic.
 """
 

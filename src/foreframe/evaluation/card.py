@@ -14,7 +14,7 @@ from foreframe.clips.clip import Window
 from foreframe.data import Recordings, batches, chosen
 from foreframe.evaluation.member_scores import Ensembles
 from foreframe.evaluation.metrics import SCORES, Scorecard, scores_of
-from foreframe.evaluation.metrics.bootstrap import FEWEST, group_by_stretch
+from foreframe.evaluation.metrics.bootstrap import FEWEST
 from foreframe.evaluation.metrics.moving import background_of
 from foreframe.evaluation.metrics.relative import best_of, in_words, ranked_by, relative
 from foreframe.evaluation.metrics.structural import lpips
@@ -325,7 +325,10 @@ def groups_of(dataset: Dataset, scored: Sequence[int], window: Window) -> tuple[
     if len(set(recordings)) >= FEWEST:
         return recordings, "recordings"
     frames = sum(len(dataset.clips[recording]) for recording in set(recordings))
-    return group_by_stretch(places, max(2 * window.length, frames // 30)), "blocks"
+    length = max(2 * window.length, frames // 30)
+    stretches = [(recording, start // length) for recording, start in places]
+    numbers = {stretch: number for number, stretch in enumerate(sorted(set(stretches)))}
+    return [numbers[stretch] for stretch in stretches], "blocks"
 
 
 def _events(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Scored:
     clips: Sequence[int] | None = None
     others: Others = ()
 
+    @property
+    def run(self) -> str | None:
+        """The name or path of the forecaster, if any."""
+        return os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else None
+
     @cached_property
     def scorer(self) -> Scorer:
         """The rows of the scorecard."""
@@ -79,7 +84,7 @@ class Scored:
         """
         if self.options.output != "auto":
             return None if self.options.output is None else Path(self.options.output)
-        run = os.fspath(self.what) if isinstance(self.what, str | os.PathLike) else ""
+        run = self.run or ""
         beside = Path(run)
         if is_name(run) or not beside.exists():
             beside = Path("runs", name_of(run) if run else "")
@@ -119,8 +124,7 @@ def evaluate_forecaster(
     card = Card({**scored.where, **found})
     card.remarks = scored.remarks(card)
     if first and folder is not None:
-        run = os.fspath(what) if isinstance(what, str | os.PathLike) else None
-        card.report = write_report(folder, {"run": run, **card}, scored.scorer)
+        card.report = write_report(folder, {"run": scored.run, **card}, scored.scorer)
     return card
 
 

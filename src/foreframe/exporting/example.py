@@ -13,22 +13,18 @@ import onnxruntime
 HERE = Path(__file__).parent
 
 
-def options() -> argparse.ArgumentParser:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clip")
     parser.add_argument("out")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the noise of a member")
-    return parser
-
-
-def main() -> None:
-    given = options().parse_args()
+    given = parser.parse_args()
     about = json.loads((HERE / "about.json").read_text())
     try:
         clip, (height, width) = padded(given.clip, about)
     except ValueError as error:
-        options().exit(2, f"{given.clip}: {error}\n")
+        parser.exit(2, f"{given.clip}: {error}\n")
     encode, begin, step = (
         onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
         for name in ("encode", "begin", "step")

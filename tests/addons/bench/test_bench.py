@@ -17,9 +17,10 @@ from foreframe import Forecaster, MovingMNIST, Scaling, Window
 from foreframe.addons.bench import equal as equal_budgets
 from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.addons.bench.contest import open_bench
+from foreframe.addons.bench.leaderboard import ranks
 from foreframe.base.notes import listening
 from foreframe.cli import main
-from foreframe.evaluation.metrics.bootstrap import ranks, resampled
+from foreframe.evaluation.metrics.bootstrap import resampled
 from foreframe.evaluation.metrics.sums import ratio
 from foreframe.models import build_model
 from recorded import series

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from foreframe import __version__
 from foreframe.base.files import atomic_write
@@ -20,7 +22,7 @@ from foreframe.clips.clip import Window
 from foreframe.data import Recordings
 from foreframe.data.datasets import ClipSet
 from foreframe.evaluation.metrics import SCORES
-from foreframe.evaluation.metrics.bootstrap import ranks, resampled
+from foreframe.evaluation.metrics.bootstrap import interval, resampled
 from foreframe.evaluation.report import finite
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.tables import Table, figure, number, title_of
@@ -184,6 +186,30 @@ def _processor() -> str:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list[tuple[int, int]]:
+    """Return the lowest and the highest possible rank of each forecaster at 95 %.
+
+    A paired bootstrap decides which forecasters are better and which are worse. Pairs are compared
+    one by one, so with many forecasters a rank or two may be chance.
+
+    Args:
+        errors: of each forecaster, from `resampled`; lower is better.
+        n: number of groups.
+    """
+
+    def better(one: Tensor, other: Tensor) -> bool:
+        high = interval((one - other)[1:], n)[1]
+        return high is not None and high < 0
+
+    return [
+        (
+            1 + sum(better(other, own) for other in errors),
+            len(errors) - sum(better(own, other) for other in errors),
+        )
+        for own in errors
+    ]
 
 
 def published_rows() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Significance of differences between forecasters: a paired bootstrap, and ranks with ties."""
+"""Significance of differences between forecasters, by a paired bootstrap."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -80,30 +80,6 @@ def _weights(n: int) -> Float[Tensor, "all_and_resamples groups"]:
     return torch.from_numpy(np.concatenate([np.ones((1, n)), draw]))
 
 
-def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list[tuple[int, int]]:
-    """Return the lowest and the highest possible rank of each forecaster at 95 %.
-
-    A paired bootstrap decides which forecasters are better and which are worse. Pairs are compared
-    one by one, so with many forecasters a rank or two may be chance.
-
-    Args:
-        errors: of each forecaster, from `resampled`; lower is better.
-        n: number of groups.
-    """
-
-    def better(one: Tensor, other: Tensor) -> bool:
-        high = interval((one - other)[1:], n)[1]
-        return high is not None and high < 0
-
-    return [
-        (
-            1 + sum(better(other, own) for other in errors),
-            len(errors) - sum(better(own, other) for other in errors),
-        )
-        for own in errors
-    ]
-
-
 def interval(
     values: Float[Tensor, " resamples"], n: int
 ) -> tuple[float, float] | tuple[None, None]:
@@ -125,10 +101,3 @@ def _share_outside(n: int) -> float:
     # The quantile of Student's t by its expansion (Abramowitz & Stegun 26.7.5).
     t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     return NormalDist().cdf(-t * sqrt(n / degrees))
-
-
-def group_by_stretch(places: Sequence[tuple[int, int]], length: int) -> list[int]:
-    """Group windows, (recording, first frame) each, by stretches of `length` frames."""
-    stretches = [(recording, start // length) for recording, start in places]
-    numbers = {stretch: number for number, stretch in enumerate(sorted(set(stretches)))}
-    return [numbers[stretch] for stretch in stretches]
