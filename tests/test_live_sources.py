@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,43 +67,21 @@ def streamed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[list[dict
     return [json.loads(line) for line in out.splitlines()], err
 
 
-def later(*what: tuple[float, Callable[[], object]]) -> threading.Thread:
-    """Calls, each so many seconds after the one before."""
-
-    def calls() -> None:
-        for seconds, call in what:
-            time.sleep(seconds)
-            call()
-
-    thread = threading.Thread(target=calls)
-    thread.start()
-    return thread
-
-
-def until(condition: Callable[[], object]) -> tuple[float, Callable[[], None]]:
-    """A call that waits until something is so."""
-
-    def wait() -> None:
-        while not condition():
-            time.sleep(0.01)
-
-    return 0, wait
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *calls: Callable[[], object]) -> None:
+    """Calls, one between two looks into the folder."""
+    left, sleep = list(calls), time.sleep
+    monkeypatch.setattr(time, "sleep", lambda s: left.pop(0)() if left else sleep(s))
 
 
 # -- order, damage, gaps ---------------------------------------------------------------------------
 
 
-def test_late_damaged_and_doubled_files_are_left_out_and_said_once(capsys) -> None:
+def test_late_damaged_and_doubled_files_are_left_out_and_said_once(capsys, monkeypatch) -> None:
     put(0, 1, 2, 4)
     Path("rain", name(3)).write_bytes(content(3)[:900])
     Path("rain", name(5)).write_bytes(content(4))  # again what was there
-    late = content(1)
-    growth = later(
-        until(lambda: Path("out/frame-000004.nc").exists()),
-        (0.1, lambda: Path("rain/rain@01b.nc").write_bytes(late)),
-    )
-    told, err = streamed(capsys, "rain", "--wait", "2", "--output", "out")
-    growth.join()
+    meanwhile(monkeypatch, lambda: Path("rain/rain@01b.nc").write_bytes(content(1)))
+    told, err = streamed(capsys, "rain", "--wait", "2")
     assert [line["frame"] for line in told] == [0, 1, 2, 4]
     said = [line.split()[2] for line in err.splitlines() if "left out" in line]
     assert said == [name(3), f"{name(5)}:", "rain@01b.nc:"]
@@ -197,12 +174,6 @@ def test_an_invalid_file_is_left_out_also_after_a_restart(wrong, reason, capsys)
 
 
 # -- files that are written again ------------------------------------------------------------------
-
-
-def meanwhile(monkeypatch: pytest.MonkeyPatch, *calls: Callable[[], object]) -> None:
-    """Calls, one between two looks into the folder."""
-    left, sleep = list(calls), time.sleep
-    monkeypatch.setattr(time, "sleep", lambda s: left.pop(0)() if left else sleep(s))
 
 
 def replaced(path: str, data: bytes) -> None:

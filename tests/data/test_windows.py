@@ -25,8 +25,15 @@ from foreframe.training.datamodule import KeyedBatches
 from recorded import pictures
 from refusals import one_line
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 RANDOM = np.random.default_rng(5)
 SMALL = Window(2, 1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def numbered(t: int, h: int = 4, w: int = 4, start: int = 0) -> np.ndarray:
@@ -261,12 +268,10 @@ def test_bytes_are_trained_on_as_bytes(tmp_path: Path, scaling: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*6.png .* cannot be read; the image before")
-@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_frames_too_many_for_memory_are_kept_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "IN_MEMORY", 1000)
-    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     pictures(tmp_path / "a", numbered(40, 8, 8).astype(np.uint8))
     (tmp_path / "a" / "6.png").write_bytes(b"no picture")
 
@@ -289,26 +294,21 @@ def test_frames_too_many_for_memory_are_kept_in_a_file(
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_a_kept_file_of_an_object_is_of_its_own_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "IN_MEMORY", 100)
-    monkeypatch.setenv("FOREFRAME_CACHE", str(tmp_path / "cache"))
     for add in (0, 5, 0):
         dataset = Recordings(grid_of(numbered(60) + add), "train", SMALL)
         assert dataset.clips[0].frames[0].flat[0] == add
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+    assert len(list(cache.glob("*.npy"))) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.* of frames are decoded into")
 def test_of_decoded_frames_those_not_used_for_longest_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
     monkeypatch.setattr(decoding, "IN_MEMORY", 100)
     monkeypatch.setattr(decoding, "ON_DISK", 3 * (numbered(60).nbytes + 200))
-    monkeypatch.setenv("FOREFRAME_CACHE", str(cache))
     cache.mkdir()
     np.save(cache / "mine.npy", numbered(600))  # whose folder it is besides
 
