@@ -18,6 +18,7 @@ def regular(latitudes: np.ndarray, longitudes: np.ndarray) -> Clip:
 
 
 ALPS = regular(np.arange(48, 46, -0.25), np.arange(6, 10, 0.5))  # 8 rows, 8 columns
+PLAIN = Clip(np.zeros((1, 1, 8, 9), np.float32), coordinates={"x": np.arange(9.0)})
 WORLD = regular(np.arange(90, -91, -1.0), np.arange(0, 360, 1.0))
 
 
@@ -29,6 +30,7 @@ WORLD = regular(np.arange(90, -91, -1.0), np.arange(0, 360, 1.0))
         (WORLD, "-33.9,151.2", 124, 151, "latitude -34"),
         (WORLD, "40.7,-74", 49, 286, "latitude 41"),
         (WORLD, "0,359.7", 90, 0, "latitude 0"),
+        (PLAIN, "7,8", 7, 8, "row 7, column 8"),
     ],
 )
 def test_a_point_is_the_cell_whose_centre_is_nearest(
@@ -40,11 +42,24 @@ def test_a_point_is_the_cell_whose_centre_is_nearest(
     assert place.name == at
 
 
-@pytest.mark.parametrize("at", ["48.3,8", "47,9.9", "47,-172", "99,8", "1,nan"])
-def test_a_point_beyond_the_grid_is_refused(at: str) -> None:
-    said = "no cell at this location; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
-    with pytest.raises(ValueError, match=said):
-        places_at(ALPS, at)
+BEYOND = "no cell at this location; the recording has latitudes 46.25 to 48, longitudes 6 to 9.5"
+ROWS = "row,column, with rows 0 to 7 and columns 0 to 8"
+NO_PLACE = r"a location is latitude,longitude or row,column, such as 47\.4"
+
+
+@pytest.mark.parametrize(
+    ("clip", "points", "words"),
+    [
+        (ALPS, ["48.3,8", "47,9.9", "47,-172", "99,8", "1,nan"], BEYOND),
+        (PLAIN, ["8,0", "0,9", "-1,0", "1.5,2"], ROWS),
+        (ALPS, ["", "1,2,3", "here"], NO_PLACE),
+    ],
+    ids=["beyond", "rows", "no place"],
+)
+def test_a_point_that_is_no_cell_is_refused(clip: Clip, points: list[str], words: str) -> None:
+    for at in points:
+        with pytest.raises(ValueError, match=words):
+            places_at(clip, at)
 
 
 def turned(angle: float) -> Clip:
@@ -75,22 +90,6 @@ def test_a_grid_in_two_dimensions(angle: float) -> None:
         places_at(clip, f"{y},{x}")
 
 
-def test_without_latitudes_a_place_is_row_and_column() -> None:
-    plain = Clip(np.zeros((1, 1, 8, 9), np.float32), coordinates={"x": np.arange(9.0)})
-    assert str(*places_at(plain, "7,8")) == "row 7, column 8"
-    for at in ("8,0", "0,9", "-1,0", "1.5,2"):
-        with pytest.raises(ValueError, match="row,column, with rows 0 to 7 and columns 0 to 8"):
-            places_at(plain, at)
-
-
-@pytest.mark.parametrize("at", ["", "1,2,3", "here"])
-def test_what_is_no_place(at: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"a location is latitude,longitude or row,column, such as 47\.4"
-    ):
-        places_at(ALPS, at)
-
-
 def test_a_map_projection_tells_latitudes_and_longitudes(monkeypatch) -> None:
     """As PROJ's own table of the Swiss grid has the old observatory of Bern at 600, 200 km."""
     pyproj = pytest.importorskip("pyproj")
@@ -119,17 +118,15 @@ def test_a_list_of_places(tmp_path) -> None:
     lake, other = places_at(ALPS, [str(path)], files=True)
     assert (lake.name, lake.row, lake.column) == ("Lake", 2, 5)
     assert (other.name, other.row, other.column) == ("46.3,6", 7, 0)
-    assert [of.name for of in places_at(ALPS, ["47,8", str(path)], files=True)] == [
-        "47,8",
-        "Lake",
-        "46.3,6",
-    ]
-    path.write_text("where,x\nLake,3\n")
-    with pytest.raises(ValueError, match="the first line must name the columns"):
-        places_at(ALPS, str(path), files=True)
-    path.write_text("latitude,longitude\n47,east\n")
-    with pytest.raises(ValueError, match=r"places\.csv, line 2: 47,east"):
-        places_at(ALPS, str(path), files=True)
+    names = [place.name for place in places_at(ALPS, ["47,8", str(path)], files=True)]
+    assert names == ["47,8", "Lake", "46.3,6"]
+    for content, words in (
+        ("where,x\nLake,3\n", "the first line must name the columns"),
+        ("latitude,longitude\n47,east\n", r"places\.csv, line 2: 47,east"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=words):
+            places_at(ALPS, str(path), files=True)
     with pytest.raises(ValueError, match=r"locations .*none\.csv .*there is no file"):
         places_at(ALPS, str(tmp_path / "none.csv"), files=True)
     with pytest.raises(ValueError, match="a location is latitude,longitude"):

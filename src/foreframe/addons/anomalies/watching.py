@@ -180,16 +180,15 @@ class Watch:
             return math.nan, 0, 0
         self.seen += 1
         self.picture = x if self.picture is None else self.picture
-        errors, motion = {"picture": _squared_error(self.picture, x)}, None
+        errors: dict[str, tuple[Map, Map | None]] = {"picture": (_error(self.picture, x), None)}
         if len(self._forecasts) == self.lead and len(self.recent) > 1:
             motion = (self.recent[-1] - self.recent[-2]).square().mean(dim=0)
-            errors["forecast"] = _squared_error(self._forecasts[0], x)
+            errors["forecast"] = _error(self._forecasts[0], x), motion
         self.recent.append(x)
         self._forecasts.append(self._forecast(x))
         parts: dict[str, Tensor] = {}
         places = [(-math.inf, 0, 0)]
-        for name, error in errors.items():
-            moving = motion if name == "forecast" else None
+        for name, (error, moving) in errors.items():
             pools = sorted({min(pool, *error.shape) for pool in POOLS})
             found = [self._local(name, error, moving, pool) for pool in pools]
             highest = torch.stack([squares[0] for squares in found]).max()
@@ -197,9 +196,10 @@ class Watch:
             places += [squares[1:] for squares in found]
         _, y, left = max(places, key=lambda place: place[0])
         if "forecast" in errors:
-            missing = errors["forecast"].isnan() & ~self.picture.isnan().any(dim=0)
+            error, _ = errors["forecast"]
+            missing = error.isnan() & ~self.picture.isnan().any(dim=0)
             if float(missing.float().mean()) <= GONE:
-                parts["whole"] = (errors["forecast"].nanmean() + FLOOR / 50).log()
+                parts["whole"] = (error.nanmean() + FLOOR / 50).log()
         score = self._together(parts)
         # At most one range per step: an extreme frame must not spoil the usual picture.
         step = (x - self.picture).clamp(-1, 1).nan_to_num() / min(self.seen, MEMORY)
@@ -281,7 +281,7 @@ def _reduced(values: Float[Tensor, "c h w"], channels: int | None) -> tuple[Tens
     return _means(values, side, side), side
 
 
-def _squared_error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
+def _error(forecast: Tensor, x: Float[Tensor, "c h w"]) -> Map:
     """Return a forecast's squared error, the mean over channels, after a correction of gain, offset
     (a camera's exposure) and shift of the whole frame.
 

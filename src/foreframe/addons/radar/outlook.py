@@ -26,7 +26,6 @@ from foreframe.addons.radar.point_forecasts import (
 )
 from foreframe.api import Run, takes
 from foreframe.base.files import check_writable, matching
-from foreframe.base.notes import collecting
 from foreframe.base.schema import parameters
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import (
@@ -74,16 +73,14 @@ def outlook(
     if output is not None:
         check_outlook_file(Path(output), bool(options.at))
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
-    options, notes = with_defaults(forecaster, options), list[str]()
-    with collecting(notes):
-        sources = matching(source)
-        clip = forecaster.open(sources, options.recording, **(options.reading or {}))
-        resolved_options = resolved(forecaster, clip, forecaster.options(options))
-        places = places_at(clip, options.at, files=True)  # before anything is computed
-        made = forecast_recording(forecaster, clip, made_by, resolved_options)
-        chances = calibrated_chances(forecaster, made, options)
-        warn_of_differences(made)
-    found = Outlook(made, tuple(places), options.probability, chances, tuple(notes))
+    options = with_defaults(forecaster, options)
+    clip = forecaster.open(matching(source), options.recording, **(options.reading or {}))
+    resolved_options = resolved(forecaster, clip, forecaster.options(options))
+    places = places_at(clip, options.at, files=True)  # before anything is computed
+    made = forecast_recording(forecaster, clip, made_by, resolved_options)
+    chances = calibrated_chances(forecaster, made, options)
+    warn_of_differences(made)
+    found = Outlook(made, tuple(places), options.probability, chances)
     if output is not None:
         found.write(Path(output))
     return found
@@ -137,14 +134,12 @@ class Outlook:
         places: the locations; none for a map.
         threshold: in the data's units; None without probabilities.
         chances: calibrated probabilities of the threshold; None for the share of members.
-        notes: notes for the user.
     """
 
     forecast: Forecast
     places: tuple[Place, ...]
     threshold: float | None
     chances: Chances | None
-    notes: tuple[str, ...] = ()
 
     @cached_property
     def points(self) -> list[PointForecast]:
