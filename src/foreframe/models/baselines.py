@@ -23,10 +23,6 @@ SCORED = ("black", "mean", "persistence", "linear_motion", "dense_motion")
 class _Baseline(Model):
     """A model without parameters, for any number of channels."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels = None  # any
-
     def encode(self, past: Past, state: State | None = None) -> State:
         """Keeps the last frame."""
         return {"frame": past[:, -1]}

@@ -54,7 +54,7 @@ class Guides(Model):
             raise ValueError('guides are names of baselines, such as ["dense_motion"]')
         at_least(0, hindcast=hindcast)
         self.each = [guide_of(guide) for guide in guides]  # without weights
-        self.hindcast, self.channels = hindcast, None
+        self.hindcast = hindcast
         self.sized = any(guide.sized for guide in self.each)
         self.moves = any(isinstance(guide, DenseMotion) for guide in self.each)
 

@@ -41,7 +41,7 @@ class TrainingForecast(NamedTuple):
 
 class Model(nn.Module):
     """A model is a subclass that writes `encode` and `step`, and `begin` where its steps need what
-    its encoded state has not, and sets `channels`.
+    its encoded state has not, and sets `channels` unless it forecasts any number of them.
 
     Attributes:
         args: plain values that rebuild the model, `type(model)(**model.args)`: what its class was
@@ -72,7 +72,7 @@ class Model(nn.Module):
     """
 
     args: dict[str, Any]
-    channels: int | None
+    channels: int | None = None
     inputs: int = 0
     horizon: int = 1
     stride: int = 1

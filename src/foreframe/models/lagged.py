@@ -42,7 +42,7 @@ class Lagged(Model):
     def __init__(self, of: str | Mapping[str, Any] = "dense_motion", lags: int = 5) -> None:
         super().__init__()
         within(1, 100, lags=lags)  # frames that a state keeps
-        self.baseline, self.lags, self.channels = guide_of(of), lags, None
+        self.baseline, self.lags = guide_of(of), lags
         self.sized = self.baseline.sized
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:

@@ -69,7 +69,6 @@ class DenseMotion(Model):
         within(1, KEPT - 1, pairs=pairs)
         within(0, 256, smooth=smooth)
         self.pairs, self.smooth, self.beyond = pairs, smooth, beyond
-        self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last frames, and how many of them were seen."""

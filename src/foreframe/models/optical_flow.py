@@ -39,12 +39,10 @@ class OpticalFlow(Model):
         super().__init__()
         within(1, 1000, pairs=pairs)
         self.pairs = pairs
-        self.channels = None  # any
 
     def encode(self, past: Float[Tensor, "b t c h w"], state: State | None = None) -> State:
         """Keeps the last `pairs` + 1 frames, and how many of them were seen."""
-        count = self.pairs + 1
-        return push_ring(past, state, count)
+        return push_ring(past, state, self.pairs + 1)
 
     def exogenous(self, state: State, steps: int) -> State:
         return {"motion": _motion(state["frames"], state["frames_seen"])}
