@@ -123,6 +123,18 @@ def test_digits_are_thrown_and_pushed(server: str, browser: Any) -> None:
         assert "less motion" in page.inner_text("#now-words")
 
 
+def test_what_takes_long_is_said_with_its_seconds(server: str, browser: Any) -> None:
+    with page_of(browser, server) as page:
+        waiting: list[Any] = []
+        page.route("**/v1/*", lambda route: waiting.append(route))
+        page.goto(server)
+        for words in ("Loading the model …", "Forecasting digits …"):
+            page.locator("#status[data-seconds='2']", has_text=words).wait_for()
+            waiting.pop().continue_()
+        page.locator("#answered", has_text="answered in").wait_for()
+        page.locator("#status").wait_for(state="hidden")
+
+
 def assert_no_truth_is_shown(page: Any) -> None:
     for name in ("truth", "error", "by-lead"):
         page.locator(f"#{name}").wait_for(state="hidden")

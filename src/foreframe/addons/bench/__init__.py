@@ -1,4 +1,4 @@
-"""Compares forecasters on the same clips, and trains them for that with equal budgets.
+"""Compares forecasters on the same clips, and trains them with equal budgets.
 
 Contributes the verb `bench` with the call `foreframe.bench`.
 """
@@ -6,7 +6,7 @@ Contributes the verb `bench` with the call `foreframe.bench`.
 from foreframe.base.verbs import Verb
 
 BENCH = Verb(
-    "compare forecasters on the same clips, and train them for that",
+    "train forecasters and compare them on the same clips",
     "foreframe.addons.bench.bench_command",
-    {"bench": "foreframe.addons.bench.bench_call:bench"},
+    {"bench": "foreframe.addons.bench.comparison:bench"},
 )

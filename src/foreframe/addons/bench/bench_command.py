@@ -17,23 +17,23 @@ def compare(
 ) -> None:
     """Compare forecasters on the same clips: foreframe bench RUN RUN -o FOLDER
 
-    Scores, ranks with ties, time and memory go to FOLDER as leaderboard.json, .md and .png; rows
-    that a leaderboard of the same clips has there stay.
+    Scores, ranks with ties, time and memory are written to FOLDER as leaderboard.json, .md and
+    .png. If FOLDER has a leaderboard of the same clips, its other rows stay.
 
     Args:
         runs: runs, saved folders, checkpoints, published weights, such as scenes,
-            baselines; with --train or --forecasts none is needed
+            baselines; optional with --train or --forecasts
     """
     for run in runs:
         check_forecaster(run)
 
-    from foreframe.addons.bench.bench_call import bench
+    from foreframe.addons.bench.comparison import bench
 
     bars: list[Any] = []
     try:
         with ExitStack() as stack:
 
-            def tell(done: int, total: int) -> None:  # trainings, which come first, have their own
+            def tell(done: int, total: int) -> None:  # trainings show their own
                 if not bars:
                     bars.append(stack.enter_context(progress("clips")))
                 bars[0](done, total)

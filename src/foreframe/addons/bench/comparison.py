@@ -1,7 +1,7 @@
-"""A comparison: train with equal budgets what is to be trained, score, rank, write."""
+"""`foreframe.bench`: train with equal budgets, score, rank and write."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,49 @@ from foreframe.addons.bench.leaderboard import (
     write_leaderboard,
 )
 from foreframe.addons.bench.rows import rows_of
+from foreframe.api import Run, takes
 from foreframe.base.files import check_writable
 from foreframe.base.notes import listening
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import groups_of
 from foreframe.evaluation.networks import fewer_within
+from foreframe.forecasting.forecast_options import changed
+from foreframe.forecasting.forecaster import Forecaster
 
 
-def compare(
-    what: Any, options: BenchOptions, progress: Callable[[int, int], Any] | None = None
+@takes(BenchOptions)
+def bench(
+    what: "Mapping[str, Any] | Sequence[Any] | Forecaster | Run | str | os.PathLike[str]" = (),
+    data: Any = None,
+    options: BenchOptions | None = None,
+    *,
+    progress: Callable[[int, int], Any] | None = None,
+    **changes: Any,
 ) -> Leaderboard:
-    """Train what is to be trained, score all on the same clips, and write the leaderboard.
-    Arguments and errors as of `foreframe.bench`.
+    """Compare forecasters on the same clips, as `foreframe bench` does.
+
+        foreframe.bench(["runs/demo", "scenes"], clips=200, output="leaderboard")
+
+    Args:
+        what: forecasters as in `evaluate`: one, several, or {name of its row: forecaster}.
+        data: data to score on, as in `evaluate`; defaults to the data of the first forecaster.
+        options, changes: the fields of `BenchOptions` by name, below, or an object that they
+            change.
+        progress: called after each batch with the number of scored clips and the number of all
+            clips, over all forecasters.
+
+    Returns:
+        The leaderboard. It is also written to `output` as leaderboard.json, .md and .png. If
+        `output` has a leaderboard of the same frames, its rows of other names stay.
+
+    Raises:
+        ValueError: as `fit` and `evaluate`; forecasters that do not fit each other; a leaderboard
+            of other frames, or a training with another budget, in `output`.
+        KeyboardInterrupt: Ctrl-C; the same call continues the trainings.
     """
+    if data is not None:
+        changes["data"] = data
+    options = changed(options or BenchOptions(), changes)
     folder = Path(options.output)
     named = by_name(what, [folder / "runs" / Path(each).stem for each in options.to_train])
     check_writable(folder)

@@ -1,4 +1,4 @@
-"""Forecasters that are scored on the same clips, opened by what a user names."""
+"""Open the forecasters of a comparison on the same clips."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from foreframe.models.names import name_of
 
 
 def by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
-    """Forecasters, and runs to be trained, by the names of their rows.
+    """Return forecasters, and runs to be trained, by the names of their rows.
 
     Raises:
-        ValueError: two have one name.
+        ValueError: two have the same name.
     """
     several = [*(what if isinstance(what, list | tuple | Mapping) else [what]), *runs]
     named = dict(what) if isinstance(what, Mapping) else {}
@@ -37,10 +37,16 @@ def by_name(what: Any, runs: Sequence[Path]) -> dict[str, Any]:
     return named
 
 
+OTHER_SCALE = (
+    "{} and {} scale values differently, and errors without units depend on the scale: score each "
+    "in its own folder, or train with the same --scaling"
+)
+
+
 def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
-    """Open what `bench` scores: each forecaster looks at the last frames of the same clips, as many
-    as it was trained with. The first that was trained decides on the data; baselines and forecasts
-    of other programs are scored beside the first.
+    """Open the forecasters that `bench` scores. The input of each are the last past frames of the
+    same clips, as many as in its training. The first trained forecaster determines the data;
+    baselines and forecasts of other programs are scored together with it.
 
     Raises:
         ValueError: as `evaluate`; forecasters whose errors cannot be compared.
@@ -67,21 +73,18 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
         scaling = replace(scaling, units=units)
         seen = dataset.later(window.past - own.past, scaling)
         if isinstance(dataset, Recordings) and not units and scale_of(seen) != scale_of(dataset):
-            raise ValueError(
-                f"{name} scales values otherwise than {leading}, and without units errors are on "
-                "that scale: score each in a folder of its own, or train with the same --scaling"
-            )
+            raise ValueError(OTHER_SCALE.format(name, leading))
         how = replace(
             options,
             members=options.members if each.model.draws else None,
             baselines=others if leads else (),
         )
-        began = replace(each.trained, weights="")  # what it began with is no row here
+        began = replace(each.trained, weights="")  # its first weights have no row
         one = Forecaster(each.model, own, scaling, began, match=each.match)
         scored = replace(
             base, what=named[name], forecaster=one, name=name, dataset=seen, options=how
         )
         contest.append(scored if leads else replace(scored, clips=None, others=()))
     if options.members and not any(each.options.members for each in contest):
-        raise ValueError("no forecaster here draws members: leave --members out")
+        raise ValueError("no forecaster here draws members: omit --members")
     return contest

@@ -1,4 +1,4 @@
-"""Several trainings with an equal budget each, to compare what comes out."""
+"""Trainings with equal budgets, to compare their forecasters."""
 
 import os
 import time
@@ -16,12 +16,12 @@ from foreframe.training.options import Options
 from foreframe.training.recipes import chosen, named, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
-VALIDATED = 100  # clips, which choose the best weights of each alike
-FEW, UNEQUAL = 200, 1.5  # steps that rank nothing; a ratio of the cores that trainings had
+VALIDATED = 100  # clips that select the best weights of each training
+FEW, UNEQUAL = 200, 1.5  # too few steps for a ranking; ratio of cores that trainings used
 
 
 def train_each(options: BenchOptions) -> None:
-    """Train what is to be trained and is not; a training that was interrupted continues.
+    """Run the trainings that are not finished; interrupted ones continue.
 
     Raises:
         ValueError: as `fit`; a run with another budget.
@@ -44,7 +44,7 @@ def train_each(options: BenchOptions) -> None:
 
 def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
     """Begin or resume a training; leave the cores that it used on average in the file "trained"."""
-    started = (run / "config.yaml").is_file()  # which has the recipe, and its choices
+    started = (run / "config.yaml").is_file()  # with the recipe and its choices
     where = {"resume" if started else "run": str(run)}
     options, explicit = chosen(*named(None if started else recipe, {**given, **where}))
     began, worked = time.monotonic(), time.process_time()
@@ -56,8 +56,10 @@ def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
-    """Options that end a training after {"minutes"}, {"train_steps"} or {"clips_seen"}: number,
-    and by nothing else.
+    """Return options with which a training ends at its budget alone.
+
+    Args:
+        budget: {"minutes"}, {"train_steps"} or {"clips_seen"}: number.
     """
     ends: dict[str, Any] = {"patience": 0, "minutes": budget.get("minutes")}
     ends["train_steps"] = budget.get("train_steps")
@@ -67,14 +69,14 @@ def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
 
 
 def clips_a_step(options: Options) -> int:
-    """On one device."""
+    """Number of clips of a training step on one device."""
     accumulated = options.machine.trainer.get("accumulate_grad_batches", 1)
     return int(options.data.batch_size * accumulated)
 
 
 def history_of(run: Path) -> dict[str, Any] | None:
-    """What the training in a folder has had: {"clips", "minutes", "steps", "budget"}; None if there
-    is no training in it.
+    """Return the extent of the training in a folder: {"clips", "minutes", "steps", "budget"}; None
+    without a training.
 
     Raises:
         ValueError: its config or its last checkpoint is damaged.
@@ -94,8 +96,8 @@ def history_of(run: Path) -> dict[str, Any] | None:
 
 
 def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
-    """Whether a training in this folder has had its budget; False of one that is not there or was
-    cut off.
+    """Return whether the training in this folder has used its budget; False if it is missing or was
+    interrupted.
 
     Raises:
         ValueError: it was started with another budget.
@@ -114,8 +116,8 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
 
 
 def warn_of_unequal(runs: Sequence[Path]) -> None:
-    """Warn where trainings of equal minutes say little of their networks: they had few steps, or
-    unequal shares of a busy processor, which the file "trained" of each has.
+    """Warn if trainings of equal minutes cannot rank their networks: they had few steps, or unequal
+    shares of a busy processor. The file "trained" of each run contains its share.
     """
     steps = {run.name: (history_of(run) or {}).get("steps", 0) for run in runs}
     if min(steps.values()) < FEW:

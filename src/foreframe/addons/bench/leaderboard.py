@@ -47,7 +47,7 @@ CONVENTIONS = {
         "crps": "fair, of members alone, mean over all values; without units on 0 to 1",
     },
 }
-"""The scores that are shown of data without and with units, and of events and members."""
+"""The displayed scores: data without units, data with units, events and members."""
 
 HIGHER = {"ssim", "psnr", "csi", "fss"}
 DIGITS = {"mse": ".2f", "mae": ".2f", "psnr": ".2f", "ssim": ".4f"}  # as papers give them
@@ -75,8 +75,8 @@ def convention_of(units: str) -> str:
 def identity(
     dataset: ClipSet, clips: Sequence[int], window: Window, where: Mapping[str, Any], units: str
 ) -> dict[str, Any]:
-    """What was scored, with a hash of the frames to forecast, in the numbers of their files; of
-    recordings without units also of the scale on which errors are measured.
+    """Describe the scored data. The hash covers the observations in the numbers of their files, and
+    for recordings without units also the scale of the errors.
     """
     digest = hashlib.sha256()
     for clip in clips:
@@ -100,13 +100,13 @@ def identity(
 
 
 def scale_of(dataset: ClipSet) -> tuple[float, float, bool]:
-    """What errors without units depend on: the ends of the scale, and whether it is a line."""
+    """Return the ends of the scale and whether it is linear: errors without units depend on it."""
     scaling = dataset.scaling.of(dataset.dtype_of(0))
     return scaling.low, scaling.high, scaling.kind in ("range", "minmax", "standard")
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:
-    """The leaderboard in a folder, empty where there is none.
+    """Read the leaderboard in a folder; an empty one if the file is missing.
 
     Raises:
         ValueError: the file is damaged.
@@ -120,16 +120,12 @@ def read_leaderboard(folder: Path) -> Leaderboard:
     except (ValueError, LookupError, TypeError, RecursionError):
         lacks = True
     if lacks:
-        raise ValueError(f"{file} is damaged, or no leaderboard: name another --output")
+        raise ValueError(f"{file} is damaged or not a leaderboard: name another --output")
     return found
 
 
 def check_same(before: Mapping[str, Any], data: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to mix rows of different frames.
-
-    Raises:
-        ValueError: tells what was scored before.
-    """
+    """Raise ValueError for a leaderboard of other frames; the message describes both."""
     if before and before["data"]["hash"] != data["hash"]:
         was, now = (title_of({**of, "data": of["name"]}) for of in (before["data"], data))
         raise ValueError(
@@ -144,11 +140,12 @@ def merged(
     groups: Sequence[int],
     device: str,
 ) -> Leaderboard:
-    """Rows with those of before that have other names, ranked by the first score, best first.
+    """Add rows to a leaderboard, replace rows of the same names, and rank all by the first score,
+    best first.
 
     Args:
-        before: of the same data, or empty.
-        groups: the group of each clip: these are independent.
+        before: a leaderboard of the same data, or an empty one.
+        groups: the group of each clip; groups are independent.
     """
     named = {row["name"]: dict(row) for row in [*before.get("rows", ()), *rows]}
     convention = convention_of(data["units"])
@@ -213,8 +210,8 @@ def ranks(errors: Sequence[Float[Tensor, " all_and_resamples"]], n: int) -> list
 
 
 def published_rows() -> list[dict[str, Any]]:
-    """Scores of the Moving MNIST literature, quoted: of its fixed test file, by networks trained
-    for 200 or 2000 epochs of 10,000 clips.
+    """Return published scores on the test file of Moving MNIST, of networks trained for 200 or 2000
+    epochs of 10,000 clips.
     """
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         return [
@@ -230,7 +227,7 @@ def published_rows() -> list[dict[str, Any]]:
 
 
 def table_of(leaderboard: Mapping[str, Any]) -> Table:
-    """Ranks, scores, and what they cost; columns that say nothing are left out."""
+    """Return the table of ranks, scores and costs, without empty columns."""
     data, by, machine = (leaderboard[key] for key in ("data", "ranked_by", "machine"))
     scores, rows = leaderboard["scores"], dict[str, dict[str, str]]()
     for row in leaderboard["rows"]:
@@ -263,9 +260,12 @@ def table_of(leaderboard: Mapping[str, Any]) -> Table:
 
 
 def markdown(leaderboard: Mapping[str, Any]) -> str:
-    """The same as Markdown, with the published rows in a table of their own."""
+    """Return the leaderboard as Markdown, with the published rows in a separate table."""
     lines: list[str] = []
-    for level, table in zip(("#", "\n##"), tables_of(leaderboard), strict=False):
+    tables = [table_of(leaderboard)]
+    if leaderboard["published"]:
+        tables.append(published_table(leaderboard["published"]))
+    for level, table in zip(("#", "\n##"), tables, strict=False):
         rows = [[name.replace("|", "\\|"), *cells] for name, cells in table.rows.items()]
         ruler = ["---", *["--:"] * len(table.columns)]
         heads = ["", *(head for _, head in table.columns)]
@@ -275,14 +275,8 @@ def markdown(leaderboard: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def tables_of(leaderboard: Mapping[str, Any]) -> list[Table]:
-    """The leaderboard, and what is quoted beside it, if anything."""
-    quoted = leaderboard["published"]
-    return [table_of(leaderboard), *([published_table(quoted)] if quoted else [])]
-
-
 def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The rows that are quoted."""
+    """Return the table of published scores."""
     cells = {
         row["name"]: [*(number(row[key], form) for key, form in DIGITS.items()), row["source"]]
         for row in rows
@@ -292,7 +286,7 @@ def published_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def curves_of(leaderboard: Mapping[str, Any]) -> bytes:
-    """A PNG of the scores by lead time, a panel each."""
+    """Return a PNG of the scores by lead time, with one panel for each score."""
     panels: dict[str, dict[str, list[float]]] = {}
     for score in leaderboard["scores"]:
         for row in leaderboard["rows"]:
@@ -304,10 +298,10 @@ def curves_of(leaderboard: Mapping[str, Any]) -> bytes:
 
 
 def write_leaderboard(folder: Path, leaderboard: Mapping[str, Any]) -> None:
-    """Write leaderboard.json, a row a line, the tables in .md, and the curves in .png.
+    """Write leaderboard.json with one row a line, the tables in .md, and the curves in .png.
 
     Raises:
-        ValueError: they cannot be written; each file is whole, or the one of before.
+        ValueError: the folder cannot be written. Each file is written atomically.
     """
     head = json.dumps({**leaderboard, "rows": []}, indent=1)
     rows = ",\n  ".join(map(json.dumps, leaderboard["rows"]))

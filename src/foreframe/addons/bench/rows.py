@@ -1,4 +1,4 @@
-"""The rows of a leaderboard: what a forecaster scores, and what it costs."""
+"""The rows of a leaderboard: scores and costs of a forecaster."""
 
 import time
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from foreframe.evaluation.networks import forecast_clips
 from foreframe.models import Model, Parts, multiply_adds
 from foreframe.models.footprint import FIXED, footprint
 
-TIMES = 3  # a forecast is computed to measure it, after once for caches and compilers
+TIMES = 3  # measured forecasts, after one that fills caches and compiles
 
 
 @torch.inference_mode()
 def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) -> dict[str, Any]:
-    """Rows by name, but for rank and training: see `Leaderboard`. The mean of members has their
-    CRPS; what it costs is that of one member.
+    """Return rows by name, as in `Leaderboard`, without rank and training. The mean of members has
+    their CRPS, and the costs of one member.
 
     Args:
-        scores: what `scorer` found.
+        scores: the result of `scorer`.
         groups: the group of each clip.
-        clip: number of the clip that is forecast to measure seconds.
+        clip: number of the clip whose forecast is timed.
     """
     scoring, ensembles = scores
     parts = scorer.parts(clip)
@@ -52,7 +52,7 @@ def rows_of(scorer: Scorer, scores: Scores, groups: Sequence[int], clip: int) ->
 def scores_of_row(
     card: Scorecard, groups: Sequence[int], members: Scorecard | None = None
 ) -> dict[str, Any]:
-    """{key: {"overall", "per_lead", "interval": at 95 %}}; of events "csi 5 mm/h"."""
+    """Return {key: {"overall", "per_lead", "interval": at 95 %}}; keys of events: "csi 5 mm/h"."""
     convention = "physical" if "physical" in card.scores else "openstl"
     shown = {key: (card, convention, key) for key in CONVENTIONS[convention]}
     for event in (of for of in card.scores if of not in SCORES):
@@ -69,8 +69,8 @@ def scores_of_row(
 
 
 def costs_of(network: Model, parts: Parts, precision: str) -> dict[str, Any]:
-    """Parameters, multiply-adds, and of a forecast of one clip the seconds, the median of `TIMES`,
-    and the MiB that it holds at once, beside weights and data (see `footprint`).
+    """Return the numbers of parameters and multiply-adds, and the costs of a forecast of one clip:
+    its seconds, the median of `TIMES`, and its MiB without weights and data (see `footprint`).
     """
     taken = []
     for _ in range(1 + TIMES):

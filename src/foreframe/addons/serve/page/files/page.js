@@ -7,13 +7,18 @@ import { startView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 
+let began = 0; // when the status line changed
+
 function say(words, wrong = false) {
   const line = $("status");
-  if (line.textContent !== words) line.textContent = words;
+  if (line.textContent !== words) [line.textContent, began] = [words, Date.now()];
   line.hidden = !words;
   line.classList.toggle("wrong", wrong);
+  delete line.dataset.seconds;
 }
 
+// The seconds of what is under way are shown by style.css, so that screen readers skip them.
+setInterval(() => ($("status").dataset.seconds = Math.round((Date.now() - began) / 1000)), 1000);
 const view = startView(say);
 let models = [];
 let own = null; // a visitor's recording

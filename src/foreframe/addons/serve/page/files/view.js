@@ -75,7 +75,7 @@ export function startView(say) {
       return found;
     };
     try {
-      if (file) say(`Forecasting ${file.name} …`);
+      if (file || forecast === NONE) say(`Forecasting ${file?.name ?? "digits"} …`);
       if (file && !length) measured(await answer({ model: model.name, steps: 1 }));
       take(await answer(fields(file ? wanted() : 0)), origin);
       say("");
