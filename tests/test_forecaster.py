@@ -46,14 +46,6 @@ def test_a_forecast_leaves_a_network_training(forecast) -> None:
     assert [module.training for module in model.modules()] == before
 
 
-def test_units_go_in_and_come_out() -> None:
-    kelvin = Forecaster(build_model("persistence"), scaling=Scaling(250, 310, "K"))
-    past = torch.full((3, 1, 8, 8), 287.5)
-    torch.testing.assert_close(kelvin.predict(past, 2)[1], past[0])
-    bytes_ = Forecaster(build_model("persistence"), scaling=Scaling(0, 255))
-    assert bytes_.predict(np.full((3, 1, 8, 8), 200, np.uint8), 2).max() == pytest.approx(200)
-
-
 @pytest.mark.parametrize(
     ("frames", "message"),
     [

@@ -117,18 +117,6 @@ def test_channels_of_an_archive_keep_their_names(tmp_path: Path) -> None:
             assert ({"u", "v"} <= {*made.data_vars}) == (names == ["u", "v"])
 
 
-def test_missing_values_are_those_that_were_never_seen() -> None:
-    clip = field(None)
-    frames = np.array(clip.frames)
-    frames[:, 0, 0, 0] = np.nan
-    frames[3, 0, 1, 1] = np.nan
-    future = still().predict(Clip(frames, units="K"), 3).frames
-    assert np.isnan(future[:, 0, 0, 0]).all()
-    assert np.isnan(future).sum() == 3
-    # The last that was seen there.
-    np.testing.assert_allclose(future[:, 0, 1, 1], frames[2, 0, 1, 1], rtol=1e-5)
-
-
 @pytest.mark.parametrize("case", ["5 minutes", "seconds"])
 def test_npz_reads_back_with_what_it_means(tmp_path, case) -> None:
     clip = field(TIMES[case][0])
