@@ -217,4 +217,35 @@ def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
     assert list(plain["scores"]) == ["model"]
 
 
+def test_layers_move_objects_of_films_by_default(tmp_path: Path) -> None:
+    """In every kind of forecast and in the scores; a film that fades stays plain."""
+    plain = Forecaster(build_model("guided"), Window(8, 3))
+    frames = np.full((12, 3, 24, 40), 0.2, np.float32)
+    for t, frame in enumerate(frames):
+        frame[:, 8:16, 4 + 2 * t : 10 + 2 * t] = np.linspace(0.5, 1, 6)
+    expected = Forecaster.load("layered_motion").model(torch.from_numpy(frames[None, :8]), 3)[0]
+    plain.match = "layers"
+    films = Forecaster.load(plain.save(tmp_path / "films"))
+    forecast = films.predict(frames[:8], 3)
+    np.testing.assert_allclose(forecast, expected, atol=1e-5)
+    assert np.abs(films.predict(frames[:8], 3, match="none") - forecast).max() > 0.01
+    faded = (frames[:1] * np.linspace(1, 0.3, 8)[:, None, None, None]).astype(np.float32)
+    both = films.predict(np.stack([frames[:8], faded]), 3)
+    np.testing.assert_allclose(both[0], forecast, atol=1e-5)
+    np.testing.assert_allclose(both[1], films.predict(faded, 3, match="none"), atol=1e-5)
+    live = films.stream(3)
+    for frame in frames[:8]:
+        live.take(frame)
+    ahead = live.forecast(like=frames)
+    np.testing.assert_allclose(ahead, forecast, atol=1e-5)
+    again = films.stream(3).loads(live.dumps())
+    np.testing.assert_array_equal(again.forecast(like=frames), ahead)
+    rolled = films.rollout(frames[:8], 3)
+    np.testing.assert_allclose(np.stack([next(rolled) for _ in range(3)]), forecast, atol=1e-5)
+    card = score_clips(films, Recordings(frames, "all", films.window), ScoreOptions(baselines=()))
+    assert list(card["scores"]) == ["model", "model in layers"]
+    with pytest.raises(ValueError, match="is for films, and this model has inputs"):
+        Forecaster(build_model("quick", {"inputs": 1}), match="layers")
+
+
 MATCHES = ("none", "last", "guide")

@@ -14,6 +14,7 @@ from foreframe.forecasting.forecast_options import (
     ForecastOptions,
     TiledOptions,
 )
+from foreframe.forecasting.matching import model_of
 from foreframe.forecasting.tiles import forecast_in_tiles, tile_size
 from foreframe.models import EnsembleRequest, Model
 from foreframe.models.footprint import footprint, group_size
@@ -48,24 +49,25 @@ class Compute:
             ValueError: an overlap that does not fit the tiles.
         """
         ensemble, n = requested(options, bounds), options.members or 1
-        frame = tile_size(self.model, past.shape[2:], options.tile or 0)
+        model = model_of(self.model, options.match)
+        frame = tile_size(model, past.shape[2:], options.tile or 0)
         size = past.shape[1], frame, steps
-        group = group_size(self.model, len(past) * n, *size, ensemble is not None)
+        group = group_size(model, len(past) * n, *size, ensemble is not None)
         clips, futures, guides = max(1, group // n), list[Tensor](), list[Tensor]()
-        with torch.inference_mode(), computing(options.precision, past.device, self.model):
+        with torch.inference_mode(), computing(options.precision, past.device, model):
             for k in range(0, len(past), clips):
                 own = None if known is None else known[k : k + clips]
                 some = past[k : k + clips]
-                future, guide = forecast_in_tiles(
-                    self.model, some, steps, own, options, ensemble, group
-                )
+                future, guide = forecast_in_tiles(model, some, steps, own, options, ensemble, group)
                 futures.append(future)
                 guides += [] if guide is None else [guide]
         return torch.cat(futures), torch.cat(guides) if guides else None
 
-    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+    def footprint(
+        self, past: int, frame: Sequence[int], steps: int, draws: bool, match: str | None
+    ) -> int:
         """Bytes of a forecast: see `foreframe.models.footprint.footprint`."""
-        return footprint(self.model, past, frame, steps, draws)
+        return footprint(model_of(self.model, match), past, frame, steps, draws)
 
 
 def requested(options: ForecastOptions, bounds: tuple[float, float]) -> EnsembleRequest | None:

@@ -20,8 +20,8 @@ from foreframe.data.data_options import ReadingAsTrained, not_usual
 
 Kind = TypeVar("Kind")
 
-Match = Literal["last", "guide", "none"]  # source of a forecast's values, rank by rank
-LAST, GUIDE, NONE = get_args(Match)
+Match = Literal["last", "guide", "layers", "none"]
+LAST, GUIDE, LAYERS, NONE = get_args(Match)
 Precision = Literal["32-true", "bf16-mixed", "auto"]  # number format of a network's products
 EXACT, HALF, AUTO = get_args(Precision)
 ONNX = "onnx"  # the core's format of an export
@@ -74,8 +74,9 @@ class ForecastOptions(MemberOptions):
 
     Args:
         match: none is the plain forecast; last and guide replace its values, by rank, by values of
-            the last frame or the model's guide, so that heavy rain does not fade; by default the
-            forecaster's choice (radar: guide)
+            the last frame or the model's guide, so that heavy rain does not fade; layers moves
+            objects of films in front of the background, so that they keep their shape; by default
+            the forecaster's choice (radar: guide, scenes: layers)
         budget: memory limit of a forecast in GiB
 
     Raises:

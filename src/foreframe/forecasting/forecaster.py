@@ -58,7 +58,7 @@ class Forecaster(ScaledNetwork):
             read alike.
         about: plain values for the model card, such as "title", "license" (as the Hub writes it:
             "mit") and "scores" ({name: number}); the code never reads them.
-        match: the default match of forecasts: "last", "guide" or "none" (see
+        match: the default match of forecasts: "last", "guide", "layers" or "none" (see
             `ForecastOptions`).
         free: a baseline loaded by its name; it takes its scaling from the frames to forecast.
         folder: the folder it was loaded from; None for a new one or a baseline.

@@ -1,4 +1,5 @@
-"""Probability matching: keep the ranks of a forecast and take the values of another field.
+"""What a match does: moving objects as layers, or probability matching, which keeps the ranks of a
+forecast and takes the values of another field.
 
 A forecast that is smooth, because the position of a shower is uncertain, has too little heavy rain.
 After matching, its strongest pixels are as strong as those of the target (Ebert 2001, Monthly
@@ -10,9 +11,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.forecasting.forecast_options import GUIDE
+from foreframe.forecasting.forecast_options import GUIDE, LAYERS
+from foreframe.models import Model
+from foreframe.models.layered_motion import Layered
 
 DRY = 0.0  # nothing, on the network's scale and in mm/h
+
+
+def model_of(model: Model, match: str | None) -> Model:
+    """Return the model that makes the forecast: for a match to layers layered motion where it suits
+    a clip. It is made once for a model, since its memory is measured once.
+    """
+    if match != LAYERS:
+        return model
+    return vars(model).setdefault("layered", Layered(model))
 
 
 def matched(
@@ -52,7 +64,7 @@ def match_to(
     may. A match to the guide takes the ranks from the mean of both.
 
     Args:
-        match: a `foreframe.forecasting.forecast_options.Match`.
+        match: last or guide.
         forecast: the network's.
         last: the last value seen, NaN at pixels without any; these are ignored and unchanged.
         guide: the forecast of the model's guide, for a match to it.

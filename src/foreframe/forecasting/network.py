@@ -24,12 +24,13 @@ from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast_options import (
     GUIDE,
     LAST,
+    LAYERS,
     NONE,
     ForecastOptions,
     Match,
     TiledOptions,
 )
-from foreframe.forecasting.matching import match_members, match_to
+from foreframe.forecasting.matching import match_members, match_to, model_of
 from foreframe.forecasting.tiles import LONG, tile_size
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, model_name
@@ -102,18 +103,24 @@ class ScaledNetwork:
         return options
 
     def check_match(self, *match: str | None) -> None:
-        """Refuse unknown matches, and a match to the guide of a model without one.
+        """Refuse unknown matches, and matches that this model does not have.
 
         Raises:
             ValueError: the first of them.
         """
         for name in match:
             if name not in (None, *get_args(Match)):
-                raise ValueError(f"match {name!r} is unknown; choose {LAST}, {GUIDE} or {NONE}")
+                raise ValueError(
+                    f"match {name!r} is unknown; choose {LAST}, {GUIDE}, {LAYERS} or {NONE}"
+                )
         if GUIDE in match and self.model.guide is None:
             raise ValueError(
                 f"match {GUIDE}: this model has no guide; choose {LAST}, which takes the "
                 "values of the last frame seen"
+            )
+        if LAYERS in match and self.model.inputs:
+            raise ValueError(
+                f"match {LAYERS} is for films, and this model has inputs; choose {NONE}"
             )
 
     def check_weights(self) -> None:
@@ -143,14 +150,16 @@ class ScaledNetwork:
             OverBudgetError: names the memory needed and a cure.
         """
         (t, c, h, w), clips = shape[-4:], shape[0] if len(shape) == 5 else 1
+        model = model_of(self.model, options.match)
         values = clips * (options.members or 1) * steps * (c - self.model.inputs) * h * w
-        past, part, made = min(t, LONG), tile_size(self.model, (c, h, w), tile), steps
-        if isinstance(self.model, Exported):  # its graph always computes so many
-            past, made = max(past, self.model.frames), max(steps, self.model.horizon)
+        past, part, made = min(t, LONG), tile_size(model, (c, h, w), tile), steps
+        if isinstance(model, Exported):  # its graph always computes so many
+            past, made = max(past, model.frames), max(steps, model.horizon)
         size = past, part, made
         need = 4 * COPIES * values + bound(*size)
         if need > options.budget * GIB:
-            need = 4 * COPIES * values + self.compute.footprint(*size, options.members is not None)
+            draws = options.members is not None
+            need = 4 * COPIES * values + self.compute.footprint(*size, draws, options.match)
         what, cure = f"a forecast of {steps} frames of {c}x{h}x{w}", "forecast less, or in tiles"
         check_budget(need, options.budget, what, cure)
 
@@ -258,7 +267,7 @@ class ScaledNetwork:
             dtype: dtype of the past frames: 8-bit pictures are on 0 to 255.
         """
         each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
-        if options.match not in (None, NONE):
+        if options.match not in (None, NONE, LAYERS):
             if options.members is None:
                 each = match_to(options.match, each[:, 0], last, guide).unsqueeze(1)
             else:

@@ -12,6 +12,7 @@ from torch import Tensor
 from foreframe.clips.frames import fill_missing
 from foreframe.forecasting.compute import computing, requested
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
+from foreframe.forecasting.matching import model_of
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.tiles import encoded
 from foreframe.models import EnsembleRequest, Model, members, placed
@@ -34,7 +35,8 @@ def frames_ahead(
         steps: lead times that are computed at a time.
         dtype: as of `Forecaster.finished`.
     """
-    model, ensemble = f.model, requested(options, f.scaling.network_bounds)
+    model = model_of(f.model, options.match)
+    ensemble = requested(options, f.scaling.network_bounds)
     past, last = fill_missing(past.unsqueeze(0))
     known = None if known is None else f.known_inputs(known, last)
     frame = past.shape[2:]

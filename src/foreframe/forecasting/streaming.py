@@ -23,9 +23,10 @@ from foreframe.clips.scaling import FAR, Scaling
 from foreframe.data.maps import on_map
 from foreframe.forecasting.compute import computing, requested
 from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
+from foreframe.forecasting.matching import model_of
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.saving import fingerprint
-from foreframe.models import forecast_of, model_name, with_known
+from foreframe.models import Model, forecast_of, model_name, with_known
 from foreframe.models.footprint import group_size
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -139,7 +140,7 @@ class Stream:
         last, age = self._within_window(past, last, age)
         past, last = fill_missing(past.unsqueeze(0), last)
         with self._computing():
-            state = f.model.encode(past, state)
+            state = self.model.encode(past, state)
         # In a single statement: Ctrl-C may come at any time.
         now = (f, state, last, age, pictures, self.seen + 1)
         self.forecaster, self.state, self._last, self.age, self.pictures, self.seen = now
@@ -173,13 +174,13 @@ class Stream:
         frame, options = self._last.shape[1:], self.options
         ensemble = requested(options, f.scaling.network_bounds)
         f.check_size((1, *frame), steps, options)
-        group = group_size(f.model, options.members or 1, 1, frame, steps, ensemble is not None)
+        group = group_size(self.model, options.members or 1, 1, frame, steps, ensemble is not None)
         with self._computing():
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
             guided = options.match == GUIDE
-            future, guide = forecast_of(f.model, state, steps, guided, ensemble, group)
+            future, guide = forecast_of(self.model, state, steps, guided, ensemble, group)
         dtype = like.dtype if isinstance(like, np.ndarray) else None
         future = f.finished(future, self._last, guide, options, dtype)[:, 0]
         future = future[0] if ensemble is None else future
@@ -202,9 +203,13 @@ class Stream:
         values = values[: self.forecaster.model.channels]
         return values.cpu().numpy().astype(dtype)
 
+    @property
+    def model(self) -> Model:
+        """The model that makes the forecasts."""
+        return model_of(self.forecaster.model, self.options.match)
+
     def _computing(self) -> AbstractContextManager[Any]:
-        f = self.forecaster
-        return computing(self.options.precision, f.device, f.model)
+        return computing(self.options.precision, self.forecaster.device, self.model)
 
     @property
     def nbytes(self) -> int:
@@ -324,7 +329,7 @@ class Stream:
         """
         zeros = torch.zeros_like(last, device=self.forecaster.device).unsqueeze(1)
         with self._computing():
-            like = self.forecaster.model.encode(zeros)
+            like = self.model.encode(zeros)
         fitted = {name: state[name].to(value) for name, value in like.items()}
         for name in state:
             own, first = fitted[name], like[name]

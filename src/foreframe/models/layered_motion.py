@@ -1,11 +1,22 @@
 """Moving objects as a layer of their own in front of a background that the past shows."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foreframe.models.interface import Model, State, push_ring
+from foreframe.models.camera import affine, continued, path_of, stabilised
+from foreframe.models.interface import (
+    Future,
+    Model,
+    Past,
+    State,
+    part_of,
+    push_ring,
+    with_prefix,
+)
 from foreframe.models.motion import (
     Field,
     advected,
@@ -29,11 +40,17 @@ SMOOTH = 6.0  # pixels: motion within an object
 FAR = slice(5, 9)  # lags that motion was not found from, which judge whether it lasts
 FRONT = 3.0  # per pixel a frame: which of two objects that meet is in front, by their motion
 LEAST = 0.75  # share of the speed that is left after a frame, if it did not last
+CHECKS = 1, 5  # past frames that a hindcast forecasts from the frames before
+NOISE = 0.004  # of a hindcast, as a share of the range: a grey level
+TOLERANCE = 1.4  # of the hindcasts' squared error, relative to that at rest or of fading
+LAYERS = "layers/"
 
 
 class LayeredMotion(Model):
     """Objects that move on with their shape and contrast, in front of the background.
 
+    0. If an affine motion explains most of the frame, the camera moves: past frames are shown from
+       its place at the last one, and the forecast goes on as the camera did.
     1. Motion V of the last frame as in `DenseMotion`. A pixel may move if V explains the frames
        before about as well as rest does. If it differs from their median, less suffices.
     2. Background: the mean of those past frames in which no moving pixel covers it. Objects are
@@ -61,7 +78,12 @@ class LayeredMotion(Model):
     def begin(self, state: State) -> State:
         frames, seen = state["frames"].float(), state["frames_seen"]
         with exactly(frames):
-            return _layers(frames, seen)
+            path, moves = path_of(frames.mean(dim=2), seen)
+            moves = moves.view(-1, 1)
+            still = ~moves[..., None, None, None]
+            layers = _layers(frames.where(still, stabilised(frames, path)), seen)
+        camera = {"camera": continued(path, seen) * moves, "moves": moves, "lead": 0 * seen}
+        return layers | camera
 
     def step(self, state: State, last: bool = False) -> tuple[Float[Tensor, "b 1 c h w"], State]:
         V, frame, mask = state["V"], state["frame"], state["mask"]
@@ -78,7 +100,95 @@ class LayeredMotion(Model):
             carried, dense = advected(dense)
             behind = state["behind"] + state["unknown"] * carried[:, 0]
             future = moved * _cubic(frame, x - back) + (1 - moved) * behind
-        return future.unsqueeze(1), state | {"travelled": travelled, "D": dense["D"]}
+            lead = state["lead"] + 1
+            view = affine(lead[:, None] * state["camera"], x.expand(len(V), -1, -1, -1))
+            future = _cubic(future, x - view).where(state["moves"][..., None, None], future)
+        stepped = {"travelled": travelled, "D": dense["D"], "lead": lead}
+        return future.unsqueeze(1), state | stepped
+
+
+class Layered(Model):
+    """Layered motion for clips that it suits; another model's forecast for all others.
+
+    Layers suit a clip if they forecast its last frame and its last five frames from the earlier
+    ones. Their squared error must be at most 1.4 times that of a frame at rest, and of a frame that
+    fades on. They need six past frames. Members come from the other model.
+
+    Args:
+        plain: the other model.
+    """
+
+    def __init__(self, plain: Model) -> None:
+        super().__init__()
+        self.plain, self.layers = plain, LayeredMotion()
+        self.channels, self.horizon, self.stride = plain.channels, plain.horizon, plain.stride
+        self.draws, self.reduces, self.sized = plain.draws, plain.reduces, True
+
+    def stride_in(self, size: Sequence[int]) -> int:
+        return self.plain.stride_in(size)
+
+    def encode(self, past: Past, state: State | None = None) -> State:
+        before = None if state is None else part_of(state, LAYERS)
+        layers = self.layers.encode(past, before)
+        return self.plain.encode(past, state) | with_prefix(LAYERS, layers)
+
+    def exogenous(self, state: State, steps: int) -> State:
+        return self.plain.exogenous(state, steps)
+
+    def precompute(self, state: State, steps: int) -> State:
+        return self.plain.precompute(state, steps)
+
+    def begin(self, state: State) -> State:
+        """Layers, the other model or both, as these clips require."""
+        plain, layers = _parted(state)
+        if "key" in state:  # a member
+            return self.plain.begin(plain)
+        suits = self.suits(layers)
+        any_, all_ = (True, False) if suits.is_meta else (bool(suits.any()), bool(suits.all()))
+        begun = {"suits": suits}
+        if any_:
+            begun |= with_prefix(LAYERS, self.layers.begin(layers))
+        return begun if all_ else begun | self.plain.begin(plain)
+
+    def suits(self, state: State) -> Bool[Tensor, " b"]:
+        """Which clips layers suit, by hindcasts of grey frames of moderate size."""
+        frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
+        grey = _reduced(frames).unsqueeze(2)
+        ratios = []
+        for steps in CHECKS:
+            past, truth = grey[:, :-steps], grey[:, -steps:]
+            known = self.layers.encode(past) | {"frames_seen": (seen - steps).clamp(min=1)}
+            lead = torch.arange(1, steps + 1, device=seen.device).view(-1, 1, 1, 1)
+            fading = past[:, -1:] + lead * (past[:, -1:] - past[:, -5:-4]) / 4
+            hindcasts = self.layers.decode(known, steps), past[:, -1:], fading
+            by_layers, *others = (
+                (hindcast - truth).square().mean(dim=(1, 2, 3, 4)) for hindcast in hindcasts
+            )
+            ratios.append((by_layers - NOISE**2) / (torch.minimum(*others) + NOISE**2))
+        return (sum(ratios) / len(ratios) <= TOLERANCE) & (seen > max(CHECKS))
+
+    def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
+        if "key" in state or "suits" not in state:
+            return self.plain.advance(state, steps, last)
+        plain, layers = _parted(state)
+        made, after = [], {"suits": state["suits"]}
+        for model, own, prefix in ((self.layers, layers, LAYERS), (self.plain, plain, "")):
+            if own:
+                frames, stepped = model.advance(own, steps, last)
+                made.append(frames)
+                after |= with_prefix(prefix, stepped)
+        if len(made) == 1:
+            return made[0], after
+        return made[0].where(state["suits"].view(-1, 1, 1, 1, 1), made[1].to(made[0].dtype)), after
+
+    def step(self, state: State, last: bool = False) -> tuple[Future, State]:
+        return self.advance(state, self.horizon, last)
+
+
+def _parted(state: State) -> tuple[State, State]:
+    """The states of the other model and of layers."""
+    others = {n: value for n, value in state.items() if n != "suits" and not n.startswith(LAYERS)}
+    return others, part_of(state, LAYERS)
 
 
 def _layers(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> State:
@@ -90,7 +200,7 @@ def _layers(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> St
     trust, energy = _explained(rest[:, near], along[:, near], 4.0)
     lasting, _ = _explained(rest[:, far], along[:, far], 6.0)
     advantage = _unexplained(rest) - _unexplained(along)
-    advantage = blurred(advantage, 1.0) + blurred(advantage, 3.0) / 2
+    advantage = blurred(advantage, 1.0) + _widely(advantage, 3.0) / 2
     dense = V * trust
     speed = dense.square().sum(dim=1, keepdim=True).sqrt()
     free = ((speed - SLOWEST) / SLOWEST).clamp(0, 1)
@@ -101,11 +211,11 @@ def _layers(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> St
     background, known = _background(frames, seen, mobile, _within(dense, weight))
     differs = _differs(frame, background)
     mask = (blurred(known * differs + (1 - known) * mobile, 0.8) * 1.5).clamp(0, 1)
-    mask = mask * ((blurred(mobile, 3.0) - 0.05) * 5).clamp(0, 1)
+    mask = mask * ((_widely(mobile, 3.0) - 0.05) * 5).clamp(0, 1)
     weight = weight * mask
     lasts = LEAST + (1 - LEAST) * lasting
     weight = weight + 1e-7
-    lasts = blurred(weight * lasts, 8.0) / blurred(weight, 8.0)
+    lasts = _widely(weight * lasts, 8.0) / _widely(weight, 8.0)
     filled, known = _filled(background, known)
     V = _within(dense, weight)
     return {
@@ -132,7 +242,7 @@ def _explained(
     rest: Float[Tensor, "b j h w"], along: Float[Tensor, "b j h w"], sigma: float
 ) -> tuple[Map, Map]:
     """Trust in the motion as in `DenseMotion`, and the squared residuals of rest."""
-    E_0, E_V = (blurred(r.square().sum(dim=1, keepdim=True), sigma) for r in (rest, along))
+    E_0, E_V = (_widely(r.square().sum(dim=1, keepdim=True), sigma) for r in (rest, along))
     return (2 * (1 - E_V / (E_0 + 1e-5))).clamp(0, 1), E_0
 
 
@@ -145,7 +255,29 @@ def _unexplained(residual: Float[Tensor, "b j h w"]) -> Map:
 def _within(V: Field, weight: Map) -> Field:
     """The mean motion of an object's pixels nearby; further away of all that move."""
     sums = torch.cat([(weight + 1e-7) * V, weight + 1e-7], dim=1)
-    return _mean(blurred(sums, SMOOTH) + 0.02 * blurred(sums, 3 * SMOOTH))
+    return _mean(_widely(sums, SMOOTH) + 0.02 * _widely(sums, 3 * SMOOTH))
+
+
+def _widely(values: Float[Tensor, "b n h w"], sigma: float) -> Float[Tensor, "b n h w"]:
+    """As `blurred`, computed on reduced frames if they are large."""
+    few = _reduction(values)
+    return _enlarged(blurred(_reduced(values), sigma / few), values)
+
+
+def _reduction(values: Tensor) -> int:
+    return max(1, max(values.shape[-2:]) // 400)
+
+
+def _reduced(values: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n _ _"]:
+    few = _reduction(values)
+    return values if few == 1 else F.avg_pool2d(values, few, ceil_mode=True)
+
+
+def _enlarged(reduced: Float[Tensor, "b n _ _"], like: Tensor) -> Float[Tensor, "b n h w"]:
+    size = like.shape[-2:]
+    if reduced.shape[-2:] == size:
+        return reduced
+    return F.interpolate(reduced, size, mode="bilinear", align_corners=False)
 
 
 def _mean(sums: Float[Tensor, "b 3 h w"]) -> Field:
@@ -156,9 +288,10 @@ def _background(
     frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"], mobile: Map, V: Field
 ) -> tuple[Frame, Map]:
     """The mean of past frames without what moves, and how well they show it, 0 to 1."""
-    x, k = pixels(V), frames.shape[1]
-    lags = range(1, k)
-    covered = [blurred(_splatted(mobile, x - lag * V), 2.0) * 2.5 for lag in lags]
+    few, k = _reduction(mobile), frames.shape[1]
+    small, step = _reduced(mobile), _reduced(V) / few
+    landed = [_splatted(small, pixels(step) - lag * step) for lag in range(1, k)]
+    covered = [_enlarged(blurred(cover, 2 / few) * 2.5, mobile) for cover in landed]
     real = (seen[:, None] > torch.arange(1, k, device=seen.device)).to(V)[..., None, None, None]
     open_ = torch.stack([(1 - cover).clamp(0, 1) for cover in covered], dim=1) * real
     before, total = frames[:, :-1].flip(1), open_.sum(dim=1)
@@ -171,8 +304,8 @@ def _background(
 
 
 def _filled(background: Frame, known: Map) -> tuple[Frame, Map]:
-    """The background, continued over a few pixels from where it is known."""
-    near = blurred(torch.cat([background * known, known], dim=1), 3.0)
+    """The background, continued over a few pixels into places that no frame shows."""
+    near = _widely(torch.cat([background * known, known], dim=1), 3.0)
     continued = near[:, :-1] / (near[:, -1:] + 1e-6)
     filled = known * background + (1 - known) * continued
     return filled, known.maximum((2 * near[:, -1:]).clamp(0, 1))

@@ -238,7 +238,7 @@ def _inside(places: Field) -> Tensor:
     return (x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)
 
 
-def pixels(field: Field) -> Float[Tensor, "1 2 h w"]:
+def pixels(field: Float[Tensor, "b _ h w"]) -> Float[Tensor, "1 2 h w"]:
     """Column and row of each pixel."""
     h, w = field.shape[-2:]
     rows, columns = (torch.arange(n, device=field.device, dtype=field.dtype) for n in (h, w))

@@ -31,7 +31,7 @@ FIELDS = {
     "variable": _field("string", "name, if a file has several"),
     "members": _field("integer", "ensemble members, for models that draw them", minimum=1),
     "seed": _field("integer", "seed of the members: equal seeds draw equal members"),
-    "match": _field("string", "probability matching", enum=["last", "guide", "none"]),
+    "match": _field("string", "source of values", enum=["last", "guide", "layers", "none"]),
     "output": _field("string", "format of the answer", enum=list(TYPES), default="json"),
 }
 WORDS = [name for name, field in FIELDS.items() if field["type"] == "string"]

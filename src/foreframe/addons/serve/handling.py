@@ -197,9 +197,9 @@ class RequestProcess:
             self.connection.send(kind)
             while not isinstance(message := self._message(), Answer):
                 if isinstance(message, AskFootprint):
-                    size = message.past, message.frame, message.steps, message.draws
+                    size = message.past, message.frame, message.steps
                     compute = self.handler.forecasters[message.model].compute
-                    self.connection.send(compute.footprint(*size))
+                    self.connection.send(compute.footprint(*size, message.draws, message.match))
                 else:
                     queued, job = time.monotonic(), self._forecast(message)
                     self.connection.send(job.result())

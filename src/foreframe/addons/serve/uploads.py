@@ -78,6 +78,7 @@ class AskFootprint(Struct, tag=True, frozen=True):
     frame: tuple[Count, Count, Count]
     steps: Count
     draws: bool
+    match: str | None
 
 
 class Answer(Struct, tag=True, frozen=True):
@@ -120,9 +121,11 @@ class Remote(Compute):
         future, guide = self.connection.recv()
         return torch.from_numpy(future), None if guide is None else torch.from_numpy(guide)
 
-    def footprint(self, past: int, frame: Sequence[int], steps: int, draws: bool) -> int:
+    def footprint(
+        self, past: int, frame: Sequence[int], steps: int, draws: bool, match: str | None
+    ) -> int:
         c, h, w = frame
-        send(self.connection, AskFootprint(self.name, past, (c, h, w), steps, draws))
+        send(self.connection, AskFootprint(self.name, past, (c, h, w), steps, draws, match))
         return int(self.connection.recv())
 
 
