@@ -3,9 +3,10 @@
     python -m benchmarks.moving_objects FILM ... --forecasters scenes layered_motion dense_motion
     python -m benchmarks.moving_objects --scenes 32 --picture strips.png
 
-FORECASTER is a model's name, published weights, a run, `NAME:member` for a single member, or
-`module:function` for a function from past (T,C,H,W) to future (S,C,H,W). Clips of ten and ten
-frames are spread evenly over each film, whose longer side is --side pixels. For each film and
+FORECASTER is a model's name, published weights, a run, `NAME:member` for a single member,
+`NAME:none` for its plain forecast, or `module:function` for a function from past (T,C,H,W) to
+future (S,C,H,W). Clips of ten and ten frames are spread evenly over each film, whose longer side is
+--side pixels. For each film and
 forecaster the table has the scores `moving` (NaN for a moving camera), sharpness, MSE in 1e-4 and
 1 - SSIM at +1, +5 and +10, and core-seconds per forecast. --scenes N adds N generated clips.
 """
@@ -27,7 +28,7 @@ from foreframe.evaluation.metrics.moving import background_of
 from foreframe.visuals.display import png_bytes
 
 PAST, FUTURE, LEADS = 10, 10, (1, 5, 10)
-FORECASTERS = ("persistence", "dense_motion", "optical_flow", "layered_motion", "scenes")
+FORECASTERS = ("persistence", "dense_motion", "optical_flow", "scenes:none", "scenes")
 STANDARD = ("sharpness", "mse", "ssim")
 SCORED = {
     "moving": SCORES["moving"],
@@ -39,10 +40,11 @@ Forecast = Callable[[Tensor], Tensor]
 def forecast_by(name: str) -> Forecast:
     """The function from past to future that a name stands for."""
     module, _, function = name.partition(":")
-    if function and function != "member":
+    if function not in ("", "member", "none"):
         return getattr(importlib.import_module(module), function)
     forecaster = foreframe.Forecaster.load(module)
-    more = {"members": 1, "seed": 0} if function else {}
+    options = {"member": {"members": 1, "seed": 0}, "none": {"match": "none"}}
+    more = options.get(function, {})
 
     def forecast(past: Tensor) -> Tensor:
         future = torch.from_numpy(np.asarray(forecaster.predict(past.numpy(), FUTURE, **more)))

@@ -11,7 +11,8 @@ Path = Float[Tensor, "b j 6"]  # of each pair of frames, newest first: see `affi
 
 WORK = 128  # pixels: frames are reduced to sides below twice as many
 RECENT = 3  # pairs whose mean is the velocity
-EXPLAINED = 0.8  # of the outliers between neighbours are left, if it is the camera that moves
+EXPLAINED = 0.6  # of the outliers between neighbours are left, if it is the camera that moves
+OUTLIERS = 0.03  # of the pixels, if it moves: fewer change if a person moves
 SLOWEST = 0.3  # pixels a frame
 
 
@@ -42,8 +43,8 @@ def path_of(
     path = path * (seen[:, None] > torch.arange(1, k, device=seen.device)).to(path)[..., None]
     moved = path[:, :RECENT].unflatten(2, (2, 3)) * path.new_tensor([1, 0.6, 0.6])
     speed = moved.square().sum(dim=(2, 3)).sqrt().mean(dim=1)
-    explained = left[:, :RECENT].sum(dim=1) < EXPLAINED * all_[:, :RECENT].sum(dim=1)
-    return path, explained & (speed > SLOWEST)
+    left, all_ = (outliers[:, :RECENT].mean(dim=1) for outliers in (left, all_))
+    return path, (left < EXPLAINED * all_) & (all_ > OUTLIERS) & (speed > SLOWEST)
 
 
 def affine(p: Float[Tensor, "b 6"], places: Field) -> Field:
