@@ -116,17 +116,14 @@ def test_weights_that_a_file_holds_as_one_number_take_no_memory(tmp_path) -> Non
         Forecaster.load(path)
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 def test_weights_that_share_their_numbers_make_no_large_model(tmp_path) -> None:
     whole = checkpoint_of(forecaster())
     args = {"core": {"convlstm": {"hidden": [128, 128]}}}
     whole["forecaster"]["args"] |= args
     with torch.device("meta"):
-        shapes = {
-            name: value.shape for name, value in build_model("tutorial", args).state_dict().items()
-        }
-    numbers = torch.zeros(max(shape.numel() for shape in shapes.values()))
-    views = {name: numbers[: shape.numel()].view(shape) for name, shape in shapes.items()}
+        weights = build_model("tutorial", args).state_dict()
+    numbers = torch.zeros(max(value.numel() for value in weights.values()))
+    views = {name: numbers[: value.numel()].view_as(value) for name, value in weights.items()}
     write_checkpoint(tmp_path / "best.ckpt", whole | {"state_dict": views})
     with pytest.raises(ValueError, match="more weights than its file holds"):
         Forecaster.load(tmp_path / "best.ckpt")
