@@ -86,13 +86,11 @@ def test_the_mix_forecasts_the_likely_value(share: float, best: float) -> None:
 
 
 def crps_by_hand(x: Tensor, y: Tensor) -> float:
-    """The almost fair CRPS of members (m) and one truth, pair by pair."""
-    m = len(x)
-    error = sum(abs(float(a - y)) for a in x) / m
-    if m == 1:
-        return error
-    apart = sum(abs(float(a - b)) for a in x for b in x)
-    return error - (1 - (1 - FAIR) / m) / (2 * m * (m - 1)) * apart
+    """The mean of the almost fair CRPS of members (b,m,k) and truth (b,k)."""
+    m = x.shape[1]
+    error = (x - y.unsqueeze(1)).abs().mean().item()
+    apart = (x.unsqueeze(2) - x.unsqueeze(1)).abs().sum(dim=(1, 2)).mean().item()
+    return error - (1 - (1 - FAIR) / m) / (2 * m * max(1, m - 1)) * apart
 
 
 @pytest.mark.parametrize("m", [1, 2, 5])
@@ -101,11 +99,9 @@ def test_crps_is_the_almost_fair_one_of_means_over_several_scales(m: int) -> Non
     P, Y = torch.rand(2 * m, 3, 1, 6, 8), torch.rand(2, 3, 1, 6, 8)
 
     def mean(h: int, w: int) -> float:
-        """The mean over clips, lead times and rectangles of these sides."""
+        """Of rectangles of these sides."""
         x, y = (F.avg_pool2d(each.flatten(0, 2), (h, w)) for each in (P, Y))
-        x, y = x.view(2, m, -1), y.view(2, -1)
-        each = [crps_by_hand(x[b, :, k], y[b, k]) for b in range(2) for k in range(y.shape[1])]
-        return sum(each) / len(each)
+        return crps_by_hand(x.view(2, m, -1), y.view(2, -1))
 
     wanted = (mean(1, 1) + 2 * mean(2, 2) + 3 * mean(6, 8)) / 6  # half of a side of 6 is 3
     assert float(crps(P, Y, [1, 2, 8])) == pytest.approx(wanted, rel=1e-5)
