@@ -222,6 +222,8 @@ def test_the_help_of_a_model_lists_its_own_arguments(capsys: pytest.CaptureFixtu
     ):
         assert line in said
     assert "--learning_rate" not in said
+    assert main(["train", "--model", "dressed", "--help"]) == 0  # of any forecaster
+    assert "--model_args.of" in capsys.readouterr().out
     assert main(["train", "--data", "moving_mnist", "--help"]) == 0
     said = capsys.readouterr().out
     assert "--data_args.motion.redraw" in said

@@ -19,12 +19,12 @@ from foreframe.base.wording import closest
 
 VERBS = {  # of the core
     "train": "train a model, or resume a training",
-    "evaluate": "score a trained run beside the baselines",
+    "evaluate": "score a forecaster and compare it with baselines",
     "predict": "forecast the frames that follow a recording",
     "stream": "forecast after every incoming frame",
-    "export": "write the steps of a forecaster for other runtimes",
+    "export": "export a forecaster as ONNX files",
     "models": "list models and presets with their sizes",
-    "data": "show clips; data check examines recordings",
+    "data": "draw generated clips; data check examines recordings",
 }
 
 READING = ("PIL", "zarr", "xarray", "numcodecs")

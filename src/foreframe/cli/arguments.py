@@ -6,6 +6,7 @@ Only this help loads torch, since the constructors define the arguments.
 import argparse
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 from foreframe.cli.parser import Option, add_option, argument_docs, options_of
@@ -21,9 +22,11 @@ def help_of_model(name: str) -> str:
 
     from foreframe.models import MODELS, PRESETS, build_model
 
-    with torch.device("meta"):  # only its arguments are needed
-        args = build_model(name, budget=float("inf")).args
     kind = MODELS[PRESETS.get(name, (name, {}))[0]]
+    # Members are of any forecaster.
+    of = {"of": "persistence"} if name in MODELS and "of" in signature(kind).parameters else {}
+    with torch.device("meta"):  # only its arguments are needed
+        args = build_model(name, of, budget=float("inf")).args
     return _page(f"arguments of model {name}", [*_options_of_part(kind, args, "model_args")])
 
 

@@ -6,7 +6,7 @@ Contributes the verb `anomalies` with the calls `foreframe.anomalies` and `foref
 from foreframe.base.verbs import Verb
 
 ANOMALIES = Verb(
-    "find what is unusual in a recording, with a stated rate of false alarms",
+    "find unusual events, with a bound on false alarms",
     "foreframe.addons.anomalies.anomaly_command",
     {
         "anomalies": "foreframe.addons.anomalies.anomaly_search:anomalies",

@@ -7,7 +7,7 @@ Contributes the verb `archive` with the call `foreframe.archive`, the call
 from foreframe.base.verbs import Verb
 
 ARCHIVE = Verb(
-    "forecast many starts or recordings into one Zarr store",
+    "write forecasts of many starts or recordings to a Zarr store",
     "foreframe.addons.archives.archive_command",
     {
         "archive": "foreframe.addons.archives.archive:archive",

@@ -5,4 +5,4 @@ Contributes the verb `serve` and the format `page` of `export`.
 
 from foreframe.base.verbs import Verb
 
-SERVE = Verb("answer forecasts over HTTP, with a page to try them", "foreframe.addons.serve.server")
+SERVE = Verb("serve forecasts over HTTP, with a page to try them", "foreframe.addons.serve.server")

@@ -13,7 +13,7 @@ RECIPES = Path(__file__).parent / "recipes"
 WEIGHTS = Path(__file__).parent / "weights"
 
 CONVERT = Verb(
-    "make a forecaster of a checkpoint of a paper's own code",
+    "convert a checkpoint of a paper's own code to a forecaster",
     "foreframe.addons.zoo.convert_command",
     {"convert": "foreframe.addons.zoo.convert_call:convert"},
 )
