@@ -26,7 +26,7 @@ from foreframe.base.wording import plural
 from foreframe.data import batches, chosen
 from foreframe.evaluation.score_options import EvaluateOptions
 from foreframe.evaluation.scored import Scored, open_scored
-from foreframe.forecasting.forecast_options import TiledOptions, changed
+from foreframe.forecasting.forecast_options import changed
 
 BLURS = (0.0, 0.125, 0.25, 0.5)  # pixels per frame ahead; the best is used
 WIDE = (0.5, 0.25)  # deviations of a and b from 0 and 1; many cases outweigh them
@@ -100,16 +100,13 @@ def _members(
     scored: Scored,
 ) -> Iterator[tuple[Float[np.ndarray, "m s c h w"], Float[np.ndarray, "s c h w"]]]:
     """Yield members and truth of each clip, in the data's units."""
-    forecaster, options = scored.forecaster, scored.options
-    window = forecaster.window
+    forecaster, options, window = scored.forecaster, scored.options, scored.forecaster.window
     which = chosen(scored.dataset, options.limit)
-    drawn = TiledOptions(
-        members=options.members, precision=options.precision, budget=options.budget
-    )
+    how = {name: getattr(options, name) for name in ("members", "precision", "budget")}
     for clip, batch in zip(which, batches(scored.dataset, 1, among=which), strict=True):
         both = window.split(forecaster.scaling.to_units(batch))
         past, truth = (part[0].numpy() for part in both)
-        made = forecaster.predict(past, window.future, drawn, seed=options.seed + clip)
+        made = forecaster.predict(past, window.future, seed=options.seed + clip, **how)
         yield made, truth[:, : made.shape[2]]
 
 
