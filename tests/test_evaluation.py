@@ -14,8 +14,7 @@ from foreframe.data import Recordings
 from foreframe.evaluation import ScoreOptions, report
 from foreframe.evaluation.card import Scorer, score_clips, scorecard
 from foreframe.evaluation.metrics.relative import relative
-from foreframe.evaluation.panels import panels_of, panels_of_members
-from foreframe.evaluation.report import write_report
+from foreframe.evaluation.report import panels_of, panels_of_members, write_report
 from foreframe.models import SCORED, baselines_here, build_model
 
 STILL = ScoreOptions(clips=50, baselines=("persistence",))

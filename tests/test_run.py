@@ -113,7 +113,7 @@ def test_a_run_gives_its_forecaster_scores_and_pictures(tmp_path, capfd) -> None
     assert main(["evaluate", str(run.folder), "--clips", "3"]) == 0
     assert f"{card['scores']['model']['openstl']['mse']['overall']:.2f}" in capfd.readouterr().out
     assert (card["clips"], card["split"], card["data"]) == (3, "test", "moving_mnist")
-    assert "persistence" in card._repr_html_()
+    assert "persistence" in repr(card)
     again = foreframe.evaluate(run.forecaster(), MovingMNIST("test", length=4, canvas=32), clips=3)
     assert again["scores"]["model"] == card["scores"]["model"]
 

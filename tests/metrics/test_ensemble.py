@@ -2,6 +2,7 @@
 over values.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -143,27 +144,24 @@ def test_reliability_counts_cases(m: int) -> None:
     assert certain["frequencies"]["overall"] == pytest.approx([math.nan] * bins + [1], nan_ok=True)
 
 
+def pools(frames: np.ndarray) -> list[np.ndarray]:
+    corners = itertools.product(range(2), range(0, 20, 8), range(0, 25, 8))
+    return [frames[..., c, row : row + 8, column : column + 8] for c, row, column in corners]
+
+
 def test_energy_score_equals_scoringrules() -> None:
     """Pools are whole, cut off at the edges, and partly or wholly missing."""
     X, Y = ensemble()
     Y = holed(Y)
     scores = []
-    for clip in range(3):
-        for lead in range(2):
-            pools = []
-            for channel in range(2):
-                for row in range(0, 20, 8):
-                    for column in range(0, 25, 8):
-                        at = (slice(row, row + 8), slice(column, column + 8))
-                        y = Y[clip, lead, channel][at].double().numpy()
-                        x = X[clip, :, lead, channel][:, *at].double().numpy()
-                        there = ~np.isnan(y)
-                        if there.any():
-                            pools.append((y[there].mean(), x[:, there].mean(axis=1)))
-            if pools:
-                y, x = np.array([y for y, _ in pools]), np.array([x for _, x in pools]).T
-                score = scoringrules.es_ensemble(y, x, estimator="fair", backend="numpy")
-                scores.append(score / math.sqrt(len(pools)))
+    for clip, lead in np.ndindex(3, 2):
+        squares = zip(pools(X[clip, :, lead].numpy()), pools(Y[clip, lead].numpy()), strict=True)
+        known = [(x[:, np.isfinite(y)], y[np.isfinite(y)]) for x, y in squares]
+        means = [(x.mean(axis=1), y.mean()) for x, y in known if y.size]
+        if means:
+            x, y = (np.array(each, float) for each in zip(*means, strict=True))
+            score = scoringrules.es_ensemble(y, x.T, estimator="fair", backend="numpy")
+            scores.append(score / math.sqrt(len(y)))
     assert len(scores) == 5  # one frame is missing
     got = filled(X, Y).table()["standard"]["energy"]["overall"]
     assert got == pytest.approx(np.mean(scores), rel=1e-5)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,6 @@ def image_html(png: bytes, about: str) -> str:
     )
 
 
-def table_html(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """Format a table with named rows as HTML."""
-    cell = '<td style="text-align:right">'
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *columns))
-    body = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
-        + "".join(f"{cell}{escape(value)}</td>" for value in values)
-        + "</tr>"
-        for name, values in rows.items()
-    )
-    caption = f'<caption style="text-align:left">{escape(title)}</caption>'
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
 class Card(dict[str, Any]):
     """A scorecard from `foreframe.evaluation.card.score_clips`. Terminals and notebooks show errors
     by lead time, comparisons, and the model's scores in other conventions.
@@ -72,14 +58,5 @@ class Card(dict[str, Any]):
     report: Sequence[Path] = ()  # written files
 
     def __repr__(self) -> str:
-        return "\n".join([str(score_table(self)), *map(wrap, self._lines())])
-
-    def _lines(self) -> list[str]:
-        return [*self["in_words"].splitlines(), figures(self)]
-
-    def _repr_html_(self) -> str:
-        shown = score_table(self)
-        heads = [" ".join(head).strip() for head in shown.columns]
-        notes = "".join(f"<div><small>{escape(note)}</small></div>" for note in shown.notes)
-        lines = "".join(f"<div>{escape(line)}</div>" for line in self._lines())
-        return table_html(shown.title, heads, shown.rows) + notes + lines
+        lines = [*self["in_words"].splitlines(), figures(self)]
+        return "\n".join([str(score_table(self)), *map(wrap, lines)])
