@@ -58,7 +58,7 @@ class Weights:
         return convolve_packed(v, self.packed[spans], self.cast_bias, how, silu)
 
 
-class Kept:
+class Kept(Weights):
     """Weights that are ready, with a copy of the parameters that they were made of.
 
     Torch counts changes in `_version`, but fused optimizers and writes to `parameter.data` are not
@@ -66,7 +66,7 @@ class Kept:
     """
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
-        self.weights = Weights(conv, dtype)
+        super().__init__(conv, dtype)
         self.copies = [p.detach().clone() for p in _parameters(conv)]
         self.checked = 0  # number of the pass that compared them last
 
@@ -118,7 +118,7 @@ def kept_weights(conv: nn.Conv2d, device: str) -> Weights:
     if kept is None or not (checked or kept.equals(conv)):
         kept = _kept[conv][dtype] = Kept(conv, dtype)
     kept.checked = 0 if run is None else run.number
-    return kept.weights
+    return kept
 
 
 class PackedConv2d(nn.Conv2d):
