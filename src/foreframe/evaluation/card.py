@@ -114,11 +114,8 @@ def _card(scorer: "Scorer", scoring: Scoring, groups: Sequence[int], over: str) 
             for score, rival in rivals.items()
         }
 
-    compared = {
-        row: against(row, dict.fromkeys(["mse", *ranking], reference))
-        for row in tables
-        if row != reference
-    }
+    rivals = dict.fromkeys(["mse", *ranking], reference)
+    compared = {row: against(row, rivals) for row in tables if row != reference}
     return {
         "clips": scoring.clips,
         "past": window.past,

@@ -31,12 +31,6 @@ def main() -> None:
     )
     draw = np.random.default_rng(given.seed)
 
-    def size(shape: list) -> list[int]:
-        """Numbers as they are, and 8 rows of 64 for "height/8"."""
-        sides = {"clips": 1, "height": clip.shape[-2], "width": clip.shape[-1]}
-        words = [str(n).partition("/") for n in shape]
-        return [(sides[n] if n in sides else int(n)) // int(k or 1) for n, _, k in words]
-
     def run(session: onnxruntime.InferenceSession, values: dict) -> dict:
         names = [one.name for one in session.get_outputs()]
         wanted = {one.name: values[one.name] for one in session.get_inputs()}
@@ -46,7 +40,7 @@ def main() -> None:
         return {name.replace("_out", "_in"): value for name, value in values.items()}
 
     state = {
-        name: np.full(size(start["shape"]), float(start["fill"]), np.float32)
+        name: np.full(size(start["shape"], clip), float(start["fill"]), np.float32)
         for name, start in about["start"].items()
     }
     for frame in clip:
@@ -55,7 +49,7 @@ def main() -> None:
 
     def noise() -> dict:
         return {
-            name: draw.standard_normal(size(shape)).astype(np.float32)
+            name: draw.standard_normal(size(shape, clip)).astype(np.float32)
             for name, shape in about["entering"].items()
         }
 
@@ -66,6 +60,13 @@ def main() -> None:
         frames.append(made.pop("frames")[0])
         state = next_state(made)
     np.save(given.out, np.concatenate(frames)[: given.steps, :, :height, :width])
+
+
+def size(shape: list, clip: np.ndarray) -> list[int]:
+    """Numbers as they are, and 8 rows of 64 for "height/8"."""
+    sides = {"clips": 1, "height": clip.shape[-2], "width": clip.shape[-1]}
+    words = [str(n).partition("/") for n in shape]
+    return [(sides[n] if n in sides else int(n)) // int(k or 1) for n, _, k in words]
 
 
 def padded(path: str, about: dict) -> tuple[np.ndarray, tuple[int, int]]:
