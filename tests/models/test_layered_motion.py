@@ -7,6 +7,7 @@ from test_motion import texture
 from foreframe.evaluation.metrics import Scorecard, scores_of
 from foreframe.evaluation.metrics.moving import background_of
 from foreframe.models import build_model
+from foreframe.models.layered_motion import Layered
 
 
 def street(speed: float = 2.0, length: int = 20) -> torch.Tensor:
@@ -68,3 +69,21 @@ def test_clips_of_a_batch_are_independent_and_states_continue() -> None:
     torch.testing.assert_close(both[1:], model(other, 4), atol=1e-4, rtol=0)
     state = model.encode(frames[:, 5:], model.encode(frames[:, :5]))
     torch.testing.assert_close(model.decode(state, 4), both[:1], atol=1e-4, rtol=0)
+
+
+def test_layers_suit_steady_motion_and_six_past_frames() -> None:
+    frames = street()[:, :10]
+    fading = frames[:, :1] * torch.linspace(1, 0.5, 10).view(1, 10, 1, 1, 1)
+    cut = torch.cat([1 - frames[:, :8].flip(-1), frames[:, 8:]], dim=1)
+    model = Layered(build_model("persistence"))
+    pasts = frames, fading, cut, frames[:, 5:]
+    suits = [model.suits(model.layers.encode(past)).item() for past in pasts]
+    assert suits == [True, False, False, False]
+
+
+def test_the_background_follows_a_moving_camera() -> None:
+    wide = torch.from_numpy(texture(1, 160)[:64]).float()
+    frames = torch.stack([wide[:, 2 * t : 2 * t + 96] for t in range(20)])[None, :, None]
+    future = build_model("layered_motion")(frames[:, :10], 10)
+    error = (future - frames[:, 10:])[..., 4:-4, 4:-28]  # without what enters
+    assert error.abs().mean() < 0.02

@@ -80,8 +80,9 @@ class LayeredMotion(Model):
         with exactly(frames):
             path, moves = path_of(frames.mean(dim=2), seen)
             moves = moves.view(-1, 1)
-            still = ~moves[..., None, None, None]
-            layers = _layers(frames.where(still, stabilised(frames, path)), seen)
+            if moves.is_meta or moves.any():
+                frames = stabilised(frames, path * moves.unsqueeze(2))
+            layers = _layers(frames, seen)
         camera = {"camera": continued(path, seen) * moves, "moves": moves, "lead": 0 * seen}
         return layers | camera
 
@@ -139,16 +140,29 @@ class Layered(Model):
         return self.plain.precompute(state, steps)
 
     def begin(self, state: State) -> State:
-        """Layers, the other model or both, as these clips require."""
-        plain, layers = _parted(state)
         if "key" in state:  # a member
-            return self.plain.begin(plain)
-        suits = self.suits(layers)
-        any_, all_ = (True, False) if suits.is_meta else (bool(suits.any()), bool(suits.all()))
+            return self.plain.begin(state)
+        suits = self.suits(part_of(state, LAYERS))
         begun = {"suits": suits}
-        if any_:
-            begun |= with_prefix(LAYERS, self.layers.begin(layers))
-        return begun if all_ else begun | self.plain.begin(plain)
+        for model, own, prefix in self._needed(state, suits):
+            begun |= with_prefix(prefix, model.begin(own))
+        return begun
+
+    def rollout(self, state: State, steps: int) -> tuple[Future, State]:
+        """Each model by its own, which bounds memory."""
+        if "key" in state:
+            return self.plain.rollout(state, steps)
+        suits = self.suits(part_of(state, LAYERS))
+        made = [model.rollout(own, steps)[0] for model, own, _ in self._needed(state, suits)]
+        return _chosen(suits, made), {}
+
+    def _needed(self, state: State, suits: Bool[Tensor, " b"]) -> list[tuple[Model, State, str]]:
+        """Layers, the other model or both, as these clips require, each with its state."""
+        plain, layers = _parted(state)
+        models = [(self.layers, layers, LAYERS), (self.plain, plain, "")]
+        if suits.is_meta or bool(suits.any()) != bool(suits.all()):
+            return models
+        return models[:1] if suits.all() else models[1:]
 
     def suits(self, state: State) -> Bool[Tensor, " b"]:
         """Which clips layers suit, by hindcasts of grey frames of moderate size."""
@@ -177,12 +191,15 @@ class Layered(Model):
                 frames, stepped = model.advance(own, steps, last)
                 made.append(frames)
                 after |= with_prefix(prefix, stepped)
-        if len(made) == 1:
-            return made[0], after
-        return made[0].where(state["suits"].view(-1, 1, 1, 1, 1), made[1].to(made[0].dtype)), after
+        return _chosen(state["suits"], made), after
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, self.horizon, last)
+
+
+def _chosen(suits: Bool[Tensor, " b"], made: list[Future]) -> Future:
+    """The forecast by layers where they suit a clip, else the last."""
+    return made[0].where(suits.view(-1, 1, 1, 1, 1), made[-1].to(made[0].dtype))
 
 
 def _parted(state: State) -> tuple[State, State]:
@@ -294,12 +311,19 @@ def _background(
     covered = [_enlarged(blurred(cover, 2 / few) * 2.5, mobile) for cover in landed]
     real = (seen[:, None] > torch.arange(1, k, device=seen.device)).to(V)[..., None, None, None]
     open_ = torch.stack([(1 - cover).clamp(0, 1) for cover in covered], dim=1) * real
-    before, total = frames[:, :-1].flip(1), open_.sum(dim=1)
-    background = (open_ * before).sum(dim=1) / (total + 1e-6)
-    for _ in range(2):  # outliers count less
-        off = (before - background.unsqueeze(1)).abs().mean(dim=2, keepdim=True)
-        weight = open_ / (1 + (off / 0.05).square())
-        background = (weight * before).sum(dim=1) / (weight.sum(dim=1) + 1e-6)
+    before, total = frames.unbind(dim=1)[-2::-1], open_.sum(dim=1)
+    background, weights = torch.zeros_like(frames[:, 0]), open_.unbind(dim=1)
+    for outliers in (False, True, True):
+        if outliers:  # count less
+            off = [(past - background).abs().mean(dim=1, keepdim=True) for past in before]
+            weights = [
+                weight / (1 + (distance / 0.05).square())
+                for weight, distance in zip(open_.unbind(dim=1), off, strict=True)
+            ]
+        background, mass = torch.zeros_like(background), torch.full_like(total, 1e-6)
+        for past, weight in zip(before, weights, strict=True):
+            background, mass = background + weight * past, mass + weight
+        background = background / mass
     return background, ((total - 0.3) / 0.7).clamp(0, 1)
 
 
