@@ -312,7 +312,7 @@ def _background(
     real = (seen[:, None] > torch.arange(1, k, device=seen.device)).to(V)[..., None, None, None]
     open_ = torch.stack([(1 - cover).clamp(0, 1) for cover in covered], dim=1) * real
     before, total = frames.unbind(dim=1)[-2::-1], open_.sum(dim=1)
-    background, weights = torch.zeros_like(frames[:, 0]), open_.unbind(dim=1)
+    background, weights = torch.zeros_like(frames[:, 0]), list(open_.unbind(dim=1))
     for outliers in (False, True, True):
         if outliers:  # count less
             off = [(past - background).abs().mean(dim=1, keepdim=True) for past in before]
