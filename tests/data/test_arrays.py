@@ -49,22 +49,6 @@ def test_masked_values_are_missing() -> None:
     np.testing.assert_array_equal(masked, [0, 1, np.nan, 3])
 
 
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_the_published_file_is_a_test_set_and_nothing_else(tmp_path, in_memory) -> None:
-    """Its shape marks it; a sparse file of that shape stands in for the 820 MB."""
-    path = tmp_path / "mnist_test_seq.npy"
-    held = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(20, 10_000, 64, 64))
-    held[3, 9_999] = 255
-    data = ArrayClips(held if in_memory else path)
-    assert len(data) == 10_000
-    assert data[9_999].shape == (20, 1, 64, 64)
-    assert data[9_999][3].min() == 1
-    assert data[9_998].max() == 0
-    assert data.scaling.high == 1
-    with pytest.raises(ValueError, match="none of its 10000 clips is for train"):
-        ArrayClips(path, "train")
-
-
 @pytest.fixture
 def module_of_datasets(tmp_path, monkeypatch):
     (tmp_path / "some_clips.py").write_text(

@@ -2,7 +2,6 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from foreframe.data.npy import Header, NpyFrames, check_numbers, frames_in, head
 ARRAYS = (".npy", ".npz")
 # Names of coordinates of rows and columns in an .npz.
 PLACES = ("latitude", "lat", "y", "longitude", "lon", "x")
-PUBLISHED_SHAPE = (20, 10_000, 64, 64)  # mnist_test_seq.npy: frames first
 
 Source = str | Path | np.ndarray | Tensor
 Names = str | Sequence[str] | None
@@ -168,13 +166,10 @@ def clips_in(source: Source) -> Sequence[Frames]:
 def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
     """Return the clips (T,C,H,W) of an array; raises a ValueError for other axes."""
     n, t, *frame = _with_channels(values.shape, 5, where)
-    frames = as_frames(values.reshape((n * t, *frame)))
-    if values.shape != PUBLISHED_SHAPE:
+    if isinstance(values, NpyFrames):
+        frames = values.reshape((n * t, *frame))
         return [frames.part(k * t, (k + 1) * t) for k in range(n)]
-    # Frames come first, so each frame of a clip is t frames after the one before.
-    if isinstance(frames, NpyFrames):
-        return [replace(frames.part(k, k + n), step=t) for k in range(t)]
-    return [as_frames(frames[:][k::t]) for k in range(t)]
+    return [as_frames(clip.reshape(t, *frame)) for clip in values]
 
 
 def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, variable: str) -> Clip:
@@ -270,8 +265,7 @@ class ArrayClips(ClipSet):
     """Clips (T,C,H,W), float32 in [0,1], of one array of clips (N,T,C,H,W) or (N,T,H,W).
 
     8-bit values are divided by 255, as in `scaling`; floats must be in [0,1]. Splits are blocks of
-    whole clips in order: the first 80 % train, the next 10 % validation, the last 10 % test. The
-    published Moving MNIST file has a test split only.
+    whole clips in order: the first 80 % train, the next 10 % validation, the last 10 % test.
 
     Args:
         source: .npy (read on demand) or .npz (read now), an array or a tensor.
@@ -292,13 +286,12 @@ class ArrayClips(ClipSet):
         budget: float = BUDGET,
     ) -> None:
         self.name, _, values = _opened(source, variable, budget)
-        published, clips = values.shape == PUBLISHED_SHAPE, _clips(values, self.name)
+        clips = _clips(values, self.name)
         dtype = clips[0].dtype
         if dtype != np.uint8 and dtype.kind != "f":
             raise ValueError(f"{self.name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")
-        self.scaling = Scaling(0, 255) if dtype == np.uint8 and not published else Scaling()
-        shares = (0, 0) if published else (8, 1)  # tenths for training and validation
-        self.clips = clips[split_block(len(clips), split, *shares)]
+        self.scaling = Scaling(0, 255) if dtype == np.uint8 else Scaling()
+        self.clips = clips[split_block(len(clips), split)]
         self._whole = 255.0 if dtype == np.uint8 else 1.0
         if not self.clips:
             raise ValueError(
@@ -316,10 +309,8 @@ class ArrayClips(ClipSet):
         return self.clips[index].dtype
 
 
-def split_block(n: int, split: str, train: int = 8, validation: int = 1) -> slice:
-    """Return the block of n ordered items of a split, so that neighbours in time stay together.
-    `train` and `validation` are tenths of the items; the rest is for test.
-    """
-    a, b = n * train // 10, n * (train + validation) // 10
+def split_block(n: int, split: str) -> slice:
+    """Return the block of n ordered items of a split, so that neighbours in time stay together."""
+    a, b = n * 8 // 10, n * 9 // 10
     ends = {"train": (0, a), "validation": (a, b), "test": (b, n), "all": (0, n)}
     return slice(*ends[split])

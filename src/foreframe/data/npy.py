@@ -111,7 +111,6 @@ class NpyFrames(Frames):
         shape: (T,C,H,W).
         stored: dtype in the file.
         offset: bytes before the first frame.
-        step: distance between two of these frames in the file.
         budget: GiB for a slice.
         damaged: numbers of the frames that could not be decoded when the file was written.
 
@@ -123,7 +122,6 @@ class NpyFrames(Frames):
     shape: tuple[int, ...]
     stored: np.dtype
     offset: int
-    step: int = 1
     budget: float = BUDGET
     damaged: frozenset[int] = frozenset()
 
@@ -134,7 +132,7 @@ class NpyFrames(Frames):
         return replace(self, shape=shape)
 
     def part(self, first: int, last: int) -> "NpyFrames":
-        offset = self.offset + first * self.step * math.prod(self.shape[1:]) * self.stored.itemsize
+        offset = self.offset + first * math.prod(self.shape[1:]) * self.stored.itemsize
         damaged = frozenset(k - first for k in self.damaged if first <= k < last)
         shape = (last - first, *self.shape[1:])
         return replace(self, shape=shape, offset=offset, damaged=damaged)
@@ -143,14 +141,13 @@ class NpyFrames(Frames):
         return self[first:last]
 
     def __getitem__(self, key: Any, /) -> np.ndarray:
-        shape = ((len(self) - 1) * self.step + 1, *self.shape[1:])
         try:
-            frames = np.memmap(self.path, self.stored, "r", self.offset, shape)
+            frames = np.memmap(self.path, self.stored, "r", self.offset, self.shape)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{self.path} is no longer readable ({error}); start again when it is complete"
             ) from None
-        taken = frames[:: self.step][key]
+        taken = frames[key]
         check_stretch(taken.shape, self.stored.itemsize, self.budget)
         return np.array(taken, self.dtype)
 

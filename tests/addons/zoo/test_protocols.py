@@ -263,6 +263,19 @@ def test_the_published_file_is_downloaded_only_when_asked(tmp_path, monkeypatch)
         published_moving_mnist(path, download=True)
 
 
+def test_the_published_file_is_a_test_set_with_frames_first(tmp_path) -> None:
+    path, shape = tmp_path / "mnist_test_seq.npy", (20, 10_000, 64, 64)
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # sparse
+    file[3, 9_999] = 255
+    data = published_moving_mnist(path)
+    assert (len(data), data.name, data.scaling.high) == (10_000, str(path), 1)
+    assert data[9_999].shape == (20, 1, 64, 64)
+    assert data[9_999][3].min() == 1
+    assert data[9_998].max() == 0
+    with pytest.raises(ValueError, match="without clips for train"):
+        published_moving_mnist(path, split="train")
+
+
 @pytest.mark.slow
 def test_a_training_and_its_scores(made, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,8 @@ from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.frames import Frames
-from foreframe.data.arrays import PUBLISHED_SHAPE, ArrayClips
+from foreframe.clips.scaling import Scaling
+from foreframe.data.arrays import ArrayClips
 from foreframe.data.data_options import ReadOptions
 from foreframe.data.npy import header_of
 from foreframe.data.readers import raw_clips, reader_of
@@ -32,6 +33,7 @@ Dates = tuple[str, str, str]  # when train, validation and test begin
 
 FIVE_MINUTES = np.timedelta64(5, "m")
 MOVING_MNIST = "https://www.cs.toronto.edu/~nitish/unsupervised_video/mnist_test_seq.npy"
+MOVING_MNIST_SHAPE = (20, 10_000, 64, 64)  # frames first
 MD5 = "be083ec986bfe91a449d63653c411eb2"
 
 
@@ -246,9 +248,14 @@ def published_moving_mnist(
             )
         utils = needed("torchvision.datasets.utils", "digits", "downloading the published clips")
         utils.download_url(MOVING_MNIST, str(path.parent), path.name, MD5)
-    if header_of(path).shape != PUBLISHED_SHAPE:
+    header = header_of(path)
+    if (header.shape, header.dtype) != (MOVING_MNIST_SHAPE, np.uint8):
         raise ValueError(f"{path} is not the published test set: its shape is another")
-    return ArrayClips(path, split)
+    if split not in ("test", "all"):
+        raise ValueError(f"{path} is a test set, without clips for {split}")
+    clips = ArrayClips(np.load(path, mmap_mode="r").transpose(1, 0, 2, 3), "all")
+    clips.name, clips.scaling = str(path), Scaling()
+    return clips
 
 
 def matching(folder: Path, patterns: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Path]]:
