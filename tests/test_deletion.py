@@ -21,9 +21,11 @@ POINTS = PROJECT["entry-points"]
 
 def copied_without_addons(copy: Path) -> None:
     """The project, and beside its source what an installation writes of it."""
-    for name in ("src", "tests", "examples", "benchmarks", "docs"):
+    for name in ("src", "tests", "examples", "benchmarks", "docs", "recipe", ".ci", ".github"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, copy)
     for addon in copy.glob("src/foreframe/addons/*/"):
         shutil.rmtree(addon)
         for room in ("tests/addons", "benchmarks"):
@@ -37,25 +39,37 @@ def copied_without_addons(copy: Path) -> None:
             print(f"[{group}]", *left, sep="\n", file=file)
 
 
+def run(copy: Path, *words: str, **how: Any) -> str:
+    program = [sys.executable, "-m", *words]
+    env = os.environ | {"PYTHONPATH": str(copy / "src")}
+    return subprocess.run(program, cwd=copy, env=env, check=True, text=True, **how).stdout
+
+
 @pytest.mark.slow
 def test_without_addons(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     copied_without_addons(tmp_path)
     np.save(tmp_path / "clip.npy", np.random.default_rng(0).random((10, 1, 64, 64)))
-
-    def run(*words: str, **how: Any) -> str:
-        program = [sys.executable, "-m", *words]
-        env = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
-        return subprocess.run(program, cwd=tmp_path, env=env, check=True, text=True, **how).stdout
-
-    shown = run("foreframe", "--help", stdout=subprocess.PIPE)
+    shown = run(tmp_path, "foreframe", "--help", stdout=subprocess.PIPE)
     verbs = re.findall(r"^ +(\w+)", shown, re.MULTILINE)
     assert "train" in verbs
     assert not {*verbs} & {*POINTS.get("foreframe.verbs", ())}
-    of_all_pages = ("--ignore", "tests/test_readme.py")
-    run("pytest", "--collect-only", "-m", "not slow and not full", *of_all_pages)
     one_step = ("--trainer.max_steps", "1", "--run", "run")
-    run("foreframe", "train", "--config", "quick", *TRAIN.split(), *one_step)
-    run("foreframe", "predict", "run", "clip.npy", "-o", "future.npy")
-    run("foreframe", "evaluate", "run", *SCORE.split())
-    run("foreframe", "export", "run", "-o", "exported")
+    run(tmp_path, "foreframe", "train", "--config", "quick", *TRAIN.split(), *one_step)
+    run(tmp_path, "foreframe", "predict", "run", "clip.npy", "-o", "future.npy")
+    run(tmp_path, "foreframe", "evaluate", "run", *SCORE.split())
+    run(tmp_path, "foreframe", "export", "run", "-o", "exported")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("--collect-only", marks=pytest.mark.slow),
+        pytest.param("--quiet", marks=[pytest.mark.full, pytest.mark.timeout(7200)]),
+    ],
+)
+def test_the_tests_of_the_core(how: str, tmp_path: Path) -> None:
+    """All quick ones, but for those of pages, which show add-ons, too."""
+    copied_without_addons(tmp_path)
+    pages = ("--ignore", "tests/test_readme.py")
+    run(tmp_path, "pytest", how, "-m", "not slow and not full", *pages)

@@ -260,6 +260,7 @@ def test_the_memory_of_all_streams_is_bounded(service, monkeypatch) -> None:
         ({"grid": {"x": [600000, 601000], "y": [200000, 199000]}}, "give its crs"),
         ({"grid": {"x": [1], "y": [1], "crs": "EPSG:5773"}}, "no axes to the east and north"),
         ({"steps": "many"}, "steps"),
+        ({"id": "home"}, "id: "),
     ],
 )
 def test_streams_that_do_not_begin(service, fields, said) -> None:
@@ -436,11 +437,3 @@ def test_a_place_without_coverage_has_no_probability(service) -> None:
     nowhere, known = service.http.get(f"{at}/places", params=asked).json()["places"]
     assert (nowhere["now"], nowhere["within"], known["now"]) == (None, None, False)
     assert nowhere["sentence"] == "Rain (0.2 mm/h or more): no radar coverage here."
-
-
-def test_an_id_of_ones_own_stays_the_same(service) -> None:
-    assert service.begin(id="my-home-and-garden") == "/v1/streams/my-home-and-garden"
-    service.push("/v1/streams/my-home-and-garden", FRAMES[:2])
-    at = service.begin(id="my-home-and-garden")
-    assert service.push(at, FRAMES[:1]) == {"seen": 1}
-    assert problem(service.http.post("/v1/streams", json={"id": "home"}), 422)

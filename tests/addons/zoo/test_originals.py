@@ -409,5 +409,3 @@ def test_a_checkpoint_of_something_else_is_refused() -> None:
     network = build_model("openstl", {"core": {"convlstm": {"hidden": [2]}}})
     with pytest.raises(ValueError, match=r"no checkpoint of the original of openstl.*conv_last"):
         converted("openstl", {"state_dict": {"mean": torch.zeros(2)}}, network)
-    with pytest.raises(ValueError, match=r"no original of 'quick' is known; choose .*openstl"):
-        converted("quick", {}, network)

@@ -151,17 +151,3 @@ def test_larger_frames_are_made_smaller_and_forecasts_larger_again() -> None:
     torch.testing.assert_close(
         model(frames[..., :9], 3), model(F.pad(frames[..., :9], (0, 7)), 3)[..., :9]
     )
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ({"side": 30}, "a side is a multiple of 4"),
-        ({"size": 12}, "one of 8, at most the side: not 16 and 12"),
-        ({"size": 24}, "not 16 and 24"),
-        ({"sprites": 0}, "sprites must be at least 1, not 0"),
-    ],
-)
-def test_refused(args: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        small(**args)

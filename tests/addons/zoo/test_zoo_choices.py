@@ -11,6 +11,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "predformer": PREDFORMER,
     "earthformer": EARTHFORMER,
     "flow": {"of": "persistence"},
+    "sprites": {"side": 16, "size": 8},
 }
 
 
@@ -37,6 +38,9 @@ USUAL: dict[str, dict[str, Any]] = {
         ("svg", {"width": 1}, "width must be at least 2"),
         ("svg", {"beta": -1.0}, "beta must be at least 0"),
         ("svg", {"inputs": 2}, "inputs"),
+        ("sprites", {"side": 30}, "a side is a multiple of 4"),
+        ("sprites", {"size": 12}, "one of 8, at most the side: not 16 and 12"),
+        ("sprites", {"size": 24}, "not 16 and 24"),
         ("flow", {"times": [0.0, 0.5, 0.5]}, "times begin at 0"),
         ("flow", {"width": 12}, "a width that 8 divides"),
         ("flow", {"levels": 0}, "1 channel, frame, block and level or more"),

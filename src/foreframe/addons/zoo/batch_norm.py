@@ -1,4 +1,4 @@
-"""Batch norm: by the statistics of a batch in training, in forecasts by those that it kept."""
+"""Batch norm: training uses the statistics of a batch, forecasts use running statistics."""
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +29,6 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training if self.of_the_batch is None else self.of_the_batch,
-            self.momentum,
-        )
+        kept = self.running_mean, self.running_var
+        of_the_batch = self.training if self.of_the_batch is None else self.of_the_batch
+        return F.batch_norm(x, *kept, self.weight, self.bias, of_the_batch, self.momentum)

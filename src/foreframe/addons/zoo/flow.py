@@ -126,10 +126,9 @@ class Flow(MembersOf, AtOnce):
                 "a flow needs 1 channel, frame, block and level or more and a width that "
                 f"{GROUPS} divides, not {channels}, {frames}, {blocks}, {levels} and {width}"
             )
-        if not 0 < spread < math.inf:
-            raise ValueError(f"spread is a number above 0, not {spread}")
-        if not 0 < inflate < math.inf:
-            raise ValueError(f"inflate is a number above 0, not {inflate}")
+        for name, factor in (("spread", spread), ("inflate", inflate)):
+            if not 0 < factor < math.inf:
+                raise ValueError(f"{name} is a number above 0, not {factor}")
         if not times or times[0] != 0 or any(not a < b for a, b in pairwise((*times, 1.0))):
             raise ValueError(f"times begin at 0 and grow, each below 1, not {list(times)}")
         self.inflate = inflate

@@ -159,8 +159,25 @@ class SVG(Model):
         """Each next frame, predicted from the true frames before it and from z of the posterior,
         which has seen it.
         """
+        truth = clips[:, 1 : window.length]
+        frames, _ = fill_missing(clips[:, : window.length])
+        b, t = frames.shape[:2]
         with _statistics_of_the_batch(self):
-            return self._teacher_forced(clips, window)
+            codes, maps = self._seen(frames)
+            before, after = codes[:, :, :, :-1], codes[:, :, :, 1:]
+            start = {name: self._memory(name, frames, None) for name in MEMORIES}
+            wide = torch.promote_types(codes.dtype, torch.float32)
+            posterior = self.posterior(after, start["posterior"])[0].to(wide)
+            prior = self.prior(before, start["prior"])[0].to(wide)
+            mean, log_variance = posterior.chunk(2, dim=-1)
+            z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+            predicted, _ = self._next_codes(before, z, start["frame_predictor"])
+            shown = torch.arange(t - 1, device=clips.device)  # whose maps each frame has
+            if not self.last_frame_skip:
+                shown = shown.clamp(max=window.past - 1)
+            maps = [size.unflatten(0, (b, t))[:, shown].flatten(0, 1) for size in maps]
+            forecast = self._decoded(predicted, maps, frames)
+        return TrainingForecast(forecast, truth, {"posterior": posterior, "prior": prior})
 
     def terms(self, made: TrainingForecast) -> dict[str, Float[Tensor, ""]]:
         """`beta` times the divergence of posterior and prior; with the loss it is the evidence
@@ -173,28 +190,6 @@ class SVG(Model):
             return {}
         posterior, prior = made.state["posterior"], made.state["prior"]
         return {"kl": self.beta * kl_divergence(posterior, prior).mean()}
-
-    def _teacher_forced(
-        self, clips: Float[Tensor, "b t c h w"], window: Window
-    ) -> TrainingForecast:
-        truth = clips[:, 1 : window.length]
-        frames, _ = fill_missing(clips[:, : window.length])
-        b, t = frames.shape[:2]
-        codes, maps = self._seen(frames)
-        before, after = codes[:, :, :, :-1], codes[:, :, :, 1:]
-        start = {name: self._memory(name, frames, None) for name in MEMORIES}
-        wide = torch.promote_types(codes.dtype, torch.float32)
-        posterior = self.posterior(after, start["posterior"])[0].to(wide)
-        prior = self.prior(before, start["prior"])[0].to(wide)
-        mean, log_variance = posterior.chunk(2, dim=-1)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        predicted, _ = self._next_codes(before, z, start["frame_predictor"])
-        shown = torch.arange(t - 1, device=clips.device)  # whose maps each frame is decoded with
-        if not self.last_frame_skip:
-            shown = shown.clamp(max=window.past - 1)
-        maps = [size.unflatten(0, (b, t))[:, shown].flatten(0, 1) for size in maps]
-        forecast = self._decoded(predicted, maps, frames)
-        return TrainingForecast(forecast, truth, {"posterior": posterior, "prior": prior})
 
     def start_at(self, mean: float) -> None:
         """Begin with frames of about `mean`."""
