@@ -45,6 +45,12 @@ def real_data(name: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of progress among what a slow machine prints."""
+    monkeypatch.setattr("foreframe.cli.progress.EVERY", 600.0)
+
+
 @pytest.fixture
 def without_types() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
