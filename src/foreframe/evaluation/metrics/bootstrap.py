@@ -56,7 +56,9 @@ def paired_bootstrap(
 
 
 def resampled(
-    each: Sequence[Float[Tensor, "sums clips"]], value: Callable[..., Tensor], groups: Sequence[int]
+    each: Sequence[Float[Tensor, "sums *parts clips"]],
+    value: Callable[..., Tensor],
+    groups: Sequence[int],
 ) -> tuple[list[Float[Tensor, " all_and_resamples"]], int]:
     """Return the score of each forecaster over all clips, followed by its scores over resampled
     groups, and the number of groups. All forecasters have the same groups. Arguments as in
