@@ -87,14 +87,19 @@ def bench(
                 progress(before + done, len(scorers) * total)
 
         scores = scorer.score(clips, tell)
-        made, run = rows_of(scorer, scores, groups, clips[0]), named.get(scorer.name)
-        if isinstance(run, str | os.PathLike):
-            with suppress(ValueError), listening(verbose=False):  # a damaged run
-                trained = history_of(Path(run))
-                for name in (scorer.name, *scorer.mean, *scorer.matches):
-                    made[name]["trained"] = trained
-        rows |= made
+        made = rows_of(scorer, scores, groups, clips[0])
+        rows |= _with_history(made, scorer, named.get(scorer.name))
     device = str(first.forecaster.device)
     board = merged(before, found, list(rows.values()), groups, device)
     write_leaderboard(folder, board)
     return board
+
+
+def _with_history(rows: dict[str, Any], scorer: Any, run: Any) -> dict[str, Any]:
+    """Return the rows of a forecaster with the training of its run, if it is one."""
+    if isinstance(run, str | os.PathLike):
+        with suppress(ValueError), listening(verbose=False):  # a damaged run
+            trained = history_of(Path(run))
+            for name in (scorer.name, *scorer.mean, *scorer.matches):
+                rows[name]["trained"] = trained
+    return rows
