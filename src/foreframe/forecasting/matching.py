@@ -24,7 +24,9 @@ def model_of(model: Model, match: str | None) -> Model:
     """
     if match != LAYERS:
         return model
-    return vars(model).setdefault("layered", Layered(model))
+    if "layered" not in vars(model):
+        vars(model)["layered"] = Layered(model)
+    return vars(model)["layered"]
 
 
 def matched(
