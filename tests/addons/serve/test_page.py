@@ -31,6 +31,9 @@ LIT = """([id, amber]) => {
   return data.filter(lit).length;
 }"""
 
+# The page counts seconds by a timer, and skips one when the machine is busy.
+SECONDS_LATER = "#status:is([data-seconds='2'], [data-seconds='3'], [data-seconds='4'])"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -129,8 +132,9 @@ def test_what_takes_long_is_said_with_its_seconds(server: str, browser: Any) -> 
         page.route("**/v1/*", lambda route: waiting.append(route))
         page.goto(server)
         for words in ("Loading the model …", "Forecasting digits …"):
-            page.locator("#status[data-seconds='2']", has_text=words).wait_for()
-            waiting.pop().continue_()
+            page.locator(SECONDS_LATER, has_text=words).wait_for()
+            while waiting:
+                waiting.pop().continue_()
         page.locator("#answered", has_text="answered in").wait_for()
         page.locator("#status").wait_for(state="hidden")
 
