@@ -42,7 +42,7 @@ def blend(**args: Any) -> dict[str, Any]:
     return {"blend": args}
 
 
-UNET = {"frames": 2, "widths": [4, 6], "blocks": [1, 2]}
+AT_ONCE = {"core": convlstm(4), "codec": patches(2), "horizon": 2}
 
 # Presets: their cores, layers, kernels and options, with few channels. Layers differ if they can,
 # so that no two can be exchanged.
@@ -59,8 +59,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "codec": strided(3, 4, 5),
         "output": blend(guides=["persistence", "mean"], hindcast=2, blurs=[1.0], short=8),
     },
-    "unet": {"frames": 3, "widths": [4], "blocks": [2]},
-    "unet_small": UNET,
 }
 
 # Presets as the examples change them, and other ways to build and to step ahead.
@@ -165,7 +163,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
         attention=9,
         backward=9,
     ),
-    "dressed": way("dressed", of={"unet": UNET}, by="persistence", lags=3),
+    "dressed": way("dressed", of={"at_once": AT_ONCE}, by="persistence", lags=3),
     "dressed_of_any_channels": way("dressed", of="linear_motion"),
     "dressed_with_an_input": way(
         "dressed",
@@ -176,7 +174,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Same classes with other numbers: what one of a pair is tried by, the other is, too.
-TWINS = {"unet", "openstl_offset"}
+TWINS = {"openstl_offset"}
 
 # PRESETS, WAYS and TWINS of each add-on, and RECORDED, which tests/golden/record.py reads. They are
 # found as files, since an add-on's folder may be deleted.

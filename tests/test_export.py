@@ -173,7 +173,7 @@ def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
 @pytest.mark.full
 def test_a_forecast_of_fixed_steps(tmp_path, without_types) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    saved, out = small("unet_small").save(tmp_path / "saved"), tmp_path / "out"
+    saved, out = small("at_once").save(tmp_path / "saved"), tmp_path / "out"
     parity = export(saved, "-o", out, "--steps", "3")
     assert parity.keys() == {"encode", "begin", "step", "forecast", "chain"}
     expected = Forecaster.load(saved).predict(CLIP[3:], 3)
@@ -215,7 +215,7 @@ def as_exported(forecaster: Forecaster, folder: Path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["quick", "unet_small", "guided", "dressed"])
+@pytest.mark.parametrize("name", ["quick", "at_once", "guided", "dressed"])
 def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) -> None:
     own = Forecaster(built(name).eval(), Window(5, 4), Scaling(0.0, 2.0, "K"))
     other = Forecaster.load(as_exported(own, tmp_path / "out", monkeypatch))

@@ -238,7 +238,7 @@ def test_tiles_are_of_whole_blocks_and_see_all_the_same_ones() -> None:
         assert {model.stride_in(size) for size in sizes} == {stride}
     dressed = build_model("dressed", {"of": {"guided": model.args}})
     assert dressed.stride_in((300, 900)) == 24
-    assert tile_layout(build_model("unet_small"), 30, 100, 100) == (32, 8)
+    assert tile_layout(build_model("quick"), 30, 100, 100) == (32, 8)
 
 
 def test_tiles_with_missing_values_and_in_a_clip(forecaster) -> None:

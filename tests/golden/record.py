@@ -64,8 +64,6 @@ WAYS: dict[str, Way] = {
     "quick": Way(),
     "nowcast": Way((11, 13), guide=FLOW),  # 4 divides neither side
     "guided": Way((13, 15), guide={"persistence": {}}),  # seen as 7 x 8
-    "unet": Way((10, 14), gain=1),
-    "unet_small": Way(gain=1),
     "camera": Way(guide=FLOW),
     "temperature": Way(guide={"cycle": {"period": 3}}),
     "fed_frames": Way((8, 10)),

@@ -373,12 +373,12 @@ class Clips(torch.utils.data.Dataset):
         ({"loss": "cross_entropy", "model": "openstl"}, "cross_entropy needs forecasts"),
         ({"model": "black", "hidden": None}, "nothing to learn"),
         ({"batch_size": 17}, "do not fill one batch"),
-        ({"model": "unet_small", "hidden": None, "freeze_encoder": True}, "for encoder-decoders"),
+        ({"model": "openstl", "freeze_encoder": True}, "for encoder-decoders"),
         ({"freeze_encoder": True, "sampling_steps": 9}, "freeze_encoder has no sampling_steps"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
         (
-            {"weights": "scenes", "model": "unet_small", "hidden": None},
-            "describe: encoder_decoder, not unet; choose",
+            {"weights": "scenes", "model": "openstl"},
+            "describe: encoder_decoder, not next_frame; choose",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 # reads this file: `bash benchmarks/zoo/digits/ROW.sh DIGITS RUN`. Training takes one core, in minutes of
 # processor time. Every two minutes 200 validation clips are scored, which counts as training.
 set -e
-export OMP_NUM_THREADS=1 PYTHONPATH="$(dirname "$0")/../..:$PYTHONPATH"
+export OMP_NUM_THREADS=1 PYTHONPATH="$(dirname "$0")/..:$PYTHONPATH"
 digits=$1
 run=$2
 

@@ -88,7 +88,6 @@ MODELS: "Registry[type[Model]]" = Registry(
         "encoder_decoder": "recurrent:EncoderDecoder",
         "next_frame": "recurrent:NextFrame",
         "at_once": "recurrent:RecurrentAtOnce",
-        "unet": "unet:UNet",
         **_UNTRAINED,
         "dressed": "dressed:Dressed",
     },
@@ -105,7 +104,6 @@ CORES: "Registry[Callable[..., Core]]" = Registry({"convlstm": "convlstm:ConvLST
 
 _PRESETS_OF = {  # names in the PRESETS of a module
     "convlstm": ("tutorial", "shi2015", "fc_lstm", "openstl", "quick", "nowcast", "guided"),
-    "unet": ("unet_small", "unet"),
 }
 PRESETS: "Registry[tuple[str, dict[str, Any]]]" = Registry(
     {name: f"{module}:PRESETS" for module, names in _PRESETS_OF.items() for name in names},

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from small import UNET, convlstm, strided, way
+from small import AT_ONCE, convlstm, strided, way
 
 PRESETS: dict[str, dict[str, Any]] = {}
 
@@ -18,7 +18,7 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
             }
         },
     ),
-    "perturbed": way("perturbed", of={"unet": UNET}),
+    "perturbed": way("perturbed", of={"at_once": AT_ONCE}),
     "perturbed_of_any_channels": way("perturbed", of="linear_motion"),
 }
 

@@ -129,7 +129,7 @@ def test_a_calibration_is_kept_beside_weights(tmp_path: Path) -> None:
 def test_other_weights_drop_a_calibration(tmp_path: Path) -> None:
     """A copy keeps it; other weights do not, nor does what is saved over it."""
     lines = (((0.1, 0.9),),)
-    mine = Forecaster.load(Forecaster(build_model("unet_small")).save(tmp_path / "a"))
+    mine = Forecaster.load(Forecaster(build_model("quick")).save(tmp_path / "a"))
     of.write_calibration(tmp_path / "a", Calibration(0.25, (1.0,), lines, lines), mine.model)
     copy = Forecaster.load(mine.save(tmp_path / "b"))
     assert of.calibration_of(copy).blur == 0.25

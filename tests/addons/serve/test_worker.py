@@ -105,7 +105,7 @@ def test_what_nobody_wants_any_more_ends(worker: Worker) -> None:
     assert worker.run(lambda: 5).result(10) == 5
 
 
-@pytest.mark.parametrize("name", ["tutorial", "unet_small"])
+@pytest.mark.parametrize("name", ["tutorial", "at_once"])
 def test_a_forecast_asks_before_each_step_whether_it_is_wanted(name: str) -> None:
     forecaster, asked = Forecaster(built(name), Window(2, 2)), 0
 

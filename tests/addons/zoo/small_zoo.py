@@ -14,6 +14,8 @@ HIDDEN = {"convgru": [5, 4], "predrnn": [4, 4], "predrnnpp": [4, 4], "mim": [4, 
 SIMVP = {"frames": 2, "spatial": 8, "temporal": 16, "blocks": 2}
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "unet": {"frames": 3, "widths": [4], "blocks": [2]},
+    "unet_small": {"frames": 2, "widths": [4, 6], "blocks": [1, 2]},
     "predrnn": {"core": {"predrnn": {"hidden": [2, 2, 2]}}},
     "predrnn_small": {"core": {"predrnn": {"hidden": [3, 3]}}, "codec": patches(4)},
     "predrnnpp": {"core": {"predrnnpp": {"hidden": [2, 2, 2]}}},
@@ -86,7 +88,8 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-TWINS = {name for name in PRESETS if name.endswith("_small")} - {"simvp_small", "svg_small"}
+NO_TWINS = {"simvp_small", "svg_small", "unet_small"}
+TWINS = {name for name in PRESETS if name.endswith("_small")} - NO_TWINS | {"unet"}
 
 
 def alike(names: str, **how: Any) -> dict[str, dict[str, Any]]:
@@ -100,11 +103,12 @@ RECORDED: dict[str, dict[str, Any]] = {
     **alike("predrnnv2 predrnnv2_small mim", gain=2),
     **alike("tau tau_small simvp_small simvp_v2_small", gain=1),
     **alike("simvp_v2 earthformer_small", steps=2, gain=1),
+    **alike("unet_small", gain=1),
     **alike("svg_small predformer_small", steps=2),
     **alike("svg_lp", frame=(14, 18), steps=3),
     **alike("swinlstm_small", frame=(20, 36), steps=2),  # two windows, of which one is cut off
     **alike("predformer", frame=(10, 14)),
     **alike("sprites", frame=(20, 24), gain=2),
-    **alike("simvp_v1 earthformer phydnet phydnet_small", frame=(10, 14), gain=1),
+    **alike("unet simvp_v1 earthformer phydnet phydnet_small", frame=(10, 14), gain=1),
     **alike("mau mau_small e3dlstm e3dlstm_small", frame=(10, 14), gain=1),
 }

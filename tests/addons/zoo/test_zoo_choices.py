@@ -8,6 +8,7 @@ from small_zoo import EARTHFORMER, PREDFORMER
 from foreframe.models import build_model
 
 USUAL: dict[str, dict[str, Any]] = {
+    "unet": {"widths": [4, 4, 4], "blocks": [2, 4, 2]},
     "predformer": PREDFORMER,
     "earthformer": EARTHFORMER,
     "flow": {"of": "persistence"},
@@ -22,6 +23,10 @@ USUAL: dict[str, dict[str, Any]] = {
         ("tutorial", {"core": {"convgru": {"hidden": []}}}, "hidden must be at least 1"),
         ("predrnn", {"core": {"predrnn": {"hidden": [3, 4]}}}, r"equal numbers.*not \[3, 4\]"),
         ("predrnnpp", {"core": {"predrnnpp": {"hidden": [3]}}}, "2 layers or more"),
+        ("unet", {"widths": [4, 8]}, r"as many .* as blocks, .* not \[4, 8\] and \[2, 4, 2\]"),
+        ("unet", {"widths": [4, 0, 4]}, r"widths must be at least 1, not \[4, 0, 4\]"),
+        ("unet", {"inputs": -1}, "inputs must be at least 0"),
+        ("unet", {"sharpen": 1.0}, r"sharpen must lie in \[0, 1\), not 1.0"),
         ("simvp", {"translator": "words"}, "one of inception, gated, tau, mixing, not 'words'"),
         ("simvp", {"blocks": 1}, "blocks must be from 2 to 1000, not 1"),
         ("simvp", {"translator": "mixing", "spatial": 12}, "multiples of 8"),

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.unet import Block
 from foreframe.clips.keyed import further, normals
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.checks import at_least
@@ -28,7 +29,6 @@ from foreframe.models.interface import (
     peek,
 )
 from foreframe.models.motion import exactly
-from foreframe.models.unet import Block
 
 SIDE = 4  # of a patch, in pixels
 ROUNDS = 2  # for each sprite, before the rounds of all

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreframe.models.unet import LEAK, UNet
+from foreframe.addons.zoo.unet import LEAK, UNet
 
 
 def test_forecasts_of_a_unet_are_cut_and_in_training_lean_back() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foreframe.addons.zoo.unet import UNet
 from foreframe.models import MODELS
 from foreframe.models.engine import PackedConv2d
-from foreframe.models.unet import UNet
 
 
 class Chain(nn.Module):

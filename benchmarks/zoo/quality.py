@@ -1,6 +1,6 @@
 """How good after how long, and after how much computation?
 
-    python benchmarks/quality.py PICTURE NAME ... [--minutes M] [--digits FILE] [--rates R ...]
+    python benchmarks/zoo/quality.py PICTURE NAME ... [--minutes M] [--digits FILE] [--rates R ...]
 
 Trains each on Moving MNIST for M minutes, its schedule running on the clock, one after the other: a
 recipe (by name or a YAML file), or by the recipe `unet_small` another preset or one of CANDIDATES
@@ -108,7 +108,7 @@ def draw(rows: dict[str, dict[str, Any]], picture: Path) -> None:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
-    written = (HERE / "results/moving_mnist/limit.json").read_text(encoding="utf-8")
+    written = (HERE.parent / "results/moving_mnist/limit.json").read_text(encoding="utf-8")
     limit = json.loads(written)["both axes"]["MSE"]["overall"]
     for axis, by, label in zip(axes, ("minutes", "pflop"), ("minutes", "PFLOP"), strict=True):
         for name, row in rows.items():

@@ -1,6 +1,6 @@
 """How much of the processor does a training step use?
 
-    python benchmarks/training_rate.py [NAME ...] [--batches 16 32] [--threads 1 2] [--rounds 5]
+    python benchmarks/zoo/training_rate.py [NAME ...] [--batches 16 32] [--threads 1 2] [--rounds 5]
 
 A step of each network on clips of Moving MNIST's size (64x64, 10 -> 10) in bfloat16, with Muon as
 the recipes have it, beside a product of two matrices of 2048x2048: multiply-adds of a clip's
