@@ -3,7 +3,6 @@ ours.
 """
 
 import pickle
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,12 +216,11 @@ def test_times_of_other_calendars_and_names(tmp_path: Path) -> None:
         read_grid(era_like().assign_coords(time=months))
 
 
-def test_folders_archives_and_urls_also_of_workers(tmp_path: Path) -> None:
+def test_folders_and_urls_also_of_workers(tmp_path: Path) -> None:
     era_like().to_zarr(tmp_path / "a.zarr", consolidated=False)
     era_like().to_zarr("memory://test_grid.zarr", mode="w", consolidated=False)
     era_like().to_netcdf(tmp_path / "a.nc")
-    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "a.zarr")
-    sources = [tmp_path / "a.nc", tmp_path / "a.zarr", tmp_path / "a.zip"]
+    sources = [tmp_path / "a.nc", tmp_path / "a.zarr"]
     urls = [tmp_path.joinpath(name).as_uri() for name in ("a.zarr", "a.nc")]
     for source in [*sources, *urls, "memory://test_grid.zarr"]:
         clip = pickle.loads(pickle.dumps(read_grid(source)))
@@ -232,7 +230,6 @@ def test_folders_archives_and_urls_also_of_workers(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.nc").write_text("no grid\n" * 50)
-    (tmp_path / "text.zip").write_text("no grid\n" * 50)
     (tmp_path / "folder.zarr").mkdir()
     for kind in ("NETCDF4", "NETCDF3_64BIT"):
         era_like().to_netcdf(tmp_path / "a.nc", format=kind)
@@ -245,7 +242,6 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "text.nc", None, "cannot open .*text.nc; check the path, or copy it again"),
         (tmp_path / "cut_NETCDF4.nc", None, "cannot open"),
         (tmp_path / "cut_NETCDF3_64BIT.nc", None, "cannot open .*it was cut short"),
-        (tmp_path / "text.zip", None, "cannot open"),
         (tmp_path / "folder.zarr", None, "cannot open"),
         (tmp_path / "a.nc", "sst", "a.nc has no variable sst; it has t2m"),
         (
@@ -288,66 +284,6 @@ def test_a_file_that_was_read_can_be_written_again(tmp_path: Path) -> None:
         last = clip.frames
     era_like(FIELD).to_netcdf(path)
     assert np.nanmax(last[:]) == FIELD.max()
-
-
-# -- groups
-
-LATITUDE = {"standard_name": "latitude", "units": "degrees_north"}
-PROJECTION = {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0}
-
-
-def in_groups() -> xr.DataTree:
-    """Times and places at the root, fields in groups; one of them has a level of its own."""
-    root = xr.Dataset(
-        {"crs": ((), np.int32(0), PROJECTION)},
-        {
-            "time": HOURS,
-            "lat": ("lat", [60.0, 59.5, 59.0, 58.5], LATITUDE),
-            "lon": ("lon", np.arange(5.0), {"standard_name": "longitude"}),
-        },
-        {"title": "several products"},
-    )
-    dims, said = ("time", "lat", "lon"), {"units": "K", "grid_mapping": "crs"}
-    near = xr.Dataset({"t": (dims, FIELD, said)}, attrs={"institution": "near the ground"})
-    far = xr.Dataset({"t": (dims, FIELD - 60, said), "z": (dims, FIELD * 2)}, {"level": 500.0})
-    return xr.DataTree.from_dict({"/": root, "/near": near, "/aloft/middle": far})
-
-
-@pytest.fixture(params=["nc", "zarr", "zip"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path = tmp_path / f"a.{request.param}"
-    if request.param == "nc":
-        in_groups().to_netcdf(path, engine="netcdf4", write_inherited_coords=False)
-    else:
-        in_groups().to_zarr(tmp_path / "a.zarr", consolidated=False, write_inherited_coords=False)
-        if request.param == "zip":
-            shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "a.zarr")
-    return path
-
-
-def test_a_field_of_a_group_knows_what_its_root_says(source: Path) -> None:
-    clip = read_grid(source, "near/t")
-    np.testing.assert_array_equal(clip.frames[0:6][:, 0], FIELD)
-    np.testing.assert_array_equal(clip.times, HOURS)
-    assert (clip.variable, clip.units) == ("t", "K")
-    assert clip.coordinates["lat"].attributes == LATITUDE
-    assert clip.coordinates["lat"].dims == ("row",)
-    assert clip.coordinates["crs"].attributes == PROJECTION
-    assert clip.about == {"title": "several products", "institution": "near the ground"}
-    clip = read_grid(source, ["aloft/middle/z", "aloft/middle/t"])
-    np.testing.assert_array_equal(clip.frames[2:4], np.stack([FIELD * 2, FIELD - 60], 1)[2:4])
-    assert clip.coordinates["level"].values == 500
-
-
-def test_what_no_group_has(source: Path) -> None:
-    for variable, words in (
-        (None, "a variable of a group is named group/name"),
-        ("far/t", "cannot open .*, group far; check the path"),
-        ("near/u", "has no variable u; it has t"),
-        (["near/t", "aloft/middle/t"], "one group, not in near, aloft/middle"),
-    ):
-        with one_line(words):
-            read_grid(source, variable)
 
 
 # -- behind URLs

@@ -2,9 +2,7 @@
 splits.
 """
 
-import gzip
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -162,16 +160,16 @@ def test_splits_hold_across_sources() -> None:
     assert len(train) > 47_000
 
 
-def test_digits_from_idx_and_npz_and_torchvision_files(tmp_path) -> None:
+def test_digits_from_npz_and_torchvision_files(tmp_path) -> None:
     images = digit_images(split="test")[:100]
     raw = b"\x00\x00\x08\x03" + np.array(images.shape, dtype=">i4").tobytes() + images.tobytes()
-    (tmp_path / "some-idx3-ubyte").write_bytes(raw)
-    (tmp_path / "some-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
     np.savez(tmp_path / "some.npz", images=images)
-    for name in ("some-idx3-ubyte", "some-idx3-ubyte.gz", "some.npz"):
-        assert np.array_equal(digit_images(tmp_path / name, "test"), images)
+    assert np.array_equal(digit_images(tmp_path / "some.npz", "test"), images)
     with pytest.raises(ValueError, match="too few"):
         digit_images(tmp_path / "some.npz", "train")
+    (tmp_path / "torn.npz").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"digits: .*torn.npz cannot be read"):
+        digit_images(tmp_path / "torn.npz")
 
     pytest.importorskip("torchvision")
     folder = tmp_path / "MNIST" / "raw"
@@ -183,27 +181,6 @@ def test_digits_from_idx_and_npz_and_torchvision_files(tmp_path) -> None:
         (folder / f"{part}-images-idx3-ubyte").write_bytes(raw)
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     assert np.array_equal(digit_images("mnist", "test", root=tmp_path), images)
-
-
-def test_a_damaged_file_of_digits_is_named_and_a_bomb_takes_no_memory(tmp_path) -> None:
-    said = b"\x00\x00\x08\x03" + np.array([65536, 65536, 1], ">i4").tobytes()
-    (tmp_path / "large-idx3-ubyte").write_bytes(said)
-    small = b"\x00\x00\x08\x03" + np.array([1, 2, 2], ">i4").tobytes()
-    with gzip.open(tmp_path / "bomb-idx3-ubyte.gz", "wb") as file:
-        file.write(small + bytes(2**26))
-    (tmp_path / "torn-idx3-ubyte.gz").write_bytes(b"torn")
-    (tmp_path / "torn.npz").write_bytes(b"torn")
-    tracemalloc.start()
-    for name, reason in (
-        ("large-idx3-ubyte", "cannot be read .its header states 4 GiB"),
-        ("bomb-idx3-ubyte.gz", "cannot be read .it is truncated or too long"),
-        ("torn-idx3-ubyte.gz", "cannot be read"),
-        ("torn.npz", "cannot be read"),
-    ):
-        with pytest.raises(ValueError, match=f"digits: .*{name} {reason}"):
-            digit_images(tmp_path / name)
-    assert tracemalloc.get_traced_memory()[1] < 2**24
-    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -116,10 +116,10 @@ def read_grid(
     (cftime) beyond its range, seconds for plain numbers, or None for a mere index.
 
     Args:
-        source: a NetCDF file, a Zarr store (a folder or a .zip), or a URL of either that fsspec
-            supports, an xarray Dataset or DataArray.
-        variable: name to read, "group/name" for a variable in a group; several names become
-            channels in that order. Optional if only one variable fits.
+        source: a NetCDF file, a Zarr store (a folder), or a URL of either that fsspec supports; an
+            xarray Dataset or DataArray.
+        variable: name to read; several names become channels in that order. Optional if only one
+            variable fits.
         select: the value for each other dimension, e.g. {"level": 850}: the nearest coordinate, or
             an index for a dimension without a coordinate.
         budget: GiB for opening the file and for reading a slice.
@@ -131,7 +131,7 @@ def read_grid(
             time, another dimension without a choice, more than the budget, pickled arrays.
     """
     names = [variable] if isinstance(variable, str) else list(variable or ())
-    opened = open_grid(source, _group_of(names), budget)
+    opened = open_grid(source, budget)
     where = opened.name
     dataset, notes = _select(opened.dataset, select or {}, where)
     grid = _layout(dataset, names, inputs, where)
@@ -165,14 +165,6 @@ def read_grid(
     )
 
 
-def _group_of(names: Sequence[str]) -> str:
-    """Return the group of variables, "" for the root."""
-    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names)) or [""]
-    if len(groups) > 1:
-        raise ValueError(f"all channels must be in one group, not in {_listed(groups)}")
-    return groups[0]
-
-
 def _listed(names: Iterable[Any]) -> str:
     return ", ".join(str(name) for name in names) or "none"
 
@@ -201,10 +193,10 @@ def _choose(
             content = (f"{name} ({_listed(v.dims)})" for name, v in dataset.data_vars.items())
             raise ValueError(
                 f"{where} has no variable with a time and two space dimensions; it has "
-                f"{_listed(content)}; a variable of a group is named group/name"
+                f"{_listed(content)}; open a group in Python: xarray.open_dataset(FILE, group=...)"
             )
         names = select_variables(None, candidates, where)
-    wanted = [*(name.rpartition("/")[2] for name in names), *inputs]
+    wanted = [*names, *inputs]
     held = [name for name in numeric if name in dataset.data_vars or name in wanted]
     return select_variables(wanted, held, where)[: len(names)]
 

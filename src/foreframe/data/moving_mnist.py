@@ -10,10 +10,7 @@ workers, rank, machine or order. Two rules of motion:
   speeds -4..4 per axis, reversed or drawn again at the walls. Digits are added and clipped.
 """
 
-import gzip
 import hashlib
-import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -90,8 +87,8 @@ class MovingMNIST(ClipSet):
     Args:
         split: "train", "validation" or "test", without a common digit image.
         digits: "mini" (5,000 MNIST digits, embedded), "mnist", "fashion_mnist", "kmnist"
-            (torchvision), an idx or npz file, or a mapping {source, root, download}; downloads
-            require `download`.
+            (torchvision), an .npz file, or a mapping {source, root, download}; downloads require
+            `download`.
         motion: "srivastava", "svg", or a mapping {rule, speed, redraw, digit_px} (see `Motion`).
         canvas: H and W in pixels, one number or two.
         count: digits in a clip.
@@ -323,8 +320,7 @@ def digit_images(
     their test files.
 
     Args:
-        source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`) or
-            idx file (also .gz).
+        source: "mini", "mnist", "fashion_mnist", "kmnist", or the path of an .npz (key `images`).
         split: train, validation or test.
         root: folder of torchvision's data sets.
         download: whether torchvision may download files missing in `root`.
@@ -340,12 +336,11 @@ def digit_images(
             return images
     elif source == "mini":
         images = _images_in(str(files("foreframe.data").joinpath("mnist_mini_5k.npz")))
-    elif Path(source).suffix == ".npz" or "idx" in Path(source).name:
+    elif Path(source).suffix == ".npz":
         images = _images_in(source)
     else:
         raise ValueError(
-            f"digits: {source!r} is unknown; choose mini, {', '.join(_TORCHVISION)}, or an .npz or "
-            "idx file"
+            f"digits: {source!r} is unknown; choose mini, {', '.join(_TORCHVISION)} or a .npz file"
         )
     chosen = images[_split_of(images) == SPLITS.index(split)]
     if len(chosen) == 0:
@@ -367,29 +362,10 @@ def _images_in(path: str) -> UInt8[np.ndarray, "n h w"]:
     if not Path(path).is_file():
         raise ValueError(f"digits: there is no file {path}")
     with in_one_line(f"digits: {path} cannot be read"):
-        if path.endswith(".npz"):
-            images = read_named(Path(path), ["images"], BUDGET).get("images")
-        else:
-            images = _idx_images(path)
+        images = read_named(Path(path), ["images"], BUDGET).get("images")
     if images is None or images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"digits: {path} holds no uint8 (N,H,W), which in an .npz is `images`")
+        raise ValueError(f"digits: {path} has no `images`, uint8 (N,H,W)")
     return images
-
-
-def _idx_images(path: str) -> np.ndarray:
-    """Read LeCun's format: two zero bytes, a type, a rank, big-endian sizes, and the values."""
-    opened = gzip.open if path.endswith(".gz") else open
-    with opened(path, "rb") as file:
-        head = file.read(16)
-        if len(head) < 16 or head[:4] != b"\x00\x00\x08\x03":
-            raise ValueError("it has no header of an idx file of 8-bit images")
-        shape = struct.unpack(">3I", head[4:])
-        if math.prod(shape) > BUDGET * GIB:
-            raise ValueError(f"its header states {in_gib(math.prod(shape))} of images")
-        pixels = file.read(math.prod(shape) + 1)
-    if len(pixels) != math.prod(shape):
-        raise ValueError(f"it is truncated or too long for {shape}")
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
 def _torchvision_images(source: str, root: Path, download: bool, train: bool) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""Numbered pictures, read one at a time, and animations (GIF, WebP), by Pillow."""
+"""Numbered pictures, read one at a time, and animations (GIF), by Pillow."""
 
 import re
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from foreframe.clips.frames import Frames
 from foreframe.data.data_options import BUDGET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-ANIMATED = (".tif", ".tiff", ".webp")  # one file may have several pictures
 _WEIGHT = 16  # bytes of memory for each pixel: pictures are converted more than once
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `budget` has its own message
 
 
 def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
-    """Read an animated GIF or WebP into memory: composited frames (T,C,H,W) uint8 on black, with
+    """Read an animated GIF into memory: composited frames (T,C,H,W) uint8 on black, with
     times in seconds from the first frame.
 
     C is 1 if every frame is grey, otherwise 3 (RGB). A duration of 0 counts as 0.1 s, as in
@@ -37,14 +35,9 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
         budget: GiB for the frames.
 
     Raises:
-        ValueError: no such file, a truncated animation, a TIFF of several pages, or more frames
-            than the budget.
+        ValueError: no such file, a truncated animation, or more frames than the budget.
     """
     path = Path(path)
-    if path.suffix.lower().startswith(".tif"):
-        raise ValueError(
-            f"{path}: several pages of a TIFF are no recording; store each in a separate file"
-        )
     seconds = [0.0]
     what = f"{path.name} is no animation that can be read; make or fetch it again"
     with in_one_line(what), Image.open(path) as image:
@@ -58,14 +51,6 @@ def read_gif(path: str | Path, budget: float = BUDGET) -> Clip:
     is_grey = all((frame == frame[:1]).all() for frame in frames)
     frames = frames[:, :1] if is_grey else frames
     return Clip(frames, np.array(seconds[:-1]), name=path.name)
-
-
-def has_pages(path: Path) -> bool:
-    """Whether a file has several pictures."""
-    if path.suffix.lower() in ANIMATED:
-        with suppress(Exception), Image.open(path) as image:
-            return bool(getattr(image, "n_frames", 1) > 1)
-    return False
 
 
 class Pictures(Frames):
@@ -133,6 +118,8 @@ class Pictures(Frames):
                 what = f"{path.name} of {image.height}x{image.width} pixels"
                 need = _WEIGHT * image.height * image.width
                 check_budget(need, self._budget, what, "leave it out")
+                if getattr(image, "n_frames", 1) > 1:
+                    raise ValueError("it has several pictures; store each in a separate file")
                 return _pixels(image, self._channels, self._size)
         except OverBudgetError:
             raise

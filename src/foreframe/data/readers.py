@@ -22,7 +22,7 @@ from foreframe.data.films import read_film
 from foreframe.data.grids import read_grid
 from foreframe.data.inputs import CLOCKS, with_clocks
 from foreframe.data.pictures import SUFFIXES as IMAGES
-from foreframe.data.pictures import Pictures, has_pages, natural, read_gif
+from foreframe.data.pictures import Pictures, natural, read_gif
 from foreframe.data.reading import apply_options, missing_value
 
 FILMS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".y4m")
@@ -37,7 +37,6 @@ class Reader:
         endings: endings of its files, in small letters.
         read: function that opens paths and returns their recordings in data units. It reads frames
             on demand, and raises a ValueError in one line.
-        takes: whether a path without these endings is of this kind.
         together: whether all files of this kind in a folder are one recording; otherwise `read` is
             called for each path.
         pictures: whether frames are pictures, which have scenes and may vary in rate, instead of
@@ -46,7 +45,6 @@ class Reader:
 
     endings: tuple[str, ...]
     read: Callable[[Sequence[Path], ReadOptions], Sequence[Clip]]
-    takes: Callable[[Path], bool] = lambda path: False
     together: bool = False
     pictures: bool = False
 
@@ -70,14 +68,11 @@ READERS = {
     "film": Reader(
         FILMS, lambda paths, o: [read_film(paths[0], o.strict, o.budget)], pictures=True
     ),
-    "animation": Reader(
-        (".gif",), lambda paths, o: [read_gif(paths[0], o.budget)], has_pages, pictures=True
-    ),
+    "animation": Reader((".gif",), lambda paths, o: [read_gif(paths[0], o.budget)], pictures=True),
     "arrays": Reader(ARRAYS, lambda paths, o: read_arrays(paths[0], o.variable, o.budget)),
     "pictures": Reader(IMAGES, _read_pictures, together=True, pictures=True),
 }
 PICTURES = READERS["pictures"]
-ZIPPED = ".zip"  # a Zarr store in one file, only by its name: folders have other zips too
 
 
 def added() -> tuple[str, ...]:
@@ -103,7 +98,7 @@ def reader_of(path: Path) -> Reader | None:
     ending = path.suffix.lower()
     if path.is_dir():
         return READERS["grid"] if ending == ".zarr" else None
-    found = next((r for r in READERS.values() if ending in r.endings or r.takes(path)), None)
+    found = next((r for r in READERS.values() if ending in r.endings), None)
     if found is None and ending[1:] in registered("readers"):
         found = of_package("readers", ending[1:])
         if not isinstance(found, Reader):
@@ -120,8 +115,8 @@ def clips_from(
         first = film[:10].frames  # (10,3,48,64), 0 to 255
 
     Args:
-        source: a film (mp4, avi, mkv, webm, mov), a GIF, an animated WebP, a folder of numbered
-            pictures, a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
+        source: a film (mp4, avi, mkv, webm, mov), a GIF, a folder of numbered pictures,
+            a .npy or .npz file, a NetCDF file, a Zarr store (folder or any fsspec URL),
             a file of an installed reader (ODIM HDF5 and GRIB of the add-on radar), a folder of any
             of these with subfolders; or, in memory, an array, a tensor or an xarray object.
         variable, options: fields of `ReadOptions`.
@@ -168,7 +163,7 @@ def raw_clips(source: Any, options: ReadOptions) -> Iterator[Clip]:
     path = Path(source)
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
-    reader = READERS["grid"] if path.suffix.lower() == ZIPPED else reader_of(path)
+    reader = reader_of(path)
     if reader is None and path.is_dir():
         yield from _folder(path, options)
         return
@@ -216,13 +211,7 @@ def _inside(
     errors if their kind is supported.
     """
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=natural)
-    readers: dict[Path, Reader | None] = {}
-    first_of: dict[str, Reader | None] = {}
-    for path in entries:
-        first = first_of.get(path.suffix.lower())
-        # Only the first file with an ending of pictures is opened, as networks are slow.
-        readers[path] = first if first and first.together else reader_of(path)
-        first_of.setdefault(path.suffix.lower(), readers[path])
+    readers = {path: reader_of(path) for path in entries}
     for kind in dict.fromkeys(r for r in readers.values() if r and r.together):
         paths = [path for path in entries if readers[path] == kind]
         yield from _read(kind, paths, str(folder), options)

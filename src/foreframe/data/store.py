@@ -7,7 +7,6 @@ whole chunk for one of its values.
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -43,17 +42,16 @@ class Opened(NamedTuple):
     close: Callable[[], None] | None = None
 
 
-def open_grid(source: Any, group: str, budget: float) -> Opened:
+def open_grid(source: Any, budget: float) -> Opened:
     """Open a NetCDF file, a Zarr store or an xarray object.
 
     Args:
-        source: a file, a folder, a .zip, or a URL; an xarray Dataset or DataArray.
-        group: group in a file, "" for its root. A group inherits coordinates from its parents.
+        source: a file, a folder or a URL; an xarray Dataset or DataArray.
         budget: GiB for opening.
 
     Raises:
-        ValueError: no such file, damaged, no such group, more than the budget, pickled arrays, or
-            a package that is missing.
+        ValueError: no such file, damaged, more than the budget, pickled arrays, or a package
+            that is missing.
     """
     import xarray as xr
 
@@ -75,10 +73,9 @@ def open_grid(source: Any, group: str, budget: float) -> Opened:
         cure = "check the address and the connection"
         for package in ("fsspec", "h5py", "h5netcdf"):
             needed(package, "remote", f"{text}: reading from URLs")
-    group_words = f", group {group}" if group else ""
-    with in_one_line(f"cannot open {text}{group_words}; {cure}"):
-        file, engine = _of_url(text) if path is None else _of_path(path, budget)
-        dataset = _decoded(file, engine, group, budget, text)
+    with in_one_line(f"cannot open {text}; {cure}"):
+        file, engine = _of_url(text) if path is None else _of_path(path)
+        dataset = _decoded(file, engine, budget, text)
         name = text.rstrip("/").rsplit("/", 1)[-1]
         if engine != "netcdf4":
             return Opened(dataset, name, path)
@@ -96,29 +93,18 @@ def _of_url(url: str) -> tuple[Any, str]:
     return url, "zarr"
 
 
-def _of_path(path: Path, budget: float) -> tuple[Any, str]:
+def _of_path(path: Path) -> tuple[Any, str]:
     """Return a source for xarray, and its engine. The first damaged Zarr array raises an error
     here, since zarr opens all of them at once and the others would end in tracebacks.
     """
-    if path.is_file() and path.suffix != ".zip":
+    if path.is_file():
         return path, "netcdf4"
     import zarr
-    from zarr.storage import ZipStore
 
-    store: Any = path
-    if path.is_dir():
-        names = {member.name for member in path.iterdir()}
-    else:
-        with zipfile.ZipFile(path) as archive:
-            files = archive.infolist()
-        largest = max((file.file_size for file in files), default=0)
-        check_budget(largest, budget, f"{path}: its largest file")
-        names = {file.filename.partition("/")[0] for file in files}
-        store = ZipStore(path, mode="r")
-    group = zarr.open_group(store, mode="r")
-    for name in sorted(names):
+    group = zarr.open_group(path, mode="r")
+    for name in sorted(member.name for member in path.iterdir()):
         group.get(name)
-    return store, "zarr"
+    return path, "zarr"
 
 
 def _check_length(path: Path, dataset: Any) -> None:
@@ -130,30 +116,19 @@ def _check_length(path: Path, dataset: Any) -> None:
         raise ValueError(f"it was cut short, below its {least} bytes")
 
 
-def _decoded(source: Any, engine: str, group: str, budget: float, where: str) -> Any:
+def _decoded(source: Any, engine: str, budget: float, where: str) -> Any:
     """Open and decode by CF, except that numbers in units of time are not durations."""
     import xarray as xr
 
     # chunks: xarray's lazy arrays, not dask's. No cache: slices do not stay in memory. Without
     # indexes and decoding, nothing is read.
     options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False}
-    options |= {"decode_cf": False, "create_default_indexes": False, "group": group or None}
+    options |= {"decode_cf": False, "create_default_indexes": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         raw = xr.open_dataset(source, **options)
         _check_headers(raw, budget, where)
-        dataset = xr.decode_cf(raw, decode_timedelta=False)
-    if not group:
-        return dataset
-    outer = _decoded(source, engine, group.rpartition("/")[0], budget, where)
-    shared = {
-        name: variable
-        for name, variable in outer.variables.items()
-        if name not in dataset.variables
-        and variable.sizes.items() <= dataset.sizes.items()
-        and (name in outer.coords or variable.ndim <= 2)
-    }
-    return dataset.assign_coords(shared).assign_attrs({**outer.attrs, **dataset.attrs})
+        return xr.decode_cf(raw, decode_timedelta=False)
 
 
 def _check_headers(dataset: Any, budget: float, where: str) -> None:

@@ -45,7 +45,7 @@ from foreframe.clips.clip import Clip, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.units import check_units
 from foreframe.data.pictures import SUFFIXES as IMAGES
-from foreframe.data.readers import ZIPPED, endings
+from foreframe.data.readers import endings
 from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast import Forecast
 from foreframe.forecasting.forecast_options import PredictOptions, TiledOptions, changed
@@ -302,7 +302,7 @@ def _read_form(body: Path, content_type: str, names: dict[str, str]) -> tuple[di
     name = Path((files[0].file_name or b"").decode(errors="replace").replace("\\", "/")).name
     name = "".join(filter(str.isprintable, name))[-100:] or "the file"
     ending = Path(name).suffix.lower()
-    if ending not in (*endings(), *IMAGES, ZIPPED):
+    if ending not in (*endings(), *IMAGES):
         kinds = ", ".join(endings())
         raise Problem(415, f"{name}: {ending or 'no ending'} is not a known format; use {kinds}")
     path = body.parent / f"upload{ending}"
