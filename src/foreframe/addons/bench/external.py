@@ -145,7 +145,7 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
 def _from_grid(path: Path, variable: Any) -> Forecasts:
     import xarray as xr
 
-    dataset = xr.decode_cf(open_grid(path, "", BUDGET).dataset, decode_timedelta=True)
+    dataset = xr.decode_cf(open_grid(path, BUDGET).dataset, decode_timedelta=True)
     start, lead = _dimension(dataset, STARTS), _dimension(dataset, LEADS)
     names = [str(name) for name, v in dataset.data_vars.items() if {start, lead} <= {*v.dims}]
     if not names:
