@@ -212,7 +212,6 @@ def stream(
 @takes(WindowOptions)
 def check(
     source: Any,
-    output: str | os.PathLike[str] | None = None,
     options: WindowOptions | None = None,
     *,
     progress: Callable[[int, int], Any] | None = None,
@@ -224,20 +223,16 @@ def check(
 
     Args:
         source: recordings, as in `foreframe.clips_from`.
-        output: .png to write, with frames spread over the first recording.
         options, changes: the fields of `WindowOptions` by name, or an object that they change.
         progress: called with the number of frames read and about how many will be.
 
     Raises:
-        ValueError: errors of reading; an output that is not a .png.
+        ValueError: errors of reading.
     """
-    if output is not None and Path(output).suffix.lower() != ".png":
-        raise ValueError(f"output {output}: the contact sheet is a .png")
     options = changed(options or WindowOptions(), changes)
     from foreframe.data.arrays import data_name
     from foreframe.data.check import check_data
     from foreframe.data.splits import UNDECIDED
-    from foreframe.forecasting.outputs import write_sheet
     from foreframe.training.choices import Recording, window_and_shares
 
     checked = check_data(source, options, progress)
@@ -249,8 +244,6 @@ def check(
     except ValueError as error:
         lines = [*checked.lines, f"          too short without a recipe: {error}"]
         checked = replace(checked, lines=lines)
-    if output is not None:
-        write_sheet(Path(output), checked.recordings[0])
     return checked
 
 

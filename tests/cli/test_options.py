@@ -74,7 +74,6 @@ BAD = [
     # what is missing, too much, or not to be had
     ("predict nowhere", "missing: INPUT"),
     ("evaluate a b", "unexpected word 'b': options begin with --"),
-    ("data check clip.npy --output sheet.pdf", "a .png"),
     ("data check nowhere", "there is no file or folder nowhere"),
     ("data --output x.mp4", "choose .npy, .gif or .png"),
     ("train --resume nowhere", "there is no run in nowhere"),

@@ -14,7 +14,7 @@ from foreframe.visuals.colours import (
     _palette,
     with_scale,
 )
-from foreframe.visuals.grid import RED, fit
+from foreframe.visuals.grid import fit
 
 
 def row(*values: float) -> np.ndarray:
@@ -120,13 +120,9 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
     assert animation(holed, holed, holed, paint=paint, times=list("abcdef")).shape == film.shape
 
 
-def test_contact_sheet_flags_frames() -> None:
-    frames = np.full((8, 1, 32, 32), 0.5, np.float32)
-    sheet = contact_sheet(frames, [str(k) for k in range(8)], flagged={7: "cut"})
-    red = np.argwhere((sheet == RED).all(axis=-1))
-    assert sheet.shape[0] // 2 - 10 < red[:, 0].min()  # the second row
-    # Its second column.
-    assert sheet.shape[1] // 6 - 10 < red[:, 1].min() < red[:, 1].max() < sheet.shape[1] // 3 + 10
+def test_a_contact_sheet_has_rows_of_six() -> None:
+    field = np.full((8, 1, 32, 32), np.nan, np.float32)
     label = "a long label of a frame, a very long one"
-    field = contact_sheet(frames * np.nan, [label] * 8, Paint("viridis", 0, 1, "m"))
-    assert (field == MISSING).all(axis=-1).any()
+    sheet = contact_sheet(field, [label] * 8, Paint("viridis", 0, 1, "m"))
+    missing = np.argwhere((sheet == MISSING).all(axis=-1))[:, 0]
+    assert missing.min() < sheet.shape[0] // 2 < missing.max()

@@ -71,22 +71,18 @@ def _write_clip(output: str, past: Any, future: Any, channels: int) -> None:
         write_png(output, strip(*shown))
 
 
-def check_data(input: str, options: WindowOptions, *, output: str | None = None) -> None:
+def check_data(input: str, options: WindowOptions) -> None:
     """Examine recordings before training on them: foreframe data check INPUT
 
     Args:
         input: a film, GIF, folder of pictures, .npy, .npz, NetCDF or Zarr, or a folder of them
-        output: .png of frames spread over the (first) recording
     """
     check_source(input)
 
     from foreframe.api import check
 
     with progress("frames") as tell:
-        checked = check(input, output, options, progress=tell)
-    print(checked)
-    if output is not None:
-        print(f"frames of {checked.recordings[0].clip.name} are in {output}")
+        print(check(input, options, progress=tell))
 
 
 def parser() -> Parser:

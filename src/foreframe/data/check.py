@@ -19,14 +19,12 @@ from foreframe.data.readers import gaps_in, in_parts, moving_parts
 from foreframe.data.splits import SPLITS, lacking, noted, raw_by_folder, split_clips, split_lines
 from foreframe.data.windows import fit_scaling, windows_in
 
-THUMBNAILS = 30
 LINES = 10  # most recordings in a list
 RUNS = 12  # most runs of marked frames in a line, as "17, 202-204"
 
 # Kinds of marked frames, and their meaning.
 MARKS = {
     "frozen": "equal to the one before",
-    "black": "all black",
     "flat": "of one value",
     "empty": "without any value",
     "cut": "after a change of scene (reading.cuts true splits there)",
@@ -44,11 +42,9 @@ class Checked:
         folder: folder that decides its split (see `split_clips`).
         parts: its parts between gaps, and between scene changes with `cuts`.
         marked: frames by the names of MARKS: the first frame after a gap in time; frames with only
-            missing values; black frames (0 everywhere, or at most 16 in 8-bit pictures); frames
-            with one other value; frames that equal the frame before in every pixel; the first frame
-            of a new scene (pictures only); frames that cannot be decoded.
+            missing values; frames with one value; frames that equal the frame before in every
+            pixel; the first frame of a new scene (pictures only); frames that cannot be decoded.
         moments: count, range, mean and deviation of the known values.
-        shown: thumbnails, (k,C,H,W), of the frames numbered in `shown_at`.
     """
 
     clip: Clip
@@ -56,12 +52,6 @@ class Checked:
     parts: list[Clip]
     marked: dict[str, list[int]]
     moments: Moments = field(default_factory=Moments)
-    shown: list[np.ndarray] = field(default_factory=list)
-    shown_at: list[int] = field(default_factory=list)
-
-    def flags(self) -> dict[int, str]:
-        """Return the mark of each marked frame."""
-        return {k: name for name in MARKS for k in self.marked[name]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,33 +144,21 @@ def _check(raw: Clip, folder: str, options: ReadOptions) -> Checked:
     for name, firsts in found.items():  # the next frame with `every`
         marked[name] = sorted({-(-k // options.every) for k in firsts} & {*range(n)})
     checked = Checked(clip, folder, parts, marked)
-    spread = np.linspace(0, n - 1, min(n, THUMBNAILS)).round().astype(int).tolist()
-    checked.shown_at = sorted({*spread, *marked["cut"][:6]})
     before, floats = None, clip.frames.dtype.kind == "f"
     numbers = count()
     for frames in stretches_of(clip, options.budget):
         checked.moments = checked.moments.plus(frames)
         for frame, k in zip(frames, numbers, strict=False):
-            if k in checked.shown_at:
-                checked.shown.append(frame)
-            if mark := _mark_of(frame, raw.pictures):
-                marked[mark].append(k)
-            if mark != "empty":
-                if before is not None and np.array_equal(frame, before, equal_nan=floats):
-                    marked["frozen"].append(k)
-                before = frame
+            if not np.isfinite(frame).any():
+                marked["empty"].append(k)
+                continue
+            if np.nanmin(frame) == np.nanmax(frame):
+                marked["flat"].append(k)
+            if before is not None and np.array_equal(frame, before, equal_nan=floats):
+                marked["frozen"].append(k)
+            before = frame
     marked["broken"] = sorted(clip.frames.broken)
     return checked
-
-
-def _mark_of(frame: np.ndarray, picture: bool) -> str:
-    """Return "empty", "black" or "flat"; "" for any other frame."""
-    if not np.isfinite(frame).any():
-        return "empty"
-    least, most = np.nanmin(frame), np.nanmax(frame)
-    if 0 <= least <= most <= (16 if picture and frame.dtype == np.uint8 else 0):
-        return "black"
-    return "flat" if least == most else ""
 
 
 def describe_splits(

@@ -14,11 +14,9 @@ from foreframe.clips.clip import Clip, format_step, stamp
 from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import write_grid
-from foreframe.data.check import Checked
 from foreframe.visuals import (
     Paint,
     animation_frames,
-    contact_sheet,
     members_by_name,
     paint_for,
     strip,
@@ -121,22 +119,6 @@ def write_moving(
         write_gif(path, np.stack(list(pictures())), fps)
     else:
         write_frames(path, pictures())
-
-
-def write_sheet(path: str | Path, checked: Checked) -> None:
-    """Write frames spread over a recording, side by side, as a .png; faulty ones are marked.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    flags, moments, clip = checked.flags(), checked.moments, checked.clip
-    low, high = (moments.lowest, moments.highest) if moments.count else (0.0, 1.0)
-    if clip.frames.dtype == np.uint8:
-        low, high = 0.0, 255.0
-    paint = paint_for("auto", low, high, clip.units)
-    flagged = {i: flags[k] for i, k in enumerate(checked.shown_at) if k in flags}
-    labels = list(map(str, checked.shown_at))
-    write_png(path, contact_sheet(np.stack(checked.shown), labels, paint, flagged=flagged))
 
 
 def write_values(

@@ -30,7 +30,7 @@ from foreframe.training import run_folder
 from foreframe.training.checkpointing import Checkpoints
 from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
-from foreframe.training.loggers import begin, loggers_of, start_tensorboard
+from foreframe.training.loggers import Events, begin, start_tensorboard
 from foreframe.training.module import ForecastModule
 from foreframe.training.monitoring import HealthCheck, Pictures, progress
 from foreframe.training.optimizers import MovingAverage
@@ -146,12 +146,12 @@ def open_training(
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     average = [MovingAverage(learning.average)] if learning.average else []
     bar = progress(machine.trainer.get("enable_progress_bar", True))
-    with quiet():  # Lightning's CSVLogger warns if the folder has files
+    with quiet():
         trainer = build_trainer(
             machine,
             learning,
             [scores, HealthCheck(), *pictures, *bar, *average, *callbacks, stops, checkpoints],
-            loggers_of(folder, loggers, start.step),
+            [Events(folder) if isinstance(each, str) else each for each in loggers],
             **processes,
         )
     return Training(folder, options, start, module, clips, trainer, stops, checkpoints)

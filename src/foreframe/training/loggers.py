@@ -1,18 +1,16 @@
-"""Loggers of a training: TensorBoard and CSV by name, or any logger of Lightning. Lightning logs
-numbers; this file logs pictures, if a logger shows any.
+"""Loggers of a training: TensorBoard, or any logger of Lightning. Lightning logs numbers; this file
+logs pictures, if a logger shows any.
 """
 
-import csv
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from foreframe.base.processes import is_first_process
 from foreframe.base.wording import described
 from foreframe.visuals import gif_bytes
 
@@ -37,30 +35,6 @@ def start_tensorboard(folder: Path) -> str:
     return str(board.launch())
 
 
-def _csv(folder: Path, step: int) -> Logger:
-    """Return the logger of RUN/metrics.csv. A resumed run keeps the rows before its checkpoint."""
-    logger, file = CSVLogger(folder, name="", version=""), folder / "metrics.csv"
-    if step > 0 and file.exists() and is_first_process():
-        with file.open(newline="") as table:
-            rows = [row for row in csv.DictReader(table) if int(row["step"] or step) < step]
-        logger.experiment.metrics = rows  # Lightning has removed the file
-        logger.save()
-    return logger
-
-
-def loggers_of(folder: Path, wanted: Sequence[Any], step: int) -> list[Logger]:
-    """Return the loggers of a run.
-
-    Args:
-        folder: the run's folder.
-        wanted: names in `options.LOGGERS`, and the user's logger objects.
-        step: step of the checkpoint to resume; -1 for a new run.
-    """
-    by_name: dict[str, Callable[[], Logger]]
-    by_name = {"tensorboard": lambda: Events(folder), "csv": lambda: _csv(folder, step)}
-    return [by_name[each]() if isinstance(each, str) else each for each in wanted]
-
-
 def begin(loggers: Sequence[Logger], options: Mapping[str, Any]) -> None:
     """Send a new run's options to the user's logger objects.
 
@@ -68,7 +42,7 @@ def begin(loggers: Sequence[Logger], options: Mapping[str, Any]) -> None:
         ValueError: a logger cannot be reached, or raises an error.
     """
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger | CSVLogger):  # config.yaml has the options
+        if isinstance(logger, TensorBoardLogger):  # config.yaml has the options
             continue
         try:
             logger.log_hyperparams(dict(options))

@@ -21,7 +21,7 @@ from foreframe.forecasting.forecast_options import ComputeOptions, DeviceOptions
 LossName = Literal["mse", "mae", "cross_entropy", "mix", "geometric", "rain", "crps"]
 Decay = Annotated[float, Range(least=0, below=1)]
 
-LOGGERS = ("tensorboard", "csv")
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class RunOptions(Checked):
         accept_changes: continue with options other than the run's
         save_every: minutes between checkpoints, in addition to one per epoch
         picture_every: steps between pictures and GIFs; 0 = off
-        logger: tensorboard, csv or a list; false = none; in Python also Lightning's loggers
+        logger: tensorboard; false = none; in Python also Lightning's loggers, or a list
         tensorboard: start TensorBoard on a free port
         verbose: print progress
     """
@@ -162,18 +162,18 @@ class RunOptions(Checked):
     accept_changes: bool = False
     save_every: NonNegativeFloat = 5.0
     picture_every: NonNegativeInt = 250
-    logger: str | list | bool | Any = LOGGERS[0]
+    logger: str | list | bool | Any = TENSORBOARD
     tensorboard: bool = False
     verbose: bool = True
 
     def check(self) -> None:
         for each in self.loggers:
-            if each not in LOGGERS and not hasattr(each, "log_metrics"):  # one of Lightning's
-                raise ValueError(f"logger is any of {', '.join(LOGGERS)}, not {brief(each)}")
+            if each != TENSORBOARD and not hasattr(each, "log_metrics"):  # one of Lightning's
+                raise ValueError(f"logger is {TENSORBOARD} or false, not {brief(each)}")
 
     @property
     def loggers(self) -> list[Any]:
-        """Names in `LOGGERS`, and the user's logger objects."""
+        """Return `TENSORBOARD`, if wanted, and the user's logger objects."""
         listed = self.logger if isinstance(self.logger, list) else [self.logger]
         return [each for each in listed if each is not False]
 

@@ -1,6 +1,6 @@
 """Pictures in rows and columns with captions and labels: the layout of strips, films and sheets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from foreframe.visuals.colours import GREY, INK, PAPER, Colour, Paint, font, tex
 GAP = 3
 WIDEST = 1600  # pixels of a picture; longer rows continue below
 SCALE = 100  # approximate width of a scale
-RED = (255, 72, 72)  # ORANGE means a forecast
 THUMBNAIL = (96, 160)
 COLUMNS = 6  # of a contact sheet
 
@@ -117,21 +116,13 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
 def contact_sheet(
     frames: FramesLike,
     labels: Sequence[str],
-    paint: Paint | None = None,
-    *,
-    flagged: Mapping[int, str] | None = None,
+    paint: Paint,
 ) -> np.ndarray:
     """Draw thumbnails in rows of six with a label each, (rows, columns, 3) uint8.
 
     Args:
-        frames: (T,C,H,W) in [0,1], or in the units of `paint`; at least one.
+        frames: (T,C,H,W) in the units of `paint`; at least one.
         labels: T labels, e.g. numbers or times.
-        flagged: numbers of frames to mark in red, with the reason: {17: "cut", 40: "black"}.
     """
-    painted, flagged, cells, captions = paint or Paint(), flagged or {}, [], []
-    for t, label in enumerate(labels):
-        pixels = painted(fit(np.asarray(frames[t : t + 1])[0], *THUMBNAIL))
-        cells.append(Cell(pixels, RED if t in flagged else GREY))
-        word = f"{label}  {flagged.get(t, '')}".rstrip()
-        captions.append((word, RED if t in flagged else INK))
-    return grid([cells], captions, painted, COLUMNS)
+    cells = [Cell(paint(fit(np.asarray(frame), *THUMBNAIL)), GREY) for frame in frames]
+    return grid([cells], [(label, INK) for label in labels], paint, COLUMNS)
