@@ -449,20 +449,3 @@ def test_saving_memory_changes_nothing(name: str, bf16: bool, compiled: bool, re
     # Networks with more in their layers than in stem and head.
     if name in ("tutorial", "shi2015", "openstl") and not bf16:
         assert kept[1] < kept[0] / 2
-
-
-@pytest.mark.parametrize("side", [16, 32, 40])
-def test_bfloat16_learns_what_float32_does_of_depthwise_weights_with_holes(side: int) -> None:
-    """oneDNN, in channels last, does not."""
-    torch.manual_seed(0)
-    conv = engine.PackedConv2d(16, 16, 7, padding=9, dilation=3, groups=16)
-    conv = conv.to(memory_format=torch.channels_last)
-    maps = torch.randn(2, 16, side, side).to(memory_format=torch.channels_last)
-
-    def gradient(bf16: bool) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            out = conv(maps.clone().requires_grad_())
-        return torch.autograd.grad((out.float() * maps.flip(-1)).sum(), conv.weight)[0]
-
-    exact = gradient(bf16=False)
-    assert (gradient(bf16=True) - exact).norm() < 0.02 * exact.norm()

@@ -43,16 +43,13 @@ class AtOnce(Model):
         if last:
             return frames, state
         seen = concat_inputs(frames, peek(state["known"], self.horizon)) if self.inputs else frames
-        return frames, self.read_on(seen, state) | self.queues_after(state)
+        consumed = {"known": self.horizon, "noise": 1}
+        left = {name: pop(state[name], n) for name, n in consumed.items() if name in state}
+        return frames, self.read_on(seen, state) | left
 
     def read_on(self, frames: Past, state: State) -> State:
         """The encoded state after its own frames, with their inputs."""
         return self.encode(frames, state)
-
-    def queues_after(self, state: State) -> State:
-        """Drop the inputs and the noise that this step consumed."""
-        steps = {"known": self.horizon, "noise": 1}
-        return {name: pop(state[name], n) for name, n in steps.items() if name in state}
 
 
 class FromLastFrames(AtOnce):

@@ -82,8 +82,7 @@ class Cycle(_Baseline):
         return {"frames": pad_with_oldest(state)}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
-        frames = state["frames"]
-        return frames[:, :1], {"frames": frames.roll(-1, dims=1)}
+        return self.advance(state, 1)
 
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
         """At once, without a copy of the period at each step."""

@@ -393,7 +393,13 @@ class EncoderDecoder(Recurrent):
         first = {name: layers[name] for name in self.encoder.accumulated_states}
         if self.start_from != "zeros":
             first = self.encoder.mirrored(layers) if self.start_from == "mirrored" else layers
-        begun = with_prefix("decoder/", first) | self.start_frames(state)
+        begun = with_prefix("decoder/", first)
+        if self.guide is not None:
+            begun |= self.output.begin(state)
+        else:
+            begun["frame"] = state["frame"][:, : self.channels]
+            skips = self.skip_maps(state["frame"]) or []
+            begun |= {f"skip/{k}": maps for k, maps in enumerate(skips)}
         if self.output.feed == "maps":
             begun["map"] = embedding
         if self.shows_embedding:
@@ -406,14 +412,6 @@ class EncoderDecoder(Recurrent):
             b, _, i, j = embedding.shape
             begun["sums"] = state["frame"].new_zeros(b, channels, i, j)
         return begun
-
-    def start_frames(self, state: State) -> State:
-        """Return inputs of the head: the last frame and its skip maps, or the guides."""
-        if self.guide is not None:
-            return self.output.begin(state)
-        skips = self.skip_maps(state["frame"]) or []
-        begun = {f"skip/{k}": maps for k, maps in enumerate(skips)}
-        return begun | {"frame": state["frame"][:, : self.channels]}
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, 1, last)

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from small_zoo import PREDFORMER
+from torch import Tensor
 
 from foreframe.addons.zoo.earthformer import _Positions
 from foreframe.addons.zoo.predformer import PredFormer
 from foreframe.addons.zoo.simvp import SimVP
-from foreframe.addons.zoo.tau import differential_divergence
+from foreframe.addons.zoo.tau import DilatedConv2d, differential_divergence
 from foreframe.models import build_model
 from foreframe.models.interface import TrainingForecast
 from small import SMALL, built
@@ -103,3 +104,20 @@ def test_positions_of_another_size_lie_between_those_learnt() -> None:
     finer = positions(6, 8)
     torch.testing.assert_close(finer[:, 0, 0], learnt[:, 0, 0])
     torch.testing.assert_close(finer[:, 0, 1], 0.75 * learnt[:, 0, 0] + 0.25 * learnt[:, 0, 1])
+
+
+@pytest.mark.parametrize("side", [16, 32, 40])
+def test_bfloat16_learns_what_float32_does_of_depthwise_weights_with_holes(side: int) -> None:
+    """oneDNN, in channels last, does not."""
+    torch.manual_seed(0)
+    conv = DilatedConv2d(16)
+    conv = conv.to(memory_format=torch.channels_last)
+    maps = torch.randn(2, 16, side, side).to(memory_format=torch.channels_last)
+
+    def gradient(bf16: bool) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            out = conv(maps.clone().requires_grad_())
+        return torch.autograd.grad((out.float() * maps.flip(-1)).sum(), conv.weight)[0]
+
+    exact = gradient(bf16=False)
+    assert (gradient(bf16=True) - exact).norm() < 0.02 * exact.norm()

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.addons.zoo.batch_norm import BatchNorm
-from foreframe.addons.zoo.tau import TemporalAttention, differential_divergence
+from foreframe.addons.zoo.tau import DilatedConv2d, TemporalAttention, differential_divergence
 from foreframe.models.at_once import FromLastFrames
 from foreframe.models.checks import at_least, odd, within
 from foreframe.models.codec import padded
-from foreframe.models.engine import PackedConv2d, Sequential
+from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import State, TrainingForecast
 
 GROUPS = 8  # of the translators' grouped convolutions
@@ -251,7 +251,7 @@ class _LargeKernel(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.depthwise = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
-        self.dilated = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.dilated = DilatedConv2d(channels)
         self.gate = PackedConv2d(channels, 2 * channels, 1)
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
@@ -267,12 +267,13 @@ class _Mixing(nn.Module):
         super().__init__()
         self.conv = PackedConv2d(width, width, 5, padding=2, groups=GROUPS)
         self.norm = norm(1, width)
-        self.mix = Sequential(
+        self.mix = nn.Sequential(
             PackedConv2d(width, 2 * width, 1), nn.SiLU(), PackedConv2d(2 * width, width, 1)
         )
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        y: Tensor = x + self.mix(self.norm(self.conv(x)))
+        wide, _, narrow = self.mix
+        y: Tensor = x + narrow(wide(self.norm(self.conv(x)), silu=True))
         return y
 
 

@@ -4,12 +4,30 @@ Tan et al. 2023 (arXiv 2206.12126). Shapes: frames B T C H W; maps b d h w, with
 past stacked along channels.
 """
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.engine import PackedConv2d
 
 TEMPERATURE = 0.1  # τ
+
+
+class DilatedConv2d(PackedConv2d):
+    """A depthwise convolution of 7x7 with holes of 3. Channels last, oneDNN has the gradients of
+    its weights wrong in bfloat16, of maps of 32 pixels and more (torch 2.13).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 7, padding=9, dilation=3, groups=channels)
+
+    def forward(self, x: Float[Tensor, "b d h w"], silu: bool = False) -> Float[Tensor, "b d h w"]:
+        if x.device.type == "cpu" and torch.is_grad_enabled():
+            weight = self.weight.clone(memory_format=torch.contiguous_format)
+            out = F.conv2d(x.contiguous(), weight, self.bias, 1, 9, 3, self.groups)
+            return F.silu(out) if silu else out
+        return super().forward(x, silu)
 
 
 class TemporalAttention(nn.Module):
@@ -27,7 +45,7 @@ class TemporalAttention(nn.Module):
         super().__init__()
         inner = max(1, channels // max(channels // 16, 4))
         self.depthwise = PackedConv2d(channels, channels, 5, padding=2, groups=channels)
-        self.dilated = PackedConv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.dilated = DilatedConv2d(channels)
         self.statical = PackedConv2d(channels, channels, 1)
         self.dynamical = nn.Sequential(
             nn.Linear(channels, inner, bias=False),

@@ -8,7 +8,7 @@ the same values and gradients as plain torch. It knows no cell: cells are built 
 - `pointwise` marks the elementwise part of a cell. Only its inputs are stored for the backward
   pass, which computes the rest again. Compiled, it is one kernel forward and one backward;
   otherwise it runs over blocks of pixels.
-- `PackedConv2d` and `Sequential` are for networks without steps: forecasts keep weights ready.
+- `PackedConv2d` is for networks without steps: forecasts keep its weights ready.
 
 `torch_private` has the private functions of torch, each with a fallback.
 """
@@ -21,9 +21,9 @@ from foreframe.models.engine.elementwise import (
     tanh,
     why_not_compiled,
 )
-from foreframe.models.engine.packed import LAST, PackedConv2d, Sequential
+from foreframe.models.engine.packed import LAST, PackedConv2d
 
 __all__ = [
-    "LAST", "WORTH", "Conv2d", "PackedConv2d", "Sequential", "channels_last", "one_pass",
+    "LAST", "WORTH", "Conv2d", "PackedConv2d", "channels_last", "one_pass",
     "pass_for", "pointwise", "tanh", "why_not_compiled",
 ]  # fmt: skip

@@ -129,34 +129,8 @@ class PackedConv2d(nn.Conv2d):
     ) -> Float[Tensor, "*b o _ _"]:
         """The convolution, and SiLU of it where that follows: in one kernel, if it can be."""
         plain = torch.is_grad_enabled() or runs_plain(x)
-        odd = x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros"
-        if plain or odd:
-            holes = self.groups > 1 and max(self.dilation) > 1
-            wrong = holes and not odd and x.device.type == "cpu" and torch.is_grad_enabled()
-            out = self._channels_first(x) if wrong else super().forward(x)
+        if plain or x.dim() != 4 or isinstance(self.padding, str) or self.padding_mode != "zeros":
+            out = super().forward(x)
             return F.silu(out) if silu else out
         weights = kept_weights(self, x.device.type)
         return weights.convolve(x.to(weights.dtype, memory_format=LAST), silu=silu)
-
-    def _channels_first(self, x: Tensor) -> Tensor:
-        """For gradients of depthwise weights with holes, which oneDNN has wrong in bfloat16,
-        channels last, of maps of 32 pixels and more (torch 2.13).
-        """
-        weight = self.weight.clone(memory_format=torch.contiguous_format)
-        sides = [int(side) for side in self.padding]
-        x = x.contiguous()
-        return F.conv2d(x, weight, self.bias, self.stride, sides, self.dilation, self.groups)
-
-
-class Sequential(nn.Sequential):
-    """An `nn.Sequential` in which a `PackedConv2d` and the SiLU after it are one kernel."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        before: nn.Module | None = None
-        for layer, following in zip(self, [*self, None][1:], strict=True):
-            if isinstance(layer, PackedConv2d):
-                x = layer(x, silu=isinstance(following, nn.SiLU))
-            elif not (isinstance(layer, nn.SiLU) and isinstance(before, PackedConv2d)):
-                x = layer(x)
-            before = layer
-        return x
