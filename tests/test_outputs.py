@@ -9,10 +9,9 @@ import av
 import cftime
 import numpy as np
 import pytest
-import xarray as xr
 from PIL import Image, ImageSequence
 
-from foreframe import Clip, Forecaster, Scaling, Window, clips_from, predict
+from foreframe import Clip, Forecaster, Scaling, Window, clips_from
 from foreframe.base.notes import listening
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import Forecast
@@ -105,16 +104,6 @@ def test_months_go_on_where_times_follow_the_calendar(given: str, expected: str)
         after = field(times, len(times)).times_after(2)
         np.testing.assert_array_equal(after, np.array(expected.split(), after.dtype))
         assert after.dtype == times.dtype
-
-
-def test_channels_of_an_archive_keep_their_names(tmp_path: Path) -> None:
-    """Unless the names do not fit: then they are one variable."""
-    frames = np.random.default_rng(0).random((10, 2, 8, 8)).astype(np.float32)
-    for names in (["u", "v"], ["u", "u"], ["u"], [1, 2]):
-        np.savez(tmp_path / "wind.npz", frames=frames, channels=names)
-        predict("persistence", tmp_path / "wind.npz", tmp_path / "future.nc", steps=1)
-        with xr.open_dataset(tmp_path / "future.nc") as made:
-            assert ({"u", "v"} <= {*made.data_vars}) == (names == ["u", "v"])
 
 
 @pytest.mark.parametrize("case", ["5 minutes", "seconds"])

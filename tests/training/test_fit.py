@@ -1,6 +1,5 @@
 """Training as a whole: exact resume, two processes, what a run leaves behind, and what stops it."""
 
-import io
 import random
 import signal
 import urllib.request
@@ -14,7 +13,6 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
-from PIL import Image
 from torch.utils.data import Dataset
 from trainings import (
     LEARNING,
@@ -35,7 +33,6 @@ from foreframe.models.engine import why_not_compiled
 from foreframe.models.recurrent import Recurrent
 from foreframe.training import fit as module
 from foreframe.training.fit import train
-from foreframe.training.monitoring import HealthCheck
 from foreframe.training.objectives import LOSSES
 from foreframe.training.preparation import load_initial_weights
 from foreframe.training.stops import Stops
@@ -171,16 +168,13 @@ def test_what_a_run_leaves_behind(tmp_path, capsys) -> None:
     best = min(row["scores"]["openstl"]["mse"]["overall"] for row in rows)
     assert card["scores"]["model"]["openstl"]["mse"]["overall"] == pytest.approx(best, rel=1e-5)
 
-    # TensorBoard has scores, pictures and an animation.
+    # TensorBoard has scores and pictures.
     events = EventAccumulator(str(run), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     tags = {"loss", "learning_rate", "val_openstl/mse", "val_standard/ssim"}
     assert tags <= set(events.Tags()["scalars"])
     assert len(events.Scalars("loss")) == 8
-    for name, kind in (("gif", "GIF"), ("strip", "PNG")):
-        shown = events.Images(f"forecast/{name}")
-        assert [one.step for one in shown] == [1, 4, 8]
-        assert Image.open(io.BytesIO(shown[-1].encoded_image_string)).format == kind
+    assert [one.step for one in events.Images("forecast/strip")] == [1, 4, 8]
 
 
 @pytest.mark.slow
@@ -302,20 +296,6 @@ def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
     assert "epoch 1, step 1: loss" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
     assert not list((tmp_path / "run").glob("events*"))
-
-
-def test_blank_output_is_noticed_once(capsys) -> None:
-    network = SimpleNamespace(bounded=True, inputs=0)
-    watch, training = HealthCheck(), SimpleNamespace(window=Window(1, 1), network=network)
-    clips = torch.rand(2, 2, 1, 8, 8)
-    for step, made in ((50, clips[:, 1:]), (100, 0 * clips[:, 1:]), (150, 0 * clips[:, 1:])):
-        trainer = Mock(Trainer, global_step=step, is_global_zero=True)
-        outputs = {"forecast": made, "loss": torch.zeros(())}
-        watch.on_train_batch_end(trainer, training, outputs, clips, 0)
-    (said,) = capsys.readouterr().out.splitlines()
-    assert "step 100: forecasts are blank" in said
-    assert "--start_at_mean true" in said
-    assert "--loss cross_entropy" in said
 
 
 @pytest.mark.slow

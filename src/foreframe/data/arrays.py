@@ -13,7 +13,7 @@ from torch import Tensor
 from foreframe.base.budget import check_budget
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import in_one_line
-from foreframe.clips.clip import Clip, Variable, direction_of_name
+from foreframe.clips.clip import Clip, direction_of_name
 from foreframe.clips.frames import Frames, as_frames
 from foreframe.clips.scaling import Scaling
 from foreframe.data.data_options import BUDGET
@@ -98,7 +98,7 @@ def read_arrays(source: Source, variable: Names = None, budget: float = BUDGET) 
     the meaning of axes.
 
     Frames of a .npy are read on demand, frames of an .npz now. Other arrays of an .npz are used by
-    their names: `times`, `latitude`, `longitude`, `units` and `channels`. Rows from south to north
+    their names: `times`, `latitude`, `longitude` and `units`. Rows from south to north
     are reversed.
 
     Args:
@@ -117,7 +117,7 @@ def read_arrays(source: Source, variable: Names = None, budget: float = BUDGET) 
     frames = as_frames(values.reshape(_with_channels(values.shape, 4, where)))
     if not name:
         return [Clip(frames, name=where)]
-    beside = read_named(Path(where), ["times", "channels", *PLACES, "units"], budget)
+    beside = read_named(Path(where), ["times", *PLACES, "units"], budget)
     return [_with_labels(frames, beside, where, "" if name == "frames" else name)]
 
 
@@ -190,10 +190,7 @@ def _with_labels(frames: Frames, beside: dict[str, np.ndarray], name: str, varia
                 coordinates[key] = values[::-1]
         notes = ("rows ran south to north: turned north-up",)
     units = " ".join(str(beside["units"].flat[0]).split())[:80] if "units" in beside else ""
-    named = beside.get("channels", np.array([]))
-    fit = named.dtype.kind == "U" and len({*named.flat}) == named.size == frames.shape[1]
-    variables = tuple(Variable(str(channel)[:80], units) for channel in named.flat if fit)
-    return Clip(frames, times, units, coordinates, name, variable, notes, variables=variables)
+    return Clip(frames, times, units, coordinates, name, variable, notes)
 
 
 def _times(values: np.ndarray, frames: int, name: str) -> np.ndarray:

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.base.extras import needed
-from foreframe.base.wording import in_one_line
-from foreframe.clips.clip import LATITUDES, LONGITUDES, Clip, Coordinate
+from foreframe.clips.clip import LATITUDES, Clip, Coordinate
 
 MAPPING = "crs"
 METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1e3, "degrees_north": 111_195.0}
@@ -52,46 +50,6 @@ def row_spacing(clip: Clip) -> float | None:
         metres = METRES.get(rows.attributes.get("units", usual))
         if rows.dims == ("row",) and len(rows.values) > 1 and metres:
             return metres * float(np.median(np.abs(np.diff(rows.values))))
-    return None
-
-
-def degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return latitudes and longitudes (H,W) of the cells, from the file or by its map projection;
-    None without either.
-
-    Raises:
-        ValueError: pyproj is not installed, or does not support the projection.
-    """
-    lat, lon = _values(clip, "latitude", LATITUDES), _values(clip, "longitude", LONGITUDES)
-    if lat is not None and lon is not None:
-        lat, lon = np.broadcast_arrays(lat, lon)
-        return lat, lon
-    names = mapping_names(clip.attributes.get("grid_mapping", ""))
-    mapping = next((clip.coordinates[name] for name in names if name in clip.coordinates), None)
-    y, x = (clip.coordinates.get(name) for name in clip.dims)
-    if mapping is None or y is None or x is None:
-        return None
-    pyproj = needed("pyproj", "radar", f"{clip.name}: computing latitudes from its map projection")
-    with in_one_line(f"{clip.name}: its map projection is not supported"):
-        crs = pyproj.CRS.from_cf(dict(mapping.attributes))
-        unit = crs.axis_info[0].unit_conversion_factor
-        across, down = (
-            np.asarray(of.values, np.float64) * METRES.get(of.attributes.get("units"), unit) / unit
-            for of in (x, y)
-        )
-        to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-        lon, lat = to_degrees.transform(*np.meshgrid(across, down))
-    return lat, lon
-
-
-def _values(clip: Clip, standard: str, names: tuple[str, ...]) -> np.ndarray | None:
-    """Return a coordinate by its standard or usual name, with axes for rows and columns."""
-    sides = dict(zip(("row", "column"), clip.frames.shape[2:], strict=True))
-    for name, coordinate in clip.coordinates.items():
-        usual = standard if str(name).lower() in names else None
-        if coordinate.dims and coordinate.attributes.get("standard_name", usual) == standard:
-            shape = [n if side in coordinate.dims else 1 for side, n in sides.items()]
-            return np.asarray(coordinate.values, np.float64).reshape(shape)
     return None
 
 

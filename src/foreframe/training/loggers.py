@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
 
 from foreframe.base.wording import described
-from foreframe.visuals import gif_bytes
 
 
 class Events(TensorBoardLogger):
@@ -50,14 +48,10 @@ def begin(loggers: Sequence[Logger], options: Mapping[str, Any]) -> None:
             raise ValueError(f"{type(logger).__name__} cannot begin: {described(error)}") from error
 
 
-def log_pictures(loggers: Sequence[Logger], step: int, strip: np.ndarray, film: np.ndarray) -> None:
-    """Show a picture (H,W,3), and a film (T,H,W,3) as a GIF, in the loggers that show any."""
+def log_picture(loggers: Sequence[Logger], step: int, strip: np.ndarray) -> None:
+    """Show a picture (H,W,3) in the loggers that show any."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image("forecast/strip", strip, step, dataformats="HWC")
-            h, w = film.shape[1:3]
-            image = Summary.Image(height=h, width=w, encoded_image_string=gif_bytes(film))
-            moving = Summary(value=[Summary.Value(tag="forecast/gif", image=image)])
-            logger.experiment.file_writer.add_summary(moving, step)
         elif hasattr(logger, "log_image"):  # such as W&B's
             logger.log_image("forecast/strip", [strip], step)

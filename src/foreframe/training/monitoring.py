@@ -13,12 +13,10 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
 from foreframe.base.notes import listener, say
-from foreframe.clips.frames import fill_missing, missing_where_unseen
+from foreframe.clips.frames import missing_where_unseen
 from foreframe.models import parts_of
-from foreframe.training.loggers import log_pictures
-from foreframe.visuals import animation, strip, write_png
-
-BLANK = 0.05  # of the truth's contrast, the standard deviation within a frame
+from foreframe.training.loggers import log_picture
+from foreframe.visuals import strip, write_png
 
 
 def progress(bar: bool = True) -> list[L.Callback]:
@@ -116,8 +114,8 @@ def peak_memory(device: str) -> str:
 
 
 class Pictures(L.Callback):
-    """Every `every` steps a picture of the batch's first clip: a strip and a GIF in the
-    loggers that show them, the strip also in RUN/pictures.
+    """Every `every` steps a picture of the batch's first clip, in RUN/pictures and in the loggers
+    that show pictures.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -137,7 +135,7 @@ class Pictures(L.Callback):
         frames = [each[0].cpu().numpy() for each in (past, forecast, parts.truth)]
         picture = strip(*frames)
         write_png(self.folder / f"step-{step:07d}.png", picture)
-        log_pictures(trainer.loggers, step, picture, animation(*frames))
+        log_picture(trainer.loggers, step, picture)
 
 
 def diverged(what: str) -> ValueError:
@@ -149,15 +147,10 @@ def diverged(what: str) -> ValueError:
 
 class HealthCheck(L.Callback):
     """Stops a training with a loss of NaN or infinity before the next checkpoint, since later steps
-    do not recover. Prints a note once if forecasts are flat and the truth is not. A ConvLSTM on
-    dark frames often starts like this and gets stuck.
+    do not recover.
     """
 
     every = 10  # reading the loss makes a GPU wait
-    looks_every, last_look = 50, 5_000
-
-    def __init__(self) -> None:
-        self.blank = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, clips: Tensor, batch_index: int
@@ -165,16 +158,3 @@ class HealthCheck(L.Callback):
         step = trainer.global_step
         if step % self.every == 0 and not torch.isfinite(outputs["loss"]):
             raise diverged(f"loss at step {step} is {float(outputs['loss'])}")
-        if self.blank or not 0 < step <= self.last_look or step % self.looks_every:
-            return
-        truth = fill_missing(parts_of(clips, module.window, module.network.inputs).truth)[0]
-        forecast = outputs["forecast"]
-        made, wanted = (each.float().std(dim=(-2, -1)).mean() for each in (forecast, truth))
-        self.blank = bool(made < BLANK * wanted)
-        if self.blank:
-            also = ", or --loss cross_entropy" if module.network.bounded else ""
-            say(
-                f"step {step}: forecasts are blank (contrast {float(made):.4f}, the truth has "
-                f"{float(wanted):.4f}). Many runs leave this by themselves after some thousand "
-                f"steps; to leave it sooner: --start_at_mean true, a higher --learning_rate{also}"
-            )

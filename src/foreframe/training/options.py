@@ -151,7 +151,7 @@ class RunOptions(Checked):
         resume: folder of the run to continue, with its settings
         accept_changes: continue with options other than the run's
         save_every: minutes between checkpoints, in addition to one per epoch
-        picture_every: steps between pictures and GIFs; 0 = off
+        picture_every: steps between pictures; 0 = off
         logger: tensorboard; false = none; in Python also Lightning's loggers, or a list
         tensorboard: start TensorBoard on a free port
         verbose: print progress
