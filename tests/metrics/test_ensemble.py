@@ -1,13 +1,9 @@
-"""Scores of ensembles against the `scores` and `scoringrules` libraries, closed forms, and loops
-over values.
-"""
+"""Scores of ensembles against the library `scores`, closed forms, and loops over values."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-import scoringrules
 import torch
 import xarray as xr
 from fields import RAIN, ensemble, holed
@@ -15,7 +11,6 @@ from scores.probability import (
     brier_score_for_ensemble,
     crps_for_ensemble,
     rank_histogram,
-    tail_tw_crps_for_ensemble,
 )
 
 from foreframe.evaluation.metrics import EnsembleScorecard, Scorecard, ensemble_scores, event_scores
@@ -52,9 +47,6 @@ def test_crps_and_brier_score_equal_the_scores_library(method: str, prefix: str)
     }
     for threshold in (0.5, 5):
         how = arrays(*units), f"{threshold:g} mm/h"
-        expected[how[1], "tail_crps"] = tail_tw_crps_for_ensemble(
-            *how[0], "member", threshold, method=method, **by_lead
-        )
         expected[how[1], "brier"] = brier_score_for_ensemble(
             *how[0], "member", threshold, fair_correction=bool(prefix), **by_lead
         ).squeeze("threshold")
@@ -144,29 +136,6 @@ def test_reliability_counts_cases(m: int) -> None:
     assert certain["frequencies"]["overall"] == pytest.approx([math.nan] * bins + [1], nan_ok=True)
 
 
-def pools(frames: np.ndarray) -> list[np.ndarray]:
-    corners = itertools.product(range(2), range(0, 20, 8), range(0, 25, 8))
-    return [frames[..., c, row : row + 8, column : column + 8] for c, row, column in corners]
-
-
-def test_energy_score_equals_scoringrules() -> None:
-    """Pools are whole, cut off at the edges, and partly or wholly missing."""
-    X, Y = ensemble()
-    Y = holed(Y)
-    scores = []
-    for clip, lead in np.ndindex(3, 2):
-        squares = zip(pools(X[clip, :, lead].numpy()), pools(Y[clip, lead].numpy()), strict=True)
-        known = [(x[:, np.isfinite(y)], y[np.isfinite(y)]) for x, y in squares]
-        means = [(x.mean(axis=1), y.mean()) for x, y in known if y.size]
-        if means:
-            x, y = (np.array(each, float) for each in zip(*means, strict=True))
-            score = scoringrules.es_ensemble(y, x.T, estimator="fair", backend="numpy")
-            scores.append(score / math.sqrt(len(y)))
-    assert len(scores) == 5  # one frame is missing
-    got = filled(X, Y).table()["standard"]["energy"]["overall"]
-    assert got == pytest.approx(np.mean(scores), rel=1e-5)
-
-
 def grid(wavelength: float, amplitude: float, angle: float = 0.0) -> torch.Tensor:
     """A sine on 64x64 pixels."""
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
@@ -215,18 +184,6 @@ def test_sharpness_and_ink() -> None:
     assert got["ink_bias"]["overall"] == pytest.approx(-0.25, rel=1e-5)
 
 
-def test_best_of_n_is_one_member_for_the_whole_clip() -> None:
-    """Another member is nearer at each lead time alone."""
-    Y = torch.zeros(1, 2, 1, 8, 8)
-    X = torch.zeros(1, 2, 2, 1, 8, 8)
-    X[0, 0, 1], X[0, 1, 0] = 0.5, 0.3
-    got = filled(X, Y).table()["standard"]
-    mse, psnr = (got[f"best_of_n_{name} (optimistic)"] for name in ("mse", "psnr"))
-    assert mse["per_lead"] == pytest.approx([0.09, 0])
-    assert mse["overall"] == pytest.approx(0.045)
-    assert psnr["overall"] == pytest.approx(-10 * math.log10(0.045))
-
-
 def test_a_single_member() -> None:
     """Both CRPS are the mean absolute error, and spreads are undefined."""
     X, Y = ensemble(m=1)
@@ -238,9 +195,6 @@ def test_a_single_member() -> None:
         assert standard[name]["overall"] == pytest.approx(mae, rel=1e-5)
     for name in ("spread", "spread_skill", "ink"):
         assert math.isnan(standard[name]["overall"])
-    assert standard["best_of_n_mse (optimistic)"]["overall"] == pytest.approx(
-        standard["rmse_of_mean"]["overall"] ** 2
-    )
     assert len(standard["rank_histogram"]["overall"]) == 2
     assert table["5 mm/h"]["brier"] == table["5 mm/h"]["fair_brier"]
     assert len(table["5 mm/h"]["cases"]["overall"]) == 2

@@ -1,24 +1,18 @@
 """Scores of ensembles, and their scorecard."""
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cache
-from math import inf
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clips.keyed import further, key_of
 from foreframe.evaluation.metrics import sums
 from foreframe.evaluation.metrics.events import by_name, event_scores
-from foreframe.evaluation.metrics.pair import Members, PerFrame, Sum, clipped, in_units, of_each
+from foreframe.evaluation.metrics.pair import Members, PerFrame, Sum, in_units, of_each
 from foreframe.evaluation.metrics.reliability import all_ranks, probability_scores, varied_ranks
 from foreframe.evaluation.metrics.scorecard import Score, Scorecard, Scores
 from foreframe.evaluation.metrics.spectra import WAVELENGTHS, spectral_scores
-
-POOL = 8  # pixels: of the energy score
 
 
 def scores_of_ensemble(
@@ -41,24 +35,14 @@ def scores_of_ensemble(
       sqrt(mean (P-Y)^2), `spread_skill` = `spread` / `rmse_of_mean`: 1 if members differ from each
       other as from the truth, below 1 if they are overconfident (Fortin et al. 2014). NaN for
       M = 1.
-    - `energy`: the fair energy score, mean |x_i - Y| - sum_ij |x_i - x_j| / (2 M (M - 1)), of whole
-      frames as vectors. It penalizes members with correct values but wrong spatial dependence
-      (Gneiting & Raftery 2007, eq. 22). Known values are average-pooled by 8x8 pixels first, since
-      distances of single pixels are noise. |.| is the root of the mean square over pools, not of
-      the sum, so that frame sizes are comparable. The mean is over frames.
     - `sharpness`, `sharpness_of_mean`: the mean over members of their summed gradient magnitudes,
       and the summed gradient magnitude of P, relative to Y. Members are clipped to [0,1].
     - `ink`, `ink_bias`: the standard deviation over members, with M - 1, of a frame's sum, and the
       sum of P minus the sum of Y, relative to the sum of Y. Both are 0 if objects only move.
     - the histograms of `all_ranks` and `varied_ranks`, and the spectra of `spectral_scores`.
-    - `best_of_n_mse (optimistic)`, `best_of_n_psnr (optimistic)`: scores of each clip's member with
-      the lowest error over all frames; members are clipped to [0,1] for the PSNR. This member is
-      unknown in advance, and the scores improve with the number of members.
 
     For a threshold T, in the data's units:
 
-    - `tail_crps`, `fair_tail_crps`: the CRPS of max(x, T) and max(Y, T), the threshold-weighted
-      CRPS of values above T (Gneiting & Ranjan 2011; Allen et al. 2023).
     - the scores of `probability_scores`.
     - `csi`, `bias` and, for each scale, `fss N`: the scores of `event_scores`, counted over all
       members as separate forecasts.
@@ -72,7 +56,6 @@ def scores_of_ensemble(
         raise ValueError(f"an ensemble has at least 1 member, not {members}")
     standard = {
         **_scores_of_values(lambda function: function),
-        "energy": Score(sums.ratio, energy, sums.frames),
         "sharpness": Score(sums.ratio, slope_of_members, sums.slope_of_truth),
         "sharpness_of_mean": Score(sums.ratio, sums.slope_of_forecast, sums.slope_of_truth),
         "ink": Score(sums.ratio, ink_deviation, sums.truths),
@@ -80,16 +63,10 @@ def scores_of_ensemble(
         "rank_histogram": Score(sums.total, all_ranks),
         "rank_histogram_varied": Score(sums.total, varied_ranks),
         **spectral_scores(),
-        "best_of_n_mse (optimistic)": Score(sums.ratio, least_squared_error, sums.values),
-        "best_of_n_psnr (optimistic)": Score(
-            sums.decibels, clipped(least_squared_error), sums.values
-        ),
     }
     events = event_scores(thresholds, scales, units)
     by_threshold = {
         name: {
-            "tail_crps": Score(sums.ratio, in_units(crps(T)), sums.values),
-            "fair_tail_crps": Score(sums.ratio, in_units(crps(T, fair=True)), sums.values),
             **probability_scores(T, members),
             **{
                 key: Score(score.value, *map(of_each, score.sums))
@@ -106,39 +83,36 @@ def scores_of_ensemble(
 def _scores_of_values(on: Callable[[Sum], Sum]) -> dict[str, Score]:
     """Scores of single values; `on` converts sums to the scale."""
     return {
-        "crps": Score(sums.ratio, on(crps()), sums.values),
-        "fair_crps": Score(sums.ratio, on(crps(fair=True)), sums.values),
+        "crps": Score(sums.ratio, on(crps), sums.values),
+        "fair_crps": Score(sums.ratio, on(fair_crps), sums.values),
         "spread": Score(sums.root_ratio, on(variance), sums.values),
         "rmse_of_mean": Score(sums.root_ratio, on(sums.squared_error), sums.values),
         "spread_skill": Score(sums.root_ratio, on(variance), on(sums.squared_error)),
     }
 
 
-@cache
-def crps(above: float = -inf, fair: bool = False) -> Sum:
-    """Sum over C,H,W of the CRPS of max(x, above)."""
-
-    def score(members: Members) -> PerFrame:
-        errors, differences = members.computed(_errors_and_differences(above))
-        return errors - differences * (_fairness(members) if fair else 1)
-
-    return score
+def crps(members: Members) -> PerFrame:
+    """Sum over C,H,W of the CRPS."""
+    errors, differences = members.computed(_errors_and_differences)
+    return errors - differences
 
 
-@cache
-def _errors_and_differences(above: float) -> Callable[[Members], tuple[PerFrame, PerFrame]]:
-    def both(members: Members) -> tuple[PerFrame, PerFrame]:
-        X, Y = members.ordered.clamp(min=above), members.Y.clamp(min=above)
-        errors = (X - Y.unsqueeze(1)).abs().mean(dim=1)
-        # For sorted members, sum_ij |x_i - x_j| / 2 is the sum of the gaps between neighbours, each
-        # times the number of pairs that span it. No pair is formed, and nothing cancels out.
-        m = X.shape[1]
-        left = torch.arange(1, m, device=X.device)
-        pairs = (left * (m - left)).view(-1, 1, 1, 1, 1) / m**2
-        differences = (X.diff(dim=1) * pairs).sum(dim=1)
-        return errors.sum(dim=(2, 3, 4)), differences.sum(dim=(2, 3, 4))
+def fair_crps(members: Members) -> PerFrame:
+    """Sum over C,H,W of the fair CRPS."""
+    errors, differences = members.computed(_errors_and_differences)
+    return errors - differences * _fairness(members)
 
-    return both
+
+def _errors_and_differences(members: Members) -> tuple[PerFrame, PerFrame]:
+    X, Y = members.ordered, members.Y
+    errors = (X - Y.unsqueeze(1)).abs().mean(dim=1)
+    # For sorted members, sum_ij |x_i - x_j| / 2 is the sum of the gaps between neighbours, each
+    # times the number of pairs that span it. No pair is formed, and nothing cancels out.
+    m = X.shape[1]
+    left = torch.arange(1, m, device=X.device)
+    pairs = (left * (m - left)).view(-1, 1, 1, 1, 1) / m**2
+    differences = (X.diff(dim=1) * pairs).sum(dim=1)
+    return errors.sum(dim=(2, 3, 4)), differences.sum(dim=(2, 3, 4))
 
 
 def _fairness(members: Members) -> float:
@@ -155,25 +129,6 @@ def variance(members: Members) -> PerFrame:
     return (m + 1) / m * members.X.var(dim=1).sum(dim=(2, 3, 4))
 
 
-def energy(members: Members) -> PerFrame:
-    """The fair energy score of each frame, average-pooled; 0 for a missing frame."""
-    known = _pooled(members.valid.float())  # (b t pools)
-    X = (_pooled(members.X) / known.unsqueeze(1).clamp(min=1)).transpose(1, 2)  # (b t m pools)
-    Y = (_pooled(members.Y) / known.clamp(min=1)).unsqueeze(2)
-    errors = (X - Y).norm(dim=3).mean(dim=2)
-    # The default of cdist uses matrix products and loses small distances.
-    distances = torch.cdist(X, X, compute_mode="donot_use_mm_for_euclid_dist").mean(dim=(2, 3))
-    pools = (known > 0).sum(dim=2).clamp(min=1)
-    return (errors - _fairness(members) * distances / 2) / pools.sqrt()
-
-
-def _pooled(x: Float[Tensor, "*frames c h w"]) -> Float[Tensor, "*frames pools"]:
-    """Sums over squares of `POOL` pixels, smaller ones at the right and at the bottom."""
-    flat = x.flatten(0, -4)
-    sums = F.avg_pool2d(flat, POOL, ceil_mode=True, divisor_override=1)
-    return sums.flatten(1).unflatten(0, x.shape[:-3])
-
-
 def slope_of_members(members: Members) -> PerFrame:
     """Sum of the gradient magnitudes of each member, clipped to [0,1]; the mean over members."""
     slopes = [sums.summed_slope(members, x) for x in members.clipped.X.unbind(dim=1)]
@@ -185,13 +140,6 @@ def ink_deviation(members: Members) -> PerFrame:
     if members.X.shape[1] == 1:
         return members.Y.new_full(members.Y.shape[:2], torch.nan)
     return members.X.sum(dim=(3, 4, 5)).std(dim=1)
-
-
-def least_squared_error(members: Members) -> PerFrame:
-    """Sum over C,H,W of (x-Y)^2 for the member with the least error over all lead times."""
-    errors = (members.X - members.Y.unsqueeze(1)).square().sum(dim=(3, 4, 5))
-    best = errors.sum(dim=2).argmin(dim=1)
-    return errors[torch.arange(len(best), device=best.device), best]
 
 
 class EnsembleScorecard(Scorecard):
