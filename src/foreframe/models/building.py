@@ -180,9 +180,11 @@ def _loaded(model: Model, weights: Mapping[str, Any]) -> Model:
         name: torch.empty(value.shape, dtype=empty[name].dtype).copy_(value.detach())
         for name, value in weights.items()
     }
-    if not _needs_values(model, empty):
+    if len([*model.parameters(), *model.buffers()]) == len(empty):  # else some are shared
         model.load_state_dict(copies, assign=True)
-        return model
+        others = (value for part in model.modules() for value in tree_leaves(vars(part)))
+        if not any(isinstance(value, Tensor) and value.is_meta for value in others):
+            return model
     with torch.random.fork_rng(devices=[]):
         model = type(model)(**model.args)
     model.load_state_dict(copies)
@@ -198,15 +200,6 @@ class _WithoutValues(TorchFunctionMode):
         kwargs = kwargs or {}
         initializes = getattr(func, "__module__", "") == "torch.nn.init"
         return kwargs["tensor"] if initializes else func(*args, **kwargs)
-
-
-def _needs_values(model: Model, weights: Mapping[str, Any]) -> bool:
-    """Whether weights alone do not fill the model: it shares them, or has other tensors."""
-    distinct = {id(value) for value in (*model.parameters(), *model.buffers())}
-    others = (value for part in model.modules() for value in tree_leaves(vars(part)))
-    return len(distinct) != len(weights) or any(
-        isinstance(value, Tensor) and id(value) not in distinct for value in others
-    )
 
 
 def _check_weights(weights: Mapping[str, Any], empty: Mapping[str, Tensor]) -> None:
