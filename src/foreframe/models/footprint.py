@@ -77,7 +77,9 @@ def group_size(
 def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bool) -> float:
     """The most bytes of tensors at once in such a forecast."""
     try:
-        own = _without_values(model)
+        # A copy on the meta device, made without a copy of the weights.
+        tensors = chain(model.parameters(), model.buffers())
+        own = deepcopy(model, {id(t): t.detach().to("meta") for t in tensors}).eval()
         with torch.device("meta"), torch.no_grad(), _Held() as held:
             frames = torch.empty(1, past, *frame)  # whoever asks for a forecast has them, too
             state = own.encode(frames)
@@ -88,12 +90,6 @@ def _most(model: Model, past: int, frame: tuple[int, ...], steps: int, draws: bo
     except (RuntimeError, TypeError):  # it needs values
         return bound(past, frame, steps) / MOST * UNKNOWN
     return held.most
-
-
-def _without_values(model: Model) -> Model:
-    """A copy of the model on the meta device, made without a copy of its weights."""
-    tensors = chain(model.parameters(), model.buffers())
-    return deepcopy(model, {id(t): t.detach().to("meta") for t in tensors}).eval()
 
 
 class _Held(TorchDispatchMode):

@@ -42,12 +42,8 @@ def members(state: State, n: int, seed: int | Int[Tensor, " b"] = 0, first: int 
     return repeated | {"key": keys.flatten(), "member": number.repeat(some.shape[0])}
 
 
-KEYS = (
-    "key",
-    "member",
-    "place",
-    "first_lead",
-)  # of a state, from which noise is drawn before a forecast begins
+# Of a state: noise is drawn from these before a forecast begins.
+KEYS = "key", "member", "place", "first_lead"
 
 
 class EnsembleRequest(NamedTuple):
