@@ -34,14 +34,3 @@ def odd(**kernels: int | Sequence[int]) -> None:
     for name, value in kernels.items():
         if not all(side % 2 for side in (value if isinstance(value, Sequence) else [value])):
             raise ValueError(f"{name} must be odd, not {value}")
-
-
-def shares(**rates: float) -> None:
-    """Refuse rates outside [0, 1).
-
-    Raises:
-        ValueError: names the first of them.
-    """
-    for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"{name} must lie in [0, 1), not {rate}")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from foreframe.addons.zoo.swinlstm import Merge
 from foreframe.models.at_once import FromLastFrames
-from foreframe.models.checks import at_least, shares, within
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import PackedConv2d
 from foreframe.models.interface import State, pad_with_oldest, peek
@@ -90,7 +90,7 @@ class Earthformer(FromLastFrames):
         at_least(1, heads=heads, encoder=encoder, decoder=decoder, places=places)
         at_least(0, vectors=vectors, inputs=inputs)
         within(1, 8, levels=levels)
-        shares(dropout=dropout)
+        within(0, 0.99, dropout=dropout)
         if width % heads or len(places) != 2 or levels * (encoder + decoder) > 250:
             raise ValueError(
                 "Earthformer has heads that divide its width, places (h,w) and up to 250 blocks, "

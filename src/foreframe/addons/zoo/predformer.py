@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
-from foreframe.models.checks import at_least, shares
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.interface import State
 
@@ -83,7 +83,7 @@ class PredFormer(FromLastFrames):
             raise ValueError(f"order is of the letters T, S and F, such as TSST, not {order!r}")
         if (deep := blocks * len(order) * layers) > 1000:
             raise ValueError(f"blocks x order x layers are {deep} layers; 1000 at most")
-        shares(dropout=dropout, drop_path=drop_path)
+        within(0, 0.99, dropout=dropout, drop_path=drop_path)
         self.channels, self.inputs, self.frames, self.horizon = channels, inputs, frames, frames
         self.stride = patch
         # Each frame of the past comes with the known inputs of its counterpart in the future.

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreframe.models.at_once import FromLastFrames
-from foreframe.models.checks import at_least, shares
+from foreframe.models.checks import at_least, within
 from foreframe.models.codec import padded
 from foreframe.models.engine import LAST, PackedConv2d
 from foreframe.models.interface import State
@@ -63,7 +63,7 @@ class UNet(FromLastFrames):
 
     Raises:
         ValueError: levels of other numbers in widths and in blocks, or of more than 8; a number
-            below 1, of inputs below 0, or more than 1000 blocks; a sharpen outside [0,1).
+            below 1, of inputs below 0, or more than 1000 blocks; a sharpen outside [0,0.99].
     """
 
     free = ("sharpen",)
@@ -80,7 +80,7 @@ class UNet(FromLastFrames):
         super().__init__()
         at_least(1, channels=channels, frames=frames, widths=widths, blocks=blocks)
         at_least(0, inputs=inputs)
-        shares(sharpen=sharpen)
+        within(0, 0.99, sharpen=sharpen)
         if len(widths) != len(blocks) or len(widths) > 8 or sum(blocks) > 1000:
             raise ValueError(
                 "UNet takes as many widths as blocks, 8 at most, and 1000 blocks in all, not "
