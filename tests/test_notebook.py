@@ -39,7 +39,8 @@ def test_from_a_film_to_a_forecaster_its_scores_and_a_picture(tmp_path) -> None:
     assert "waiting for data" in said
     shown = [output for output in trained.outputs if output.output_type == "execute_result"]
     assert shown[0].data["text/html"].count("data:image/png") == 2
-    assert "persistence" in scored.outputs[-1].data["text/plain"]
+    assert [output.output_type for output in scored.outputs] == ["execute_result"]
+    assert "persistence     1.00" in scored.outputs[-1].data["text/plain"]
     assert forecast.outputs[-1].data["image/png"]
     assert (tmp_path / "runs").is_dir()
     for cell in code_of(notebook):

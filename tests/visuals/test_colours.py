@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foreframe.visuals import Paint, animation, contact_sheet, paint_for, strip
+from foreframe.visuals import Paint, animation, paint_for, strip
 from foreframe.visuals.colours import (
     INK,
     MISSING,
@@ -118,11 +118,3 @@ def test_odd_shapes_are_drawn_and_films_keep_one_size(size) -> None:
     assert film.shape[1] >= 120
     holed = np.where(field < 0.5, np.nan, field)
     assert animation(holed, holed, holed, paint=paint, times=list("abcdef")).shape == film.shape
-
-
-def test_a_contact_sheet_has_rows_of_six() -> None:
-    field = np.full((8, 1, 32, 32), np.nan, np.float32)
-    label = "a long label of a frame, a very long one"
-    sheet = contact_sheet(field, [label] * 8, Paint("viridis", 0, 1, "m"))
-    missing = np.argwhere((sheet == MISSING).all(axis=-1))[:, 0]
-    assert missing.min() < sheet.shape[0] // 2 < missing.max()

@@ -263,12 +263,6 @@ class Clip:
         words += [f"{self.times[0]} to {self.times[-1]}"] if self.times is not None and t else []
         return ", ".join(words)
 
-    def _repr_png_(self) -> bytes:
-        """Some frames side by side, for notebooks."""
-        from foreframe.visuals.display import clip_png
-
-        return clip_png(self)
-
     @property
     def step(self) -> Any:
         """Median time between frames: timedelta64, timedelta or seconds; None without times, or

@@ -3,7 +3,6 @@
 from foreframe.visuals.colours import Paint, paint_for
 from foreframe.visuals.curves import curves_png
 from foreframe.visuals.display import Card, image_html
-from foreframe.visuals.grid import contact_sheet
 from foreframe.visuals.strip import (
     animation,
     animation_frames,
@@ -16,7 +15,7 @@ from foreframe.visuals.write import gif_bytes, write_frames, write_gif, write_mp
 
 __all__ = [
     "Card", "Paint", "animation", "animation_frames",
-    "contact_sheet", "curves_png", "ensemble_table", "further_tables", "gif_bytes", "image_html",
+    "curves_png", "ensemble_table", "further_tables", "gif_bytes", "image_html",
     "members_by_name", "paint_for", "score_table", "strip", "strip_of_members", "write_frames",
     "write_gif", "write_mp4", "write_png",
 ]  # fmt: skip

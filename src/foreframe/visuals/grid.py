@@ -6,14 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from foreframe.clips.frames import FramesLike, resized
-from foreframe.visuals.colours import GREY, INK, PAPER, Colour, Paint, font, text_width, with_scale
+from foreframe.clips.frames import resized
+from foreframe.visuals.colours import INK, PAPER, Colour, Paint, font, text_width, with_scale
 
 GAP = 3
 WIDEST = 1600  # pixels of a picture; longer rows continue below
 SCALE = 100  # approximate width of a scale
-THUMBNAIL = (96, 160)
-COLUMNS = 6  # of a contact sheet
 
 
 class Cell(NamedTuple):
@@ -111,18 +109,3 @@ def fit(frame: np.ndarray, least: int, most: int) -> np.ndarray:
         return frame.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = (max(1, round(side * most / max(h, w))) for side in (h, w))
     return resized(frame[None], height, width, np.dtype(np.float32))[0]
-
-
-def contact_sheet(
-    frames: FramesLike,
-    labels: Sequence[str],
-    paint: Paint,
-) -> np.ndarray:
-    """Draw thumbnails in rows of six with a label each, (rows, columns, 3) uint8.
-
-    Args:
-        frames: (T,C,H,W) in the units of `paint`; at least one.
-        labels: T labels, e.g. numbers or times.
-    """
-    cells = [Cell(paint(fit(np.asarray(frame), *THUMBNAIL)), GREY) for frame in frames]
-    return grid([cells], [(label, INK) for label in labels], paint, COLUMNS)

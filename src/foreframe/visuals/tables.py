@@ -44,7 +44,9 @@ class Table(NamedTuple):
         for name, cells in self.rows.items():
             shown.add_row(name, *cells)
         file = io.StringIO()
-        console.Console(file=file, width=200, markup=False).print(shown)  # no number is cut off
+        # No number is cut off, and a notebook gets plain text, too.
+        plain = {"markup": False, "force_jupyter": False, "force_terminal": False}
+        console.Console(file=file, width=200, **plain).print(shown)
         lines = map(str.rstrip, file.getvalue().splitlines())
         return "\n".join([wrap(self.title), "", *lines, "", *map(wrap, self.notes)]).rstrip()
 
