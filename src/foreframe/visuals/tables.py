@@ -45,8 +45,8 @@ class Table(NamedTuple):
             shown.add_row(name, *cells)
         file = io.StringIO()
         # No number is cut off, and a notebook gets plain text, too.
-        plain = {"markup": False, "force_jupyter": False, "force_terminal": False}
-        console.Console(file=file, width=200, **plain).print(shown)
+        plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False}
+        console.Console(file=file, width=200, markup=False, **plain).print(shown)
         lines = map(str.rstrip, file.getvalue().splitlines())
         return "\n".join([wrap(self.title), "", *lines, "", *map(wrap, self.notes)]).rstrip()
 
