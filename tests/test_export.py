@@ -19,7 +19,6 @@ from foreframe.exporting.graphs import ENTERING, Graph, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models import exported, members
 from foreframe.models.footprint import footprint
-from foreframe.training.run import known_scores
 from small import EACH_WAY, available, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
@@ -161,13 +160,6 @@ def test_errors_of_the_example_are_one_line(
     assert error.startswith(f"{name}: ")
     assert told in error
     assert error.count("\n") == 1
-
-
-def test_the_card_has_the_scores_that_files_say(tmp_path) -> None:
-    assert "On 200 clips of generated scenes" in known_scores("scenes")
-    assert known_scores("persistence") == ""
-    (tmp_path / "config.yaml").touch()
-    assert "no validation yet" in known_scores(str(tmp_path))
 
 
 @pytest.mark.full

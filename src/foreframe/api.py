@@ -173,9 +173,8 @@ def export(
     """
     options = changed(options or ExportOptions(), changes)
     from foreframe.exporting.exported_graphs import write_export
-    from foreframe.training.run import known_scores
 
-    return write_export(what, Path(folder), options, known_scores(what))
+    return write_export(what, Path(folder), options)
 
 
 @takes(StreamOptions)

@@ -21,23 +21,21 @@ from foreframe.models.noise import Noise
 OPSET = 18  # of ONNX
 
 
-def write_export(what: Any, folder: Path, options: ExportOptions, scores: str) -> dict[str, float]:
-    """As `foreframe.export`, with the scores of the card as Markdown."""
+def write_export(what: Any, folder: Path, options: ExportOptions) -> dict[str, float]:
+    """As `foreframe.export`."""
     forecaster, name = open_forecaster(what)
     check_new(folder)
     forecaster.check_weights()
     with atomic_folder(folder) as rough:
         if options.format != ONNX:
             parity: dict[str, float] = of_package("formats", options.format)(
-                rough, forecaster, options, scores, name
+                rough, forecaster, options, name
             )
             return parity
-        return export_to(rough, forecaster, options, scores)
+        return export_to(rough, forecaster, options)
 
 
-def export_to(
-    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str = ""
-) -> dict[str, float]:
+def export_to(folder: Path, forecaster: Forecaster, options: ExportOptions) -> dict[str, float]:
     """Write the graphs of a forecaster to a folder, new or empty, with a card, an example that runs
     them without foreframe, and parity.json. Returns the contents of parity.json: the largest
     differences from the model for each graph, and for a forecast by all graphs ("chain"), at two
@@ -45,7 +43,6 @@ def export_to(
 
     Args:
         folder, forecaster, options: as in `foreframe.export`.
-        scores: Markdown of the card.
 
     Raises:
         ValueError: a model that does not export, a package that is missing.
@@ -67,7 +64,7 @@ def export_to(
     about = _about(forecaster, parts, options) | {"parity": parity}
     for name, values in (("about", about), ("parity", parity)):
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    (folder / "card.md").write_text(_card(about, scores), encoding="utf-8")
+    (folder / "card.md").write_text(_card(about), encoding="utf-8")
     shutil.copyfile(Path(__file__).with_name("example.py"), folder / "example.py")
     return parity
 
@@ -184,7 +181,7 @@ TAKES = {
 """What the graphs take beside frames and states."""
 
 
-def _card(about: Mapping[str, Any], scores: str) -> str:
+def _card(about: Mapping[str, Any]) -> str:
     """card.md."""
     size = about["size"]
     frames = f"of {size[0]}x{size[1]} pixels" if size else "of any size"
@@ -214,5 +211,4 @@ def _card(about: Mapping[str, Any], scores: str) -> str:
         lines += ["", f"It cannot make {', '.join(about['beyond_example'])}: see above."]
     if "steps" in about:
         lines += ["", f"`foreframe predict` takes this folder, and makes {about['steps']} at once."]
-    lines += ["", "## Scores", "", scores or "None are known: `foreframe evaluate` finds them."]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,6 @@
 """The folder of a training, and its results."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import changed
-from foreframe.models.names import is_name, published, weights_folder
 from foreframe.visuals import Card, curves_png, image_html
 
 if TYPE_CHECKING:
@@ -89,21 +87,3 @@ class Run:
         pngs += [path.read_bytes() for path in pictures[-1:]]
         images = "".join(f"<div>{image_html(png, 'scores and forecast')}</div>" for png in pngs)
         return f"<pre>{escape(repr(self))}</pre>{images}"
-
-
-def known_scores(what: Any) -> str:
-    """Return the scores in the files of a forecaster as Markdown; "" without any. For a run this is
-    the report on its own data, unless its best checkpoint is newer, or its validations.
-    """
-    if not isinstance(what, str | os.PathLike):
-        return ""
-    name = os.fspath(what)
-    folder = weights_folder(name) if is_name(what) and name in published() else Path(name)
-    report, best = folder / "evaluation/scorecard.json", folder / "checkpoints/best.ckpt"
-    if report.is_file() and not (best.is_file() and best.stat().st_mtime > report.stat().st_mtime):
-        return f"```text\n{Card(json.loads(report.read_text(encoding='utf-8')))}\n```"
-    if (folder / "config.yaml").is_file():
-        return f"```text\n{Run(folder)}\n```"
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    return text.partition("\n## Scores\n")[2].strip()

@@ -34,12 +34,12 @@ HEADERS = """/*
 
 
 def export_page(
-    folder: Path, forecaster: Forecaster, options: ExportOptions, scores: str, name: str
+    folder: Path, forecaster: Forecaster, options: ExportOptions, name: str
 ) -> dict[str, float]:
     """Write the page of a forecaster to an existing folder.
 
     Args:
-        folder, forecaster, options, scores: as in `export_to`.
+        folder, forecaster, options: as in `export_to`.
         name: name of the forecaster, for the page.
 
     Returns:
@@ -68,10 +68,10 @@ def export_page(
     (folder / "browser.js").rename(folder / "backend.js")
     shutil.copytree(runtime, folder / "runtime")
     (folder / "_headers").write_text(HEADERS, encoding="utf-8")
-    parity = export_to(folder / "model", forecaster, plain, scores)
+    parity = export_to(folder / "model", forecaster, plain)
     if draws:
         drawn = folder / "members"
-        of_members = export_to(drawn, forecaster, replace(plain, noise=True), scores)
+        of_members = export_to(drawn, forecaster, replace(plain, noise=True))
         (drawn / "encode.onnx").unlink()
         parity |= {f"members {part}": apart for part, apart in of_members.items()}
     scaling = forecaster.scaling
