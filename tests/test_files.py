@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foreframe.base.files import TEMPORARY, RunLock, atomic_folder, atomic_write, check_writable
+from foreframe.base.files import TEMPORARY, RunLock, atomic_folder, atomic_write
 
 
 def in_process(code: str) -> subprocess.Popen:
@@ -116,14 +116,6 @@ def test_a_device_is_not_replaced(tmp_path) -> None:
     ):
         pass
     assert Path("/dev/null").is_char_device()
-
-
-def test_trying_a_folder_leaves_nothing(tmp_path) -> None:
-    check_writable(tmp_path / "a" / "b")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot make the folder"):
-        check_writable(tmp_path / "file" / "b")
 
 
 def test_a_lock_ends_with_the_process_that_took_it_whatever_children_it_had(tmp_path) -> None:

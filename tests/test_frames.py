@@ -9,20 +9,6 @@ VALUES = np.random.default_rng(2).normal(size=(12, 3, 2, 4)).astype(np.float32)
 SOURCE = ArrayFrames(VALUES, {3, 8, 9})
 
 
-def test_a_part_and_its_part_are_slices() -> None:
-    part = Section(SOURCE, 2, 10)
-    assert (part.shape, part.dtype, part.broken) == ((8, 3, 2, 4), np.float32, {1, 6, 7})
-    np.testing.assert_array_equal(part[1:99], VALUES[3:10])
-    np.testing.assert_array_equal(part[-1, 1:], VALUES[9, 1:])
-    inner = part.part(6, 8)
-    assert inner.broken == {0, 1}
-    np.testing.assert_array_equal(inner, VALUES[8:10])
-    with pytest.raises(IndexError):
-        part[8]
-    with pytest.raises(ValueError, match="slices without a step"):
-        part[::2]
-
-
 def test_joined_frames_go_on_across_their_ends() -> None:
     joined = Concatenated([Section(SOURCE, 0, 5), ArrayFrames(VALUES[5:6]), Section(SOURCE, 6, 12)])
     assert (joined.shape, joined.broken) == (VALUES.shape, {3, 8, 9})

@@ -17,7 +17,7 @@ from PIL import Image
 from conftest import real_data
 from foreframe.data import films
 from foreframe.data.films import Film, film_stream, read_film
-from recorded import GREY, LOSSLESS, encode
+from recorded import LOSSLESS, encode
 from refusals import one_line
 
 
@@ -80,12 +80,6 @@ def test_lossless_film_odd_size_odd_path_and_times(tmp_path) -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(clip.frames))[3:5], made[3:5])
     np.testing.assert_allclose(clip.times, np.array(stamps) / 25, atol=1e-3)
     assert clip.frames[5:5].shape == (0, 3, 33, 47)
-
-
-def test_grey(tmp_path) -> None:
-    grey = pictures(5)[..., 0]
-    film = read_film(encode(tmp_path / "grey.mkv", grey, **GREY)).frames
-    np.testing.assert_array_equal(film[:], grey[:, None])
 
 
 def test_frames_are_turned_upright(tmp_path) -> None:

@@ -9,12 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from conftest import real_data
 from foreframe import MovingMNIST
 from foreframe.clips.keyed import double_uniforms, further
-from foreframe.data.datasets import collate
 from foreframe.data.moving_mnist import SPLITS, _clamped_track, digit_images
 from refusals import one_line
 
@@ -122,14 +120,6 @@ def test_a_clip_is_a_function_of_its_key() -> None:
     held = MovingMNIST("test")
     assert torch.equal(held[7], held[3, 7])
     assert not torch.equal(held[7], MovingMNIST("validation")[7])
-
-
-def test_the_same_clips_on_any_number_of_workers() -> None:
-    """By PyTorch's own way to collate, too."""
-    data = MovingMNIST("test", clips=12, length=4)
-    alone = list(DataLoader(data, batch_size=4))
-    shared = list(DataLoader(data, batch_size=4, collate_fn=collate, num_workers=2))
-    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
 
 
 def test_a_golden_clip_never_changes() -> None:

@@ -75,10 +75,3 @@ def test_a_change_beside_the_only_argument_keeps_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(PRESETS_OF_ALL, "mine", mine)
     changed = preset("mine", embedding=True).args
     assert (changed["codec"]["patches"]["size"], changed["embedding"]) == (2, True)
-
-
-def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match=r"model 'quik' is unknown; did you mean quick\?"):
-        build_model("quik")
-    with pytest.raises(ValueError, match="did you mean widths"):
-        build_model("quick", {"codec": {"strided": {"width": 2}}})

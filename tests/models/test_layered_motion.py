@@ -61,16 +61,6 @@ def test_what_is_still_stays_and_so_do_single_and_small_frames() -> None:
         torch.testing.assert_close(future[:, 2], past[:, -1], atol=1e-4, rtol=0)
 
 
-def test_clips_of_a_batch_are_independent_and_states_continue() -> None:
-    model, frames = build_model("layered_motion"), street()[:, :12]
-    other = frames.flip(-1, -2)
-    both = model(torch.cat([frames, other]), 4)
-    torch.testing.assert_close(both[:1], model(frames, 4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(both[1:], model(other, 4), atol=1e-4, rtol=0)
-    state = model.encode(frames[:, 5:], model.encode(frames[:, :5]))
-    torch.testing.assert_close(model.decode(state, 4), both[:1], atol=1e-4, rtol=0)
-
-
 def test_layers_suit_steady_motion_and_six_past_frames() -> None:
     frames = street()[:, :10]
     fading = frames[:, :1] * torch.linspace(1, 0.5, 10).view(1, 10, 1, 1, 1)

@@ -14,7 +14,6 @@ from foreframe.models.engine import (
     one_pass,
     torch_private,
 )
-from small import built
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
@@ -56,38 +55,6 @@ def test_silu_after_a_convolution(gradients: bool) -> None:
     conv, x = PackedConv2d(3, 4, 1), torch.rand(2, 3, 6, 5)
     with torch.set_grad_enabled(gradients):
         torch.testing.assert_close(conv(x, silu=True), nn.functional.silu(conv(x)))
-
-
-def swapped(model: nn.Module, other: nn.Module) -> None:
-    """As callbacks change to an average of the weights and back."""
-    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-        mine.data, theirs.data = theirs.data, mine.data
-
-
-@pytest.mark.parametrize("name", ["quick", "at_once"])
-def test_a_training_loop_validates_the_weights_that_it_trains(name: str) -> None:
-    """Forecasts are the same with and without gradients after any change of the weights."""
-    torch.manual_seed(0)
-    model, average = built(name), built(name)
-    past = torch.rand(2, 3, 1, 16, 16)
-    fused = torch.optim.AdamW(model.parameters(), 1e-2, fused=True)
-
-    def step() -> None:
-        fused.zero_grad()
-        model(past, 2).square().mean().backward()
-        fused.step()
-
-    largest = max(model.parameters(), key=torch.numel)
-    changes = [step, step, step, lambda: swapped(model, average)]
-    for change in [*changes, lambda: largest.data.copy_(largest * 0.5)]:
-        with torch.no_grad():
-            before = model.eval()(past, 2)
-        change()
-        expected = model(past, 2).detach()
-        with torch.no_grad():
-            torch.testing.assert_close(model(past, 2), expected, atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(before, expected, atol=1e-5)
-        model.train()
 
 
 def taken_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

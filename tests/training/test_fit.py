@@ -288,16 +288,6 @@ def test_precisions(tmp_path, monkeypatch, precision: str, kept: torch.dtype) ->
     assert yaml.safe_load((run / "config.yaml").read_text())["precision"] == resolved
 
 
-def test_lightnings_fast_dev_run(tmp_path, capsys) -> None:
-    """One step and one batch of validation, without TensorBoard, which Lightning takes away
-    then.
-    """
-    train_small(tmp_path / "run", picture_every=1, trainer={"fast_dev_run": True})
-    assert "epoch 1, step 1: loss" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["step-0000001.png"]
-    assert not list((tmp_path / "run").glob("events*"))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("good", "more", "message", "kept"),
