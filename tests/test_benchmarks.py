@@ -1,16 +1,16 @@
 """The programs of benchmarks/ say what they do, and one of each kind runs, small."""
 
 import json
-import os
 import re
 import runpy
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from programs import printed_by
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Which others use.
@@ -43,22 +43,9 @@ def test_help(program: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert about[1] in said
 
 
-def run(program: str, *arguments: str, words: str = "") -> str:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / program), *arguments],
-        input=words,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_a_table_of_speed() -> None:
-    said = run("streaming.py", "40")
+    said = printed_by(BENCHMARKS / "streaming.py", "40")
     assert "after      40 frames" in said
     assert "differ by" in said
 
@@ -66,7 +53,9 @@ def test_a_table_of_speed() -> None:
 @pytest.mark.slow
 def test_a_worker_measures_time_and_memory() -> None:
     began = time.perf_counter()
-    ready, *told = run("worker.py", "plain", SIZES, words="forward\nstep\nmemory\n").split()
+    asked = "forward\nstep\nmemory\n"
+    said = printed_by(BENCHMARKS / "worker.py", "plain", SIZES, stdin=asked)
+    ready, *told = said.split()
     assert ready == "ready"
     forward, step, mib = map(float, told)
     assert min(forward, step) > 1e-6
@@ -80,7 +69,8 @@ def test_a_table_of_trainings(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", np.zeros((3, 8, 8), np.uint8))
     np.save(tmp_path / "long.npy", np.random.default_rng(0).random((80, 8, 8)))
     files = [str(tmp_path / f"{name}.npy") for name in ("short", "long")]
-    said = run("recordings.py", "--quick", *files, "--output", str(tmp_path / "out"))
+    words = ("--quick", *files, "--output", tmp_path / "out")
+    said = printed_by(BENCHMARKS / "recordings.py", *words)
     rows = dict(re.findall(r"^\| ([^|]+) \| (.+)", said, re.MULTILINE))
     assert rows["short"].startswith("train failed: ")
     kept = json.loads((tmp_path / "out" / "long" / "seed-0.json").read_text(encoding="utf-8"))

@@ -90,15 +90,6 @@ def test_a_note_points_at_the_line_of_the_user() -> None:
     assert caught[0].filename == __file__
 
 
-def test_a_check_prints_what_was_found() -> None:
-    checked = foreframe.check("rain.nc", past=2, future=1)
-    assert len(checked.recordings) == 1
-    lines = str(checked).splitlines()
-    assert lines == list(checked.lines)
-    assert "rain.nc" in lines[0]
-    assert any("windows" in line for line in lines)
-
-
 def test_the_public_names_are_all_there_is_to_see() -> None:
     """Also after its rooms were loaded."""
     assert foreframe.models.build_model is build_model

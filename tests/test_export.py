@@ -3,7 +3,6 @@
 import json
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from foreframe.exporting.graphs import ENTERING, Graph, graphs
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models import exported, members
 from foreframe.models.footprint import footprint
+from programs import printed_by
 from small import EACH_WAY, available, built
 
 EXAMPLE = Path(foreframe.__file__).parent / "exporting" / "example.py"
@@ -115,11 +115,7 @@ def test_an_onnx_file_runs_without_foreframe(tmp_path, without_types, monkeypatc
     clip = CLIP[:, :, :21].copy()  # which 8 does not divide
     clip[0, 0, 2:5], clip[3:, 0, 9], clip[:, 0, 7, 7] = np.nan, np.nan, np.nan
     np.save("clip.npy", clip)
-    done = subprocess.run(
-        [sys.executable, "out/example.py", "clip.npy", "made.npy", "--steps", "6"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    printed_by("out/example.py", "clip.npy", "made.npy", "--steps", "6")
     expected = Forecaster.load("saved").predict(clip, 6)
     assert np.isnan(expected[:, 0, 7, 7]).all()
     np.testing.assert_allclose(np.load("made.npy"), expected, atol=1e-5)
@@ -232,6 +228,7 @@ def test_an_exported_folder_is_a_forecaster(name: str, tmp_path, monkeypatch) ->
         ("this was exported for 48x48 alone", lambda of: of.predict(CLIP, 2)),
         ("computes in float32", lambda of: of.predict(SQUARE, 2, precision="bf16-mixed")),
         ("draws no members", lambda of: of.predict(SQUARE, 2, members=2)),
+        ("exported graphs run on the CPU, not on cuda", lambda of: Forecaster.load("out", "cuda")),
         ("neither saved nor exported", lambda of: of.save("again")),
         ("neither saved nor exported", lambda of: foreframe.export(of, "again")),
     ],
@@ -306,12 +303,6 @@ def test_a_strangers_graph_stays_within_the_budget(
     write_graph(folder / "forecast.onnx", numbers, loading)
     with pytest.raises(ValueError, match=told):
         Forecaster.load(folder).predict(CLIP, 2, budget=0.3)
-
-
-def test_an_export_runs_on_the_processor(tmp_path, monkeypatch) -> None:
-    folder = as_exported(small(), tmp_path / "out", monkeypatch)
-    with pytest.raises(ValueError, match="exported graphs run on the CPU, not on cuda"):
-        Forecaster.load(folder, "cuda")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What loads what, the presets that the registry names, and names of files."""
 
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -9,18 +7,14 @@ import pytest
 
 from foreframe.cli import verbs
 from foreframe.models import PRESETS
+from programs import printed_by
 
 ROOT = Path(__file__).parent.parent
 
 
 def modules_after(code: str) -> set[str]:
-    out = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(out.stdout.split("\n")[-2].split())
+    out = printed_by("-c", f"{code}\nimport sys; print(*sys.modules)")
+    return set(out.split("\n")[-2].split())
 
 
 def loaded_by(*commands: str) -> set[str]:

@@ -1,6 +1,5 @@
 """The estimated memory of a forecast equals the memory of its process."""
 
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.models import build_model
 from foreframe.models.footprint import bound, footprint, group_size
+from programs import printed_by
 from small import available
 
 # Encode and decode in a new process, and print by how many bytes its peak rises. (ru_maxrss would
@@ -38,9 +38,7 @@ SIZES = {"quick": (1, 320, 384), "simvp_small": (1, 640, 640), "scenes": (3, 480
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 @pytest.mark.parametrize("name", [*available("quick", "simvp_small"), "scenes"])
 def test_the_footprint_is_what_a_process_takes(name: str) -> None:
-    command = [sys.executable, "-c", MEASURE, name, *map(str, SIZES[name])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said, took = map(int, done.stdout.split())
+    said, took = map(int, printed_by("-c", MEASURE, name, *map(str, SIZES[name])).split())
     assert took > 100 * 2**20  # else what is loaded on the way would be most of it
     assert 1 / 1.5 < said / took < 1.5, (said, took)
 
@@ -73,9 +71,8 @@ print(peak() - before)
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_films_of_the_usual_sizes_are_scored_within_the_budget() -> None:
-    command = [sys.executable, "-c", SCORE, "3", "1080", "1920"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 2.5 * 2**30  # the budget, and the clip as the Dataset has it
+    took = int(printed_by("-c", SCORE, "3", "1080", "1920"))
+    assert took < 2.5 * 2**30  # the budget, and the clip as the Dataset has it
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ What takes hours is made short by one rule for all commands (`fewer.py`).
 
 import inspect
 import json
-import os
 import re
 import runpy
 import shlex
@@ -36,6 +35,7 @@ from foreframe.cli import main, module_of, verbs
 from foreframe.models import build_model
 from foreframe.training.options import GROUPS
 from foreframe.training.recipes import recipes
+from programs import printed_by
 from refusals import parse
 from small import PRESETS
 
@@ -119,13 +119,13 @@ def run_line(line: str) -> str:
     assert program.endswith("run.sh"), (
         f"{line!r} is not run; say why before its block: <!-- not run: ... -->"
     )
-    run_program(["bash", program, *arguments])
+    subprocess.run(["bash", program, *arguments], check=True)
     # What the script would have called, each in its order.
     for name, *words in map(json.loads, CALLED.read_text(encoding="utf-8").splitlines()):
         if name == "foreframe":
             run_foreframe(words)
         else:
-            run_program([sys.executable, *words])
+            printed_by(*words)
     CALLED.unlink()
     return program
 
@@ -136,18 +136,6 @@ def run_foreframe(arguments: list[str]) -> None:
     except SystemExit as stop:  # --help leaves so
         code = stop.code
     assert not code, arguments
-
-
-def run_program(words: list[str]) -> None:
-    done = subprocess.run(
-        words,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    assert "Traceback" not in done.stderr
 
 
 def run_python(page: str, code: str, names: dict[str, Any] | None = None) -> None:

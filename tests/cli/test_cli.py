@@ -1,7 +1,6 @@
 """The command as a user meets it: its models, help and version."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ import foreframe
 from foreframe.base.extras import registered
 from foreframe.cli import main, module_of, verbs
 from foreframe.models import FREE, PRESETS
+from programs import printed_by
 
 
 def test_models_lists_every_preset_with_its_size(capsys) -> None:
@@ -82,6 +82,5 @@ keep_memory()
 faults()
 print(given_back, faults())
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    given_back, kept = map(int, ran.stdout.split())
+    given_back, kept = map(int, printed_by("-c", script).split())
     assert kept < given_back / 2

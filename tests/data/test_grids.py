@@ -16,7 +16,6 @@ from fsspec.implementations.memory import MemoryFile
 
 from foreframe import clips_from
 from foreframe.clips.clip import Clip
-from foreframe.clips.frames import Frames
 from foreframe.data.grids import read_grid
 from refusals import one_line
 
@@ -37,21 +36,6 @@ def whole(clip: Clip) -> np.ndarray:
 
 
 # -- reading
-
-
-def test_a_netcdf_file_becomes_a_clip_that_means_something(tmp_path: Path) -> None:
-    era_like().to_netcdf(tmp_path / "era.nc")
-    clip = read_grid(tmp_path / "era.nc")
-    assert isinstance(clip.frames, Frames)
-    assert clip.frames.shape == (6, 1, 4, 5)
-    assert clip.frames.dtype == np.float32
-    np.testing.assert_array_equal(whole(clip)[:, 0], FIELD)
-    np.testing.assert_array_equal(clip[2:4].frames[:, 0], FIELD[2:4])
-    assert clip.times is not None
-    assert clip.times.dtype == "datetime64[ns]"
-    np.testing.assert_array_equal(clip.times, HOURS)
-    assert (clip.units, clip.variable, clip.name, clip.notes) == ("K", "t2m", "era.nc", ())
-    assert list(clip.coordinates) == ["latitude", "longitude"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@ mathematics, and of the ConvLSTM cell made of both; over shapes, dtypes, beginni
 """
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -372,16 +373,23 @@ def test_threads_share_a_network() -> None:
             assert max(map(distance, computed, wanted)) < 1e-5
 
 
+@contextmanager
+def saved_storages() -> Iterator[dict[int, int]]:
+    """Collect the bytes of what is saved for the backward pass, by their address."""
+    saved: dict[int, int] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        saved[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        yield saved
+
+
 def test_only_what_goes_in_is_kept() -> None:
     """A step stores the convolution's input, gates and c, once each."""
     cell, x = ConvLSTMCell(4, 4), torch.randn(1, 4, 8, 8)
-    kept: dict[int, int] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value), one_pass(x):
+    with saved_storages() as kept, one_pass(x):
         h, c = cell(x, None, None)
         first = sum(kept.values())
         cell(x, h, c)
@@ -430,16 +438,7 @@ def test_saving_memory_changes_nothing(name: str, bf16: bool, compiled: bool, re
     for memory in ("keep", "save"):
         network.memory = memory
         network.zero_grad()
-        alive: dict[int, int] = {}
-
-        def pack(value: Tensor, alive: dict[int, int] = alive) -> Tensor:
-            alive[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-            return value
-
-        with (
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value),
-            torch.autocast("cpu", torch.bfloat16, enabled=bf16),
-        ):
+        with saved_storages() as alive, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             forecast = network(past, 7)
         kept.append(sum(alive.values()))
         (forecast - truth).square().sum().backward()

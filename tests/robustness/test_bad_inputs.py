@@ -1,11 +1,10 @@
 """Some of the cases that bad_inputs.py makes up, by a process of their own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from programs import printed_by
 
 SCRIPT = Path(__file__).with_name("bad_inputs.py")
 
@@ -18,11 +17,6 @@ SCRIPT = Path(__file__).with_name("bad_inputs.py")
     ],
 )
 def test_bad_inputs_are_handled_or_refused_in_one_line(first: int, cases: int) -> None:
-    told = subprocess.run(
-        [sys.executable, str(SCRIPT), "--first", str(first), "--cases", str(cases)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert told.returncode == 0, told.stdout[-6000:] + told.stderr[-2000:]
-    assert f"{cases} cases in all" in told.stdout
+    words = ("--first", f"{first}", "--cases", f"{cases}")
+    said = printed_by(SCRIPT, *words, OMP_NUM_THREADS="1")
+    assert f"{cases} cases in all" in said

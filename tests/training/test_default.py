@@ -13,7 +13,6 @@ from trainings import last, same_to_the_bit
 
 import foreframe
 from foreframe import Window
-from foreframe.cli import main
 from foreframe.data import Recordings
 from foreframe.data.data_options import ReadOptions, SplitOptions
 from foreframe.data.splits import split_clips
@@ -272,16 +271,6 @@ def test_stopped_and_resumed_equals_never_stopping(tmp_path, capsys) -> None:
     steps = [row["step"] for row in whole.scores]
     assert steps == [row["step"] for row in parts.scores] == sorted(set(steps))
     assert steps[0] == 0
-
-
-def test_too_short_leaves_nothing_behind(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("film.npy", walk()[:12])
-    assert main(["train", "--data", "film.npy"]) == 2
-    said = capsys.readouterr().err
-    assert "12 frames are too few to learn from" in said
-    assert len(said.splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["film.npy"]
 
 
 def brightening(folder: Path) -> str:

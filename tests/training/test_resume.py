@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from foreframe.training.fit import Stopped, train
 from foreframe.training.module import ForecastModule
 from foreframe.training.options import Options
 from foreframe.training.run_folder import cut_rows, differences, recipe_of
+from programs import printed_by
 from test_files import in_process
 
 ROOT = Path(__file__).parents[2]
@@ -53,15 +52,9 @@ def killed(options: Options, monkeypatch: pytest.MonkeyPatch, where: object, nam
 )
 def test_kills_as_the_benchmark_has_them(kills: list[str]) -> None:
     """Each is gone on with and compared to the bit with a run that was not killed."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "kills.py", "--seed", "7", "--kills", *kills],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert ", 0 not" in done.stdout.splitlines()[-1]
+    program = ROOT / "benchmarks" / "kills.py"
+    said = printed_by(program, "--seed", "7", "--kills", *kills, OMP_NUM_THREADS="1")
+    assert ", 0 not" in said.splitlines()[-1]
 
 
 @pytest.mark.slow
