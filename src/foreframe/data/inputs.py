@@ -24,35 +24,28 @@ def clock(name: str, times: np.ndarray) -> Float32[np.ndarray, "t 2"]:
 
     Args:
         name: one of CLOCKS.
-        times: datetime64, or calendar dates (cftime).
+        times: datetime64.
     """
-    if times.dtype.kind == "M":
-        unit: Literal["D", "Y"] = "D" if name == "hour_of_day" else "Y"
-        begin = times.astype(f"datetime64[{unit}]")
-        end = begin + np.timedelta64(1, unit)
-        length = end.astype("datetime64[s]") - begin.astype("datetime64[s]")
-        share = (times - begin) / length
-    elif name == "hour_of_day":
-        share = np.array([(t.hour + t.minute / 60 + t.second / 3600) / 24 for t in times])
-    else:
-        length = {"360_day": 360.0, "noleap": 365.0, "all_leap": 366.0}
-        share = np.array(
-            [(t.dayofyr - 1 + t.hour / 24) / length.get(t.calendar, 365.25) for t in times]
-        )
+    unit: Literal["D", "Y"] = "D" if name == "hour_of_day" else "Y"
+    begin = times.astype(f"datetime64[{unit}]")
+    end = begin + np.timedelta64(1, unit)
+    length = end.astype("datetime64[s]") - begin.astype("datetime64[s]")
+    share = (times - begin) / length
     angle = 2 * math.pi * share.astype(np.float64)
     return np.stack([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
 def with_clocks(clip: Clip, inputs: Sequence[str]) -> Clip:
     """Return the clip with the clocks among `inputs` as further input channels; raises a ValueError
-    for a clip without dates.
+    for a clip without dates of the standard calendar.
     """
     names = [name for name in inputs if name in CLOCKS]
     if not names:
         return clip
-    if clip.times is None or clip.times.dtype.kind == "f":
+    if clip.times is None or clip.times.dtype.kind != "M":
         raise ValueError(
-            f"{clip.name}: its frames have no dates, so {' and '.join(names)} cannot be inputs"
+            f"{clip.name}: its frames have no dates of the standard calendar, so "
+            f"{' and '.join(names)} cannot be inputs"
         )
     values = np.concatenate([clock(name, clip.times) for name in names], axis=1)
     channels = [Input(f"{name}, {part}", True) for name in names for part in ("sine", "cosine")]
