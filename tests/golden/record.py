@@ -2,7 +2,8 @@
 
     python tests/golden/record.py                 all that has no file yet
     python tests/golden/record.py NAME ...        those named, where they have no file yet
-    python tests/golden/record.py NAME --anew     in place of their files: a change was meant
+
+Where a change was meant, delete the files first.
 
 A preset of your own needs a line in tests/small.py, with arguments that make it small, and one in
 WAYS, and is then recorded by its name; one of an add-on both in its small_NAME.py, and is recorded
@@ -13,7 +14,6 @@ float32. What goes in is drawn as numbers of float16, which files keep in half o
 `foreframe/models/sizes.json`, which `foreframe models` prints, is brought up to date with them.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -233,37 +233,27 @@ def multiply_adds_of(name: str) -> int:
     return multiply_adds(model, 10, 10, (64, 64)) if [*model.parameters()] else 0
 
 
-def record_sizes(names: list[str], anew: bool) -> None:
+def record_sizes(names: list[str]) -> None:
+    """Bring the sizes of these names, and of those that have none, up to date."""
     sizes = json.loads(SIZES.read_text()) if SIZES.exists() else {}
-    for name in names:
-        if anew or name not in sizes:
+    for name in SIZED:
+        if name in names or name not in sizes:
             sizes[name] = described(name) | {"multiply_adds": multiply_adds_of(name)}
     with atomic_write(SIZES) as path:
-        kept = {name: sizes[name] for name in SIZED if name in sizes}
+        kept = {name: sizes[name] for name in SIZED}
         path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Record what models compute.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="all where none is given")
-    parser.add_argument("--anew", action="store_true", help="replace files; takes names")
-    given = parser.parse_args(arguments)
-    unknown = [name for name in given.names if name not in WAYS]
-    if unknown:
-        parser.error(f"{', '.join(unknown)}: no such line in WAYS of {Path(__file__).name}")
-    if given.anew and not given.names:
-        parser.error("--anew takes the names whose numbers were meant to change")
-    names = given.names or list(WAYS)
-    try:
-        for name in names:
-            if given.anew or not FILES[name].exists():
-                record(name)
-            elif given.names:
-                print(f"{name}: has a file, which stays; --anew replaces it")
-        record_sizes([name for name in given.names if name in SIZED] or SIZED, given.anew)
-    except ValueError as error:
-        parser.error(str(error))
+def main(names: list[str]) -> None:
+    if unknown := [name for name in names if name not in WAYS]:
+        sys.exit(f"{', '.join(unknown)}: no such line in WAYS of {Path(__file__).name}")
+    for name in names or WAYS:
+        if FILES[name].exists():
+            print(f"{name}: has a file, which stays; delete it if its numbers were meant to change")
+        else:
+            record(name)
+    record_sizes(names)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
