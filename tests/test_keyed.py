@@ -11,7 +11,6 @@ from foreframe.clips.keyed import (
     key_of_name,
     mixed,
     normals,
-    uniforms,
 )
 
 
@@ -47,21 +46,9 @@ def test_any_whole_number_is_a_seed(seed: int) -> None:
     assert key_of(seed) != key_of(seed + 1)
 
 
-def test_draws_are_of_their_distribution_and_of_their_place() -> None:
-    at = torch.arange(300)
-    keys = further(key_of(3), at[:, None], at)
-    u, z = uniforms(keys).double(), normals(keys).double()
-    assert u.min() > 0
-    assert u.max() < 1
-    assert u.mean() == pytest.approx(0.5, abs=0.005)
-    assert u.var() == pytest.approx(1 / 12, abs=0.001)
+def test_draws_are_of_their_distribution() -> None:
+    """Draws of a place, and of no other, are checked as noise: tests/models/test_noise.py."""
+    z = normals(further(key_of(3), torch.arange(300)[:, None], torch.arange(300))).double()
     assert z.mean() == pytest.approx(0, abs=0.015)
     assert z.var() == pytest.approx(1, abs=0.02)
     assert z.pow(4).mean() == pytest.approx(3, abs=0.15)
-    # Neighbours know nothing of each other.
-    for other in (z.roll(1, 0), z.roll(1, 1), z.roll((1, 1), (0, 1))):
-        assert abs((z * other).mean()) < 0.015
-    # A part is drawn alone as it is drawn in the whole.
-    part = further(key_of(3), at[100:120, None], at[7:9])
-    assert (normals(part) == normals(keys)[100:120, 7:9]).all()
-    assert (further(key_of(4), at) != further(key_of(3), at)).all()

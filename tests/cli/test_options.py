@@ -79,6 +79,7 @@ BAD = [
     ("train --resume nowhere", "there is no run in nowhere"),
     ("train --weights nowhere", "there is no folder nowhere"),
     ("train --data nowhere.Clips", "cannot import it"),
+    ("train --data 2019", "data '2019' is unknown"),
     ("train --config quik", ", ".join(recipes())),
     # of forecasts
     ([*PREDICT, "--device", "toaster"], "choose cpu, cuda, mps or auto"),
@@ -114,6 +115,8 @@ def test_bad_options(
     [
         ("learning_rate: .nan", "learning_rate is a finite number, not '.nan'"),
         ("model: [quick]", "c.yaml: model is a word, not ['quick']"),
+        ("data: 5", "data is a word"),  # only Python accepts objects
+        ("data: {a: 1}", "data is a word"),
         ("bacth_size: 3", "c.yaml: there is no option 'bacth_size'; did you mean batch_size?"),
         ("import: broken", "there is no option 'import'"),
         ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),

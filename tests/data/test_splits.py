@@ -73,18 +73,3 @@ def test_no_frame_is_in_two_splits(
     assert owners == sorted(owners)
     if by == "recording" and len(lengths) >= 3:
         assert {s for s in range(3) if shares[s] > 0} == set(owners)
-
-
-def lengths_of(
-    lengths: Sequence[Sequence[int]], splits: SplitOptions, window: Window
-) -> list[list[int]]:
-    clips = split_clips(numbered_recordings(lengths), splits, window)
-    return [[len(clip) for clip in clips[split]] for split in SPLITS]
-
-
-def test_auto_takes_whole_recordings_where_none_can_be_cut() -> None:
-    window, options = Window(10, 10), SplitOptions()
-    assert [len(parts) for parts in lengths_of([[1000]] * 4, options, window)] == [4, 4, 4]
-    assert lengths_of([[40]] * 4, options, window) == [[40, 40], [40], [40]]
-    mixed = lengths_of([[1000], [40]], options, window)
-    assert mixed == [[790, 40], [90], [100]]  # too short to be cut: whole, to train on

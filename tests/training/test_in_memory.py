@@ -207,14 +207,3 @@ def test_what_no_data_are_is_refused_in_one_line(tmp_path: Path, kind: str, reci
     assert "--" not in message
     assert len(message) < 300
     assert not (tmp_path / "run").exists()
-
-
-def test_a_config_names_data_and_nothing_else(tmp_path: Path, capsys) -> None:
-    """Only Python accepts objects."""
-    for value in ("5", "[1, 2]", "{a: 1}"):
-        (tmp_path / "c.yaml").write_text(f"data: {value}\n")
-        assert main(["train", "--config", str(tmp_path / "c.yaml")]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "data is a word" in line
-    assert main(["train", "--data", "2019"]) == 2
-    assert "data '2019' is unknown" in capsys.readouterr().err
