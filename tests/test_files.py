@@ -67,15 +67,6 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     living.wait()
 
 
-def test_the_old_file_stays_beside_the_new_one_where_it_is_kept(tmp_path) -> None:
-    path, before = tmp_path / "last.ckpt", tmp_path / "last.previous.ckpt"
-    for text in ("one", "two", "three"):
-        with atomic_write(path, keep=before) as rough:
-            rough.write_text(text)
-    assert (path.read_text(), before.read_text()) == ("three", "two")
-    assert len(list(tmp_path.iterdir())) == 2
-
-
 def test_what_is_written_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch) -> None:
     happened = []
     fsync, replace = os.fsync, os.replace

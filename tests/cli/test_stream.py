@@ -23,7 +23,7 @@ import standins
 from foreframe import Forecaster, Scaling, Window, clips_from
 from foreframe.cli import main
 from foreframe.data import ReadOptions
-from foreframe.forecasting.incoming import live_frames, patience, place_of
+from foreframe.forecasting.incoming import live_frames, patience
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
 from recorded import GREY, encode, series
@@ -225,10 +225,6 @@ def test_a_file_is_read_on_where_it_was_left(run, frames) -> None:
     assert [next(begun).frames[:].max() for _ in range(2)]
     rest = [past.frames[:][-1] for past in live_frames(forecaster, "all.npy", place)]
     np.testing.assert_array_equal(rest, frames[2:])
-    stream = forecaster.stream(1)
-    stream.source = place_of(stream, "all.npy") | place
-    assert place_of(stream, "all.npy") == stream.source
-    assert place_of(stream, "another") == {"path": str(Path("another").resolve())}
 
 
 @pytest.mark.slow
