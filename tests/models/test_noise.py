@@ -8,16 +8,8 @@ from foreframe.models.noise import Noise, members, placed
 STATE = {"frame": torch.arange(6.0).view(2, 3)}
 
 
-def test_members_are_copies_with_a_key_each() -> None:
-    state = members(STATE, 3, seed=5)
-    assert (state["frame"] == STATE["frame"][[0, 0, 0, 1, 1, 1]]).all()
-    assert state["member"].tolist() == [0, 1, 2, 0, 1, 2]
-    # A clip's members are the same alone and in a batch, and each has another key.
-    alone = members({"frame": STATE["frame"][1:]}, 3, seed=5)
-    assert (state["key"].view(2, 3) == alone["key"]).all()
-    assert len(alone["key"].unique()) == 3
-    assert (members(STATE, 2, seed=5, first=1)["key"].view(2, 2) == alone["key"][1:]).all()
-    assert (members(STATE, 3, seed=6)["key"] != state["key"]).all()
+def test_clips_may_have_a_seed_each() -> None:
+    """One seed of all, and members alone or among others: tests/contract/test_interface.py."""
     own = members(STATE, 3, torch.tensor([7, 8]))["key"].view(2, 3)
     assert (own[0] != own[1]).all()
     assert set(STATE) == {"frame"}
