@@ -33,7 +33,7 @@ from foreframe.base.wording import plural
 from foreframe.data import DataOptions, open_splits
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, build_model, model_name
-from foreframe.models.names import WEIGHTS, published, weights_folder
+from foreframe.models.names import published, weights_folder
 
 MEMBERS = 16  # of models that draw any
 RAIN = {  # scores of rain: where they are in a scorecard but for the row, how a table has them
@@ -310,10 +310,12 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--scored", nargs="+", default=[], metavar="TITLE=SCORECARD")
     parser.add_argument("--perturbed", action="store_true", help="draw members by noise")
-    parser.add_argument("--to", type=Path, help="by default where NAME is, or the core's weights")
+    parser.add_argument("--to", type=Path, help="by default where NAME is")
     given = parser.parse_args()
-    usual = weights_folder(given.name).parent if given.name in published() else WEIGHTS
-    rest = given.data, given.clips, given.scored, given.perturbed, given.to or usual
+    if given.to is None and given.name not in published():
+        parser.error("--to: name the folder of these new weights")
+    to = given.to or weights_folder(given.name).parent
+    rest = given.data, given.clips, given.scored, given.perturbed, to
     return publish(given.name, given.how, given.runs, *rest)
 
 

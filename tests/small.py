@@ -192,10 +192,11 @@ SMALL = {name: (name, args) for name, args in PRESETS.items()} | WAYS
 
 FREE: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in BASELINES},
-    "layered_motion": ("layered_motion", {}),
     "lagged_persistence": ("lagged", {"of": "persistence", "lags": 3}),
     "lagged_motion": ("lagged", {"of": "linear_motion", "lags": 5}),
 }
+for more in ADDONS.values():
+    FREE |= more.get("FREE", {})
 """The same for models without weights."""
 
 EACH_WAY = [name for name in SMALL if name not in TWINS]

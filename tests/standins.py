@@ -7,6 +7,7 @@ import pyproj
 import torch
 import xarray as xr
 from PIL import Image
+from scipy import ndimage
 
 from foreframe.models import build_model
 from foreframe.visuals import write_mp4
@@ -22,6 +23,11 @@ def blobs(frames: int, height: int, width: int) -> np.ndarray:
         across = (x - column * width - speed * t + width / 2) % width - width / 2
         field += np.exp(-(across**2 + (y - row * height) ** 2) / (radius * min(height, width)) ** 2)
     return np.clip(field, 0, 1)
+
+
+def texture(seed: int, side: int = 96, sigma: float = 2.0) -> np.ndarray:
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).random((side, side)), sigma)
+    return (field - field.min()) / np.ptp(field)
 
 
 def pixels(frames: int, height: int, width: int) -> np.ndarray:

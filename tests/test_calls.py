@@ -19,7 +19,6 @@ from foreframe.cli import main
 from foreframe.clips.ensembles import Ensemble
 from foreframe.data.cf import write_grid
 from foreframe.models import build_model
-from test_matching import guided
 
 RAIN = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
 
@@ -95,27 +94,6 @@ def test_the_public_names_are_all_there_is_to_see() -> None:
     assert foreframe.models.build_model is build_model
     assert foreframe.Clip is Clip
     assert dir(foreframe) == sorted((*foreframe.__all__, *added_calls()))
-
-
-def test_commands_pass_on_match_and_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AMX")
-    forecaster = guided()
-    forecaster.save("run")
-    chosen = {"match": "guide", "precision": "auto"}
-    words = ["--match", "guide", "--precision", "auto", "--device", "cpu"]
-    assert main(["predict", "run", "rain.nc", "-o", "out.nc", *words]) == 0
-    with xr.open_dataset("out.nc") as out:
-        assert "forecast from run, matched to its guide" in out.attrs["history"]
-        half = {"match": "guide", "precision": "bf16-mixed"}
-        expected = forecaster.predict(RAIN[2:], 3, **half)
-        np.testing.assert_allclose(out["rain"].values, expected[:, 0], rtol=1e-5)
-    assert np.abs(expected - forecaster.predict(RAIN[2:], 3, match="guide")).max() > 0
-    rolled = foreframe.predict(forecaster, "rain.nc", every=1, **chosen)
-    np.testing.assert_array_equal([future.frames for _, future, _ in rolled][-1], expected)
-    split = {"split": "all", "past": 2, "future": 2, "baselines": ()}
-    card = foreframe.evaluate("run", "rain.nc", match="last", precision="auto", **split)
-    assert card["precision"] == "bf16-mixed"
-    assert list(card["scores"])[:2] == ["model", "model matched to last"]
 
 
 @pytest.fixture

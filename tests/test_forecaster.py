@@ -10,6 +10,7 @@ import torch
 import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
 from foreframe.forecasting.checkpoint_files import write_checkpoint
+from foreframe.forecasting.forecast_options import matches
 from foreframe.forecasting.tiles import _tiles, tile_layout
 from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model
@@ -141,10 +142,10 @@ def test_frames_come_one_by_one_as_far_as_somebody_looks(name: str) -> None:
     )
     past = past.astype(np.float32)
     past[2, 0, :3], past[:, 0, 11] = np.nan, np.nan
-    matches = ["none", *["last"] * (name == "quick"), *["guide"] * (model.guide is not None)]
+    suiting = ["none", *["last"] * (name == "quick"), *["guide"] * (model.guide is not None)]
     for members in [None, 3] if model.draws else [None]:
         axis = 0 if members is None else 1
-        for match in matches:
+        for match in {*suiting} & {*matches()}:
             options = {"members": members, "match": match, "seed": 2}
             rolled = itertools.islice(forecaster.rollout(past, 7, **options), 7)
             expected = forecaster.predict(past, 7, **options)

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from foreframe import Forecaster
 from foreframe.base.budget import OverBudgetError
 from foreframe.clips.clip import Window
 from foreframe.evaluation.networks import clips_at_once
 from foreframe.models import build_model
 from foreframe.models.footprint import bound, footprint, group_size
+from foreframe.models.names import published
 from programs import printed_by
 from small import available
 
@@ -31,55 +31,17 @@ with torch.inference_mode():
     model.decode(model.encode(torch.rand(1, 10, c, h, w)), 10)
 print(said, peak() - before)
 """
+WEIGHTS = [name for name in published() if name == "scenes"]
 SIZES = {"quick": (1, 320, 384), "simvp_small": (1, 640, 640), "scenes": (3, 480, 640)}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-@pytest.mark.parametrize("name", [*available("quick", "simvp_small"), "scenes"])
+@pytest.mark.parametrize("name", [*available("quick", "simvp_small"), *WEIGHTS])
 def test_the_footprint_is_what_a_process_takes(name: str) -> None:
     said, took = map(int, printed_by("-c", MEASURE, name, *map(str, SIZES[name])).split())
     assert took > 100 * 2**20  # else what is loaded on the way would be most of it
     assert 1 / 1.5 < said / took < 1.5, (said, took)
-
-
-# Score one clip in a new process, and print by how many bytes its peak rises.
-SCORE = """
-import sys, torch
-import foreframe
-
-class Clips(torch.utils.data.Dataset):
-    def __init__(self, *frame):
-        self.clip = torch.rand(7, *frame)
-    def __len__(self):
-        return 1
-    def __getitem__(self, index):
-        return self.clip
-
-def scored(*frame):
-    how = {"past": 3, "future": 4, "clips": 1, "baselines": ["linear_motion"]}
-    return foreframe.evaluate("scenes", Clips(*frame), **how)
-
-scored(3, 32, 32)  # what is loaded only once
-peak = lambda: 1024 * int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])
-before = peak()
-scored(*map(int, sys.argv[1:]))
-print(peak() - before)
-"""
-
-
-@pytest.mark.full
-@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
-def test_films_of_the_usual_sizes_are_scored_within_the_budget() -> None:
-    took = int(printed_by("-c", SCORE, "3", "1080", "1920"))
-    assert took < 2.5 * 2**30  # the budget, and the clip as the Dataset has it
-
-
-@pytest.mark.slow
-def test_of_large_frames_a_forecast_holds_a_few_lead_times() -> None:
-    model, frame = Forecaster.load("scenes").model, (3, 720, 1280)
-    short, long = (footprint(model, 4, frame, steps) for steps in (4, 7))
-    assert long - short < 1.2 * 2 * 3 * 4 * 3 * 720 * 1280  # three frames, and as they are joined
 
 
 def test_as_many_at_a_time_as_fit() -> None:

@@ -11,8 +11,6 @@ import standins
 from foreframe import Forecaster, Scaling, Window
 from foreframe.cli import main
 from foreframe.data import DataOptions, ReadOptions, open_dataset
-from foreframe.evaluation import ScoreOptions
-from foreframe.evaluation.card import score_clips
 from foreframe.forecasting.forecast_options import TiledOptions
 from foreframe.forecasting.recordings import reading_as_trained
 from foreframe.forecasting.trained import Trained
@@ -56,13 +54,3 @@ def test_frames_that_fill_the_budget_are_laid_in_tiles() -> None:
     side = own.choose_tile((4, 1, 900, 1600), 4, options)
     assert 128 <= side < 1600
     own.check_size((4, 1, 900, 1600), 4, options, side)
-
-
-def test_what_it_began_with_has_a_row(tmp_path: Path) -> None:
-    standins.film(tmp_path / "film.mp4", frames=40)
-    given = DataOptions(str(tmp_path / "film.mp4"), past=4, future=4, reading=READ)
-    data = open_dataset(given, "all", Scaling(0, 255))
-    options = ScoreOptions(clips=2, baselines=["persistence", "dense_motion"])
-    card = score_clips(forecaster(), data, options)
-    assert list(card["scores"]) == ["model", "scenes", "persistence", "dense_motion"]
-    assert "scenes" not in card["baselines"]

@@ -26,7 +26,7 @@ def pictures(t: int, side: int = 64) -> np.ndarray:
 
 
 def test_python_takes_a_clip_of_pictures_and_still_refuses_a_bare_array_of_them() -> None:
-    forecaster = Forecaster.load("scenes")
+    forecaster = Forecaster(build_model("guided"), Window(10, 10), Scaling(kind="range"))
     frames = pictures(10)[..., 0][:, None]
     future = forecaster.predict(Clip(frames), 2)
     same = forecaster.predict(frames.astype(np.float32) / 255, 2)

@@ -6,9 +6,8 @@ import sys
 import pytest
 
 import foreframe
-from foreframe.base.extras import registered
 from foreframe.cli import main, module_of, verbs
-from foreframe.models import FREE, PRESETS
+from foreframe.models import FREE, MODELS, PRESETS
 from programs import printed_by
 
 
@@ -20,7 +19,7 @@ def test_models_lists_every_preset_with_its_size(capsys) -> None:
     # OpenSTL reports 56.8 G multiply-adds for its ConvLSTM-S
     assert rows["openstl"][1:] == ["next_frame", "of", "convlstm", "11,675,648", "56.79", "G"]
     (free,) = re.findall("Without training: (.+)", out)
-    assert {*free.split(", ")} == {*FREE} - {*registered("nowcasts")}
+    assert {*free.split(", ")} == {*FREE} & {*MODELS}
 
 
 def test_an_unexpected_error_names_its_file_and_line(monkeypatch, capsys) -> None:

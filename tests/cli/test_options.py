@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foreframe import Forecaster
 from foreframe.cli import main, module_of
 from foreframe.evaluation import EvaluateOptions
+from foreframe.models import build_model
 from foreframe.training.recipes import recipes
 from refusals import parse, refused
 
@@ -15,7 +17,7 @@ FEW = [
     *("--data_args.clips", "8", "--validation_clips", "2", "--batch_size", "2"),
     *("--device", "cpu", "--devices", "1", "--run", "run"),
 ]
-PREDICT = ["predict", "scenes", "clip.npy", "-o", "out.npy"]
+PREDICT = ["predict", "persistence", "clip.npy", "-o", "out.npy"]
 SCORE = ["evaluate", "--data", "moving_mnist", "--clips", "5", "--past", "2", "--future", "3"]
 
 
@@ -38,15 +40,15 @@ BAD = [
     ("train --mae_share 1.5", "mae_share must be at most 1, not 1.5"),
     ("train --devices [0,0]", "devices"),
     ("evaluate nowhere --clips 0", "clips must be at least 1"),
-    ("stream scenes clip.npy --wait nan", "wait"),
+    ("stream mean clip.npy --wait nan", "wait"),
     # more than any memory or machine has
     ("train --hidden 100000", "more than the budget of 1 GiB"),
     ("train --data_args.clips 1000000000000", "at most"),
     ("train --future 1000000000", "of memory; draw shorter or smaller ones"),
     ("train --loader_workers 1000000", "loader_workers must be at most 256, not 1000000"),
-    ("evaluate scenes --data moving_mnist --period 1000000", "from 1 to 10000"),
+    ("evaluate mean --data moving_mnist --period 1000000", "from 1 to 10000"),
     ("data --clip 99999", "clips 0 to 9999"),
-    ("stream scenes clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
+    ("stream mean clip.npy --steps 1000000000", "budget of 4 GiB; forecast less"),
     # words that are none of those known
     ("trian", "did you mean train?"),
     ("train --learning_rat 1", "did you mean --learning_rate?"),
@@ -55,7 +57,7 @@ BAD = [
     ("train --model slow", "model 'slow' is unknown"),
     ("train --device abacus", "accelerator"),
     ("train --compile perhaps", "compile is true or false or one of auto"),
-    ("evaluate scene", "there is no folder scene; did you mean scenes?"),
+    ("evaluate meam", "there is no folder meam; did you mean mean?"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
     ("train --model_args.core.convlstm.hiden [4]", "did you mean hidden?"),
@@ -82,8 +84,8 @@ BAD = [
     ("train --data 2019", "data '2019' is unknown"),
     ("train --config quik", ", ".join(recipes())),
     # of forecasts
-    ([*PREDICT, "--device", "toaster"], "choose cpu, cuda, mps or auto"),
     ([*PREDICT, "--precision", "[auto]"], "precision is one of 32-true, bf16-mixed, auto, not"),
+    ([*PREDICT, "--match", "middle"], "match 'middle' is unknown; choose"),
     ([*PREDICT, "--colours", "nope"], "no colours named 'nope'"),
     ([*PREDICT, "--every", "2", "--after", "3"], "not both"),
     ([*PREDICT[:-1], "out.png", "--every", "2"], "cannot write .png; choose .mp4"),
@@ -108,6 +110,12 @@ def test_bad_options(
     before = sorted(here.iterdir())
     assert said in refused(capsys, verb, *few, *given)
     assert sorted(here.iterdir()) == before
+
+
+def test_a_device_that_no_machine_has(capsys: pytest.CaptureFixture[str]) -> None:
+    Forecaster(build_model("mean")).save("saved")
+    words = ["predict", "saved", *PREDICT[2:], "--device", "toaster"]
+    assert "choose cpu, cuda, mps or auto" in refused(capsys, *words)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import foreframe
-from foreframe import clips_from
+from foreframe import Window, clips_from, evaluate
 from foreframe.base.extras import registered
 from foreframe.cli import main
-from foreframe.data import open_splits
+from foreframe.data import Recordings, open_splits
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import CORES, MODELS, PRESETS, Persistence, build_model
 from foreframe.models.heads import HEADS
@@ -54,6 +54,8 @@ from pathlib import Path
 from foreframe.models.heads import Carry
 FILES = Path(__file__).parent
 class Drift(Carry): "A head."
+from foreframe.forecasting.matches import Match
+inverted = Match("inverted", "upside down", values=lambda frames, last, guide, member: 1 - frames)
 PRESETS = {"small": ("next_frame", {"core": {"ebb": {"hidden": [2]}}})}
 '''
 ENTRY_POINTS = """
@@ -74,6 +76,8 @@ drift = tides:Drift
 small = tides:PRESETS
 [foreframe.recipes]
 spring = tides:FILES
+[foreframe.matches]
+inverted = tides:inverted
 [foreframe.weights]
 calm = tides:FILES
 [foreframe.verbs]
@@ -233,3 +237,27 @@ def test_a_preset_with_a_head_a_recipe_and_weights(
     assert type(Forecaster.load("calm").model.encoder) is sys.modules["tides"].Ebb
     options = options_from(["spring"], [])
     assert (options.model.model, options.learning.learning_rate) == ("small", 0.5)
+
+
+def test_a_match_changes_forecasts_and_has_a_row(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = np.random.default_rng(0).random((6, 1, 8, 8)).astype(np.float32)
+    forecaster = Forecaster(build_model("persistence"), Window(2, 2))
+    future = forecaster.predict(frames, 2, match="inverted")
+    np.testing.assert_allclose(future, 1 - frames[-1:].repeat(2, axis=0), rtol=1e-6)
+    lagged = Forecaster(build_model("lagged", {"of": "persistence"}), Window(2, 2))
+    for members, each in ((None, forecaster), (2, lagged)):
+        how = {"baselines": (), "match": "inverted", "members": members}
+        card = evaluate(each, Recordings(frames, "all", Window(2, 2)), **how)
+        assert "model inverted" in card["scores"]
+        assert members is None or "model inverted" in card["ensemble"]
+    forecaster.match = "inverted"
+    forecaster.save("saved")
+    np.save("past.npy", frames)
+    words = ["predict", "saved", "past.npy", "-o", "out.npy"]
+    assert main(words) == 0
+    np.testing.assert_allclose(np.load("out.npy"), future, rtol=1e-6)
+    forget()
+    sys.path.remove(str(installed))
+    assert "match 'inverted' is unknown; choose" in refused(capsys, *words)

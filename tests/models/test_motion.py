@@ -15,11 +15,7 @@ from foreframe.models.motion import (
     moving,
     sampled,
 )
-
-
-def texture(seed: int, side: int = 96, sigma: float = 2.0) -> np.ndarray:
-    field = ndimage.gaussian_filter(np.random.default_rng(seed).random((side, side)), sigma)
-    return (field - field.min()) / np.ptp(field)
+from standins import texture
 
 
 def drifting(rows: float, columns: float, length: int = 8) -> torch.Tensor:

@@ -293,7 +293,8 @@ def published_scenes(monkeypatch: pytest.MonkeyPatch, folder: Path, factor: floa
     with torch.no_grad():
         network.output.last.bias.copy_(numbers.repeat_interleave(4))
     foreframe.Forecaster(network, foreframe.Window(10, 10)).save(folder / "scenes")
-    monkeypatch.setattr("foreframe.models.names.WEIGHTS", folder)
+    monkeypatch.setattr("foreframe.models.names.registered", lambda kind: {"scenes": kind})
+    monkeypatch.setattr("foreframe.models.names.of_package", lambda kind, name: folder)
 
 
 @pytest.mark.slow

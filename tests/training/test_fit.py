@@ -346,10 +346,6 @@ class Clips(torch.utils.data.Dataset):
         ({"model": "openstl", "freeze_encoder": True}, "for encoder-decoders"),
         ({"freeze_encoder": True, "sampling_steps": 9}, "freeze_encoder has no sampling_steps"),
         ({"model_args": {"channels": 3}}, "1 channels .* the model takes 3"),
-        (
-            {"weights": "scenes", "model": "openstl"},
-            "describe: encoder_decoder, not next_frame; choose",
-        ),
     ],
 )
 def test_options_that_do_not_fit_each_other_are_refused_before_training(

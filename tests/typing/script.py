@@ -63,5 +63,5 @@ def loop_of_ones_own(clips: Tensor) -> None:
 if __name__ == "__main__":
     run = trained()
     forecasts(run.forecaster(), np.zeros((10, 1, 64, 64)), torch.zeros(10, 1, 64, 64))
-    scores(Forecaster.load("scenes"))
+    scores(Forecaster.load("persistence"))
     loop_of_ones_own(torch.zeros(2, 3, 1, 32, 32))

@@ -22,9 +22,9 @@ from foreframe.evaluation.networks import clips_at_once, fewer_within, forecast_
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.compute import resolve_precision
-from foreframe.forecasting.forecast_options import GUIDE, LAYERS, NONE, ForecastOptions
+from foreframe.forecasting.forecast_options import NONE, ForecastOptions
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.matching import match_to, model_of
+from foreframe.forecasting.matches import match_of, matched, model_of
 from foreframe.forecasting.network import on_grid_of
 from foreframe.models import FREE, Cycle, Model, Parts, baselines_here, build_model, parts_of
 from foreframe.models.names import published
@@ -194,7 +194,9 @@ class Scorer:
         self.precision = resolve_precision(options.precision, forecaster.device.type)
         self.period = _period_of(forecaster.model) if options.period is None else options.period
         matches = options.matches or [forecaster.match]
-        self.matches = {row_of(name, match): match for match in matches if match != NONE}
+        self.matches = {
+            f"{name} {match_of(match).row}": match for match in matches if match != NONE
+        }
         forecaster.check_match(*self.matches.values())
         forecaster.options(ForecastOptions(members=options.members))
         began = forecaster.trained.weights
@@ -214,9 +216,9 @@ class Scorer:
         shape, takes = np.shape(dataset[self.clips[0]]), forecaster.model.takes
         if takes not in (None, shape[1]):
             raise ValueError(f"the clips have {shape[1]} channels, but the model takes {takes}")
-        matched = [model_of(forecaster.model, match) for match in self.matches.values()]
+        of_matches = [model_of(forecaster.model, match) for match in self.matches.values()]
         self.at_once = clips_at_once(
-            [forecaster.model, *matched, *self.networks.values()],
+            [forecaster.model, *of_matches, *self.networks.values()],
             forecaster.window,
             shape,
             options.batch_size,
@@ -259,7 +261,7 @@ class Scorer:
         scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)
         ensembles = None
         if self.mean:
-            drawn = {row: match for row, match in self.matches.items() if match != LAYERS}
+            drawn = {row: name for row, name in self.matches.items() if match_of(name).values}
             ensembles = Ensembles(forecaster, self.options, drawn, self.dataset)
         if tell is not None:
             tell(0, len(clips))
@@ -287,24 +289,19 @@ class Scorer:
         """Compute the forecasts of a batch of clips, row by row, the reference among the first."""
         for row, read in self.others.items():
             yield row, read(clips, parts)
-        guided = GUIDE in self.matches.values()
+        guided = any(match_of(match).guided for match in self.matches.values())
         forecast, guide = forecast_clips(self.forecaster.model, parts, self.precision, guided)
         yield self.name, forecast
         if ensembles is not None:
             yield self.mean[0], ensembles.score(parts, clips, self.precision).mean(dim=1)
         for row, match in self.matches.items():
-            if match == LAYERS:
-                yield row, forecast_clips(model_of(self.forecaster.model, match), parts)[0]
-            else:
-                yield row, match_to(match, forecast, parts.last, guide)
+            made = forecast
+            if match_of(match).model is not None:
+                made, _ = forecast_clips(model_of(self.forecaster.model, match), parts)
+            yield row, matched(match, made, parts.last, guide)
         del forecast, guide  # large frames fill the memory
         for row, network in self.networks.items():
             yield row, forecast_clips(network, parts)[0]
-
-
-def row_of(name: str, match: str) -> str:
-    """Return the row of a forecaster's forecasts with that match."""
-    return f"{name} in {LAYERS}" if match == LAYERS else f"{name} matched to {match}"
 
 
 def _cards(scores: Scores) -> list[Scorecard]:

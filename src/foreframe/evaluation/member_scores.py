@@ -13,9 +13,9 @@ from foreframe.data import MovingMNIST
 from foreframe.evaluation.metrics import EnsembleScorecard
 from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.evaluation.score_options import ScoreOptions
-from foreframe.forecasting.forecast_options import EXACT, GUIDE
+from foreframe.forecasting.forecast_options import EXACT
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.matching import match_members
+from foreframe.forecasting.matches import match_of, matched_members
 from foreframe.models import EnsembleRequest, Lagged, Parts
 
 LAGS = 5  # of the lagged ensemble
@@ -55,14 +55,14 @@ class Ensembles:
         """Draw, score and return the forecaster's members of these clips."""
         within = self.forecaster.scaling.network_bounds
         drawn = drawn_for(which, self.members, self.seed, within)
-        guided = GUIDE in self.matches.values()
+        guided = any(match_of(match).guided for match in self.matches.values())
         futures, guide = forecast_clips(self.forecaster.model, parts, precision, guided, drawn)
         members = futures.unflatten(0, (-1, self.members))
 
         def each() -> Iterator[tuple[str, Tensor]]:
             yield "model", members
             for row, match in self.matches.items():
-                yield row, match_members(match, members, parts.last, guide)
+                yield row, matched_members(match, members, parts.last, guide)
             lags = drawn_for(which, self.lagged.lags, self.seed, within)
             yield "lagged", members_of(self.lagged, parts, EXACT, lags)
             if self.oracle is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from foreframe.base.schema import PositiveFloat, PositiveInt, Range, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
-from foreframe.forecasting.forecast_options import DeviceOptions, Match, MemberOptions
+from foreframe.forecasting.forecast_options import DeviceOptions, MemberOptions, check_match
 
 BUDGET = 2.0  # GiB
 DMVFN = {"past": 2, "future": 5, "stride": 1}  # windows of films (Hu et al. 2023, CVPR)
@@ -48,10 +48,13 @@ class ScoreOptions(MemberOptions):
     thresholds: Sequence[float] = ()
     scales: Sequence[int] = ()
     period: int | None = None
-    match: Sequence[Match] | Match = ()
+    match: Sequence[str] | str = ()
     lpips: Literal["alex", "vgg"] | None = None
     budget: PositiveFloat = BUDGET
     seconds: float | None = None
+
+    def check(self) -> None:
+        check_match(*self.matches)
 
     @property
     def limit(self) -> int | None:

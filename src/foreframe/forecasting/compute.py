@@ -14,7 +14,7 @@ from foreframe.forecasting.forecast_options import (
     ForecastOptions,
     TiledOptions,
 )
-from foreframe.forecasting.matching import model_of
+from foreframe.forecasting.matches import model_of
 from foreframe.forecasting.tiles import forecast_in_tiles, tile_size
 from foreframe.models import EnsembleRequest, Model
 from foreframe.models.footprint import footprint, group_size

@@ -16,8 +16,9 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.clips.scaling import Scaling
 from foreframe.data.cf import forecast_dataset
 from foreframe.data.cuts import next_cut, since_cut
-from foreframe.forecasting.forecast_options import GUIDE, LAST, LAYERS, PredictOptions
+from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.forecasting.forecaster import Forecaster
+from foreframe.forecasting.matches import match_of
 from foreframe.forecasting.outputs import (
     VALUES,
     check_output,
@@ -213,13 +214,9 @@ def history(made_by: str, options: PredictOptions) -> dict[str, str]:
     """Attributes of a file that name the origin of the forecast."""
     members = options.members
     drawn = "" if members is None else f", {plural(members, 'member')} of seed {options.seed}"
-    matched = {
-        LAST: ", matched to the last frame",
-        GUIDE: ", matched to its guide",
-        LAYERS: ", objects moved as layers",
-    }
-    matched_to = matched.get(options.match or "", "")
-    return {"history": f"foreframe {__version__}: forecast from {made_by}{drawn}{matched_to}"}
+    about = match_of(options.match).about
+    matched = f", {about}" if about else ""
+    return {"history": f"foreframe {__version__}: forecast from {made_by}{drawn}{matched}"}
 
 
 def warn_of_differences(made: Any) -> None:

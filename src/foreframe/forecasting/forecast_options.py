@@ -20,8 +20,7 @@ from foreframe.data.data_options import ReadingAsTrained, not_usual
 
 Kind = TypeVar("Kind")
 
-Match = Literal["last", "guide", "layers", "none"]
-LAST, GUIDE, LAYERS, NONE = get_args(Match)
+NONE = "none"  # the core's match: the plain forecast
 Precision = Literal["32-true", "bf16-mixed", "auto"]  # number format of a network's products
 EXACT, HALF, AUTO = get_args(Precision)
 ONNX = "onnx"  # the core's format of an export
@@ -73,18 +72,21 @@ class ForecastOptions(MemberOptions):
     """Options of every forecast.
 
     Args:
-        match: none is the plain forecast; last and guide replace its values, by rank, by values of
-            the last frame or the model's guide, so that heavy rain does not fade; layers moves
-            objects of films in front of the background, so that they keep their shape; by default
-            the forecaster's choice (radar: guide, scenes: layers)
+        match: none is the plain forecast; installed packages add matches: last and guide replace
+            its values, by rank, by values of the last frame or the model's guide, so that heavy
+            rain does not fade; layers moves objects of films in front of the background, so that
+            they keep their shape; by default the forecaster's choice (radar: guide, scenes: layers)
         budget: memory limit of a forecast in GiB
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    match: Match | None = None
+    match: str | None = None
     budget: PositiveFloat = 4.0
+
+    def check(self) -> None:
+        check_match(self.match or NONE)
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class PredictOptions(RollingOptions):
     fps: PositiveFloat | None = None
 
     def check(self) -> None:
+        super().check()
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
 
@@ -194,6 +197,18 @@ class StreamOptions(ForecastOptions, RecordingOptions, WaitOptions):
 
     every: PositiveInt = 1
     state: str | None = None
+
+
+def matches() -> list[str]:
+    """Return the names of installed matches."""
+    return [*sorted(registered("matches")), NONE]
+
+
+def check_match(*names: str) -> None:
+    """Raise a ValueError for the first unknown match."""
+    for name in names:
+        if name not in matches():
+            raise ValueError(f"match {name!r} is unknown; choose {', '.join(matches())}")
 
 
 def changed(options: Kind, changes: Mapping[str, Any]) -> Kind:

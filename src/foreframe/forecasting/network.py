@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,15 +22,13 @@ from foreframe.clips.scaling import Moments, Scaling
 from foreframe.data.maps import row_spacing
 from foreframe.forecasting.compute import Compute
 from foreframe.forecasting.forecast_options import (
-    GUIDE,
-    LAST,
-    LAYERS,
     NONE,
     ForecastOptions,
-    Match,
     TiledOptions,
+    check_match,
+    matches,
 )
-from foreframe.forecasting.matching import match_members, match_to, model_of
+from foreframe.forecasting.matches import match_of, matched, matched_members, model_of
 from foreframe.forecasting.tiles import LONG, tile_size
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, model_name
@@ -92,8 +90,8 @@ class ScaledNetwork:
         Raises:
             ValueError: a match to a guide, or members, that the model does not have.
         """
-        options = replace(options, match=options.match or self.match)  # type: ignore[arg-type]
-        self.check_match(options.match)
+        options = replace(options, match=options.match or self.match)
+        self.check_match(options.match or NONE)
         if options.members and not self.model.draws:
             self.check_weights()
             raise ValueError(
@@ -102,26 +100,19 @@ class ScaledNetwork:
             )
         return options
 
-    def check_match(self, *match: str | None) -> None:
+    def check_match(self, *names: str) -> None:
         """Refuse unknown matches, and matches that this model does not have.
 
         Raises:
             ValueError: the first of them.
         """
-        for name in match:
-            if name not in (None, *get_args(Match)):
-                raise ValueError(
-                    f"match {name!r} is unknown; choose {LAST}, {GUIDE}, {LAYERS} or {NONE}"
-                )
-        if GUIDE in match and self.model.guide is None:
-            raise ValueError(
-                f"match {GUIDE}: this model has no guide; choose {LAST}, which takes the "
-                "values of the last frame seen"
-            )
-        if LAYERS in match and self.model.inputs:
-            raise ValueError(
-                f"match {LAYERS} is for films, and this model has inputs; choose {NONE}"
-            )
+        check_match(*names)
+        for name in names:
+            match, others = match_of(name), ", ".join(other for other in matches() if other != name)
+            if match.guided and self.model.guide is None:
+                raise ValueError(f"match {name}: this model has no guide; choose {others}")
+            if self.model.inputs and not match.inputs:
+                raise ValueError(f"match {name}: this model has inputs; choose {others}")
 
     def check_weights(self) -> None:
         """Refuse an exported network, which can only forecast.
@@ -267,11 +258,10 @@ class ScaledNetwork:
             dtype: dtype of the past frames: 8-bit pictures are on 0 to 255.
         """
         each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
-        if options.match not in (None, NONE, LAYERS):
-            if options.members is None:
-                each = match_to(options.match, each[:, 0], last, guide).unsqueeze(1)
-            else:
-                each = match_members(options.match, each, last, guide)
+        if options.members is None:
+            each = matched(options.match, each[:, 0], last, guide).unsqueeze(1)
+        else:
+            each = matched_members(options.match, each, last, guide)
         scaling, members = self.scaling.of(dtype), each.unbind(dim=1)
         return torch.stack([scaling.to_units(missing_where_unseen(m, last)) for m in members])
 

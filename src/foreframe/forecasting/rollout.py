@@ -11,8 +11,8 @@ from torch import Tensor
 
 from foreframe.clips.frames import fill_missing
 from foreframe.forecasting.compute import computing, requested
-from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
-from foreframe.forecasting.matching import model_of
+from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.matches import match_of, model_of
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.tiles import encoded
 from foreframe.models import EnsembleRequest, Model, members, placed
@@ -44,7 +44,7 @@ def frames_ahead(
         model, options.members or 1, past.shape[1], frame, steps, ensemble is not None
     )
     ahead, guides = stretches(model, past, steps, known, ensemble, group), None
-    if options.match == GUIDE:
+    if match_of(options.match).guided:
         assert model.guide is not None
         guides = stretches(model.guide, past[:, :, : frame[0] - model.inputs], steps)
     while True:

@@ -22,7 +22,7 @@ from foreframe.base.wording import described, in_one_line
 from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
 from foreframe.forecasting.checkpoint_files import before, first_whole, read_checkpoint
-from foreframe.forecasting.forecast_options import NONE, Match
+from foreframe.forecasting.forecast_options import NONE
 from foreframe.forecasting.trained import Trained
 from foreframe.models import FREE, Model, build_model
 from foreframe.models.exported import Exported
@@ -51,7 +51,7 @@ class Description:
     scaling: Scaling
     trained: Trained = Trained()  # noqa: RUF009 (frozen)
     about: dict[str, Any] = field(default_factory=dict)
-    match: Match = NONE
+    match: str = NONE
     foreframe: str = ""
 
     def __post_init__(self) -> None:

@@ -22,8 +22,8 @@ from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import FAR, Scaling
 from foreframe.data.maps import on_map
 from foreframe.forecasting.compute import computing, requested
-from foreframe.forecasting.forecast_options import GUIDE, ForecastOptions
-from foreframe.forecasting.matching import model_of
+from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.matches import match_of, model_of
 from foreframe.forecasting.network import ScaledNetwork
 from foreframe.forecasting.saving import fingerprint
 from foreframe.models import Model, forecast_of, model_name, with_known
@@ -179,7 +179,7 @@ class Stream:
             state = self.state
             if known is not None:
                 state = with_known(state, f.known_inputs(known, self._last))
-            guided = options.match == GUIDE
+            guided = match_of(options.match).guided
             future, guide = forecast_of(self.model, state, steps, guided, ensemble, group)
         dtype = like.dtype if isinstance(like, np.ndarray) else None
         future = f.finished(future, self._last, guide, options, dtype)[:, 0]

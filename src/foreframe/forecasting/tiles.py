@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.forecasting.forecast_options import GUIDE, TiledOptions
+from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.forecasting.matches import match_of
 from foreframe.models import EnsembleRequest, Model, forecast_of, placed, with_known
 from foreframe.models.interface import State
 
@@ -66,7 +67,7 @@ def forecast_in_tiles(
         ValueError: an overlap that does not fit the tiles.
     """
     b, _, c, h, w = past.shape
-    guided = options.match == GUIDE
+    guided = match_of(options.match).guided
 
     def forecast_part(seen: Tensor, known: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Any:
         state = encoded(model, seen, known)

@@ -8,8 +8,6 @@ from foreframe.base.hub import HUB, client, repository_of
 from foreframe.base.wording import closest
 from foreframe.models.registry import FREE
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
-
 SIZES = Path(__file__).with_name("sizes.json")
 """Kind, parameters, and multiply-adds of a clip of 1x64x64, 10 frames in and 10 out, of presets and
 of models that need no arguments, 0 without weights; `tests/golden/record.py` writes it.
@@ -17,15 +15,14 @@ of models that need no arguments, 0 without weights; `tests/golden/record.py` wr
 
 
 def published() -> list[str]:
-    """Names of the published weights, of installed packages too; each has a card, README.md."""
-    own = {path.parent.name for path in WEIGHTS.glob("*/model.safetensors")}
-    return sorted({*own, *registered("weights")})
+    """Names of the published weights of installed packages; each has a card, README.md."""
+    return sorted(registered("weights"))
 
 
 def weights_folder(name: str) -> Path:
     """The folder of these published weights; a package registers the folder that holds it."""
-    own = WEIGHTS / name
-    return own if own.is_dir() else of_package("weights", name) / name
+    folder: Path = of_package("weights", name) / name
+    return folder
 
 
 def is_name(what: object) -> bool:
@@ -50,8 +47,8 @@ def check_forecaster(what: str | Path) -> None:
         client(str(what))
     elif not is_name(what) and not exists(what):
         near = closest(str(what), names) or (
-            f"name a run's folder, hf://USER/NAME on the Hub, {', '.join(published())}, or a "
-            "baseline that `foreframe models` lists"
+            "name a run's folder, hf://USER/NAME on the Hub, or weights or a baseline that "
+            "`foreframe models` lists"
         )
         raise ValueError(f"there is no folder {what}; {near}")
 

@@ -79,7 +79,6 @@ BASELINES: "Registry[type[Model]]" = Registry(
 
 _UNTRAINED = {
     **BASELINES.data,
-    "layered_motion": "layered_motion:LayeredMotion",
     "lagged": "lagged:Lagged",
 }
 

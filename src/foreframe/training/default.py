@@ -28,6 +28,7 @@ from foreframe.evaluation.networks import clips_at_once, fewer_within
 from foreframe.evaluation.scoring import Scoring
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.models import SCORED, Model, build_model, model_name, parts_of
+from foreframe.models.names import published
 from foreframe.training.choices import Choice, Recording, choices, is_given
 from foreframe.training.options import Options
 from foreframe.training.preparation import build_network, check_options
@@ -215,7 +216,8 @@ def _to_score(
     if period is not None and period <= options.data.past:
         models["cycle"] = build_model("cycle", {"period": period})
     pictures = isinstance(validation, Recordings) and validation.clips[0].pictures
-    if pictures and not validation.inputs and not {"weights", "hidden", "model_args"} & {*explicit}:
+    films = pictures and not validation.inputs and SCENES in published()
+    if films and not {"weights", "hidden", "model_args"} & {*explicit}:
         models[SCENES] = Forecaster.load(SCENES).model
     return models
 

@@ -31,7 +31,7 @@ class Perturbed(MembersOf):
     of the last frame. For values of 0 or more.
 
     Only a member's ranks matter: it is meant to be matched to the guide, which provides the values
-    of rain (`foreframe.forecasting.matching`). STEPS (Bowler et al. 2006) adds noise to the
+    of rain (`foreframe.addons.radar.matching`). STEPS (Bowler et al. 2006) adds noise to the
     logarithm, too, but to the levels of a cascade, as each loses its skill.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 
 from foreframe.base.schema import brief
 from foreframe.base.wording import closest
+from foreframe.forecasting.forecast_options import matches
 
 TYPES = {
     "json": "application/json",
@@ -31,7 +32,7 @@ FIELDS = {
     "variable": _field("string", "name, if a file has several"),
     "members": _field("integer", "ensemble members, for models that draw them", minimum=1),
     "seed": _field("integer", "seed of the members: equal seeds draw equal members"),
-    "match": _field("string", "source of values", enum=["last", "guide", "layers", "none"]),
+    "match": _field("string", "source of values", enum=matches()),
     "output": _field("string", "format of the answer", enum=list(TYPES), default="json"),
 }
 WORDS = [name for name, field in FIELDS.items() if field["type"] == "string"]

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from foreframe.models.camera import affine, continued, path_of, stabilised
+from foreframe.addons.films.camera import affine, continued, path_of, stabilised
+from foreframe.forecasting.matches import Match
 from foreframe.models.interface import (
     Future,
     Model,
@@ -195,6 +196,9 @@ class Layered(Model):
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, self.horizon, last)
+
+
+MATCH = Match("in layers", "objects moved as layers", model=Layered, inputs=False)
 
 
 def _chosen(suits: Bool[Tensor, " b"], made: list[Future]) -> Future:

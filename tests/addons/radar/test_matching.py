@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy.stats import rankdata
 
+import foreframe
 from foreframe import Clip, Forecaster, Scaling, Window
+from foreframe.addons.radar.matching import GUIDE, LAST, matched
+from foreframe.cli import main
 from foreframe.data import Recordings, chosen
+from foreframe.data.cf import write_grid
 from foreframe.evaluation import ScoreOptions
 from foreframe.evaluation.card import score_clips
 from foreframe.forecasting.forecast_options import PredictOptions
-from foreframe.forecasting.matching import match_to, matched
 from foreframe.forecasting.rolling import Rolling
 from foreframe.models import build_model
 from foreframe.models.guides import Guides
@@ -60,9 +64,9 @@ def test_what_was_never_seen_takes_no_part() -> None:
     last[..., :2] = np.nan
     forecast[..., :2] = 9  # the network knows no better
     guide[..., :2] = 9
-    of = {"last": np.stack([last] * 2, axis=1), "guide": guide}
-    for match, target in of.items():
-        new = match_to(match, *map(torch.from_numpy, (forecast, last, guide))).numpy()
+    targets = (LAST, np.stack([last] * 2, axis=1)), (GUIDE, guide)
+    for match, target in targets:
+        new = match.values(*map(torch.from_numpy, (forecast, last, guide)), False).numpy()
         assert (new[..., :2] == 9).all()
         np.testing.assert_array_equal(
             np.sort(new[..., 2:].reshape(2, -1)), np.sort(target[..., 2:].reshape(2, -1))
@@ -217,35 +221,31 @@ def test_weights_say_how_they_are_best_used(tmp_path: Path) -> None:
     assert list(plain["scores"]) == ["model"]
 
 
-def test_layers_move_objects_of_films_by_default(tmp_path: Path) -> None:
-    """In every kind of forecast and in the scores; a film that fades stays plain."""
-    plain = Forecaster(build_model("guided"), Window(8, 3))
-    frames = np.full((12, 3, 24, 40), 0.2, np.float32)
-    for t, frame in enumerate(frames):
-        frame[:, 8:16, 4 + 2 * t : 10 + 2 * t] = np.linspace(0.5, 1, 6)
-    expected = Forecaster.load("layered_motion").model(torch.from_numpy(frames[None, :8]), 3)[0]
-    plain.match = "layers"
-    films = Forecaster.load(plain.save(tmp_path / "films"))
-    forecast = films.predict(frames[:8], 3)
-    np.testing.assert_allclose(forecast, expected, atol=1e-5)
-    assert np.abs(films.predict(frames[:8], 3, match="none") - forecast).max() > 0.01
-    faded = (frames[:1] * np.linspace(1, 0.3, 8)[:, None, None, None]).astype(np.float32)
-    both = films.predict(np.stack([frames[:8], faded]), 3)
-    np.testing.assert_allclose(both[0], forecast, atol=1e-5)
-    np.testing.assert_allclose(both[1], films.predict(faded, 3, match="none"), atol=1e-5)
-    live = films.stream(3)
-    for frame in frames[:8]:
-        live.take(frame)
-    ahead = live.forecast(like=frames)
-    np.testing.assert_allclose(ahead, forecast, atol=1e-5)
-    again = films.stream(3).loads(live.dumps())
-    np.testing.assert_array_equal(again.forecast(like=frames), ahead)
-    rolled = films.rollout(frames[:8], 3)
-    np.testing.assert_allclose(np.stack([next(rolled) for _ in range(3)]), forecast, atol=1e-5)
-    card = score_clips(films, Recordings(frames, "all", films.window), ScoreOptions(baselines=()))
-    assert list(card["scores"]) == ["model", "model in layers"]
-    with pytest.raises(ValueError, match="is for films, and this model has inputs"):
-        Forecaster(build_model("quick", {"inputs": 1}), match="layers")
+def test_commands_pass_on_match_and_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rain = np.linspace(0, 8, 6 * 12 * 16, dtype=np.float32).reshape(6, 1, 12, 16)
+    times = np.datetime64("2026-01-01") + np.arange(6) * np.timedelta64(5, "m")
+    write_grid("rain.nc", Clip(rain, times, "mm/h", name="rain", variable="rain"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AMX")
+    forecaster = guided()
+    forecaster.save("run")
+    chosen = {"match": "guide", "precision": "auto"}
+    words = ["--match", "guide", "--precision", "auto", "--device", "cpu"]
+    assert main(["predict", "run", "rain.nc", "-o", "out.nc", *words]) == 0
+    with xr.open_dataset("out.nc") as out:
+        assert "forecast from run, matched to its guide" in out.attrs["history"]
+        half = {"match": "guide", "precision": "bf16-mixed"}
+        expected = forecaster.predict(rain[2:], 3, **half)
+        np.testing.assert_allclose(out["rain"].values, expected[:, 0], rtol=1e-5)
+    assert np.abs(expected - forecaster.predict(rain[2:], 3, match="guide")).max() > 0
+    rolled = foreframe.predict(forecaster, "rain.nc", every=1, **chosen)
+    np.testing.assert_array_equal([future.frames for _, future, _ in rolled][-1], expected)
+    split = {"split": "all", "past": 2, "future": 2, "baselines": ()}
+    card = foreframe.evaluate("run", "rain.nc", match="last", precision="auto", **split)
+    assert card["precision"] == "bf16-mixed"
+    assert list(card["scores"])[:2] == ["model", "model matched to last"]
 
 
 MATCHES = ("none", "last", "guide")

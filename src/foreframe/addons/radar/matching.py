@@ -1,5 +1,5 @@
-"""What a match does: moving objects as layers, or probability matching, which keeps the ranks of a
-forecast and takes the values of another field.
+"""Probability matching: the ranks of a forecast with the values of another field, the matches
+`last` and `guide`.
 
 A forecast that is smooth, because the position of a shower is uncertain, has too little heavy rain.
 After matching, its strongest pixels are as strong as those of the target (Ebert 2001, Monthly
@@ -11,22 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.forecasting.forecast_options import GUIDE, LAYERS
-from foreframe.models import Model
-from foreframe.models.layered_motion import Layered
+from foreframe.forecasting.matches import Match
 
 DRY = 0.0  # nothing, on the network's scale and in mm/h
-
-
-def model_of(model: Model, match: str | None) -> Model:
-    """Return the model that makes the forecast: for a match to layers layered motion where it suits
-    a clip. It is made once for a model, since its memory is measured once.
-    """
-    if match != LAYERS:
-        return model
-    if "layered" not in vars(model):
-        vars(model)["layered"] = Layered(model)
-    return vars(model)["layered"]
 
 
 def matched(
@@ -54,55 +41,45 @@ def matched(
     return torch.stack([_frame(frame, values) for frame, values in leads], dim=1)
 
 
-def match_to(
-    match: str,
+def to_last(
     forecast: Float[Tensor, "b s c h w"],
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None = None,
+    member: bool = False,
 ) -> Float[Tensor, "b s c h w"]:
-    """Match a forecast to the "last" frame or to the "guide".
+    """Return the forecast with the values of the last frame. Arguments as of `Match`."""
+    return _with_values(forecast, last.unsqueeze(1), last)
+
+
+def to_guide(
+    forecast: Float[Tensor, "b s c h w"],
+    last: Float[Tensor, "b c h w"],
+    guide: Float[Tensor, "b s c h w"] | None,
+    member: bool = False,
+) -> Float[Tensor, "b s c h w"]:
+    """Return the forecast with the values of the guide's. Arguments as of `Match`.
 
     A smooth forecast does not show which of neighbouring pixels is the strongest, but the guide
-    may. A match to the guide takes the ranks from the mean of both.
-
-    Args:
-        match: last or guide.
-        forecast: the network's.
-        last: the last value seen, NaN at pixels without any; these are ignored and unchanged.
-        guide: the forecast of the model's guide, for a match to it.
+    may. Its ranks are therefore those of the mean of both. A member has its own ranks.
     """
-    ranked = forecast
-    if match == GUIDE:
-        assert guide is not None
+    assert guide is not None
+    ranked, seen = forecast, ~last.isnan().unsqueeze(1)
+    if not member:
         ranked = ((forecast + guide) / 2).where(forecast > DRY, forecast)
-    return _with_values(match, ranked, last, guide).where(~last.isnan().unsqueeze(1), forecast)
+    return _with_values(ranked, guide.where(seen, torch.nan), last).where(seen, forecast)
 
 
-def match_members(
-    match: str,
-    members: Float[Tensor, "b m s c h w"],
-    last: Float[Tensor, "b c h w"],
-    guide: Float[Tensor, "b s c h w"] | None = None,
-) -> Float[Tensor, "b m s c h w"]:
-    """Match each member in turn, as `match_to`; each has its own ranks."""
-    each = [_with_values(match, member, last, guide) for member in members.unbind(dim=1)]
-    return torch.stack(each, dim=1)
+LAST = Match("matched to last", "matched to the last frame", values=to_last)
+GUIDE = Match("matched to guide", "matched to its guide", values=to_guide, guided=True)
 
 
 def _with_values(
-    match: str,
     ranked: Float[Tensor, "b s c h w"],
+    target: Float[Tensor, "b _ c h w"],
     last: Float[Tensor, "b c h w"],
-    guide: Float[Tensor, "b s c h w"] | None,
 ) -> Float[Tensor, "b s c h w"]:
-    """Return the forecast with the values of the last frame or of the guide. Pixels without any
-    past value are unchanged.
-    """
+    """Return the values of the target by rank. Pixels without any past value are unchanged."""
     seen = ~last.isnan().unsqueeze(1)
-    target = last.unsqueeze(1)
-    if match == GUIDE:
-        assert guide is not None
-        target = guide.where(seen, torch.nan)
     return matched(ranked.where(seen, torch.nan), target).where(seen, ranked)
 
 

@@ -1,13 +1,20 @@
 """Objects that keep their shape in front of a background, where their motion is known."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from test_motion import texture
 
+from foreframe import Forecaster, Window
+from foreframe.addons.films.layered_motion import Layered
+from foreframe.data import Recordings
+from foreframe.evaluation import ScoreOptions
+from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.metrics import Scorecard, scores_of
 from foreframe.evaluation.metrics.moving import background_of
 from foreframe.models import build_model
-from foreframe.models.layered_motion import Layered
+from standins import texture
 
 
 def street(speed: float = 2.0, length: int = 20) -> torch.Tensor:
@@ -77,3 +84,34 @@ def test_the_background_follows_a_moving_camera() -> None:
     future = build_model("layered_motion")(frames[:, :10], 10)
     error = (future - frames[:, 10:])[..., 4:-4, 4:-28]  # without what enters
     assert error.abs().mean() < 0.02
+
+
+def test_layers_move_objects_of_films_by_default(tmp_path: Path) -> None:
+    """In every kind of forecast and in the scores; a film that fades stays plain."""
+    plain = Forecaster(build_model("guided"), Window(8, 3))
+    frames = np.full((12, 3, 24, 40), 0.2, np.float32)
+    for t, frame in enumerate(frames):
+        frame[:, 8:16, 4 + 2 * t : 10 + 2 * t] = np.linspace(0.5, 1, 6)
+    expected = Forecaster.load("layered_motion").model(torch.from_numpy(frames[None, :8]), 3)[0]
+    plain.match = "layers"
+    films = Forecaster.load(plain.save(tmp_path / "films"))
+    forecast = films.predict(frames[:8], 3)
+    np.testing.assert_allclose(forecast, expected, atol=1e-5)
+    assert np.abs(films.predict(frames[:8], 3, match="none") - forecast).max() > 0.01
+    faded = (frames[:1] * np.linspace(1, 0.3, 8)[:, None, None, None]).astype(np.float32)
+    both = films.predict(np.stack([frames[:8], faded]), 3)
+    np.testing.assert_allclose(both[0], forecast, atol=1e-5)
+    np.testing.assert_allclose(both[1], films.predict(faded, 3, match="none"), atol=1e-5)
+    live = films.stream(3)
+    for frame in frames[:8]:
+        live.take(frame)
+    ahead = live.forecast(like=frames)
+    np.testing.assert_allclose(ahead, forecast, atol=1e-5)
+    again = films.stream(3).loads(live.dumps())
+    np.testing.assert_array_equal(again.forecast(like=frames), ahead)
+    rolled = films.rollout(frames[:8], 3)
+    np.testing.assert_allclose(np.stack([next(rolled) for _ in range(3)]), forecast, atol=1e-5)
+    card = score_clips(films, Recordings(frames, "all", films.window), ScoreOptions(baselines=()))
+    assert list(card["scores"]) == ["model", "model in layers"]
+    with pytest.raises(ValueError, match="this model has inputs; choose"):
+        Forecaster(build_model("quick", {"inputs": 1}), match="layers")
