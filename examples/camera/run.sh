@@ -6,7 +6,7 @@ set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 
-foreframe data check "$1" --output runs/camera-sheet.png
+foreframe data check "$1"
 foreframe train --config examples/camera/camera.yaml --data "$1" --run runs/camera
 foreframe evaluate runs/camera --clips all
 python examples/camera/mean_frame.py runs/camera

@@ -8,7 +8,7 @@ pip install --quiet --editable '.[flow]'  # OpenCV's optical flow
 test=runs/radar-data/test/mch_rain_20160711.nc
 
 python examples/radar/prepare.py "$1" runs/radar-data
-foreframe data check runs/radar-data/test --reading.variable rain --output runs/radar-data/sheet.png
+foreframe data check runs/radar-data/test --reading.variable rain
 foreframe train --config examples/radar/scenes.yaml --data examples.scenes.Scenes --run runs/rain
 foreframe train --config examples/radar/radar.yaml --weights runs/rain --run runs/radar
 foreframe evaluate runs/radar --clips 6 --batch_size 1 --match guide --thresholds "[1,5]"

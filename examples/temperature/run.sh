@@ -7,7 +7,7 @@ set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 pip install --quiet --editable '.[flow]'  # optical flow, a rival in the table
 
-foreframe data check "$1" --past 24 --future 24 --output runs/temperature-sheet.png
+foreframe data check "$1" --past 24 --future 24
 foreframe train --config examples/temperature/temperature.yaml --data "$1" --run runs/temperature
 foreframe evaluate runs/temperature --clips all --period 24
 foreframe predict runs/temperature "$1" --steps 24 -o runs/temperature/tomorrow.nc
