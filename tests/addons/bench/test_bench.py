@@ -14,11 +14,9 @@ import torch
 
 import foreframe
 from foreframe import Forecaster, MovingMNIST, Scaling, Window
-from foreframe.addons.bench import equal as equal_budgets
 from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.addons.bench.contest import open_bench
 from foreframe.addons.bench.leaderboard import ranks
-from foreframe.base.notes import listening
 from foreframe.cli import main
 from foreframe.evaluation.metrics.bootstrap import resampled
 from foreframe.evaluation.metrics.sums import ratio
@@ -202,24 +200,6 @@ def test_trainings_have_an_equal_budget_and_go_on(folder: Path, monkeypatch, cap
     capsys.readouterr()
     assert main([*command, "--clips_seen", "48"]) == 2
     assert "is a training of 6 steps, not of 12 steps" in capsys.readouterr().err
-
-
-def test_few_steps_and_unequal_shares_of_the_processor_are_told(monkeypatch, tmp_path) -> None:
-    steps = {"a": 16, "b": 36}
-    monkeypatch.setattr(equal_budgets, "history_of", lambda run: {"steps": steps[run.name]})
-    runs = [tmp_path / "a", tmp_path / "b"]
-    for run, cores in zip(runs, ("0.4", "0.8"), strict=True):
-        run.mkdir()
-        (run / "trained").write_text(cores)
-    said: list[str] = []
-    with listening(said.append):
-        equal_budgets.warn_of_unequal(runs)
-        steps |= {"a": 900, "b": 1600}
-        (runs[0] / "trained").write_text("0.7")
-        equal_budgets.warn_of_unequal(runs)
-    few, unequal = said
-    assert "(a 16, b 36): give more minutes" in few
-    assert "(a 0.4, b 0.8 cores)" in unequal
 
 
 def test_what_cannot_be_compared_is_told(capsys) -> None:

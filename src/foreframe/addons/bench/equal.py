@@ -1,14 +1,12 @@
 """Trainings with equal budgets, to compare their forecasters."""
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from foreframe.addons.bench.bench_options import BenchOptions
-from foreframe.base.files import atomic_write
-from foreframe.base.notes import listening, say, warn
+from foreframe.base.notes import listening, say
 from foreframe.forecasting.checkpoint_files import before, first_whole
 from foreframe.models import PRESETS
 from foreframe.training.fit import train
@@ -17,7 +15,6 @@ from foreframe.training.recipes import chosen, named, options_from, recipes
 
 EPOCHS = 100_000  # the budget ends a training
 VALIDATED = 100  # clips that select the best weights of each training
-FEW, UNEQUAL = 200, 1.5  # too few steps for a ranking; ratio of cores that trainings used
 
 
 def train_each(options: BenchOptions) -> None:
@@ -38,21 +35,16 @@ def train_each(options: BenchOptions) -> None:
             todo[folder] = config, given | limits
     for folder, (config, given) in todo.items():
         _train(folder, config, given)
-    if todo and options.minutes:
-        warn_of_unequal([*todo])
 
 
 def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
-    """Begin or resume a training; leave the cores that it used on average in the file "trained"."""
+    """Begin or resume a training."""
     started = (run / "config.yaml").is_file()  # with the recipe and its choices
     where = {"resume" if started else "run": str(run)}
     options, explicit = chosen(*named(None if started else recipe, {**given, **where}))
-    began, worked = time.monotonic(), time.process_time()
     with listening(verbose=given.get("verbose", True), python=True):
         say(f"training {run.name}, in {run}")
         train(options, explicit)
-    with atomic_write(run / "trained") as rough:
-        rough.write_text(f"{(time.process_time() - worked) / (time.monotonic() - began)}")
 
 
 def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
@@ -113,23 +105,6 @@ def is_done(run: Path, limits: Mapping[str, Any]) -> bool:
             "another --output, or remove it"
         )
     return all(had[name] >= limit for name, limit in wanted.items())
-
-
-def warn_of_unequal(runs: Sequence[Path]) -> None:
-    """Warn if trainings of equal minutes cannot rank their networks: they had few steps, or unequal
-    shares of a busy processor. The file "trained" of each run contains its share.
-    """
-    steps = {run.name: (history_of(run) or {}).get("steps", 0) for run in runs}
-    if min(steps.values()) < FEW:
-        had = ", ".join(f"{name} {n}" for name, n in steps.items())
-        warn(f"so few steps rank no networks ({had}): give more minutes")
-    cores = {run.name: float((run / "trained").read_text()) for run in runs}
-    if max(cores.values()) > UNEQUAL * min(cores.values()):
-        had = ", ".join(f"{name} {n:.2g}" for name, n in cores.items())
-        warn(
-            f"of equal minutes these trainings had unequal shares of the processor ({had} cores): "
-            "train where nothing else runs, or give each --train_steps or --clips_seen"
-        )
 
 
 def _words(budget: Mapping[str, float] | None) -> str:
