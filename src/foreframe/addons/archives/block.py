@@ -40,17 +40,12 @@ def forecast_block(
     Raises:
         ValueError: as `foreframe.predict`; options of several forecasts.
     """
-    options = check_one(changed(options or PredictOptions(), changes))
+    options = changed(options or PredictOptions(), changes)
+    if options.every:
+        raise ValueError("every is for foreframe.predict: this is one forecast")
     made = forecast_of(dataset, forecaster, options)
     warn_of_differences(made)
     return made.to_dataset()
-
-
-def check_one(options: PredictOptions) -> PredictOptions:
-    """Return the options of a single forecast; raise an error for several."""
-    if options.every:
-        raise ValueError("every is for foreframe.predict: this is one forecast")
-    return options
 
 
 def forecast_of(source: Any, what: Any, options: PredictOptions) -> Forecast:

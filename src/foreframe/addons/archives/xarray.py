@@ -2,24 +2,12 @@
 `import foreframe.addons.archives.xarray`.
 """
 
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from foreframe.addons.archives.block import (
-    absolute,
-    cached_forecaster,
-    check_one,
-    forecast_block,
-)
+from foreframe.addons.archives.block import forecast_block
 from foreframe.api import evaluate
-from foreframe.data.cf import of_starts
-from foreframe.forecasting.forecast import Forecast, starts_of
-from foreframe.forecasting.forecast_options import PredictOptions, changed
-from foreframe.forecasting.recordings import number_of
 from foreframe.visuals import Card
 
 
@@ -46,18 +34,12 @@ class Accessor:
 
         Returns:
             The Dataset of `foreframe.forecast_block`, with the coordinates and attributes of the
-            data. If the data are in Dask's chunks, only coordinates are read at first. Dask later
-            computes the forecast in one block, since it needs its whole past. It begins after the
-            last frame, even if that has no values.
+            data.
 
         Raises:
-            ValueError: as `foreframe.forecast_block`; faults of frames in chunks are reported
-                during the computation.
+            ValueError: as `foreframe.forecast_block`.
         """
-        given = check_one(changed(PredictOptions(), options))
-        if self._data.__dask_graph__() is None:
-            return forecast_block(self._data, forecaster=what, options=given)
-        return delayed_block(self._data, what, given)
+        return forecast_block(self._data, forecaster=what, **options)
 
     def evaluate(self, what: Any, **options: Any) -> Card:
         """Score a forecaster and the baselines, as `foreframe.evaluate` does.
@@ -70,31 +52,3 @@ class Accessor:
             ValueError: as `foreframe.evaluate`.
         """
         return evaluate(what, self._data, **options)
-
-
-def delayed_block(data: Any, what: Any, options: PredictOptions) -> Any:
-    """Return `forecast_block` as a Dataset of Dask's arrays."""
-    from dask import array, delayed
-
-    what = absolute(what)  # workers may run in another folder
-    forecaster, made_by = cached_forecaster(what, options.device)
-    clips = forecaster.recordings(data, **(options.reading or {}))
-    clip = clips[number_of(clips, clips[0].name, options.recording)]
-    last = len(clip) - 1 if options.after is None else options.after
-    steps = options.steps or forecaster.window.future
-    options = forecaster.options(replace(options, after=last, steps=steps))
-    first = starts_of(clip, options)[0]
-    past = clip.part(0, first).without_inputs()
-    members = [options.members] if options.members else []
-    nothing = np.broadcast_to(np.float32(0), (*members, steps, *past.frames.shape[1:]))
-    future = forecaster.as_clip(nothing, past, clip.times_from(first, steps))
-    about = last, forecaster.scaling, made_by, options
-    made = Forecast(clip, past, future, None, *about).to_dataset()
-    # The `partial` hides the arrays from Dask, which would compute all of them; the block computes
-    # only its input.
-    block = delayed(partial(forecast_block, data, forecaster=what, options=options))()
-    for name in of_starts(made):
-        field = made[name]
-        values = array.from_delayed(block[name].values, field.shape, field.dtype)
-        made[name] = field.copy(data=values)
-    return made
