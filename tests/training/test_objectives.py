@@ -211,25 +211,3 @@ def test_the_share_of_truth_falls_to_nothing() -> None:
     past, future = zip(*(truth_shares(step, 50_000, "forward") for step in steps), strict=True)
     assert future == pytest.approx([1, 1 - 2e-5, 0.5, 0, 0])
     assert {*past} == {1.0}
-
-
-def test_truncated_gradients_reach_no_further() -> None:
-    """Forecasts stay the same. The first frames of the past get no gradient, the last ones do."""
-    network, window = preset("tutorial", core={"convlstm": {"hidden": [3]}}), Window(5, 3)
-    clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
-    whole, truth, _ = forecast(network, clips, window)
-    cut, _, _ = forecast(network, clips, window, truncate=2)
-    torch.testing.assert_close(cut, whole)
-    (gradient,) = torch.autograd.grad((cut - truth.detach()).square().sum(), clips)
-    assert (gradient[:, :3] == 0).all()
-    assert (gradient[:, 3:5] != 0).any()
-
-
-def test_truncated_gradients_of_every_next_frame() -> None:
-    network, window = preset("openstl", core={"convlstm": {"hidden": [3]}}), Window(4, 4)
-    clips = torch.rand(2, 8, 1, 8, 8, requires_grad=True)
-    # With 3, gradients end before frame 3.
-    for truncate, reached in ((0, [0, 1, 2, 3, 4, 5]), (3, [4, 5])):
-        P, _, _ = next_frames(network, clips, window, truth_share=1.0, truncate=truncate)
-        (gradient,) = torch.autograd.grad(P[:, 5].sum(), clips)
-        assert [t for t in range(8) if (gradient[:, t] != 0).any()] == reached

@@ -66,8 +66,7 @@ class Model(nn.Module):
         sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
-        accumulated_states: names of sums in an encoded state that only `terms` reads; truncated
-            training keeps their gradients.
+        accumulated_states: names of sums in an encoded state that only `terms` reads.
         made_for: units of the data in whose scorecards an installed baseline is a row.
     """
 

@@ -54,11 +54,10 @@ class ForecastModule(L.LightningModule):
         super().__init__()
         self.network, self.window, self.learning = network, window, learning
         self.config, self.recipe = dict(config), dict(recipe)
-        options: dict[str, Any] = {
-            "crps": {"pools": learning.pools},
-            "mix": {"share": learning.mae_share},
-        }
-        self._loss: Loss = partial(LOSSES[learning.loss], **options.get(learning.loss, {}))
+        loss = LOSSES[learning.loss]
+        if learning.loss == "mix":
+            loss = partial(loss, share=learning.mae_share)
+        self._loss: Loss = loss
         self._kept = KeptStates(network) if learning.freeze_encoder else None
         self.elapsed = 0.0  # seconds of training so far, with those before a resume
         self.validation = 0.0  # seconds reserved after the last step for a validation
@@ -78,7 +77,7 @@ class ForecastModule(L.LightningModule):
         """The forecast and the truth that the loss compares."""
         learning, network = self.learning, self.network
         if learning.loss == "crps":  # of any model with members
-            return forecast(network, clips, window, learning.truncate, learning.members)
+            return forecast(network, clips, window, learning.members)
         forced = network.teacher_forced(clips, window)
         if forced is not None:
             return forced
@@ -89,8 +88,8 @@ class ForecastModule(L.LightningModule):
             past, future = truth_shares(
                 self.global_step, learning.sampling_steps, learning.sampling
             )
-            return next_frames(network, clips, window, future, learning.truncate, past)
-        return forecast(network, clips, window, learning.truncate)
+            return next_frames(network, clips, window, future, past)
+        return forecast(network, clips, window)
 
     def validation_step(self, clips: Batch, batch_index: int) -> dict[str, Tensor]:
         parts = parts_of(clips, self.window, self.network.inputs)

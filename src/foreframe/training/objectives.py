@@ -181,25 +181,15 @@ def shortened(
     return clips[:, left_out:], Window(window.past - left_out, window.future, window.stride)
 
 
-def forecast(
-    network: Model, clips: Frames, window: Window, truncate: int = 0, count: int = 0
-) -> TrainingForecast:
+def forecast(network: Model, clips: Frames, window: Window, count: int = 0) -> TrainingForecast:
     """Forecast the future from the past, the plain objective. The forecast and its truth are both
     (B,future,C,H,W); with `count` there are that many members of each clip, the first clip's first.
     For a model with noise in training each clip is at least one member.
 
-    With `truncate`, gradients are limited to that many last frames of the past (truncated
-    backpropagation through time), so that memory does not grow with the past.
-
     Missing values (NaN) of the past are filled (`fill_missing`). The losses ignore missing truth.
     """
     past, known, truth, _ = parts_of(clips, window, network.inputs)
-    state: State | None = None
-    if 0 < truncate < window.past:
-        with torch.no_grad():
-            state = network.encode(past[:, :-truncate])
-        past = past[:, -truncate:]
-    state = network.encode(past, state)
+    state = network.encode(past)
     state = state if known is None else with_known(state, known)
     if count:
         state = network.precompute(state, window.future)
@@ -213,7 +203,6 @@ def next_frames(
     clips: Frames,
     window: Window,
     truth_share: float,
-    truncate: int = 0,
     past_share: float = 1.0,
 ) -> TrainingForecast:
     """Forecast every next frame with scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), as
@@ -223,8 +212,7 @@ def next_frames(
     frame is `truth_share` in the future, and `past_share` in the past after the first frame. The
     result has all past+future-1 one-step forecasts, and their truth. Only the model interface is
     used (encode and decode single frames), so it works for any model. It is cheap if decoding a
-    frame is only the head, as in `NextFrame`. With `truncate`, gradients are cut off after every
-    that many frames.
+    frame is only the head, as in `NextFrame`.
     """
     c = clips.shape[2] - network.inputs
     truth = clips[:, 1 : window.length, :c]
@@ -238,10 +226,6 @@ def next_frames(
     forecasts = []
     shown = clips[:, :1]
     for step in range(t - 1):
-        if state is not None and truncate and step % truncate == 0:
-            cut = [name for name in state if name not in network.accumulated_states]
-            state = state | {name: state[name].detach() for name in cut}
-            shown = shown.detach()
         state = network.encode(shown, state)
         after = clips[:, step + 1 : step + 2]
         informed = with_known(state, after[:, :, c:]) if network.inputs else state

@@ -62,7 +62,6 @@ class LearningOptions(LimitOptions):
         loss: rain and geometric give all clips the same weight; crps is for members
         mae_share: share of mae in the loss mix; the rest is mse
         members: members per clip for crps
-        pools: sides in pixels of the blocks whose means crps compares
         sampling_steps: steps over which scheduled sampling replaces true frames by the model's own;
             0 = off
         sampling: forward hides future frames, reverse also past frames
@@ -77,7 +76,6 @@ class LearningOptions(LimitOptions):
         decay: share of a wsd schedule, at its end, in which the rate falls to 0
         average: decay of the moving average of weights, which is validated and saved; 0 = off
         clip: largest norm of the gradients; 0 = off
-        truncate: past frames that gradients reach back through; 0 = all
         least_past: smallest number of past frames of a step, drawn at random; 0 = always all
         freeze_encoder: keep the weights that read the past, so that each clip is read once
         start_at_mean: start with the mean of the data as forecast instead of grey
@@ -89,7 +87,6 @@ class LearningOptions(LimitOptions):
     loss: LossName = "mse"
     mae_share: Annotated[float, Range(least=0, most=1)] = 0.5
     members: PositiveInt = 2
-    pools: list[PositiveInt] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sampling_steps: NonNegativeInt = 0
     sampling: Literal["forward", "reverse"] = "forward"
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
@@ -103,7 +100,6 @@ class LearningOptions(LimitOptions):
     decay: Annotated[float, Range(above=0, most=1)] = 0.2
     average: Decay = 0.0
     clip: NonNegativeFloat = 1.0
-    truncate: NonNegativeInt = 0
     least_past: NonNegativeInt = 0
     freeze_encoder: bool = False
     start_at_mean: bool = True

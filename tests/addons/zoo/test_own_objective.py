@@ -61,15 +61,14 @@ def test_a_variational_model_trains_and_forecasts(capsys: pytest.CaptureFixture)
 
 def test_its_members_are_judged_as_they_are_drawn(capsys: pytest.CaptureFixture) -> None:
     """By crps, with which its own objective, of a code that sees the truth, has nothing to do."""
-    assert main([*FLAGS, "--loss", "crps", "--truncate", "2"]) == 0, capsys.readouterr().err
+    assert main([*FLAGS, "--loss", "crps"]) == 0, capsys.readouterr().err
     assert {"loss", "kl"} & {*logged().Tags()["scalars"]} == {"loss"}
 
 
-@pytest.mark.parametrize("option", ["sampling_steps", "truncate"])
-def test_what_its_objective_does_not_have_is_refused(option: str, capsys) -> None:
-    assert main([*FLAGS, f"--{option}", "2"]) == 2
+def test_what_its_objective_does_not_have_is_refused(capsys) -> None:
+    assert main([*FLAGS, "--sampling_steps", "2"]) == 2
     said = capsys.readouterr().err.strip()
-    assert f"model svg learns from networks that see the future, which has no {option}" in said
+    assert "model svg learns from networks that see the future, which has no sampling_steps" in said
     assert "\n" not in said
     assert not Path("run").exists()
 
@@ -143,24 +142,20 @@ def test_a_flow_that_cannot_begin_says_why(more: list[str], message: str, capsys
 
 @pytest.mark.parametrize("way", ["encoder_decoder", "next_frame"])
 def test_the_decoupling_term_is_a_mean_over_frames(way: str) -> None:
-    """However it is computed: saving memory, and of what is truncated those frames whose gradients
-    are computed.
-    """
+    """However it is computed, also when memory is saved."""
     core = {"predrnn": {"hidden": [3, 3], "kernel": 3, "decouple": 0.1}}
     network = build_model(way, {"core": core, "codec": {"patches": {"size": 2}}}).double()
     clips, window = torch.rand(2, 7, 1, 8, 8).double(), Window(4, 3)
 
-    def learnt(memory: str = "keep", **how: int) -> list[torch.Tensor]:
+    def learnt(memory: str) -> list[torch.Tensor]:
         network.memory = memory
-        made = next_frames(network, clips, window, 1.0, **how)
+        made = next_frames(network, clips, window, 1.0)
         (term,) = network.terms(made).values()
         weights = network.encoder.adapter.weight, network.encoder.cells[0].gates.weight
         return [term, *torch.autograd.grad(term, weights)]
 
-    whole, saved, cut = learnt(), learnt("save"), learnt(truncate=3)
+    whole, saved = learnt("keep"), learnt("save")
     torch.testing.assert_close(saved, whole)
-    torch.testing.assert_close(cut[:2], whole[:2])  # the adapter learns from all of them
-    assert not torch.allclose(cut[2], whole[2])
     assert 0 < whole[0] < 0.1
-    made = forecast(network, clips, window, truncate=1)
-    assert made.state[f"{network.last_core}/d0"][0, 1] == (3 if way == "next_frame" else 4)
+    made = forecast(network, clips, window)
+    assert made.state[f"{network.last_core}/d0"][0, 1] == (6 if way == "next_frame" else 7)
