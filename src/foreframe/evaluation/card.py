@@ -298,7 +298,7 @@ class Scorer:
             made = forecast
             if match_of(match).model is not None:
                 made, _ = forecast_clips(model_of(self.forecaster.model, match), parts)
-            yield row, matched(match, made, parts.last, guide)
+            yield row, matched(match, made.unsqueeze(1), parts.last, guide, False)[:, 0]
         del forecast, guide  # large frames fill the memory
         for row, network in self.networks.items():
             yield row, forecast_clips(network, parts)[0]

@@ -15,7 +15,7 @@ from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.forecasting.forecast_options import EXACT
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.matches import match_of, matched_members
+from foreframe.forecasting.matches import match_of, matched
 from foreframe.models import EnsembleRequest, Lagged, Parts
 
 LAGS = 5  # of the lagged ensemble
@@ -62,7 +62,7 @@ class Ensembles:
         def each() -> Iterator[tuple[str, Tensor]]:
             yield "model", members
             for row, match in self.matches.items():
-                yield row, matched_members(match, members, parts.last, guide)
+                yield row, matched(match, members, parts.last, guide, True)
             lags = drawn_for(which, self.lagged.lags, self.seed, within)
             yield "lagged", members_of(self.lagged, parts, EXACT, lags)
             if self.oracle is not None:

@@ -57,24 +57,14 @@ def model_of(model: Model, match: str | None) -> Model:
 
 def matched(
     match: str | None,
-    forecast: Float[Tensor, "b s c h w"],
+    forecasts: Float[Tensor, "b n s c h w"],
     last: Float[Tensor, "b c h w"],
     guide: Float[Tensor, "b s c h w"] | None,
-) -> Float[Tensor, "b s c h w"]:
-    """Return a forecast with the values of the match."""
-    values = match_of(match).values
-    return forecast if values is None else values(forecast, last, guide, False)
-
-
-def matched_members(
-    match: str | None,
-    members: Float[Tensor, "b m s c h w"],
-    last: Float[Tensor, "b c h w"],
-    guide: Float[Tensor, "b s c h w"] | None,
-) -> Float[Tensor, "b m s c h w"]:
-    """Return members, each with the values of the match."""
+    members: bool,
+) -> Float[Tensor, "b n s c h w"]:
+    """Return the forecasts of each clip, members or a single one, with the values of the match."""
     values = match_of(match).values
     if values is None:
-        return members
-    each = [values(member, last, guide, True) for member in members.unbind(dim=1)]
+        return forecasts
+    each = [values(forecast, last, guide, members) for forecast in forecasts.unbind(dim=1)]
     return torch.stack(each, dim=1)

@@ -28,7 +28,7 @@ from foreframe.forecasting.forecast_options import (
     check_match,
     matches,
 )
-from foreframe.forecasting.matches import match_of, matched, matched_members, model_of
+from foreframe.forecasting.matches import match_of, matched, model_of
 from foreframe.forecasting.tiles import LONG, tile_size
 from foreframe.forecasting.trained import Trained
 from foreframe.models import Model, model_name
@@ -258,10 +258,7 @@ class ScaledNetwork:
             dtype: dtype of the past frames: 8-bit pictures are on 0 to 255.
         """
         each, last = future.unflatten(0, (len(last), -1)), last[:, : future.shape[2]]
-        if options.members is None:
-            each = matched(options.match, each[:, 0], last, guide).unsqueeze(1)
-        else:
-            each = matched_members(options.match, each, last, guide)
+        each = matched(options.match, each, last, guide, options.members is not None)
         scaling, members = self.scaling.of(dtype), each.unbind(dim=1)
         return torch.stack([scaling.to_units(missing_where_unseen(m, last)) for m in members])
 

@@ -66,7 +66,6 @@ class Model(nn.Module):
         sized: whether what it does depends on the frames' size: an exported one has a single size.
         draws: whether it has several futures: `decode` draws one for each key in the state
             (`foreframe.models.members`).
-        accumulated_states: names of sums in an encoded state that only `terms` reads.
         made_for: units of the data in whose scorecards an installed baseline is a row.
     """
 
@@ -82,7 +81,6 @@ class Model(nn.Module):
     free: Sequence[str] = ()
     sized: bool = False
     draws: bool = False
-    accumulated_states: Sequence[str] = ()
     made_for: str = ""
 
     def __init__(self) -> None:

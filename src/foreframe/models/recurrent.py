@@ -80,7 +80,6 @@ class Recurrent(Model):
         self.stride = self.codec.stride
         name, core_args = choice(CORES, core, "core")
         self.encoder = CORES[name](self.codec.width, **core_args)
-        self.accumulated_states = [f"encoder/{n}" for n in self.encoder.accumulated_states]
         self.args |= {"core": {name: core_args}, "codec": {kind: args}}
 
     def add_head(
