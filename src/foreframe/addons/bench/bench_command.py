@@ -47,7 +47,7 @@ def compare(
 
 def parser() -> Parser:
     common = (
-        "train minutes train_steps clips_seen training data data_args past future reading split "
+        "train minutes train_steps training data data_args past future reading split "
         "clips baselines thresholds match members output device precision"
     )
     return Parser("bench", compare, common=common)

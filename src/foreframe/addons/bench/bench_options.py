@@ -23,7 +23,6 @@ class BenchOptions(EvaluateOptions, LimitOptions):
             output/runs/NAME; finished trainings stay, and an interrupted training continues
         minutes: minutes of each training
         train_steps: steps of each training, instead of minutes
-        clips_seen: number of clips of each training, instead of minutes
         training: options of all trainings, e.g. --training.learning_rate 1e-3
 
     Raises:
@@ -33,13 +32,12 @@ class BenchOptions(EvaluateOptions, LimitOptions):
     clips: PositiveInt | Literal["all"] | None = 500
     output: str = "leaderboard"
     train: str | Sequence[str] = ()
-    clips_seen: PositiveInt | None = None
     training: dict = field(default_factory=dict)
 
     def check(self) -> None:
         super().check()
         if len(self.for_each) != bool(self.train) or (self.training and not self.train):
-            raise ValueError("give --train with one of --minutes, --train_steps, --clips_seen")
+            raise ValueError("give --train with --minutes or --train_steps")
 
     @property
     def to_train(self) -> Sequence[str]:
@@ -48,5 +46,5 @@ class BenchOptions(EvaluateOptions, LimitOptions):
     @property
     def for_each(self) -> dict[str, float]:
         """The budget of each training, by name."""
-        names = ("minutes", "train_steps", "clips_seen")
+        names = ("minutes", "train_steps")
         return {name: limit for name in names if (limit := getattr(self, name)) is not None}

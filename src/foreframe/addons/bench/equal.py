@@ -51,12 +51,9 @@ def limits_of(budget: Mapping[str, float], options: Options) -> dict[str, Any]:
     """Return options with which a training ends at its budget alone.
 
     Args:
-        budget: {"minutes"}, {"train_steps"} or {"clips_seen"}: number.
+        budget: {"minutes": number} or {"train_steps": number}.
     """
-    ends: dict[str, Any] = {"patience": 0, "minutes": budget.get("minutes")}
-    ends["train_steps"] = budget.get("train_steps")
-    if "clips_seen" in budget:
-        ends["train_steps"] = -(-int(budget["clips_seen"]) // clips_a_step(options))
+    ends: dict[str, Any] = {"patience": 0, "minutes": None, "train_steps": None, **budget}
     return ends if options.learning.epochs >= EPOCHS else ends | {"epochs": EPOCHS}
 
 
