@@ -90,7 +90,6 @@ def test_what_an_archive_refuses(capsys) -> None:
         ("run rain.nc -o there.zarr", "there.zarr exists"),
         ("run rain.nc --every -2 -o new.zarr", "every"),
         ("run rain.nc --workers 0 -o new.zarr", "workers"),
-        ("run rain.nc --workers 1 --scheduler tcp://a:1 -o new.zarr", "not both"),
     ):
         assert said in refused(capsys, "archive", *words.split())
     assert not list(Path().glob("new*"))
@@ -123,17 +122,14 @@ def test_an_interrupted_job_resumes_with_as_many_threads(threads, monkeypatch, c
     monkeypatch.setattr(archive, "fill_store", fill_and_note)
     threads(1)
     foreframe.archive("run", "rain.nc", "whole.zarr", every=2)
-    with pytest.raises(KeyboardInterrupt, match=r"--continue_job resumes it from all\.zarr\.part"):
+    with pytest.raises(KeyboardInterrupt, match=r"same command resumes it from all\.zarr\.part"):
         foreframe.archive("run", "rain.nc", "all.zarr", every=2, progress=stop)
     assert not Path("all.zarr").exists()
     command = ["archive", "run", "rain.nc", "-o", "all.zarr", "--every", "2"]
-    for more, said in (
-        ([], "--continue_job resumes it"),
-        (["--continue_job", "--steps", "2"], "begun by another"),
-    ):
-        assert said in refused(capsys, *command, *more)
+    assert "begun by another" in refused(capsys, *command, "--steps", "2")
     threads(2)
-    assert main([*command, "--continue_job"]) == 0
+    assert main(command) == 0
+    assert "resuming the interrupted job in all.zarr.part" in capsys.readouterr().err
     assert filled[-3:] == [(4, 1), (5, 1), (6, 1)]
     assert len(filled) == 2 * 7
     assert torch.get_num_threads() == 2
@@ -185,7 +181,8 @@ def test_killed_workers_and_a_killed_job_change_no_bit(way: signal.Signals) -> N
     def check(done: int, total: int) -> None:
         assert done < total or before.items() <= markers().items()
 
-    foreframe.archive("members", "long.nc", "two.zarr", continue_job=True, progress=check, **given)
+    with pytest.warns(Note, match="resuming the interrupted job"):
+        foreframe.archive("members", "long.nc", "two.zarr", progress=check, **given)
     xr.testing.assert_identical(stored("one.zarr"), stored("two.zarr"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import xarray as xr
 
@@ -76,7 +77,7 @@ def archive(
     Raises:
         ValueError: as `foreframe.predict`; recordings of several grids; an output that exists, or
             belongs to another job; no Dask, or no scheduler at the address.
-        KeyboardInterrupt: Ctrl-C; `continue_job` resumes the job.
+        KeyboardInterrupt: Ctrl-C; the same call resumes the job, unless its data are in memory.
     """
     options = changed(options or ArchiveOptions(), changes)
     path = Path(output)
@@ -95,7 +96,8 @@ def archive(
             "forecasts: write a store for each"
         )
     each = PredictOptions(**{name: getattr(options, name) for name in parameters(RollingOptions)})
-    files = [(one, modified_at(one)) for one in sources]
+    in_memory = any(not isinstance(one, str) for one in sources)
+    files = uuid4().hex if in_memory else [(one, modified_at(one)) for one in sources]
     about = {**asdict(each), "budget": None}, files, [clip.frames.shape for clip in clips]
     digest = fingerprint(forecaster.model, forecaster.config(), about)
     each = resolved(forecaster, clips[0], forecaster.options(each))
@@ -108,12 +110,12 @@ def _for_tasks(what: Any, sources: Sequence[Any], options: ArchiveOptions) -> tu
     """Return a forecaster and sources as other processes open them: by absolute paths.
 
     Raises:
-        ValueError: other processes or a later one need them, and they are in memory.
+        ValueError: other processes need them, and they are in memory.
     """
     if all(isinstance(one, str | os.PathLike) for one in (what, *sources)):
         return absolute(what), [os.path.abspath(one) if exists(one) else one for one in sources]
-    if options.workers or options.scheduler or options.continue_job:
-        raise ValueError("workers and continue_job open the run and data by path: give paths")
+    if options.workers:
+        raise ValueError("workers open the run and data by path: give paths")
     return what, list(sources)
 
 
@@ -133,9 +135,7 @@ def _write_store(
         try:
             run_tasks(write, [*enumerate(starts)], part, workers, progress)
         except KeyboardInterrupt:
-            raise Stopped(
-                f"stopped; the same job with --continue_job resumes it from {part}"
-            ) from None
+            raise Stopped(f"stopped; the same command resumes it from {part}") from None
     os.replace(store, path)
     shutil.rmtree(part)
 

@@ -28,5 +28,5 @@ def write_store(run: str, input: list[str], *, output: str, options: ArchiveOpti
 
 
 def parser() -> Parser:
-    common = "every steps past reading members seed device workers continue_job"
+    common = "every steps past reading members seed device workers"
     return Parser("archive", write_store, common=common)

@@ -12,19 +12,11 @@ class ArchiveOptions(RollingOptions):
 
     Args:
         every: forecast again after every N frames; 0 = one forecast, after the last frame
-        workers: number of processes on this machine, which share its cores; by default this process
-            alone
-        scheduler: address of a Dask scheduler, tcp://HOST:8786, whose workers compute the forecasts
-        continue_job: resume an interrupted job
+        workers: number of processes on this machine, which share its cores, or the address of a
+            Dask scheduler, tcp://HOST:8786; by default this process alone
 
     Raises:
-        ValueError: a value out of its range; both workers and a scheduler.
+        ValueError: a value out of its range.
     """
 
-    workers: PositiveInt | None = None
-    scheduler: str | None = None
-    continue_job: bool = False
-
-    def check(self) -> None:
-        if self.workers and self.scheduler:
-            raise ValueError("give --workers, of this machine, or --scheduler, not both")
+    workers: PositiveInt | str | None = None

@@ -20,7 +20,7 @@ import torch
 
 from foreframe.addons.archives.archive_options import ArchiveOptions
 from foreframe.base.extras import needed
-from foreframe.base.files import atomic_write
+from foreframe.base.files import RunLock, atomic_write
 from foreframe.base.notes import listening, warn
 
 Progress = Callable[[int, int], Any]
@@ -42,14 +42,10 @@ def open_job(folder: Path, digest: str, options: ArchiveOptions) -> Iterator[Wor
     """Make the folder of a job, or check that it belongs to this job, and yield its workers.
 
     Raises:
-        ValueError: the folder exists and `continue_job` is False; it belongs to another job; no
-            Dask, or no scheduler at the address.
+        ValueError: the folder belongs to another job, or another process writes it; no Dask, or no
+            scheduler at the address.
     """
     note = folder / ".foreframe-job"
-    if note.exists() and not options.continue_job:
-        raise ValueError(
-            f"{folder} is an interrupted job: --continue_job resumes it; or remove the folder"
-        )
     before, *threads = note.read_text().split() if note.exists() else [digest]
     if before != digest:
         raise ValueError(
@@ -59,10 +55,19 @@ def open_job(folder: Path, digest: str, options: ArchiveOptions) -> Iterator[Wor
     if not note.exists() and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} exists and is no interrupted job: name another output")
     with _workers_of(options) as workers:
-        if not note.exists():
-            with atomic_write(note) as rough:
-                rough.write_text(f"{digest} {workers.threads}")
-        yield workers._replace(threads=int(*threads)) if threads else workers
+        folder.mkdir(exist_ok=True)
+        lock = RunLock(folder)
+        if not lock.acquire():
+            raise ValueError(f"{folder} is being written by another process; wait for its end")
+        try:
+            if threads:
+                warn(f"resuming the interrupted job in {folder}")
+            else:
+                with atomic_write(note) as rough:
+                    rough.write_text(f"{digest} {workers.threads}")
+            yield workers._replace(threads=int(*threads)) if threads else workers
+        finally:
+            lock.release()
 
 
 def run_tasks(
@@ -90,7 +95,7 @@ def run_tasks(
             warn(note)
         progress(done, len(items))
     if failed:
-        again = "--continue_job tries them again"
+        again = "the same command tries them again"
         raise ValueError(f"{len(failed)} of {len(items)} failed; {again}. The first: {failed[0]}")
 
 
@@ -139,12 +144,12 @@ def _on_dask(
 @contextmanager
 def _workers_of(options: ArchiveOptions) -> Iterator[Workers]:
     """Yield this process, the workers of a scheduler, or new ones that share the cores here."""
-    if not (options.workers or options.scheduler):
+    if not options.workers:
         yield Workers(None, torch.get_num_threads())
         return
-    distributed = needed("distributed", "cluster", "--workers and --scheduler")
-    cluster: Any = nullcontext(options.scheduler)
-    if options.workers:
+    distributed = needed("distributed", "cluster", "--workers")
+    cluster: Any = nullcontext(options.workers)
+    if isinstance(options.workers, int):
         threads = str(max(1, torch.get_num_threads() // options.workers))
         cluster = distributed.LocalCluster(
             n_workers=options.workers,
