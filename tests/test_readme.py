@@ -215,7 +215,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
     if page == PAGES[0]:
         assert {"predict", "data", "train", "evaluate"} <= ran
         with Image.open("future.gif") as moving:
-            assert moving.n_frames == 35
+            assert moving.n_frames == 10 + 10
         assert Path("runs/film/evaluation/scorecard.json").exists()
         assert Path("my-forecaster/model.safetensors").exists()
     # What pages write is imported anew by the next; the examples stay, whose types are checked.

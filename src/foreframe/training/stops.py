@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as L
@@ -58,14 +59,18 @@ class Stops(L.Callback):
 
     on_validation_start = on_train_start
 
-    def _on_interrupt(self, *_: Any) -> None:
+    def _on_interrupt(self, _: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a loader's worker, just forked: the training decides
             return
-        if self.by_hand:
+        if not self.by_hand:
+            self.by_hand = True
+            say("\nStopping after this step and a last validation; Ctrl-C again stops at once.")
+            return
+        while frame and frame.f_code.co_name != "__del__":
+            frame = frame.f_back
+        if frame is None:  # Python only prints what a __del__ raises
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise StopAtOnce
-        self.by_hand = True
-        say("\nStopping after this step and a last validation; press Ctrl-C again to stop at once.")
 
     def _on_terminate(self, *_: Any) -> None:  # it may arrive twice, for the process and its group
         self.by_hand = True
