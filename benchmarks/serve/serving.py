@@ -40,7 +40,7 @@ class Served:
 
     def __init__(self, model: str, batched: bool) -> None:
         how = ["-m", "foreframe"] if batched else ["-c", ALONE]
-        command = [sys.executable, *how, "serve", model, "--port", "0", "--queue", "64"]
+        command = [sys.executable, *how, "serve", model, "--port", "0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> "Served":

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,18 @@ def wait_for(holds: Callable[[], Any], seconds: float = 20) -> None:
 class Server:
     """A running service with its temporary files in a folder."""
 
-    def __init__(self, folder: Path, *words: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *words: str,
+        program: Sequence[str] = ("-m", "foreframe"),
+        **environment: str,
+    ) -> None:
         temporary = folder / "tmp"
         temporary.mkdir(exist_ok=True)
         own = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", **environment}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "foreframe", "serve", *words, "--port", "0"],
+            [sys.executable, *program, "serve", *words, "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | own,

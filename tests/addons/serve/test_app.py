@@ -19,6 +19,7 @@ from served import held, npy, problem, wait_for
 from foreframe import Forecaster, Scaling, Window, predict
 from foreframe.addons.serve.app import create_app
 from foreframe.addons.serve.serve_options import ServeOptions
+from foreframe.addons.serve.worker import QUEUE
 from foreframe.base.notes import Note
 from foreframe.forecasting.trained import Trained
 from small import built
@@ -315,7 +316,7 @@ def test_a_late_request_is_ended_and_a_busy_service_reports_it(
     assert in_threads.ThreadAsProcess.killed > killed
     remaining = [handler.next.result().body.parent]
     wait_for(lambda: [*handler.folder.iterdir()] == remaining)  # its thread tidies up
-    monkeypatch.setattr(handler, "present", handler.options.queue)
+    monkeypatch.setattr(handler, "present", QUEUE)
     answer = http.post("/v1/forecast", files=sent())
     assert "ask again" in problem(answer, 503)
     assert answer.headers["retry-after"] == "1"

@@ -18,7 +18,7 @@ from served import held, npy, problem, wait_for
 
 import foreframe
 from foreframe import Forecaster, Scaling, Window
-from foreframe.addons.serve import problems
+from foreframe.addons.serve import problems, streams
 from foreframe.addons.serve.live import router
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.addons.serve.streams import Streams
@@ -44,11 +44,10 @@ def forecaster(name: str) -> Forecaster:
 class Service:
     """Streams alone, without the rest of the service; a clock that stands."""
 
-    def __init__(self, *names: str, **options) -> None:
+    def __init__(self, *names: str) -> None:
         self.worker, self.now = Worker(32), 0.0
         models = {name: forecaster(name) for name in names or ("tutorial",)}
-        own = ServeOptions(**options)
-        self.streams = Streams(models, self.worker, own, clock=lambda: self.now)
+        self.streams = Streams(models, self.worker, ServeOptions(), clock=lambda: self.now)
         app = FastAPI()
         problems.install(app)
         app.state.streams = self.streams
@@ -80,8 +79,10 @@ class Service:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with Service("tutorial", "persistence", idle=10, streams=3).running() as service:
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setattr(streams, "IDLE", 10)
+    monkeypatch.setattr(streams, "STREAMS", 3)
+    with Service("tutorial", "persistence").running() as service:
         yield service
 
 
@@ -121,7 +122,7 @@ def test_a_stream_goes_on_in_another_process(service) -> None:
     with Service("tutorial").running() as other:
         there = other.http.put(f"{at}/state", params={"steps": 4}, content=state.content)
         assert there.json() == {
-            "id": at.split("/")[-1], "model": "tutorial", "steps": 4, "seen": 3, "expires": 600,
+            "id": at.split("/")[-1], "model": "tutorial", "steps": 4, "seen": 3, "expires": 10,
         }  # fmt: skip
         for one in (service, other):
             one.push(at, FRAMES[3:])

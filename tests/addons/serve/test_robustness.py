@@ -21,6 +21,13 @@ from small import built
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 LIMIT = 4 * 2**20  # bytes of a request
+MANY = """
+import foreframe.addons.serve.streams as streams
+from foreframe.cli import main
+streams.STREAMS = 10_000
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""
 
 
 def memory(server: Server) -> int:
@@ -37,8 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     Forecaster(built("quick"), Window(2, 2)).save(folder / "model")
-    limits = f"--upload {LIMIT / 2**20} --budget .25 --seconds 20 --streams 10000 --device cpu"
-    server = Server(folder, str(folder / "model"), "persistence", *limits.split())
+    limits = f"--upload {LIMIT / 2**20} --budget .25 --seconds 20 --device cpu"
+    server = Server(
+        folder, str(folder / "model"), "persistence", *limits.split(), program=("-c", MANY)
+    )
     try:
         at = server.http.post("/v1/streams", json={"model": "model"}).headers["location"]
         server.http.post(f"{at}/frames", json={"frames": [[[0.5] * 16] * 16]})

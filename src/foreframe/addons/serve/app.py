@@ -25,7 +25,7 @@ from foreframe.addons.serve.page import PAGE, metadata
 from foreframe.addons.serve.problems import Problem
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.addons.serve.streams import Streams
-from foreframe.addons.serve.worker import Worker
+from foreframe.addons.serve.worker import QUEUE, Worker
 from foreframe.forecasting.forecaster import Forecaster
 
 # The page loads nothing from other servers, and no other page can embed it.
@@ -47,7 +47,7 @@ def create_app(forecasters: Mapping[str, Forecaster], options: ServeOptions) -> 
     ends the thread that runs them, `app.state.worker`.
     """
     metrics = Metrics()
-    worker = Worker(options.queue, metrics.batch.observe)
+    worker = Worker(QUEUE, metrics.batch.observe)
     metrics.queue.set_function(lambda: worker.waiting)
     handler = RequestHandler(forecasters, worker, options)
     streams = Streams(forecasters, worker, options)

@@ -30,7 +30,7 @@ from foreframe.addons.serve.uploads import (
     respond,
     without_weights,
 )
-from foreframe.addons.serve.worker import FullError, Job, Worker
+from foreframe.addons.serve.worker import QUEUE, FullError, Job, Worker
 from foreframe.base.budget import GIB
 from foreframe.base.files import temporary_folder
 from foreframe.clips.clip import check_frames
@@ -93,7 +93,7 @@ class RequestHandler:
     @contextmanager
     def open(self) -> Iterator[None]:
         self.context.set_forkserver_preload(PRELOADED)
-        threads = ThreadPoolExecutor(self.options.queue + 1)  # one starts the next process
+        threads = ThreadPoolExecutor(QUEUE + 1)  # one starts the next process
         with temporary_folder() as self.folder, threads as self.pool:
             self.next = self.pool.submit(RequestProcess, self)
             self.next.result()  # starts the process that others are copies of
@@ -111,7 +111,7 @@ class RequestHandler:
         kind = request.headers.get("content-type", "")
         if not kind.startswith(("multipart/form-data", "application/json")):
             raise Problem(415, "send multipart/form-data with a file, or application/json")
-        if self.present >= self.options.queue:
+        if self.present >= QUEUE:
             raise BUSY
         self.present += 1
         started, self.next = self.next, self.pool.submit(RequestProcess, self)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from foreframe.base.schema import NonNegativeInt, PositiveFloat, PositiveInt, Range
+from foreframe.base.schema import PositiveFloat, Range
 from foreframe.forecasting.forecast_options import ComputeOptions
 
 
@@ -23,9 +23,6 @@ class ServeOptions(ComputeOptions):
         upload: size limit of a request in MiB
         budget: memory limit in GiB of a forecast, and of reading the upload
         seconds: time limit for a request to arrive, and for its answer
-        queue: maximum number of requests, waiting ones included; others get error 503
-        streams: maximum number of live streams
-        idle: seconds without a frame after which a stream ends
 
     Raises:
         ValueError: a value out of its range.
@@ -38,6 +35,3 @@ class ServeOptions(ComputeOptions):
     device: str = "auto"
     upload: PositiveFloat = 256.0
     seconds: PositiveFloat = 60.0
-    queue: PositiveInt = 32
-    streams: NonNegativeInt = 64
-    idle: PositiveFloat = 600.0

@@ -16,13 +16,15 @@ from pydantic import BaseModel, FailFast, Field, model_validator
 from foreframe.addons.serve.fields import check_known
 from foreframe.addons.serve.problems import AGAIN, Problem
 from foreframe.addons.serve.serve_options import ServeOptions
-from foreframe.addons.serve.worker import FullError, Worker
+from foreframe.addons.serve.worker import QUEUE, FullError, Worker
 from foreframe.base.budget import GIB
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecaster import Forecaster
 from foreframe.forecasting.recordings import without_fills
 from foreframe.forecasting.streaming import Stream, coordinates, note_time
 
+IDLE = 600.0  # seconds without a request after which a stream ends: clients disappear silently
+STREAMS = 64  # at a time: memory limits those with frames, but not those without
 ID = "^[A-Za-z0-9_-]{16,64}$"  # knowing it gives access to the stream
 
 
@@ -107,12 +109,12 @@ class Streams:
         self.clock, self.arriving = clock, 0
         self._open: dict[str, LiveStream] = {}
         # Streams wait for each other and leave half of the queue to other requests.
-        self._turns = asyncio.Semaphore(max(1, options.queue // 2))
+        self._turns = asyncio.Semaphore(QUEUE // 2)
 
     def expire(self) -> int:
         """End streams that were unused for too long. Return the number of the others."""
         for name, live in list(self._open.items()):
-            if self.clock() - live.used > self.options.idle:
+            if self.clock() - live.used > IDLE:
                 self.end(name)
         return len(self._open)
 
@@ -152,8 +154,8 @@ class Streams:
             if state is not None:
                 await self.on_model(live.stream.loads, state)
             self._check_memory(own, live.stream)
-            if self.expire() - (name in self._open) >= self.options.streams:
-                full = f"{self.options.streams} streams are open here, the maximum; end one"
+            if self.expire() - (name in self._open) >= STREAMS:
+                full = f"{STREAMS} streams are open here, the maximum; end one"
                 raise Problem(503, full, AGAIN)
             own = self._open.setdefault(name, live)
             own.model, own.stream = live.model, live.stream
@@ -166,7 +168,7 @@ class Streams:
             Problem: it has ended, or never began.
         """
         if not self.expire() or name not in self._open:
-            why = f"it never began, has ended, or was unused for {self.options.idle:g} s"
+            why = f"it never began, has ended, or was unused for {IDLE:g} s"
             raise Problem(404, f"there is no such stream: {why}; begin one, or put its state")
         self._open[name].used = self.clock()
         return self._open[name]
@@ -183,7 +185,7 @@ class Streams:
             "model": live.model,
             "steps": live.stream.steps,
             "seen": live.stream.seen,
-            "expires": self.options.idle,
+            "expires": IDLE,
         }
 
     @asynccontextmanager

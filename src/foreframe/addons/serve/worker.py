@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from foreframe.base.cancelling import while_wanted
 
+QUEUE = 32  # requests at a time, waiting ones included: the last waits for eight batches
 MOST = 4  # items of a batch; for more, `footprint.group_size` would measure even small frames
 
 
