@@ -1,5 +1,6 @@
 """Long commands say how far they are, on standard error alone."""
 
+import re
 import time
 from pathlib import Path
 
@@ -58,10 +59,10 @@ def test_a_log_has_lines_even_if_a_step_is_long(capsys, monkeypatch) -> None:
         time.sleep(0.5)
     out, err = capsys.readouterr()
     assert not out
-    lines = err.splitlines()
+    lines = re.sub(r"\d+ seconds", "n seconds", err).splitlines()
     assert list(dict.fromkeys(lines)) == [
-        "working on clips for 0 seconds",
-        "0 of 100 clips",
-        "50 of 100 clips: about 0 seconds left",
+        "working on clips for n seconds",
+        "0 of 100 clips after n seconds",
+        "50 of 100 clips: about n seconds left",
     ]
     assert len(lines) >= 5

@@ -81,7 +81,7 @@ def check_data(input: str, options: WindowOptions) -> None:
 
     from foreframe.api import check
 
-    with progress("frames") as tell:
+    with progress("frame reads") as tell:
         print(check(input, options, progress=tell))
 
 

@@ -60,7 +60,7 @@ def _line(what: str, began: float, calls: list[tuple[float, int, int]]) -> str:
     (first, before, _), (last, done, total) = calls[0], calls[-1]
     text = f"{done} of {total} {what}"
     if done == before:
-        return text
+        return f"{text} after {time.monotonic() - began:.0f} seconds"
     left = (last - first) / (done - before) * (total - done)
     duration = f"{left / 60:.0f} minutes" if left >= 90 else f"{round(left, -1):.0f} seconds"
     return f"{text}: about {duration} left"

@@ -98,7 +98,7 @@ class Scored:
         size = self.where.get("reading", {}).get("size")
         if self.forecaster.model.reduces and size:
             at = f"{size[0]}x{size[1]}"
-            lines.append(f"Scored at {at}; foreframe predict gives frames as large as INPUT's.")
+            lines.append(f"Scored at {at}; foreframe predict writes frames of the size of INPUT.")
         if self.options.clips is None and scored < n:
             why = (
                 "that all forecasts cover"

@@ -114,8 +114,8 @@ def _start(names: Sequence[str], period: int | None, size: int, clips: int) -> I
     """
     if names[0] == SCENES:
         say(
-            f"{SCENES} read the past as they do (--freeze_encoder), and learn to forecast from "
-            f"{FINE_TUNING['train_clips']} clips, which come again (--train_clips)"
+            f"the part of {SCENES} that reads the past stays as it is (--freeze_encoder); the part "
+            f"that forecasts is trained on {FINE_TUNING['train_clips']} clips (--train_clips)"
         )
         yield from (Choice((name,), value) for name, value in FINE_TUNING.items())
         size = 2  # more steps of the same time

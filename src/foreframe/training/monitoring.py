@@ -63,15 +63,16 @@ class Bar(RichProgressBar):
 
 
 class Lines(L.Callback):
-    """Progress in logs and notebooks: a line every half minute."""
-
-    every = 30.0
+    """Progress in logs and notebooks: a line every three seconds, and later every twentieth of the
+    time so far.
+    """
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        if trainer.is_global_zero and time.monotonic() - self._said_at > self.every:
+        pause = max(3.0, 0.05 * module.elapsed)
+        if trainer.is_global_zero and time.monotonic() - self._said_at > pause:
             self._said_at = time.monotonic()
             loss, left = float(outputs["loss"]), time_left(trainer, module)
             say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")
