@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -87,7 +86,7 @@ def atomic_write(path: str | Path, keep: str | Path | None = None) -> Iterator[P
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is a folder, a device or a pipe; name a file")
     # The suffix stays last, since writers choose their format by it.
-    with _temporary(path.parent, f"{path}", path.suffix) as rough:
+    with temporary(path.parent, f"{path}", path.suffix) as rough:
         yield rough
         _sync(rough)
         if keep is not None and path.exists():
@@ -110,7 +109,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; name a folder")
     old = path.with_name(f".foreframe-old-{path.name}")
-    with _temporary(path.parent, f"{path}", path.suffix, Path.mkdir) as rough:
+    with temporary(path.parent, f"{path}", path.suffix, Path.mkdir) as rough:
         yield rough
         for inner in (*rough.rglob("*"), rough):
             _sync(inner)
@@ -120,19 +119,6 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         os.replace(rough, path)
         _sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yield a new private folder among the system's temporary files, and remove it at the end. The
-    next call also removes folders of killed processes.
-
-    Raises:
-        ValueError: it cannot be created.
-    """
-    place = Path(tempfile.gettempdir())
-    with _temporary(place, f"to the folder {place}", create=lambda path: path.mkdir(0o700)) as new:
-        yield new
 
 
 def check_new(folder: str | Path) -> None:
@@ -152,7 +138,7 @@ def check_writable(path: str | Path) -> None:
     Raises:
         ValueError: it cannot be created or written to.
     """
-    with _temporary(Path(path), f"to the folder {path}") as trial:
+    with temporary(Path(path), f"to the folder {path}") as trial:
         trial.write_bytes(b"trial")
 
 
@@ -162,7 +148,7 @@ def _new_file(path: Path) -> None:
 
 
 @contextmanager
-def _temporary(
+def temporary(
     folder: Path, what: str, suffix: str = "", create: Callable[[Path], None] = _new_file
 ) -> Iterator[Path]:
     """Yield a new file or folder in `folder`, and remove it at the end unless the block has moved

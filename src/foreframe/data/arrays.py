@@ -28,7 +28,7 @@ Source = str | Path | np.ndarray | Tensor
 Names = str | Sequence[str] | None
 
 
-def _opened(
+def opened(
     source: Source, variable: Names, budget: float
 ) -> tuple[str, str, np.ndarray | NpyFrames]:
     """Return the array of frames in a file or in memory: its name for messages, its name in an
@@ -111,9 +111,9 @@ def read_arrays(source: Source, variable: Names = None, budget: float = BUDGET) 
         ValueError: no such file, not an array file, no such variable, pickled objects, axes that
             fit no recording, invalid times, more than the budget; errors of `array_of`.
     """
-    where, name, values = _opened(source, variable, budget)
+    where, name, values = opened(source, variable, budget)
     if _is_clips(values.shape, name):
-        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(_clips(values, where))]
+        return [Clip(clip, name=f"{where}#{k}") for k, clip in enumerate(clips_of(values, where))]
     frames = as_frames(values.reshape(_with_channels(values.shape, 4, where)))
     if not name:
         return [Clip(frames, name=where)]
@@ -153,17 +153,7 @@ def holds_clips(source: Source, variable: Names = None) -> bool:
     return _is_clips(header.shape, name)
 
 
-def clips_in(source: Source) -> Sequence[Frames]:
-    """Return the frames of each clip of a file or an array of clips, (N,T,C,H,W) or (N,T,H,W).
-
-    Raises:
-        ValueError: errors of `read_arrays`; other axes.
-    """
-    where, _, values = _opened(source, None, BUDGET)
-    return _clips(values, where)
-
-
-def _clips(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
+def clips_of(values: np.ndarray | NpyFrames, where: str) -> Sequence[Frames]:
     """Return the clips (T,C,H,W) of an array; raises a ValueError for other axes."""
     n, t, *frame = _with_channels(values.shape, 5, where)
     if isinstance(values, NpyFrames):
@@ -282,8 +272,8 @@ class ArrayClips(ClipSet):
         variable: Names = None,
         budget: float = BUDGET,
     ) -> None:
-        self.name, _, values = _opened(source, variable, budget)
-        clips = _clips(values, self.name)
+        self.name, _, values = opened(source, variable, budget)
+        clips = clips_of(values, self.name)
         dtype = clips[0].dtype
         if dtype != np.uint8 and dtype.kind != "f":
             raise ValueError(f"{self.name}: dtype {dtype}; clips are uint8, or floats in [0, 1]")

@@ -86,10 +86,6 @@ def forecast_dataset(forecast: Clip | Ensemble, attributes: Mapping[str, Any] | 
     return _as_dataset([forecast], True, attributes or {})
 
 
-def of_starts(forecast: Any) -> list[str]:
-    return [name for name, field in forecast.data_vars.items() if "start" in field.dims]
-
-
 def encoding(dataset: Any, chunks: str, **packing: Any) -> dict[str, Any]:
     """Return the storage of variables: compressed frames with NaN, unchanged coordinates."""
     frames = {"dtype": "float32", "_FillValue": np.float32(np.nan), **packing}

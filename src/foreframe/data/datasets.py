@@ -58,10 +58,6 @@ class ClipSet(Dataset):
         """Return the frames of a clip with the values of its file."""
         return np.asarray(self[index])
 
-    def later(self, skip: int, scaling: Scaling) -> "ClipSet":
-        """Return the clips without their first `skip` frames; recordings also change `scaling`."""
-        return LaterFrames(self, skip) if skip else self
-
     def stretches(self) -> Stretches | None:
         """Return the stretches to read together; None if clips are fast to read in any order."""
         return None
@@ -73,27 +69,6 @@ class ClipSet(Dataset):
     def compact(self, keys: Sequence[Key]) -> Shaped[Tensor, "b t c h w"]:
         """Return a batch for training: bytes for 0 to 1 if that is exact."""
         return self.batch(keys)
-
-
-class LaterFrames(ClipSet):
-    """Clips without their first `skip` frames."""
-
-    def __init__(self, of: ClipSet, skip: int) -> None:
-        self.of, self.skip = of, skip
-        self.name, self.scaling, self.bounded = of.name, of.scaling, of.bounded
-        self.ordered, self.inputs = of.ordered, of.inputs
-
-    def __len__(self) -> int:
-        return len(self.of)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.of[key][self.skip :]
-
-    def dtype_of(self, index: int) -> np.dtype:
-        return self.of.dtype_of(index)
-
-    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
-        return self.of.batch(keys)[:, self.skip :]
 
 
 class ForeignClips(ClipSet):

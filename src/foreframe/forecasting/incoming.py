@@ -49,11 +49,6 @@ def place_of(live: Stream, source: str) -> dict[str, Any]:
     return {"path": path} | {k: v for k, v in live.source.items() if k == "grid"}
 
 
-def is_live(source: str) -> bool:
-    """Whether frames of a source may still come: standard input, a camera, or what grows."""
-    return source == "-" or source.startswith(CAMERAS) or may_grow(source)
-
-
 def live_frames(
     forecaster: Forecaster,
     source: str,

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from foreframe.base.cancelling import check_wanted
 from foreframe.clips.clip import Window
 from foreframe.clips.frames import fill_missing
 from foreframe.clips.scaling import Scaling
@@ -23,6 +22,11 @@ Past = Float[Tensor, "b t _ h w"]  # inputs included
 Future = Float[Tensor, "b s c h w"]
 State = dict[str, Tensor]
 Result = tuple[Any, State]  # of a step, and the state after it
+
+BEFORE_STEP: ContextVar[Callable[[], Any]] = ContextVar("before_step", default=lambda: None)
+"""A function that is called before each step. It raises to end a forecast that is no longer needed.
+By context, so that each thread of a service checks its own work.
+"""
 
 
 class TrainingForecast(NamedTuple):
@@ -177,7 +181,7 @@ class Model(nn.Module):
             with run:
                 for k in range(first, min(first + length, count)):
                     if not torch.compiler.is_compiling():
-                        check_wanted()
+                        BEFORE_STEP.get()()
                     result, state = step(k, state)
                     results.append(result)
             return results, state

@@ -108,27 +108,29 @@ def placed(state: State, row: int, column: int) -> State:
 
 
 class Noise(nn.Module):
-    """Channels of normal noise, of deviation 1, the same at all lead times.
+    """Channels of normal noise, of deviation 1, the same at all lead times and places. Subclasses
+    may draw other noise.
 
     Args:
-        whole: channels that are one number for a clip, at all places.
-        apart: one distance in pixels for each further channel, which differs from place to place:
-            it is drawn at points that lie so far apart, and is linear between them.
+        whole: number of these channels.
+
+    Attributes:
+        apart: one distance in pixels for each further channel of a subclass, which differs from
+            place to place: it is drawn at points that lie so far apart, and is linear between them.
     """
 
-    def __init__(self, whole: int = 0, apart: Sequence[int] = ()) -> None:
+    apart: Sequence[int] = ()
+
+    def __init__(self, whole: int = 0) -> None:
         super().__init__()
-        self.whole, self.apart = whole, tuple(apart)
+        self.whole = whole
 
     @torch.no_grad()
     def forward(self, state: State, size: Sequence[int]) -> Float[Tensor, "b 1 n i j"]:
-        """The noise of frames of this size (i,j), from each member's "key" and a tile's "place"."""
-        key, (i, j) = state["key"], size
-        place = state.get("place", key.new_zeros(key.shape[0], 2))
-        channel = torch.arange(self.whole, device=key.device)
-        whole = normals(further(key[:, None], _WHOLE, channel)).view(key.shape[0], 1, -1, 1, 1)
-        smooth = [_smooth(further(key, d, _SMOOTH), place, i, j, d) for d in self.apart]
-        return torch.cat([whole.expand(-1, -1, -1, i, j), *smooth], dim=2)
+        """The noise of frames of this size (i,j), from each member's "key"."""
+        channel = torch.arange(self.whole, device=state["key"].device)
+        whole = normals(further(state["key"][:, None], _WHOLE, channel))
+        return whole[:, None, :, None, None].expand(-1, -1, -1, *size)
 
 
 def first_lead(state: State) -> Int[Tensor, "b 1"]:
@@ -137,28 +139,4 @@ def first_lead(state: State) -> Int[Tensor, "b 1"]:
     return state.get("first_lead", torch.zeros_like(key)).unsqueeze(1)
 
 
-_WHOLE, _SMOOTH = 1, 3  # parts of keys: each kind of noise draws other numbers
-
-
-def _smooth(
-    keys: Int[Tensor, " b"], place: Int[Tensor, "b 2"], i: int, j: int, apart: int
-) -> Float[Tensor, "b 1 1 i j"]:
-    """Normal noise of deviation 1 at each pixel of maps i x j: drawn at the corners of a grid that
-    is fixed to the whole frame, wherever a tile begins, and linear between them.
-    """
-    corners, weights = [], []
-    for axis, length in ((0, i), (1, j)):
-        # Places of the pixels and of the corners around them, in units of the grid.
-        at = (place[:, axis, None] + torch.arange(length, device=place.device)) / apart
-        first = torch.div(place[:, axis], apart, rounding_mode="floor")
-        corner = first[:, None] + torch.arange(
-            math.ceil((length - 1) / apart) + 2, device=place.device
-        )
-        weight = (1 - (at[:, :, None] - corner[:, None, :]).abs()).clamp(min=0)
-        corners.append(corner)
-        weights.append(weight / weight.square().sum(dim=2, keepdim=True).sqrt())
-    rows, columns = corners
-    at_corners = further(
-        keys.view(-1, 1, 1, 1, 1), 0, rows[:, None, None, :, None], columns[:, None, None, None, :]
-    )
-    return torch.einsum("bik,bsnkl,bjl->bsnij", weights[0], normals(at_corners), weights[1])
+_WHOLE = 1  # a part of keys: each kind of noise draws other numbers

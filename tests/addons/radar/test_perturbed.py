@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Window
+from foreframe.addons.radar.perturbed import SmoothNoise
 from foreframe.clips.scaling import Scaling
 from foreframe.models import build_model, members
-from foreframe.models.noise import EnsembleRequest, forecast_of
+from foreframe.models.noise import EnsembleRequest, forecast_of, placed
 
 RAIN = Scaling(0.5, 100, "mm/h", "log")
 
@@ -106,3 +107,32 @@ def test_members_in_tiles_are_those_of_the_whole(short, size, tile, overlap) -> 
     assert (whole - forecaster.predict(past, 2)).abs().mean() > 0.02
     other = forecaster.predict(past, 2, tile=tile, overlap=overlap, members=2, seed=1)
     assert (other - whole).abs().max() > 0.1
+
+
+STATE = {"frame": torch.arange(6.0).view(2, 3)}
+
+
+def test_noise_is_normal_everywhere_and_alike_nearby() -> None:
+    drawn = SmoothNoise([3, 3])(members(STATE, 2000), (6, 8))
+    assert drawn.shape == (4000, 1, 2, 6, 8)
+    some = drawn[::2, 0]  # one clip; the other clip has the same noise
+    assert some.mean(dim=0).abs().max() < 0.12
+    assert (some.var(dim=0) - 1).abs().max() < 0.16
+    near, far = some[..., 1:] * some[..., :-1], some[..., 6:] * some[..., :-6]
+    assert near.mean(dim=0).min() > 0.5
+    assert far.mean(dim=0).abs().max() < 0.12
+
+
+def test_each_channel_of_noise_is_a_draw_of_its_own() -> None:
+    drawn = SmoothNoise([1, 2, 3])(members(STATE, 500), (4, 4))
+    columns = drawn.view(1000, 3, 16)[::2].transpose(0, 1).flatten(1)
+    together = torch.corrcoef(columns) - torch.eye(3)
+    assert together.abs().max() < 0.15
+
+
+def test_a_tile_has_a_part_of_the_noise_of_the_whole() -> None:
+    noise = SmoothNoise([1, 2, 5])
+    state = members(STATE, 2, seed=1)
+    whole = noise(state, (12, 16))
+    tile = noise(placed(state, 5, 7), (6, 8))
+    torch.testing.assert_close(tile, whole[..., 5:11, 7:15], rtol=0, atol=1e-6)

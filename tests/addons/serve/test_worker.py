@@ -14,8 +14,8 @@ from foreframe import Forecaster, Scaling, Window
 from foreframe.addons.serve.handling import forecast_together
 from foreframe.addons.serve.uploads import AskForecast
 from foreframe.addons.serve.worker import FullError, Worker
-from foreframe.base.cancelling import check_wanted, while_wanted
 from foreframe.forecasting.forecast_options import TiledOptions
+from foreframe.models.interface import BEFORE_STEP
 from small import built
 
 
@@ -89,7 +89,7 @@ def test_what_nobody_wants_any_more_ends(worker: Worker) -> None:
         begun.set()
         try:
             while True:
-                check_wanted()
+                BEFORE_STEP.get()()
                 time.sleep(0.001)
         finally:
             ended.set()
@@ -109,13 +109,16 @@ def test_what_nobody_wants_any_more_ends(worker: Worker) -> None:
 def test_a_forecast_asks_before_each_step_whether_it_is_wanted(name: str) -> None:
     forecaster, asked = Forecaster(built(name), Window(2, 2)), 0
 
-    def wanted() -> bool:
+    def check() -> None:
         nonlocal asked
         asked += 1
-        return asked < 9
+        if asked == 9:
+            raise CancelledError
 
-    with while_wanted(wanted), pytest.raises(CancelledError):
+    token = BEFORE_STEP.set(check)
+    with pytest.raises(CancelledError):
         forecaster.predict(np.zeros((2, 1, 16, 16), np.float32), 1000)
+    BEFORE_STEP.reset(token)
     assert asked == 9
 
 

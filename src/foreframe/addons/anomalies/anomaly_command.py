@@ -31,8 +31,12 @@ def find_anomalies(
     check_source([*normals, input])
     check_forecaster(weights)
 
-    from foreframe.addons.anomalies.anomaly_search import anomalies, check_anomaly_file, watch
-    from foreframe.forecasting.incoming import is_live
+    from foreframe.addons.anomalies.anomaly_search import (
+        anomalies,
+        check_anomaly_file,
+        is_live,
+        watch,
+    )
 
     if is_live(input) and (options.wait is not None or not Path(input).is_dir()):
         if output is not None:

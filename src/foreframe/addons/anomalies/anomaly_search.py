@@ -26,9 +26,10 @@ from foreframe.base.files import atomic_write, check_writable
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
+from foreframe.data.films import CAMERAS
 from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
-from foreframe.forecasting.incoming import is_live
+from foreframe.forecasting.incoming import may_grow
 from foreframe.forecasting.outputs import paint_of, usual_fps
 from foreframe.visuals import Paint, write_mp4
 from foreframe.visuals.colours import GREY, ORANGE, PAPER
@@ -39,6 +40,11 @@ COLUMNS = ("frame", "time", "score", "p", "alarm", "y", "x")
 SHOWN = 4  # events of a picture
 BOX = 0.16  # of the shorter side
 BAR = 0.04  # of the height
+
+
+def is_live(source: str) -> bool:
+    """Whether frames of a source may still come: standard input, a camera, or what grows."""
+    return source == "-" or source.startswith(CAMERAS) or may_grow(source)
 
 
 @takes(AnomalyOptions)

@@ -28,7 +28,7 @@ from foreframe.base.schema import parameters
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
-from foreframe.data.cf import encoding, of_starts, times_of
+from foreframe.data.cf import encoding, times_of
 from foreframe.data.readers import kind_of
 from foreframe.forecasting.forecast import Forecast, resolved, starts_of, warn_of_differences
 from foreframe.forecasting.forecast_options import PredictOptions, RollingOptions, changed
@@ -176,6 +176,10 @@ def create_store(path: Path, forecast: Forecast, starts: Sequence[tuple[Clip, in
                 del store[name]
         times = xr.Dataset(coords=times_of(timed, True), attrs=dataset.attrs)
         times.to_zarr(path, mode="a", consolidated=True, encoding=encoding(times, "chunks"))
+
+
+def of_starts(forecast: Any) -> list[str]:
+    return [name for name, field in forecast.data_vars.items() if "start" in field.dims]
 
 
 def fill_store(path: Path, number: int, forecast: Any) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.addons.bench.leaderboard import scale_of
+from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data import Recordings
-from foreframe.data.datasets import clip_set
+from foreframe.data.datasets import ClipSet, Key, clip_set
 from foreframe.evaluation.scored import Scored, open_scored
 from foreframe.forecasting.forecast_options import changed
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
@@ -71,7 +74,7 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
         scaling = base.forecaster.scaling if each.free else each.scaling
         check_units(scaling.units, units, name, "the clips are in")
         scaling = replace(scaling, units=units)
-        seen = dataset.later(window.past - own.past, scaling)
+        seen = _later(dataset, window.past - own.past, scaling)
         if isinstance(dataset, Recordings) and not units and scale_of(seen) != scale_of(dataset):
             raise ValueError(OTHER_SCALE.format(name, leading))
         how = replace(
@@ -88,3 +91,31 @@ def open_bench(named: Mapping[str, Any], options: BenchOptions) -> list[Scored]:
     if options.members and not any(each.options.members for each in contest):
         raise ValueError("no forecaster here draws members: omit --members")
     return contest
+
+
+def _later(dataset: ClipSet, skip: int, scaling: Scaling) -> ClipSet:
+    """Return the clips without their first `skip` frames; recordings also change `scaling`."""
+    if isinstance(dataset, Recordings):
+        return dataset.later(skip, scaling)
+    return LaterFrames(dataset, skip) if skip else dataset
+
+
+class LaterFrames(ClipSet):
+    """Clips without their first `skip` frames."""
+
+    def __init__(self, of: ClipSet, skip: int) -> None:
+        self.of, self.skip = of, skip
+        self.name, self.scaling, self.bounded = of.name, of.scaling, of.bounded
+        self.ordered, self.inputs = of.ordered, of.inputs
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.of[key][self.skip :]
+
+    def dtype_of(self, index: int) -> np.dtype:
+        return self.of.dtype_of(index)
+
+    def batch(self, keys: Sequence[Key]) -> Float[Tensor, "b t c h w"]:
+        return self.of.batch(keys)[:, self.skip :]

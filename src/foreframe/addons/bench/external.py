@@ -19,7 +19,7 @@ from foreframe.clips.clip import Window
 from foreframe.clips.scaling import Scaling
 from foreframe.clips.units import check_units
 from foreframe.data import Recordings, batches, chosen
-from foreframe.data.arrays import ARRAYS, clips_in, read_named
+from foreframe.data.arrays import ARRAYS, clips_of, opened, read_named
 from foreframe.data.data_options import BUDGET
 from foreframe.data.datasets import clip_set
 from foreframe.data.grids import read_grid
@@ -130,7 +130,8 @@ def open_forecasts(path: str | Path, variable: Any = None) -> Forecasts:
     path = Path(path)
     if path.suffix.lower() not in ARRAYS:
         return _from_grid(path, variable)
-    frames, times = clips_in(path), None
+    where, _, values = opened(path, None, BUDGET)
+    frames, times = clips_of(values, where), None
     if path.suffix.lower() == ".npz":
         times = read_named(path, ["times"], BUDGET).get("times")
     if times is not None and times.shape != (len(frames), len(frames[0])):

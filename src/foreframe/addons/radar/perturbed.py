@@ -1,13 +1,14 @@
 """Members of a forecast of rain that is multiplied by smooth noise of several sizes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foreframe.clips.keyed import further, normals
 from foreframe.clips.scaling import Scaling
 from foreframe.models.interface import Future, Model, Past, State, with_prefix
 from foreframe.models.members_of import MembersOf
@@ -48,7 +49,7 @@ class Perturbed(MembersOf):
 
     def __init__(self, of: str | Mapping[str, Any]) -> None:
         super().__init__(of)
-        self.noise = Noise(apart=SIZES)
+        self.noise = SmoothNoise(SIZES)
         self.log_spread = nn.Parameter(torch.full((len(SIZES),), math.log(SPREAD)))
 
     @property
@@ -109,3 +110,51 @@ class Perturbed(MembersOf):
     def decode_with_guide(self, state: State, steps: int) -> tuple[Future, Future]:
         state = self.precompute(state, steps)
         return self.decode(state, steps), state["guide"][:, :steps]
+
+
+class SmoothNoise(Noise):
+    """Channels of normal noise, of deviation 1, the same at all lead times.
+
+    Args:
+        apart: one distance in pixels for each channel: it is drawn at points that lie so far apart,
+            and is linear between them.
+    """
+
+    def __init__(self, apart: Sequence[int]) -> None:
+        super().__init__()
+        self.apart = tuple(apart)
+
+    @torch.no_grad()
+    def forward(self, state: State, size: Sequence[int]) -> Float[Tensor, "b 1 n i j"]:
+        """The noise of frames of this size (i,j), from each member's "key" and a tile's "place"."""
+        key, (i, j) = state["key"], size
+        place = state.get("place", key.new_zeros(key.shape[0], 2))
+        each = [_smooth(further(key, d, _SMOOTH), place, i, j, d) for d in self.apart]
+        return torch.cat(each, dim=2)
+
+
+_SMOOTH = 3  # a part of keys, so that other noise draws other numbers
+
+
+def _smooth(
+    keys: Int[Tensor, " b"], place: Int[Tensor, "b 2"], i: int, j: int, apart: int
+) -> Float[Tensor, "b 1 1 i j"]:
+    """Normal noise of deviation 1 at each pixel of maps i x j: drawn at the corners of a grid that
+    is fixed to the whole frame, wherever a tile begins, and linear between them.
+    """
+    corners, weights = [], []
+    for axis, length in ((0, i), (1, j)):
+        # Places of the pixels and of the corners around them, in units of the grid.
+        at = (place[:, axis, None] + torch.arange(length, device=place.device)) / apart
+        first = torch.div(place[:, axis], apart, rounding_mode="floor")
+        corner = first[:, None] + torch.arange(
+            math.ceil((length - 1) / apart) + 2, device=place.device
+        )
+        weight = (1 - (at[:, :, None] - corner[:, None, :]).abs()).clamp(min=0)
+        corners.append(corner)
+        weights.append(weight / weight.square().sum(dim=2, keepdim=True).sqrt())
+    rows, columns = corners
+    at_corners = further(
+        keys.view(-1, 1, 1, 1, 1), 0, rows[:, None, None, :, None], columns[:, None, None, None, :]
+    )
+    return torch.einsum("bik,bsnkl,bjl->bsnij", weights[0], normals(at_corners), weights[1])

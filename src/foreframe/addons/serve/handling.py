@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ from foreframe.addons.serve.uploads import (
 )
 from foreframe.addons.serve.worker import QUEUE, FullError, Job, Worker
 from foreframe.base.budget import GIB
-from foreframe.base.files import temporary_folder
+from foreframe.base.files import temporary
 from foreframe.clips.clip import check_frames
 from foreframe.forecasting.forecaster import Forecaster
 
@@ -94,7 +94,9 @@ class RequestHandler:
     def open(self) -> Iterator[None]:
         self.context.set_forkserver_preload(PRELOADED)
         threads = ThreadPoolExecutor(QUEUE + 1)  # one starts the next process
-        with temporary_folder() as self.folder, threads as self.pool:
+        place = Path(gettempdir())
+        private = temporary(place, f"to the folder {place}", create=lambda path: path.mkdir(0o700))
+        with private as self.folder, threads as self.pool:
             self.next = self.pool.submit(RequestProcess, self)
             self.next.result()  # starts the process that others are copies of
             try:

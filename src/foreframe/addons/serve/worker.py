@@ -4,10 +4,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple
 
-from foreframe.base.cancelling import while_wanted
+from foreframe.models.interface import BEFORE_STEP
 
 QUEUE = 32  # requests at a time, waiting ones included: the last waits for eight batches
 MOST = 4  # items of a batch; for more, `footprint.group_size` would measure even small frames
@@ -126,10 +126,15 @@ def _compute(batch: list[_Task]) -> None:
     """Set the results of tasks. If a batch fails, compute each task alone: the batch may be too
     large, or one item invalid.
     """
+
+    def check_wanted() -> None:
+        if not any(task.future.wanted for task in batch):
+            raise CancelledError
+
     started = time.monotonic()
+    BEFORE_STEP.set(check_wanted)
     try:
-        with while_wanted(lambda: any(task.future.wanted for task in batch)):
-            results = batch[0].do([task.what for task in batch])
+        results = batch[0].do([task.what for task in batch])
     except Exception as error:
         if len(batch) == 1:
             batch[0].future.set_exception(error)
