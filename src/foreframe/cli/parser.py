@@ -104,11 +104,22 @@ class Parser:
         own = [one for one in options_of(function) if one.name.partition(".")[0] != "options"]
         self.groups = {"": [*own, Option("import", str, None, IMPORT)]}
         for group in (*groups, *([hints["options"]] if "options" in hints else [])):
-            self.groups[_about(group)] = options_of(group)
+            self._add(group)
         self.options = {option.name: option for group in self.groups.values() for option in group}
         self._positional = [name for name, option in self.options.items() if option.positional]
         known = [name for name in self.options if "." not in name]
         self.common = [*(option.name for option in self.groups[""]), *(common.split() or known)]
+
+    def _add(self, group: Any) -> None:
+        """Add the fields of a dataclass, each under the title of the class that declares it."""
+        fields = options_of(group)
+        for part in group.__mro__[:-1]:
+            title = docs_of(part).short_description or ""
+            bases = part.__mro__[1:]
+            inherited = {name for base in bases for name in inspect.get_annotations(base)}
+            own = inspect.get_annotations(part).keys() - inherited
+            options = [field for field in fields if field.name.partition(".")[0] in own]
+            self.groups.setdefault(title, []).extend(options)
 
     def help(self, everything: bool) -> str:
         """Return the help: the common options, or all."""

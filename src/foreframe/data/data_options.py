@@ -141,7 +141,7 @@ class SplitOptions(Checked):
 
 @dataclass(frozen=True)
 class SourceOptions(Checked):
-    """Input
+    """Data
 
     Args:
         data: moving_mnist, a file or folder (films, pictures, .npy, NetCDF, Zarr), the name
@@ -157,7 +157,7 @@ class SourceOptions(Checked):
 
 @dataclass(frozen=True)
 class WindowOptions(Checked):
-    """Windows, reading and splits of recordings
+    """Clips
 
     Args:
         past: number of past frames of a clip
@@ -182,7 +182,7 @@ class WindowOptions(Checked):
 
 @dataclass(frozen=True)
 class ClipOptions(WindowOptions, SourceOptions):
-    """Clips"""
+    """Data"""
 
     def of_recordings(self) -> list[str]:
         """Return the names of the options of `reading`, `splits` and `scaling` that differ from

@@ -68,7 +68,7 @@ class ScoreOptions(MemberOptions):
 
 @dataclass(frozen=True)
 class EvaluateOptions(ScoreOptions, DeviceOptions, ClipsAsTrained):
-    """Data and output
+    """Input and output
 
     Args:
         data: data to score on, as in foreframe train; by default the run's data, unless they are

@@ -28,7 +28,7 @@ ONNX = "onnx"  # the core's format of an export
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Checked):
-    """Device
+    """Compute
 
     Args:
         device: cpu, cuda or mps; auto uses cuda if available
@@ -41,7 +41,7 @@ class DeviceOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeOptions(Checked):
-    """Precision and memory
+    """Compute
 
     Args:
         precision: bf16-mixed computes products in bfloat16, which rounds to three digits and is
@@ -69,7 +69,7 @@ class MemberOptions(ComputeOptions):
 
 @dataclass(frozen=True)
 class ForecastOptions(MemberOptions):
-    """Options of every forecast.
+    """Forecast
 
     Args:
         match: none is the plain forecast; installed packages add matches: last and guide replace
@@ -91,7 +91,7 @@ class ForecastOptions(MemberOptions):
 
 @dataclass(frozen=True)
 class TiledOptions(ForecastOptions):
-    """Options of the forecast of a recording.
+    """Compute
 
     Args:
         tile: side of square tiles, which limit memory and are blended where they overlap; 0 =
@@ -108,7 +108,7 @@ class TiledOptions(ForecastOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions(Checked):
-    """Reading
+    """Input and output
 
     Args:
         reading: read options that differ from training, e.g. --reading.size [96,128]
@@ -142,7 +142,7 @@ class RecordingOptions(DeviceOptions, ReadingOptions):
 
 @dataclass(frozen=True)
 class RollingOptions(TiledOptions, RecordingOptions):
-    """Past and starts of forecasts.
+    """Forecast
 
     Args:
         past: number of past frames to use; 0 = as in training
@@ -156,7 +156,7 @@ class RollingOptions(TiledOptions, RecordingOptions):
 
 @dataclass(frozen=True)
 class PredictOptions(RollingOptions):
-    """Horizon, past and output of a forecast.
+    """Input and output
 
     Args:
         after: number of the last input frame, from 0; by default the last of the recording
@@ -182,7 +182,7 @@ class PredictOptions(RollingOptions):
 
 @dataclass(frozen=True)
 class StreamOptions(ForecastOptions, RecordingOptions, WaitOptions):
-    """Horizon, interval and state of a live forecast.
+    """Live input
 
     Args:
         every: forecast after every N frames; each frame updates the state
@@ -246,7 +246,7 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportOptions(Checked):
-    """Format and shape of an export.
+    """Output
 
     Args:
         format: onnx, or a format of an installed package; page, of the add-on serve: a folder for

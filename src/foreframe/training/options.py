@@ -43,7 +43,7 @@ class ModelOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions(Checked):
-    """End of a training
+    """Length
 
     Args:
         minutes: length of the training and its schedule in minutes
@@ -119,7 +119,7 @@ class LearningOptions(LimitOptions):
 
 @dataclass(frozen=True)
 class MachineOptions(DeviceOptions, ComputeOptions):
-    """Machine
+    """Compute
 
     Args:
         devices: number of devices, or auto

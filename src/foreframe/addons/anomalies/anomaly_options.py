@@ -10,7 +10,7 @@ from foreframe.forecasting.forecast_options import DeviceOptions, ReadingOptions
 
 @dataclass(frozen=True)
 class AnomalyOptions(DeviceOptions, ReadingOptions, WaitOptions):
-    """Normal footage and false alarms.
+    """Anomalies
 
     Args:
         normal: a recording of the same scene without anomalies; may be given several times; by

@@ -8,7 +8,7 @@ from foreframe.forecasting.forecast_options import RollingOptions
 
 @dataclass(frozen=True)
 class ArchiveOptions(RollingOptions):
-    """Starts, forecasts and processes of an archive
+    """Archive
 
     Args:
         every: forecast again after every N frames; 0 = one forecast, after the last frame

@@ -11,7 +11,7 @@ from foreframe.training.options import LimitOptions
 
 @dataclass(frozen=True)
 class BenchOptions(EvaluateOptions, LimitOptions):
-    """Comparison and training
+    """Comparison
 
     Args:
         clips: number of clips, or all; windows of recordings are spread evenly

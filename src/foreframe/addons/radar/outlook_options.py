@@ -16,7 +16,7 @@ from foreframe.forecasting.forecast_options import (
 
 @dataclass(frozen=True)
 class OutlookOptions(PredictOptions, WaitOptions):
-    """Locations, threshold and live input of an outlook.
+    """Outlook
 
     Args:
         at: a location, latitude,longitude, or row,column if the input has neither, or a .csv that
@@ -50,7 +50,7 @@ class OutlookOptions(PredictOptions, WaitOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(MemberOptions, DeviceOptions, ReadingOptions):
-    """Clips and members of a calibration.
+    """Calibration
 
     Args:
         data: recordings to learn from; by default the run's own data

@@ -10,7 +10,7 @@ from foreframe.forecasting.forecast_options import ComputeOptions
 
 @dataclass(frozen=True)
 class ServeOptions(ComputeOptions):
-    """Address of the service, and limits of a request.
+    """Service
 
     Args:
         host: address to listen on; 0.0.0.0 is every network of this machine

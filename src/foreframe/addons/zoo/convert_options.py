@@ -7,7 +7,7 @@ from foreframe.base.schema import Checked, PositiveInt
 
 @dataclass(frozen=True)
 class ConvertOptions(Checked):
-    """Model and window of a checkpoint.
+    """Checkpoint
 
     Args:
         model: the preset of the paper's network, such as tau; docs/zoo.md lists them
