@@ -128,7 +128,7 @@ def test_a_device_that_no_machine_has(capsys: pytest.CaptureFixture[str]) -> Non
         ("bacth_size: 3", "c.yaml: there is no option 'bacth_size'; did you mean batch_size?"),
         ("import: broken", "there is no option 'import'"),
         ("reading: {sice: [8, 8]}", "reading takes no argument 'sice'; did you mean size?"),
-        ("splits: {gap: -1}", "splits: gap must be at least 0, not -1"),
+        ("splits: {seed: -1}", "splits: seed must be at least 0, not -1"),
         ("#" * 300_000, "larger than 256 KiB"),
         ("just words", "config c.yaml has no options"),
     ],

@@ -86,7 +86,7 @@ def test_many_recordings_stay_readable(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     "splits",
     [
-        SplitOptions("time", gap=2),
+        SplitOptions("time"),
         SplitOptions("recording", shares=(0.5, 0.25, 0.25)),
         SplitOptions("time", tile=2, active=0.3),
     ],
@@ -122,10 +122,10 @@ def test_corrupt_frames_that_hardly_change_are_left_out(tmp_path: Path) -> None:
     found = check_recordings(film, ReadOptions())
     note = f"{film}: frames 170-199 hardly change (frozen or corrupt) and are left out"
     assert f"note: {note}" in summarise(found)
-    test = Recordings(film, "test", Window(5, 5), splits=SplitOptions(gap=0))
+    test = Recordings(film, "test", Window(5, 5), splits=SplitOptions())
     assert [len(clip) for clip in test.clips] == [17]
     assert note in "\n".join(test.report())
-    lines = describe_splits(found, SplitOptions(gap=0), Window(5, 5))[1:]
+    lines = describe_splits(found, SplitOptions(), Window(5, 5))[1:]
     assert [line.strip() for line in lines] == test.report()[:3]
     assert look_at(film, ReadOptions()).parts == [[170]]
     moving = tmp_path / "moving.npy"  # values of a grid may stand still
@@ -140,7 +140,7 @@ def test_corrupt_frames_that_hardly_change_are_left_out(tmp_path: Path) -> None:
         (26, {}, ""),
         (23, {"past": 3, "future": 1}, "the fewest are 24, for windows of 3 frames in and 1 out"),
         (24, {"past": 3, "future": 1}, ""),
-        (24, {"past": 2, "future": 2, "splits": {"shares": [0.5, 0.25, 0.25], "gap": 0}}, ""),
+        (24, {"past": 2, "future": 2, "splits": {"shares": [0.5, 0.25, 0.25]}}, ""),
     ],
 )
 def test_check_and_train_agree_on_short_recordings(

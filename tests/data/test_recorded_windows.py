@@ -23,7 +23,7 @@ RANGE = {"low": 0, "high": 2**20}  # a power of two: values come back exactly
 # source, window, options
 CASES: dict[str, tuple[str, Window, dict]] = {
     "one": ("one.npy", Window(3, 2), {}),
-    "stride": ("one.npy", Window(3, 2, 4), {"splits": {"shares": [0.5, 0.25, 0.25], "gap": 7}}),
+    "stride": ("one.npy", Window(3, 2, 4), {"splits": {"shares": [0.5, 0.25, 0.25]}}),
     "every": ("one.npy", Window(2, 1), {"reading": {"every": 3, "coarsen": 2}}),
     "crop": (
         "one.npy",
@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, Window, dict]] = {
     ),
     "three": ("three", Window(4, 3, 2), {}),
     "twelve": ("twelve", Window(2, 2), {}),
-    "twelve by time": ("twelve", Window(2, 2), {"splits": {"by": "time", "gap": 0}}),
+    "twelve by time": ("twelve", Window(2, 2), {"splits": {"by": "time"}}),
     "decided": ("decided", Window(2, 1, 3), {}),
     "tiles": ("one.npy", Window(2, 1, 5), {"splits": {"tile": 4}}),
     "turns": ("one.npy", Window(2, 1, 5), {"splits": {"tile": 4, "augment": "turns", "seed": 3}}),

@@ -38,24 +38,21 @@ shares_of_splits = (
 @given(
     st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=3), min_size=1, max_size=14),
     shares_of_splits,
-    st.none() | st.integers(0, 12),
     st.builds(Window, st.integers(1, 6), st.integers(1, 6)),
     st.sampled_from(["auto", "recording", "time"]),
 )
 def test_no_frame_is_in_two_splits(
     lengths: list[list[int]],
     shares: tuple[float, float, float],
-    gap: int | None,
     window: Window,
     by: str,
 ) -> None:
     recordings = numbered_recordings(lengths)
-    clips = split_clips(recordings, SplitOptions(by, shares, gap), window)
+    clips = split_clips(recordings, SplitOptions(by, shares), window)
     sets = {split: {k for clip in clips[split] for k in numbers_of(clip)} for split in SPLITS}
     assert sum(len(clip) for parts in clips.values() for clip in parts) == len(
         set().union(*sets.values())
     )
-    apart = window.future if gap is None else gap
     for split, share in zip(SPLITS, shares, strict=True):
         assert share > 0 or not sets[split]
         assert all(len(clip) for clip in clips[split])
@@ -65,7 +62,7 @@ def test_no_frame_is_in_two_splits(
         spans = [sorted(sets[split] & set(frames)) for split in SPLITS]
         for before, after in pairwise(filter(None, spans)):
             # in order, and so many frames between them belong to nobody
-            assert after[0] - before[-1] > apart
+            assert after[0] - before[-1] > window.future
         if by == "recording":
             (owner,) = (k for k, span in enumerate(spans) if span)
             assert spans[owner] == frames

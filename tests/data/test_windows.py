@@ -79,11 +79,9 @@ def test_the_scaling_sees_nothing_but_training_frames(tmp_path: Path) -> None:
     frames[5, 0, 0] = np.nan
     np.save(tmp_path / "a.npy", frames)
     for split in ("train", "validation", "test"):
-        scaling = Recordings(tmp_path / "a.npy", split, SMALL, splits=SplitOptions(gap=1)).scaling
+        scaling = Recordings(tmp_path / "a.npy", split, SMALL).scaling
         assert (scaling.kind, scaling.low, scaling.high) == ("minmax", 0, 78)
-    standard = Recordings(
-        tmp_path / "a.npy", "test", SMALL, "standard", splits=SplitOptions(gap=1)
-    ).scaling
+    standard = Recordings(tmp_path / "a.npy", "test", SMALL, "standard").scaling
     train = frames[:79][np.isfinite(frames[:79])].astype(float)
     assert standard.low == pytest.approx(train.mean() - 4 * train.std())
     np.save(tmp_path / "b.npy", np.nan_to_num(frames).clip(0, 255).astype(np.uint8))

@@ -109,7 +109,6 @@ class SplitOptions(Checked):
             folder with subfolders `train` and `test` (and `validation`) is divided already; without
             `validation`, the training recordings are divided between both.
         shares: shares of train, validation and test.
-        gap: frames left out between two splits of a recording; None uses the window's future.
         tile: side of the square tiles that big frames are cut into; 0 leaves frames whole.
         active: smallest share of a window's past values above 5 % of the scaled range; excludes dry
             tiles of a radar.
@@ -124,7 +123,6 @@ class SplitOptions(Checked):
 
     by: Literal["auto", "recording", "time"] = "auto"
     shares: Sequence[NonNegativeFloat] = (0.8, 0.1, 0.1)
-    gap: NonNegativeInt | None = None
     tile: NonNegativeInt = 0
     active: Annotated[float, Range(least=0, below=1)] = 0.0
     augment: Literal["none", "flips", "turns"] = "none"

@@ -93,7 +93,7 @@ def split_clips(
     Args:
         recordings: recordings, each in its parts between gaps or cuts, by the split of their
             folder, or under `UNDECIDED`.
-        options: shares and gap.
+        options: with the shares.
         window: length of the windows.
     """
     a, b, c = options.shares
@@ -115,8 +115,7 @@ def _split(
 ) -> Iterator[tuple[str, Clip]]:
     """Yield the clips of recordings, each in parts, with their splits."""
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
-    gap = window.future if options.gap is None else options.gap
-    in_time = [_cut_in_time(parts, shares, gap) for parts in recordings]
+    in_time = [_cut_in_time(parts, shares, window.future) for parts in recordings]
     enough = [
         all(any(len(clip) >= window.length for clip in cut[split]) for split in wanted)
         for cut in in_time

@@ -214,7 +214,7 @@ def write_config(training: Training) -> None:
     if options.run.tensorboard:
         say(f"TensorBoard: {start_tensorboard(folder)}")
     run_folder.cut_rows(folder / "validation.jsonl", start.step)
-    config = options.flat() | {"run": None, "resume": None, "accept_changes": False}
+    config = options.flat() | {"run": None, "resume": None}
     if start.step < 0:
         begin(training.trainer.loggers, config)
     with atomic_write(folder / "config.yaml") as rough:

@@ -144,8 +144,7 @@ class RunOptions(Checked):
 
     Args:
         run: the run's folder; by default runs/MODEL-DATE-TIME
-        resume: folder of the run to continue, with its settings
-        accept_changes: continue with options other than the run's
+        resume: folder of the run to continue, with its options
         save_every: minutes between checkpoints, in addition to one per epoch
         picture_every: steps between pictures; 0 = off
         logger: tensorboard; false = none; in Python also Lightning's loggers, or a list
@@ -155,7 +154,6 @@ class RunOptions(Checked):
 
     run: str | None = None
     resume: str | None = None
-    accept_changes: bool = False
     save_every: NonNegativeFloat = 5.0
     picture_every: NonNegativeInt = 250
     logger: str | list | bool | Any = TENSORBOARD

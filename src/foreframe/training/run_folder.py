@@ -119,7 +119,7 @@ def resumed(folder: Path, options: Options, network: Model) -> Start:
         step = contents["global_step"]
         trained = contents["recipe"] | {"network": contents["forecaster"]["args"]}
         now = recipe_of(options) | {"network": network.args}
-        changes = _check_recipe(differences(trained, now), folder, options.run.accept_changes)
+        changes = _check_recipe(differences(trained, now), folder)
         check_unfinished(folder, contents, options)
         weights = contents["state_dict"].items()
         network.load_state_dict({name.removeprefix("network."): value for name, value in weights})
@@ -172,19 +172,17 @@ def _compare(name: str, was: Any, is_now: Any) -> Iterator[tuple[str, str]]:
         yield name, f"{brief(name, quoted=False)} was {brief(was)}, now {brief(is_now)}"
 
 
-def _check_recipe(changed: Mapping[str, str], folder: Path, accepted: bool) -> str:
-    """Return a line about accepted changes; "" without any.
+def _check_recipe(changed: Mapping[str, str], folder: Path) -> str:
+    """Return a line about changes; "" without any.
 
     Raises:
-        ValueError: a change that was not accepted, or cannot be accepted.
+        ValueError: a change for which a run cannot be resumed.
     """
-    what, cure = ", ".join(changed.values()), "go on with it: --accept_changes"
+    what = ", ".join(changed.values())
     if any(name.partition(".")[0] in FIXED for name in changed):
-        cure, accepted = f"begin a new run with --weights {shlex.quote(str(folder))}", False
-    if changed and not accepted:
         raise ValueError(
             f"{folder} was trained with other options than these: {what}. Take the change back "
-            f"(config.yaml, or the flag), or {cure}"
+            f"or begin a new run with --weights {shlex.quote(str(folder))}"
         )
     return what and f"going on with other options than before: {what}"
 
