@@ -1,6 +1,6 @@
 """How many requests does the service answer, and how late?
 
-    python benchmarks/serve/serving.py [MODEL] [--requests 200] [--clients 1 8 32]
+    python benchmarks/serve/serving.py [MODEL] [--requests 200] [--clients 1 8 24]
 
 Starts `foreframe serve MODEL` (moving-mnist) on this machine, and asks it for forecasts of ten
 steps after ten frames: by so many clients at once, each of which asks again when it has its answer.
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("model", nargs="?", default="moving-mnist")
     parser.add_argument("--requests", type=int, default=200, help="of each number of clients")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 24])
     parser.add_argument("--long", type=int, default=10_000, help="requests with memory looked at")
     options = parser.parse_args()
     raise SystemExit(main(options.model, options.requests, options.clients, options.long))
