@@ -98,6 +98,39 @@ def test_several_locations_in_words_and_in_a_file(folder: Path, tmp_path: Path, 
     assert len(first["times"][0]["values"]["rain"]) == 4
 
 
+def test_amounts_are_sums_of_each_member(folder: Path, capsys) -> None:
+    """By an explicit loop: 2 of 3 frames, 5 minutes each, of rain in mm/h."""
+    made = Forecaster.load(folder / "drawing").predict(RAIN[2:], 3, members=5)
+    amount = np.zeros((5, 12, 16))
+    for m in range(5):
+        for s in range(2):
+            amount[m] += made[m, s, 0] * 5 / 60
+    more = ["--members", "5", "--sum", "10"]
+    found = xr.open_dataset(outlook(folder, "sums.nc", *more))
+    assert "rain in the 10 min after frame 5 of" in capsys.readouterr().out
+    for name, share in (("amount_median", 0.5), ("amount_from", 0.1), ("amount_to", 0.9)):
+        np.testing.assert_allclose(found[name][0], np.quantile(amount, share, axis=0), atol=1e-5)
+        assert found[name].attrs["units"] == "mm"
+    for level in (1, 5, 10, 20):
+        np.testing.assert_allclose(found[f"probability_{level}mm"][0], (amount >= level).mean(0))
+    (place,) = json.loads(Path(outlook(folder, "sums.json", "--at", "11,15", *more)).read_text())
+    low, middle, high = np.quantile(amount[:, 11, 15], (0.1, 0.5, 0.9))
+    assert place["sum"]["values"]["rain"]["median"] == pytest.approx(middle, abs=1e-3)
+    assert place["sum"]["probability"]["1"] == pytest.approx((amount[:, 11, 15] >= 1).mean())
+    words = f"Amount in 10 min: {middle:.1f} mm ({low:.1f} to {high:.1f} in 8 of 10); 1 mm or more:"
+    assert words in place["sentence"]
+    last = lines_of(outlook(folder, "sums.csv", "--at", "11,15", *more))[-1]
+    assert (last["variable"], last["units"], last["ahead"]) == (
+        "amount of rain in 10 min",
+        "mm",
+        "2",
+    )
+    assert float(last["member_3"]) == pytest.approx(amount[2, 11, 15], rel=1e-5)
+    how = {"at": "5,7", "sum": 10, "steps": 2, "past": 6}
+    once = foreframe.outlook("mean", str(folder / "rain.nc"), **how).points[0]
+    assert once.sentence().endswith(f"Amount in 10 min: {once.values[0].sum() / 12:.1f} mm.")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -107,6 +140,11 @@ def test_several_locations_in_words_and_in_a_file(folder: Path, tmp_path: Path, 
         (["-o", "out.npy", "--at", "5,7"], "locations, --at, are written as .csv, .json, .geojson"),
         (["--at", "Zurich"], "a location is latitude,longitude or row,column"),
         (["--at", "-64,0"], "with rows 0 to 11 and columns 0 to 15"),
+        (["--at", "5,7", "--sum", "7"], "sum 7: frames are 5 min apart; give a multiple of that"),
+        (["--at", "5,7", "--sum", "60"], "sum 60: the forecast ends after 15 min; --steps 12 is"),
+        (["--at", "5,7", "--sum", "0"], "sum must be at least 1"),
+        (["--sum", "10", "-o", "out.png"], "a map of sums is written as .nc or .zarr"),
+        (["--sum", "10", "--probability", "1", "-o", "o.nc"], "a --sum or a --probability, not"),
         (["--at", "5,7", "--every", "2"], "every and wait are for live input"),
     ],
 )
@@ -123,13 +161,14 @@ def test_live_input_gives_an_outlook_after_every_frame(
         series(tmp_path / "rain" / f"{k}.nc", frame[None], since=f"2026-07-01T00:{5 * k:02}")
     out = tmp_path / "out.json"
     words = ["outlook", str(folder / "drawing"), str(tmp_path / "rain"), "--at", "5,7"]
-    words += ["--members", "4", "--wait", "0"]
+    words += ["--members", "4", "--wait", "0", "--sum", "15"]
     assert main([*words, "-o", str(out)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["frame"] for line in lines] == [*range(6)]
+    assert [bool(line["places"][0]["sum"]) for line in lines] == [False] + 5 * [True]
     (last,) = json.loads(out.read_text())
     assert lines[-1]["places"][0]["sentence"] == last["sentence"]
-    how = {"at": "5,7", "members": 4, "past": 6}
+    how = {"at": "5,7", "members": 4, "past": 6, "sum": 15}
     made = foreframe.outlook(words[1], str(folder / "rain.nc"), **how).points[0]
     np.testing.assert_allclose(
         [time["values"]["rain"] for time in last["times"]], made.values[:, :, 0].T, atol=1e-5

@@ -360,7 +360,9 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
     service.http.post(
         f"{at}/frames", content=npy(FRAMES[2]), params={"time": "2026-07-01T16:30:00+02:00"}
     )
-    first = service.http.get(f"{at}/places", params=asked).json()["places"][0]
+    summed = asked | {"sum": 5}
+    first = service.http.get(f"{at}/places", params=summed).json()["places"][0]
+    assert first["sum"]["minutes"] == 5
     next_time = first["times"][0]
     assert (first["unit"], next_time["time"], next_time["lead"]) == (
         "min", "2026-07-01T14:35:00Z", 5.0
@@ -381,6 +383,10 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     path = {"at": "places.csv"}  # no file of the server's
     said = problem(service.http.get(f"{at}/places", params=path), 422)
     assert said.startswith("a location is latitude,longitude")
+    asked = {"at": "1,2", "sum": 60}
+    assert "the time between frames is unknown" in problem(
+        service.http.get(f"{at}/places", params=asked), 422
+    )
     infinite = {"at": "1,2", "probability": "nan"}
     assert problem(service.http.get(f"{at}/places", params=infinite), 422)
     when = {"time": "2026-07-01T14:30:00"}

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Num
 
-from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import warn
 from foreframe.base.schema import typed
@@ -244,16 +243,15 @@ def _logit(p: Any, least: float = LEAST) -> Any:
 
 
 def calibrated_chances(
-    forecaster: Forecaster, made: Forecast, options: OutlookOptions
+    known: Calibration | None, forecaster: Forecaster, made: Forecast, threshold: float | None
 ) -> Chances | None:
-    """Return the probabilities that a forecast's frames reach the options' threshold; None without
+    """Return the probabilities that a forecast's frames reach a threshold; None without
     members, threshold or calibration.
 
     Raises:
         ValueError: as `Forecaster.predict`.
     """
-    known = calibration_of(forecaster) if options.calibrated else None
-    threshold, future = options.probability, made.future
+    future = made.future
     if threshold is None or known is None or not isinstance(future, Ensemble):
         return None
     chances = chances_of(future.frames, threshold, known.blur)

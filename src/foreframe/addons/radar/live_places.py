@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foreframe.addons.radar.amounts import amounts_of, steps_within
 from foreframe.addons.radar.calibration import LiveHindcasts, calibration_of
 from foreframe.addons.radar.outlook import defaults_at
 from foreframe.addons.radar.places import places_at
@@ -20,7 +21,7 @@ _known = lru_cache(maxsize=32)(calibration_of)
 
 
 def points_after(
-    live: Stream, at: Sequence[str], probability: float | None = None
+    live: Stream, at: Sequence[str], probability: float | None = None, minutes: int | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the forecast at places after the frames of a stream, as plain values, with members if
     the model draws them, and notes about assumptions.
@@ -28,9 +29,11 @@ def points_after(
     Args:
         at: as in `places_at`.
         probability: the threshold; by default 0.2 mm/h of rain.
+        minutes: as `sum` of `outlook`; None without.
 
     Raises:
-        ValueError: before the first frame; as `places_at`; a grid and frames of unequal sizes.
+        ValueError: before the first frame; as `places_at` and `steps_within`; a grid and frames of
+            unequal sizes.
     """
     f = live.forecaster
     members, threshold = defaults_at(f, live.options.members, probability)
@@ -42,11 +45,14 @@ def points_after(
     # Two frames, since they show the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
     places = places_at(past, at)
+    summed = steps_within(past, minutes, live.steps, f.scaling.units)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
-    hindcasts = LiveHindcasts(_known(f) if members else None, threshold, live.steps)
+    known = _known(f) if members else None
+    hindcasts = LiveHindcasts(known, threshold, live.steps)
     chances = hindcasts.correct(np.asarray(future.frames))
     notes = doubts(f, past if live.source.get("steps") else past[-1:])
-    points = point_forecasts(places, past, future, None, threshold, chances)
+    amounts = amounts_of(future, minutes, summed, known)
+    points = point_forecasts(places, past, future, None, threshold, chances, amounts)
     return [one.config() for one in points], notes
 
 

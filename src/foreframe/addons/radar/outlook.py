@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from foreframe.addons.radar.amounts import Amounts, amounts_of, steps_within
 from foreframe.addons.radar.calibration import (
     Chances,
     LiveHindcasts,
@@ -19,7 +20,6 @@ from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.addons.radar.places import Place, places_at
 from foreframe.addons.radar.point_forecasts import (
     POINT_FILES,
-    RAIN,
     PointForecast,
     point_forecasts,
     write_point_forecasts,
@@ -31,6 +31,7 @@ from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import (
     Forecast,
     forecast_recording,
+    history,
     resolved,
     warn_of_differences,
 )
@@ -38,7 +39,8 @@ from foreframe.forecasting.forecast_options import StreamOptions, changed
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.live_forecasts import forecast_live
 from foreframe.forecasting.network import ScaledNetwork
-from foreframe.forecasting.outputs import check_output
+from foreframe.forecasting.outputs import check_output, write_values
+from foreframe.forecasting.recordings import RAIN
 from foreframe.visuals import Paint, paint_for
 
 WET = 0.2  # mm/h, the default threshold of rain at locations
@@ -71,16 +73,20 @@ def outlook(
     if options.every or options.wait is not None:
         raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
     if output is not None:
-        check_outlook_file(Path(output), bool(options.at))
+        check_outlook_file(Path(output), bool(options.at), options.sum is not None)
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
     options = with_defaults(forecaster, options)
     clip = forecaster.open(matching(source), options.recording, **(options.reading or {}))
     resolved_options = resolved(forecaster, clip, forecaster.options(options))
     places = places_at(clip, options.at, files=True)  # before anything is computed
+    steps, units = resolved_options.steps, forecaster.scaling.units
+    summed = steps_within(clip, options.sum, steps, units)
     made = forecast_recording(forecaster, clip, made_by, resolved_options)
-    chances = calibrated_chances(forecaster, made, options)
+    known = calibration_of(forecaster) if options.calibrated else None
+    chances = calibrated_chances(known, forecaster, made, options.probability)
     warn_of_differences(made)
-    found = Outlook(made, tuple(places), options.probability, chances)
+    amounts = amounts_of(made.future, options.sum, summed, known)
+    found = Outlook(made, tuple(places), options.probability, chances, amounts)
     if output is not None:
         found.write(Path(output))
     return found
@@ -112,7 +118,7 @@ def outlooks(
     shared = {*parameters(StreamOptions)} & {*parameters(OutlookOptions)}
     how = {name: getattr(options, name) for name in shared} | {"every": options.every or 1}
     known = calibration_of(forecaster) if options.members and options.calibrated else None
-    steps = options.steps or forecaster.window.future
+    steps, units = options.steps or forecaster.window.future, forecaster.scaling.units
     places: list[Place] | None = None  # all frames are on one grid
     for live in forecast_live(forecaster, source, StreamOptions(**how)):
         if live.anew:
@@ -122,7 +128,13 @@ def outlooks(
             if places is None:
                 places = places_at(live.made.clip, options.at, files=True)
             chances = hindcasts.correct(live.made.frames)
-            yield Outlook(live.made, tuple(places), options.probability, chances)
+            past, minutes = live.made.clip, options.sum
+            # The first frame shows no time step.
+            summed = steps_within(past, minutes, steps, units) if len(past) > 1 else 0
+            amounts = amounts_of(live.made.future, minutes, summed, known)
+            if minutes is not None and not (amounts or places):
+                continue
+            yield Outlook(live.made, tuple(places), options.probability, chances, amounts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +146,20 @@ class Outlook:
         places: the locations; none for a map.
         threshold: in the data's units; None without probabilities.
         chances: calibrated probabilities of the threshold; None for the share of members.
+        amounts: the rain of the next minutes; None if not asked for.
     """
 
     forecast: Forecast
     places: tuple[Place, ...]
     threshold: float | None
     chances: Chances | None
+    amounts: Amounts | None = None
 
     @cached_property
     def points(self) -> list[PointForecast]:
         """The outlook at each location."""
         made = self.forecast
-        about = made.past, made.future, made.truth, self.threshold, self.chances
+        about = made.past, made.future, made.truth, self.threshold, self.chances, self.amounts
         return point_forecasts(self.places, *about)
 
     @cached_property
@@ -173,14 +187,23 @@ class Outlook:
         Raises:
             ValueError: an unknown ending, or the file cannot be written; no partial file stays.
         """
-        check_outlook_file(path, bool(self.places))
+        check_outlook_file(path, bool(self.places), self.amounts is not None)
+        made = self.forecast
         if self.places:
             write_point_forecasts(Path(path), self.points)
+        elif self.amounts is not None:
+            some = made.future[0] if isinstance(made.future, Ensemble) else made.future
+            write_values(path, self.amounts.as_clip(some), history(made.made_by, made.options))
         else:
             self.map.write(path)
 
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self.points)) if self.places else repr(self.map)
+        if self.places:
+            return "\n\n".join(map(str, self.points))
+        if self.amounts is None:
+            return repr(self.map)
+        made = self.forecast
+        return f"rain in the {self.amounts.minutes} min after frame {made.last} of {made.clip.name}"
 
     def config(self) -> dict[str, Any]:
         """Return plain values for a line of JSON: the last frame and the outlook at each place."""
@@ -217,11 +240,15 @@ class ProbabilityMap(Forecast):
 
 
 def with_defaults(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
-    """Return the options; at locations with members, and for rain with a threshold."""
-    if not options.at:
+    """Return the options; at locations and for sums with members, and for rain at locations with a
+    threshold.
+    """
+    if not options.at and options.sum is None:
         return options
     members, threshold = defaults_at(forecaster, options.members, options.probability)
-    return replace(options, members=members, probability=threshold)
+    if threshold is None and options.sum is not None:
+        threshold = WET  # a baseline has no units of its own
+    return replace(options, members=members, probability=threshold if options.at else None)
 
 
 def defaults_at(
@@ -235,14 +262,15 @@ def defaults_at(
     )
 
 
-def check_outlook_file(path: str | Path, of_places: bool) -> None:
+def check_outlook_file(path: str | Path, of_places: bool, of_sums: bool) -> None:
     """Check that a file can be written, before anything is computed.
 
     Raises:
         ValueError: an unsuitable ending; a folder that cannot be written to.
     """
     if not of_places:
-        check_output(path)
+        if check_output(path) not in (".nc", ".zarr") and of_sums:
+            raise ValueError(f"output {path}: a map of sums is written as .nc or .zarr")
         return
     if Path(path).suffix not in POINT_FILES:
         files = ", ".join(POINT_FILES)

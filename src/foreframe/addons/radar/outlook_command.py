@@ -59,7 +59,7 @@ def show_outlook(
 
 def parser() -> Parser:
     common = (
-        "at probability steps past after members seed calibrated wait reading match colours "
+        "at probability sum steps past after members seed calibrated wait reading match colours "
         "device budget"
     )
     return Parser("outlook", show_outlook, common=common)

@@ -23,6 +23,8 @@ class OutlookOptions(PredictOptions, WaitOptions):
             lists locations by name; may be given several times
         probability: threshold in the data's units; without --at it makes a map and needs
             --members; for rain at locations 0.2 mm/h by default
+        sum: minutes whose rain is added up: the amount in mm and the probabilities of 1, 5, 10 and
+            20 mm; without --at it makes a map
         calibrated: correct probabilities by forecasts of the latest frames, if the weights have
             been calibrated
 
@@ -32,6 +34,7 @@ class OutlookOptions(PredictOptions, WaitOptions):
 
     at: str | Sequence[str] = ()
     probability: float | None = None
+    sum: PositiveInt | None = None
     calibrated: bool = True
 
     def check_target(self) -> None:
@@ -40,6 +43,10 @@ class OutlookOptions(PredictOptions, WaitOptions):
         Raises:
             ValueError: neither is.
         """
+        if self.sum is not None and not self.at:
+            if self.probability is not None:
+                raise ValueError("a map has a --sum or a --probability, not both")
+            return
         if self.probability is None and not self.at:
             raise ValueError(
                 "give a location, --at 47.4,8.5, or for a map --members 16 --probability 1"

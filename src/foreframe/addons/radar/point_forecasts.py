@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from foreframe.addons.radar.amounts import Amounts
 from foreframe.addons.radar.calibration import Chances, chances_of
 from foreframe.addons.radar.places import Place
 from foreframe.base.files import atomic_write
 from foreframe.clips.clip import Clip, Variable, stamp
 from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.recordings import RAIN
 from foreframe.visuals.tables import Table, number
 
 POINT_FILES = (".csv", ".json", ".geojson")
-RAIN = "mm/h"
 GAP = 30.0  # minutes: shorter gaps belong to an event
 
 
@@ -40,6 +41,7 @@ class PointForecast:
         threshold: in the data's units; None without probabilities.
         at, within: (S,), the probability that the threshold is reached at a lead time, and until
             then; NaN without a threshold.
+        amounts: the rain of the next minutes; None if not asked for.
     """
 
     place: Place
@@ -54,10 +56,15 @@ class PointForecast:
     threshold: float | None
     at: Float[np.ndarray, " s"]
     within: Float[np.ndarray, " s"]
+    amounts: Amounts | None = None
 
     @property
     def _past(self) -> int:
         return len(self.times) - len(self.leads)
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.variables]
 
     @property
     def now(self) -> bool | None:
@@ -79,7 +86,8 @@ class PointForecast:
         - `until`, `ends`: the end of the event, `until` being the median, as in `begins`. Gaps of
           less than 30 minutes belong to the event;
         - `all_clear`: True if 30 minutes below the threshold follow within the forecast;
-        - `up_to`: a value that 9 of 10 of these members do not exceed, rounded up.
+        - `up_to`: a value that 9 of 10 of these members do not exceed, rounded up;
+        - `sum`: the amount in mm: median, range of 8 in 10 members, probabilities; None without.
 
         Without a threshold it has the values at each lead time, or the members' median.
         """
@@ -87,10 +95,11 @@ class PointForecast:
         about |= {"time": self.times[self._past - 1] or None}
         if self.threshold is None:
             median = _plain(np.quantile(self.values, 0.5, axis=0).T)
-            names = [name for name, _ in self.variables]
-            return about | {"leads": self.leads, "values": dict(zip(names, median, strict=True))}
+            values = dict(zip(self._names, median, strict=True))
+            return about | {"leads": self.leads, "values": values}
         found = about | {"threshold": self.threshold, "now": self.now}
         found |= dict.fromkeys(("within", "begins", "until", "ends", "all_clear", "up_to"))
+        found["sum"] = self.amounts and self.amounts.config(self._names)
         total = float(self.within[-1])
         if np.isnan(total):
             return found
@@ -127,6 +136,11 @@ class PointForecast:
         """Return the outlook in words."""
         if self.threshold is None:
             return ""
+        amount = self.amounts.sentence(self._names) if self.amounts else ""
+        return f"{self._event()} {amount}".rstrip()
+
+    def _event(self) -> str:
+        """Return the begin and the end of the event in words."""
         found, units, total = self.outlook(), self.variables[0][1], self.within[-1]
         event = f"{self.threshold:g} {units} or more".replace("  ", " ")
         what = f"Rain ({event})" if units == RAIN else event
@@ -200,8 +214,7 @@ class PointForecast:
         """
         times = []
         for s, time in enumerate(self.times[self._past :]):
-            names = (name for name, _ in self.variables)
-            values = dict(zip(names, map(_plain, self.values[:, s].T), strict=True))
+            values = dict(zip(self._names, map(_plain, self.values[:, s].T), strict=True))
             own = {"time": time or None, "lead": self.leads[s], "values": values}
             if self.has_chances:
                 own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
@@ -217,8 +230,13 @@ class PointForecast:
                 own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
                 if self.has_chances:
                     own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
-                written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
-                yield [self.place.name, time, str(s + 1), *about, *written]
+                yield [self.place.name, time, str(s + 1), *about, *_written(own)]
+        if self.amounts is not None:
+            ahead = self.amounts.steps
+            where = [self.place.name, self.times[self._past + ahead - 1], str(ahead)]
+            for name, members in zip(self._names, self.amounts.values.T, strict=True):
+                what = [f"amount of {name} in {self.amounts.minutes} min", "mm"]
+                yield [*where, *what, "", *_written(members), *[""] * (2 * self.has_chances)]
 
 
 def point_forecasts(
@@ -228,6 +246,7 @@ def point_forecasts(
     truth: Clip | None = None,
     threshold: float | None = None,
     chances: Chances | None = None,
+    amounts: Amounts | None = None,
 ) -> list[PointForecast]:
     """Return the forecast at each of these places.
 
@@ -235,6 +254,7 @@ def point_forecasts(
         past, future, truth: as in `foreframe.forecasting.forecast.Forecast`.
         threshold: for probabilities of the first channel; None without.
         chances: calibrated probabilities of the threshold; by default the share of members.
+        amounts: a map of the rain of the next minutes.
     """
     drawn = isinstance(future, Ensemble)
     some = future[0] if isinstance(future, Ensemble) else future
@@ -257,7 +277,8 @@ def point_forecasts(
         cell = np.s_[..., place.row, place.column]
         at, within = (part[:, 0][cell] for part in chances)
         about = measured[cell], values[cell], drawn, threshold, at, within
-        made.append(PointForecast(place, times, leads, unit, channels, digits, *about))
+        own = amounts and amounts.at(cell)
+        made.append(PointForecast(place, times, leads, unit, channels, digits, *about, own))
     return made
 
 
@@ -332,6 +353,10 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
         for one in clip.variables or [whole]
         for c in range(one.channels)
     ]
+
+
+def _written(values: Iterable[Any]) -> list[str]:
+    return ["" if np.isnan(value) else f"{value:.7g}" for value in values]
 
 
 def _percent(chance: Any) -> str:

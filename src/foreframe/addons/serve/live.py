@@ -99,17 +99,18 @@ async def places(
     id: str,
     at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
     probability: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    sum: Annotated[int | None, Query(gt=0)] = None,
 ) -> dict[str, Any]:
     """Forecast at locations, each `latitude,longitude` if the stream has a grid, otherwise
     `row,column`: the probability of reaching a value, by default 0.2 mm/h of rain, and when that
-    begins, in a sentence and by lead time.
+    begins, in a sentence and by lead time. With `sum` the amount of rain of the next minutes, too.
     """
     live = streams.find(id)
     async with streams.answering():
         if "places" not in registered("answers"):
             raise Problem(404, "no installed package forecasts at locations")
         answer = of_package("answers", "places")
-        found, notes = await streams.on_model(answer, live.stream, at, probability)
+        found, notes = await streams.on_model(answer, live.stream, at, probability, sum)
     return {"model": live.model, "places": found, "notes": notes}
 
 

@@ -1,0 +1,150 @@
+"""Amounts of rain: forecasts in mm/h, added up over the next minutes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from foreframe.addons.radar.calibration import Calibration, chances_of
+from foreframe.clips.clip import Clip, Variable, in_seconds
+from foreframe.clips.ensembles import Ensemble
+from foreframe.forecasting.recordings import RAIN
+
+LEVELS = (1, 5, 10, 20)  # mm, whose probabilities are stated
+QUANTILES = {"median": 0.5, "from": 0.1, "to": 0.9}
+
+
+@dataclass(frozen=True, eq=False)
+class Amounts:
+    """The rain of the next minutes, on a map or at one location.
+
+    Args:
+        minutes: length of the period.
+        steps: number of its frames.
+        values: members, or a single forecast, in mm.
+        chances: the probability of each of `LEVELS`; None for a single forecast.
+    """
+
+    minutes: int
+    steps: int
+    values: Float[np.ndarray, "m ..."]
+    chances: Float[np.ndarray, "level ..."] | None
+
+    def at(self, cell: Any) -> "Amounts":
+        """Return the amounts at one location, given the index of its pixel."""
+        chances = None if self.chances is None else self.chances[cell]
+        return replace(self, values=self.values[cell], chances=chances)
+
+    @property
+    def _quantiles(self) -> Float[np.ndarray, "3 ..."]:
+        return np.quantile(self.values, [*QUANTILES.values()], axis=0)
+
+    def config(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain values at one location, None for NaN; `names` are those of the channels."""
+        values = {
+            name: dict(zip(QUANTILES, map(_plain, own), strict=True))
+            for name, own in zip(names, self._quantiles.T, strict=True)
+        }
+        found = {"minutes": self.minutes, "units": "mm", "values": values}
+        if self.chances is not None:
+            chances = map(_plain, self.chances[:, 0])
+            found["probability"] = dict(zip(map(str, LEVELS), chances, strict=True))
+        return found
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """Return the amount at one location in words; "" without values."""
+        if np.isnan(self.values).any():
+            return ""
+        amounts = []
+        for name, own in self.config(names)["values"].items():
+            middle, low, high = (f"{own[key]:.1f}" for key in QUANTILES)
+            spread = "" if low == high else f" ({low} to {high} in 8 of 10)"
+            amounts.append(f"{name} {middle} mm{spread}" if names[1:] else f"{middle} mm{spread}")
+        text = f"Amount in {self.minutes} min: {', '.join(amounts)}"
+        if self.chances is not None:
+            shares = zip(LEVELS, self.chances[:, 0], strict=True)
+            first, *others = (f"{level} mm{{}}: {100 * p:.0f} %" for level, p in shares)
+            text += "; " + ", ".join([first.format(" or more"), *(x.format("") for x in others)])
+        return text + "."
+
+    def as_clip(self, like: Clip) -> Clip:
+        """Return a map with the median amount; of members also the interval and probabilities.
+
+        Args:
+            like: the forecast, whose grid and times it has.
+        """
+        within = f"in {self.minutes} min"
+        fields = [("amount", f"amount of rain {within}", "mm", self.values[0])]
+        if self.chances is not None:
+            spread = zip(QUANTILES.items(), self._quantiles, strict=True)
+            fields = [
+                (f"amount_{key}", f"{share:.0%} quantile of rain {within}", "mm", field)
+                for (key, share), field in spread
+            ]
+            for level, field in zip(LEVELS, self.chances, strict=True):
+                what = f"probability of {level} mm of rain or more {within}"
+                fields.append((f"probability_{level}mm", what, "1", field))
+        kept = {"grid_mapping", "coordinates"} & {*like.attributes}
+        place = {key: like.attributes[key] for key in kept}
+        variables = tuple(Variable(n, u, place | {"long_name": what}) for n, what, u, _ in fields)
+        frames = np.concatenate([field for *_, field in fields])[None].astype(np.float32)
+        times = None if like.times is None else like.times[self.steps - 1 : self.steps]
+        return replace(like, frames=frames, times=times, variables=variables)
+
+
+def amounts_of(
+    future: Clip | Ensemble, minutes: int | None, steps: int, known: Calibration | None
+) -> Amounts | None:
+    """Return the rain of the first frames of a forecast. Each frame counts for the step before it.
+
+    Args:
+        minutes: length of the period; None for no amounts.
+        steps: as `steps_within`; 0 for no amounts.
+        known: the calibration, whose neighbourhood probabilities have; None for the share of
+            members.
+    """
+    if minutes is None or not steps:
+        return None
+    drawn = isinstance(future, Ensemble)
+    rates = np.asarray(future.frames) if drawn else np.asarray(future.frames[0:steps])[None]
+    values = rates[:, :steps].sum(axis=1) * np.float32(minutes / steps / 60)
+    if not drawn:
+        return Amounts(minutes, steps, values, None)
+    wide = known.blur * (steps + 1) / 2 if known else 0.0  # at the mean lead time
+    chances = [chances_of(values[:, None], level, wide).at[0] for level in LEVELS]
+    return Amounts(minutes, steps, values, np.stack(chances))
+
+
+def steps_within(clip: Clip, minutes: int | None, steps: int, units: str) -> int:
+    """Return the number of forecast frames within the next minutes; 0 for None.
+
+    Args:
+        steps: of the forecast.
+        units: of the forecaster; "" for those of the clip.
+
+    Raises:
+        ValueError: no rain in mm/h, no times, a longer period than the forecast, or no multiple of
+            the time step.
+    """
+    if minutes is None:
+        return 0
+    units = units or clip.units
+    if units != RAIN or clip.channels != 1:
+        raise ValueError(f"sum adds up rain in mm/h, but the forecast has {units or 'no units'}")
+    step = 0.0 if clip.step is None else in_seconds(clip.step) / 60
+    if step <= 0:
+        raise ValueError(f"sum {minutes}: the time between frames is unknown")
+    n = round(minutes / step)
+    if abs(n * step - minutes) > 0.01:
+        raise ValueError(f"sum {minutes}: frames are {step:g} min apart; give a multiple of that")
+    if n > steps:
+        raise ValueError(
+            f"sum {minutes}: the forecast ends after {steps * step:g} min; --steps {n} is longer"
+        )
+    return n
+
+
+def _plain(value: Any) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)
