@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from foreframe.addons.radar.areas import Area
 from foreframe.addons.radar.calibration import Calibration, chances_of
+from foreframe.addons.radar.places import Place
 from foreframe.clips.clip import Clip, Variable, in_seconds
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.recordings import RAIN
@@ -24,68 +26,67 @@ class Amounts:
         minutes: length of the period.
         steps: number of its frames.
         values: members, or a single forecast, in mm.
-        chances: the probability of each of `LEVELS`; None for a single forecast.
+        chances: the probability of each of `LEVELS`; none for a single forecast.
+        names: of the channels, at a location.
     """
 
     minutes: int
     steps: int
     values: Float[np.ndarray, "m ..."]
-    chances: Float[np.ndarray, "level ..."] | None
+    chances: Float[np.ndarray, "level ..."]
+    names: Sequence[str] = ()
 
-    def at(self, cell: Any) -> "Amounts":
-        """Return the amounts at one location, given the index of its pixel."""
-        chances = None if self.chances is None else self.chances[cell]
-        return replace(self, values=self.values[cell], chances=chances)
+    def at(self, place: Place | Area, names: Sequence[str]) -> "Amounts":
+        """Return the amounts at one location. Probabilities in an area are shares of members."""
+        values, chances = place.values_in(self.values), place.values_in(self.chances)
+        if isinstance(place, Area) and len(chances):
+            chances = _chances(values[..., None, None], 0.0)[..., 0, 0]
+        return replace(self, values=values, chances=chances, names=names)
 
     @property
     def _quantiles(self) -> Float[np.ndarray, "3 ..."]:
         return np.quantile(self.values, [*QUANTILES.values()], axis=0)
 
-    def config(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return plain values at one location, None for NaN; `names` are those of the channels."""
+    def config(self) -> dict[str, Any]:
+        """Return plain values at one location, None for NaN."""
         values = {
-            name: dict(zip(QUANTILES, map(_plain, own), strict=True))
-            for name, own in zip(names, self._quantiles.T, strict=True)
+            name: dict(zip(QUANTILES, map(plain, own), strict=True))
+            for name, own in zip(self.names, self._quantiles.T, strict=True)
         }
         found = {"minutes": self.minutes, "units": "mm", "values": values}
-        if self.chances is not None:
-            chances = map(_plain, self.chances[:, 0])
-            found["probability"] = dict(zip(map(str, LEVELS), chances, strict=True))
-        return found
+        chances = {str(k): plain(p[0]) for k, p in zip(LEVELS, self.chances, strict=False)}
+        return found | {"probability": chances or None}
 
-    def sentence(self, names: Sequence[str]) -> str:
+    def sentence(self) -> str:
         """Return the amount at one location in words; "" without values."""
         if np.isnan(self.values).any():
             return ""
-        amounts = []
-        for name, own in self.config(names)["values"].items():
-            middle, low, high = (f"{own[key]:.1f}" for key in QUANTILES)
+        amounts, several = [], len(self.names) > 1
+        for name, own in zip(self.names, self._quantiles.T, strict=True):
+            middle, low, high = (f"{value:.1f}" for value in own)
             spread = "" if low == high else f" ({low} to {high} in 8 of 10)"
-            amounts.append(f"{name} {middle} mm{spread}" if names[1:] else f"{middle} mm{spread}")
+            kind = f"{name.split()[-1]} " if several else ""  # of an area: maximum or mean
+            amounts.append(f"{kind}{middle} mm{spread}")
         text = f"Amount in {self.minutes} min: {', '.join(amounts)}"
-        if self.chances is not None:
-            shares = zip(LEVELS, self.chances[:, 0], strict=True)
-            first, *others = (f"{level} mm{{}}: {100 * p:.0f} %" for level, p in shares)
-            text += "; " + ", ".join([first.format(" or more"), *(x.format("") for x in others)])
+        shares = [f"{k} mm: {100 * p[0]:.0f} %" for k, p in zip(LEVELS, self.chances, strict=False)]
+        if shares:
+            text += f"; {'somewhere ' if several else ''}at least {', '.join(shares)}"
         return text + "."
 
     def as_clip(self, like: Clip) -> Clip:
-        """Return a map with the median amount; of members also the interval and probabilities.
+        """Return a map of the median amount, its interval and probabilities.
 
         Args:
             like: the forecast, whose grid and times it has.
         """
         within = f"in {self.minutes} min"
-        fields = [("amount", f"amount of rain {within}", "mm", self.values[0])]
-        if self.chances is not None:
-            spread = zip(QUANTILES.items(), self._quantiles, strict=True)
-            fields = [
-                (f"amount_{key}", f"{share:.0%} quantile of rain {within}", "mm", field)
-                for (key, share), field in spread
-            ]
-            for level, field in zip(LEVELS, self.chances, strict=True):
-                what = f"probability of {level} mm of rain or more {within}"
-                fields.append((f"probability_{level}mm", what, "1", field))
+        fields = [
+            (f"amount_{key}", f"{share:.0%} quantile of rain {within}", "mm", field)
+            for (key, share), field in zip(QUANTILES.items(), self._quantiles, strict=True)
+        ]
+        for level, field in zip(LEVELS, self.chances, strict=False):
+            what = f"probability of {level} mm of rain or more {within}"
+            fields.append((f"probability_{level}mm", what, "1", field))
         kept = {"grid_mapping", "coordinates"} & {*like.attributes}
         place = {key: like.attributes[key] for key in kept}
         variables = tuple(Variable(n, u, place | {"long_name": what}) for n, what, u, _ in fields)
@@ -110,11 +111,12 @@ def amounts_of(
     drawn = isinstance(future, Ensemble)
     rates = np.asarray(future.frames) if drawn else np.asarray(future.frames[0:steps])[None]
     values = rates[:, :steps].sum(axis=1) * np.float32(minutes / steps / 60)
-    if not drawn:
-        return Amounts(minutes, steps, values, None)
-    wide = known.blur * (steps + 1) / 2 if known else 0.0  # at the mean lead time
-    chances = [chances_of(values[:, None], level, wide).at[0] for level in LEVELS]
-    return Amounts(minutes, steps, values, np.stack(chances))
+    blur = known.blur * (steps + 1) / 2 if known else 0.0  # at the mean lead time
+    return Amounts(minutes, steps, values, _chances(values, blur) if drawn else values[:0])
+
+
+def _chances(values: np.ndarray, blur: float) -> np.ndarray:
+    return np.stack([chances_of(values[:, None], level, blur).at[0] for level in LEVELS])
 
 
 def steps_within(clip: Clip, minutes: int | None, steps: int, units: str) -> int:
@@ -146,5 +148,8 @@ def steps_within(clip: Clip, minutes: int | None, steps: int, units: str) -> int
     return n
 
 
-def _plain(value: Any) -> float | None:
-    return None if np.isnan(value) else round(float(value), 3)
+def plain(values: Any) -> Any:
+    """Return numbers and lists of them, None for NaN."""
+    if isinstance(values, np.ndarray) and values.ndim:
+        return [plain(value) for value in values]
+    return None if np.isnan(values) else round(float(values), 6)

@@ -36,7 +36,7 @@ def points_after(
             unequal sizes.
     """
     f = live.forecaster
-    members, threshold = defaults_at(f, live.options.members, probability)
+    members, threshold = defaults_at(f, live.options.members, probability, minutes)
     other = live.fork()
     other.options = replace(live.options, members=members)
     last = now = live.last

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foreframe.addons.radar.amounts import Amounts, amounts_of, steps_within
+from foreframe.addons.radar.areas import Area, areas_in
 from foreframe.addons.radar.calibration import (
     Chances,
     LiveHindcasts,
@@ -27,11 +28,11 @@ from foreframe.addons.radar.point_forecasts import (
 from foreframe.api import Run, takes
 from foreframe.base.files import check_writable, matching
 from foreframe.base.schema import parameters
+from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
 from foreframe.forecasting.forecast import (
     Forecast,
     forecast_recording,
-    history,
     resolved,
     warn_of_differences,
 )
@@ -39,7 +40,7 @@ from foreframe.forecasting.forecast_options import StreamOptions, changed
 from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.live_forecasts import forecast_live
 from foreframe.forecasting.network import ScaledNetwork
-from foreframe.forecasting.outputs import check_output, write_values
+from foreframe.forecasting.outputs import check_output
 from foreframe.forecasting.recordings import RAIN
 from foreframe.visuals import Paint, paint_for
 
@@ -73,12 +74,12 @@ def outlook(
     if options.every or options.wait is not None:
         raise ValueError("every and wait are for live input: use `foreframe.outlooks`")
     if output is not None:
-        check_outlook_file(Path(output), bool(options.at), options.sum is not None)
+        check_outlook_file(Path(output), options.local, options.sum is not None)
     forecaster, made_by = open_forecaster(what, options.device, options.compile)
     options = with_defaults(forecaster, options)
     clip = forecaster.open(matching(source), options.recording, **(options.reading or {}))
     resolved_options = resolved(forecaster, clip, forecaster.options(options))
-    places = places_at(clip, options.at, files=True)  # before anything is computed
+    places = _targets(clip, options)  # before anything is computed
     steps, units = resolved_options.steps, forecaster.scaling.units
     summed = steps_within(clip, options.sum, steps, units)
     made = forecast_recording(forecaster, clip, made_by, resolved_options)
@@ -86,7 +87,7 @@ def outlook(
     chances = calibrated_chances(known, forecaster, made, options.probability)
     warn_of_differences(made)
     amounts = amounts_of(made.future, options.sum, summed, known)
-    found = Outlook(made, tuple(places), options.probability, chances, amounts)
+    found = Outlook(made, places, options.probability, chances, amounts)
     if output is not None:
         found.write(Path(output))
     return found
@@ -119,14 +120,14 @@ def outlooks(
     how = {name: getattr(options, name) for name in shared} | {"every": options.every or 1}
     known = calibration_of(forecaster) if options.members and options.calibrated else None
     steps, units = options.steps or forecaster.window.future, forecaster.scaling.units
-    places: list[Place] | None = None  # all frames are on one grid
+    places: tuple[Place | Area, ...] | None = None  # all frames are on one grid
     for live in forecast_live(forecaster, source, StreamOptions(**how)):
         if live.anew:
             hindcasts = LiveHindcasts(known, options.probability, steps)
         hindcasts.see(live.frame + 1, live.observed)
         if live.made is not None:
             if places is None:
-                places = places_at(live.made.clip, options.at, files=True)
+                places = _targets(live.made.clip, options)
             chances = hindcasts.correct(live.made.frames)
             past, minutes = live.made.clip, options.sum
             # The first frame shows no time step.
@@ -134,7 +135,7 @@ def outlooks(
             amounts = amounts_of(live.made.future, minutes, summed, known)
             if minutes is not None and not (amounts or places):
                 continue
-            yield Outlook(live.made, tuple(places), options.probability, chances, amounts)
+            yield Outlook(live.made, places, options.probability, chances, amounts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,7 @@ class Outlook:
     """
 
     forecast: Forecast
-    places: tuple[Place, ...]
+    places: tuple[Place | Area, ...]
     threshold: float | None
     chances: Chances | None
     amounts: Amounts | None = None
@@ -163,13 +164,17 @@ class Outlook:
         return point_forecasts(self.places, *about)
 
     @cached_property
-    def map(self) -> "ProbabilityMap":
-        """The probability at each pixel, with past and truth as 0 or 1.
+    def map(self) -> Forecast:
+        """The probability at each pixel, with past and truth as 0 or 1; or the amounts.
 
         Raises:
             ValueError: a forecast without members.
         """
         made, threshold = self.forecast, self.threshold
+        if self.amounts is not None:
+            some = made.future[0] if isinstance(made.future, Ensemble) else made.future
+            options = replace(made.options, steps=self.amounts.steps)
+            return replace(made, future=self.amounts.as_clip(some), options=options)
         if threshold is None or not isinstance(made.future, Ensemble):
             raise ValueError("a map of probabilities needs members and a threshold")
         future = made.future.probability(threshold)
@@ -188,22 +193,15 @@ class Outlook:
             ValueError: an unknown ending, or the file cannot be written; no partial file stays.
         """
         check_outlook_file(path, bool(self.places), self.amounts is not None)
-        made = self.forecast
         if self.places:
             write_point_forecasts(Path(path), self.points)
-        elif self.amounts is not None:
-            some = made.future[0] if isinstance(made.future, Ensemble) else made.future
-            write_values(path, self.amounts.as_clip(some), history(made.made_by, made.options))
         else:
             self.map.write(path)
 
     def __str__(self) -> str:
         if self.places:
             return "\n\n".join(map(str, self.points))
-        if self.amounts is None:
-            return repr(self.map)
-        made = self.forecast
-        return f"rain in the {self.amounts.minutes} min after frame {made.last} of {made.clip.name}"
+        return repr(self.map) if self.amounts is None else f"sum of {self.map!r}"
 
     def config(self) -> dict[str, Any]:
         """Return plain values for a line of JSON: the last frame and the outlook at each place."""
@@ -239,23 +237,27 @@ class ProbabilityMap(Forecast):
         return replace(paint, heading=(self._value, "or more,", "probability"))
 
 
+def _targets(clip: Clip, options: OutlookOptions) -> tuple[Place | Area, ...]:
+    return (*places_at(clip, options.at, files=True), *areas_in(clip, options.area))
+
+
 def with_defaults(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:
     """Return the options; at locations and for sums with members, and for rain at locations with a
     threshold.
     """
-    if not options.at and options.sum is None:
+    if not options.local and options.sum is None:
         return options
-    members, threshold = defaults_at(forecaster, options.members, options.probability)
-    if threshold is None and options.sum is not None:
-        threshold = WET  # a baseline has no units of its own
-    return replace(options, members=members, probability=threshold if options.at else None)
+    given = options.members, options.probability, options.sum
+    members, threshold = defaults_at(forecaster, *given)
+    return replace(options, members=members, probability=threshold if options.local else None)
 
 
 def defaults_at(
-    forecaster: ScaledNetwork, members: int | None, threshold: float | None
+    forecaster: ScaledNetwork, members: int | None, threshold: float | None, minutes: int | None
 ) -> tuple[int | None, float | None]:
     """Return the number of members and the threshold at locations, with their defaults."""
     rain = forecaster.scaling.units == RAIN and forecaster.model.channels in (None, 1)
+    rain |= minutes is not None  # sums are of rain, also by a baseline without units
     return (
         members or (MEMBERS if forecaster.model.draws else None),
         WET if threshold is None and rain else threshold,

@@ -27,7 +27,7 @@ def show_outlook(
         output: file of the locations (.csv, .json, .geojson) or of the map (.nc, .png, .mp4, ...);
             of a live input it holds the last outlook
     """
-    if output is None and not options.at:
+    if output is None and not options.local:
         raise ValueError("missing: --output, or --at for the outlook at a location")
     check_forecaster(run)
     check_source(input)
@@ -37,10 +37,10 @@ def show_outlook(
     if options.wait is None and input != ["-"]:
         with progress("the outlook"):
             found = outlook(run, input if len(input) > 1 else input[0], output, options)
-        if options.at:
+        if options.local:
             print(found)
         if output is not None:
-            print(f"wrote {output}" if options.at else f"{found}, written to {output}")
+            print(f"wrote {output}" if options.local else f"{found}, written to {output}")
         return
     if len(input) > 1:
         raise ValueError("give one live INPUT: a folder that grows, or -")
@@ -59,7 +59,7 @@ def show_outlook(
 
 def parser() -> Parser:
     common = (
-        "at probability sum steps past after members seed calibrated wait reading match colours "
-        "device budget"
+        "at area probability sum steps past after members seed calibrated wait reading match "
+        "colours device budget"
     )
     return Parser("outlook", show_outlook, common=common)

@@ -21,6 +21,9 @@ class OutlookOptions(PredictOptions, WaitOptions):
     Args:
         at: a location, latitude,longitude, or row,column if the input has neither, or a .csv that
             lists locations by name; may be given several times
+        area: west,south,east,north in degrees, or a .geojson file with areas: their maximum and
+            mean, and the probability that the threshold is reached somewhere; may be given several
+            times
         probability: threshold in the data's units; without --at it makes a map and needs
             --members; for rain at locations 0.2 mm/h by default
         sum: minutes whose rain is added up: the amount in mm and the probabilities of 1, 5, 10 and
@@ -33,9 +36,15 @@ class OutlookOptions(PredictOptions, WaitOptions):
     """
 
     at: str | Sequence[str] = ()
+    area: str | Sequence[str] = ()
     probability: float | None = None
     sum: PositiveInt | None = None
     calibrated: bool = True
+
+    @property
+    def local(self) -> bool:
+        """True for locations and areas, False for a map."""
+        return bool(self.at or self.area)
 
     def check_target(self) -> None:
         """Check that a location or a map is named.
@@ -43,15 +52,14 @@ class OutlookOptions(PredictOptions, WaitOptions):
         Raises:
             ValueError: neither is.
         """
-        if self.sum is not None and not self.at:
-            if self.probability is not None:
-                raise ValueError("a map has a --sum or a --probability, not both")
+        if self.local:
             return
-        if self.probability is None and not self.at:
+        if (self.probability is None) == (self.sum is None):
             raise ValueError(
-                "give a location, --at 47.4,8.5, or for a map --members 16 --probability 1"
+                "give a location, --at 47.4,8.5, or for a map either --sum 60 or --members 16 "
+                "--probability 1"
             )
-        if self.probability is not None and self.members is None and not self.at:
+        if self.sum is None and self.members is None:
             raise ValueError("a probability is the share of members: give --members, such as 16")
 
 

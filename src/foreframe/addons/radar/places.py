@@ -3,10 +3,10 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from foreframe.base.extras import needed
 from foreframe.base.wording import in_one_line
@@ -33,6 +33,25 @@ class Place(NamedTuple):
     column: int
     latitude: float | None = None
     longitude: float | None = None
+
+    @property
+    def geometry(self) -> dict[str, Any] | None:
+        """The location as GeoJSON; None without latitude and longitude."""
+        if self.latitude is None:
+            return None
+        return {"type": "Point", "coordinates": [self.longitude, self.latitude]}
+
+    def config(self) -> dict[str, Any]:
+        """Return plain values."""
+        return self._asdict()
+
+    def variables(self, channels: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """Return the names and units of `values_in`."""
+        return channels
+
+    def values_in(self, frames: Num[np.ndarray, "*m c h w"]) -> Num[np.ndarray, "*m c"]:
+        """Return the values of the cell."""
+        return frames[..., self.row, self.column]
 
     def __str__(self) -> str:
         cell = f"row {self.row}, column {self.column}"
@@ -61,11 +80,11 @@ def places_at(clip: Clip, at: str | Sequence[str], files: bool = False) -> list[
         else:
             points.append(_point(word, word.split(","), word))
     # Not without points: a map projection needs a package and takes a while.
-    grid = _degrees(clip) if points else None
+    grid = degrees(clip) if points else None
     if grid is None:
         return [_cell(clip, *point) for point in points]
     lat, lon = grid
-    return [_nearest(lat, lon, *point) for point in points]
+    return [nearest(lat, lon, *point) for point in points]
 
 
 def _point(name: str, numbers: Sequence[str], where: str) -> _Point:
@@ -109,7 +128,7 @@ def _cell(clip: Clip, name: str, y: float, x: float) -> Place:
     return Place(name, int(y), int(x))
 
 
-def _nearest(
+def nearest(
     lat: Float[np.ndarray, "h w"], lon: Float[np.ndarray, "h w"], name: str, y: float, x: float
 ) -> Place:
     distance = _distance(lat, lon, y, x)
@@ -136,7 +155,7 @@ def _distance(
     return np.hypot(lat - y, np.cos(np.radians(y)) * turned)
 
 
-def _degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
+def degrees(clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
     """Return latitudes and longitudes (H,W) of the cells, from the file or by its map projection;
     None without either.
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from foreframe.addons.radar.amounts import Amounts
+from foreframe.addons.radar.amounts import Amounts, plain
+from foreframe.addons.radar.areas import Area
 from foreframe.addons.radar.calibration import Chances, chances_of
 from foreframe.addons.radar.places import Place
 from foreframe.base.files import atomic_write
@@ -44,7 +45,7 @@ class PointForecast:
         amounts: the rain of the next minutes; None if not asked for.
     """
 
-    place: Place
+    place: Place | Area
     times: Sequence[str]
     leads: Sequence[float]
     unit: str
@@ -61,10 +62,6 @@ class PointForecast:
     @property
     def _past(self) -> int:
         return len(self.times) - len(self.leads)
-
-    @property
-    def _names(self) -> list[str]:
-        return [name for name, _ in self.variables]
 
     @property
     def now(self) -> bool | None:
@@ -87,19 +84,19 @@ class PointForecast:
           less than 30 minutes belong to the event;
         - `all_clear`: True if 30 minutes below the threshold follow within the forecast;
         - `up_to`: a value that 9 of 10 of these members do not exceed, rounded up;
-        - `sum`: the amount in mm: median, range of 8 in 10 members, probabilities; None without.
+        - `sum`: the amount in mm: median, range of 8 in 10 members and probabilities.
 
         Without a threshold it has the values at each lead time, or the members' median.
         """
         about: dict[str, Any] = {"units": self.variables[0][1], "unit": self.unit}
         about |= {"time": self.times[self._past - 1] or None}
         if self.threshold is None:
-            median = _plain(np.quantile(self.values, 0.5, axis=0).T)
-            values = dict(zip(self._names, median, strict=True))
-            return about | {"leads": self.leads, "values": values}
+            median = plain(np.quantile(self.values, 0.5, axis=0).T)
+            names = [name for name, _ in self.variables]
+            return about | {"leads": self.leads, "values": dict(zip(names, median, strict=True))}
         found = about | {"threshold": self.threshold, "now": self.now}
         found |= dict.fromkeys(("within", "begins", "until", "ends", "all_clear", "up_to"))
-        found["sum"] = self.amounts and self.amounts.config(self._names)
+        found["sum"] = self.amounts and self.amounts.config()
         total = float(self.within[-1])
         if np.isnan(total):
             return found
@@ -136,13 +133,14 @@ class PointForecast:
         """Return the outlook in words."""
         if self.threshold is None:
             return ""
-        amount = self.amounts.sentence(self._names) if self.amounts else ""
+        amount = self.amounts.sentence() if self.amounts else ""
         return f"{self._event()} {amount}".rstrip()
 
     def _event(self) -> str:
         """Return the begin and the end of the event in words."""
         found, units, total = self.outlook(), self.variables[0][1], self.within[-1]
         event = f"{self.threshold:g} {units} or more".replace("  ", " ")
+        event += " somewhere in the area" if isinstance(self.place, Area) else ""
         what = f"Rain ({event})" if units == RAIN else event
         if np.isnan(total):
             return f"{what}: no {'radar coverage' if units == RAIN else 'values'} here."
@@ -214,12 +212,13 @@ class PointForecast:
         """
         times = []
         for s, time in enumerate(self.times[self._past :]):
-            values = dict(zip(self._names, map(_plain, self.values[:, s].T), strict=True))
+            names = (name for name, _ in self.variables)
+            values = dict(zip(names, map(plain, self.values[:, s].T), strict=True))
             own = {"time": time or None, "lead": self.leads[s], "values": values}
             if self.has_chances:
-                own |= {"probability": _plain(self.at[s]), "within": _plain(self.within[s])}
+                own |= {"probability": plain(self.at[s]), "within": plain(self.within[s])}
             times.append(own)
-        return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
+        return self.place.config() | self.outlook() | {"sentence": self.sentence(), "times": times}
 
     def rows(self) -> Iterator[list[str]]:
         """Yield the lines of a .csv, without its header."""
@@ -230,17 +229,12 @@ class PointForecast:
                 own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
                 if self.has_chances:
                     own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
-                yield [self.place.name, time, str(s + 1), *about, *_written(own)]
-        if self.amounts is not None:
-            ahead = self.amounts.steps
-            where = [self.place.name, self.times[self._past + ahead - 1], str(ahead)]
-            for name, members in zip(self._names, self.amounts.values.T, strict=True):
-                what = [f"amount of {name} in {self.amounts.minutes} min", "mm"]
-                yield [*where, *what, "", *_written(members), *[""] * (2 * self.has_chances)]
+                written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
+                yield [self.place.name, time, str(s + 1), *about, *written]
 
 
 def point_forecasts(
-    places: Sequence[Place],
+    places: Sequence[Place | Area],
     past: Clip,
     future: Clip | Ensemble,
     truth: Clip | None = None,
@@ -274,11 +268,15 @@ def point_forecasts(
     digits = [_digits(values[:, :, c], units) for c, (_, units) in enumerate(channels)]
     made = []
     for place in places:
-        cell = np.s_[..., place.row, place.column]
-        at, within = (part[:, 0][cell] for part in chances)
-        about = measured[cell], values[cell], drawn, threshold, at, within
-        own = amounts and amounts.at(cell)
-        made.append(PointForecast(place, times, leads, unit, channels, digits, *about, own))
+        members = place.values_in(values)
+        own = Chances(*map(place.values_in, chances))
+        if isinstance(place, Area) and threshold is not None:
+            own = Chances(*(p[..., 0, 0] for p in chances_of(members[..., None, None], threshold)))
+        names = place.variables(channels)
+        decimals = np.repeat(digits, len(names) // len(channels)).tolist()
+        about = place.values_in(measured), members, drawn, threshold, own.at[:, 0], own.within[:, 0]
+        summed = amounts and amounts.at(place, [name for name, _ in names])
+        made.append(PointForecast(place, times, leads, unit, names, decimals, *about, summed))
     return made
 
 
@@ -321,7 +319,7 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
             without latitude and longitude.
     """
     first = forecasts[0]
-    if path.suffix == ".geojson" and first.place.latitude is None:
+    if path.suffix == ".geojson" and any(one.place.geometry is None for one in forecasts):
         raise ValueError(f"output {path}: the recording tells no latitudes; choose .json or .csv")
     with atomic_write(path) as rough, rough.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
@@ -335,13 +333,10 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
             return
         plain: Any = [one.config() for one in forecasts]
         if path.suffix == ".geojson":
-            plain = {"type": "FeatureCollection", "features": [*map(_feature, plain)]}
+            about = zip((one.place.geometry for one in forecasts), plain, strict=True)
+            features = [{"type": "Feature", "geometry": g, "properties": own} for g, own in about]
+            plain = {"type": "FeatureCollection", "features": features}
         json.dump(plain, file)
-
-
-def _feature(about: dict[str, Any]) -> dict[str, Any]:
-    point = {"type": "Point", "coordinates": [about.pop("longitude"), about.pop("latitude")]}
-    return {"type": "Feature", "geometry": point, "properties": about}
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
@@ -355,10 +350,6 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
     ]
 
 
-def _written(values: Iterable[Any]) -> list[str]:
-    return ["" if np.isnan(value) else f"{value:.7g}" for value in values]
-
-
 def _percent(chance: Any) -> str:
     return "" if np.isnan(chance) else f"{100 * chance:.0f} %"
 
@@ -369,10 +360,3 @@ def _range(times: Mapping[str, Any]) -> str:
     if start == end:
         return ""
     return f" ({start:g} {'or more in 9' if end is None else f'to {end:g} in 8'} of 10)"
-
-
-def _plain(values: Any) -> Any:
-    """Return numbers and lists of them, None for NaN."""
-    if isinstance(values, np.ndarray) and values.ndim:
-        return [_plain(value) for value in values]
-    return None if np.isnan(values) else round(float(values), 6)
