@@ -55,6 +55,7 @@ BAD = [
     ("train -x 1", "there is no option -x"),
     ("train --loss mee", "loss is one of mse, mae"),
     ("train --model slow", "model 'slow' is unknown"),
+    ("train --model slow --help", "model 'slow' is unknown"),
     ("train --device abacus", "accelerator"),
     ("train --compile perhaps", "compile is true or false or one of auto"),
     ("evaluate meam", "there is no folder meam; did you mean mean?"),

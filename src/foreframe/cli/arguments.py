@@ -20,9 +20,10 @@ def help_of_model(name: str) -> str:
     """
     import torch
 
-    from foreframe.models import MODELS, PRESETS, build_model
+    from foreframe.models import MODELS, build_model
+    from foreframe.models.building import resolved
 
-    kind = MODELS[PRESETS.get(name, (name, {}))[0]]
+    _, kind, _ = resolved(name)
     # Members are of any forecaster.
     of = {"of": "persistence"} if name in MODELS and "of" in signature(kind).parameters else {}
     with torch.device("meta"):  # only its arguments are needed
