@@ -88,8 +88,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-NO_TWINS = {"simvp_small", "svg_small", "unet_small"}
-TWINS = {name for name in PRESETS if name.endswith("_small")} - NO_TWINS | {"unet"}
+# Of the class of a larger preset, and of U-Net the preset without levels.
+TWINS = {f"{name}_small" for name in PRESETS} & PRESETS.keys() - {"unet_small"}
+TWINS |= {"swinlstm_small", "unet"}
 
 
 def alike(names: str, **how: Any) -> dict[str, dict[str, Any]]:
