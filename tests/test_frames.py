@@ -16,6 +16,7 @@ def test_joined_frames_go_on_across_their_ends() -> None:
         for last in range(first, 12):
             np.testing.assert_array_equal(joined[first:last], VALUES[first:last])
     assert joined[7:7].dtype == np.float32
+    assert joined[7, 2, 1, 3] == SOURCE[7, 2, 1, 3] == VALUES[7, 2, 1, 3]
     np.testing.assert_array_equal(np.stack(list(joined)), VALUES)
 
 

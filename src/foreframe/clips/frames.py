@@ -69,9 +69,9 @@ class Frames(ABC):
         for k in range(len(self)):
             yield self.read(k, k + 1)[0]
 
-    def __getitem__(self, key: Any, /) -> np.ndarray:
+    def __getitem__(self, key: Any, /) -> Any:
         """Index like numpy, with an integer or a slice without a step for the time: frames[3:7],
-        frames[-1], frames[3:7, :, 10:20, 30:40].
+        frames[-1], frames[3:7, :, 10:20, 30:40]; four integers give a number.
 
         Raises:
             ValueError: a step; errors of `read`.
@@ -109,7 +109,7 @@ class ArrayFrames(Frames):
     def part(self, first: int, last: int) -> Frames:
         return ArrayFrames(self.values[first:last], Section(self, first, last).broken)
 
-    def __getitem__(self, key: Any, /) -> np.ndarray:
+    def __getitem__(self, key: Any, /) -> Any:
         return self.values[key]
 
 
