@@ -370,9 +370,10 @@ def gaps_in(clip: Clip) -> list[int]:
     odd = backwards | np.asarray((steps > 1.5 * usual) | (steps < 0.8 * usual), bool)
     if backwards.any() or odd.mean() > 0.25:
         k = int(np.argmax(backwards if backwards.any() else odd))
+        what = "time does not run forwards" if backwards.any() else "the time step is irregular"
         raise ValueError(
-            f"{clip.name}: time does not run forwards from frame {k} ({clip.times[k]}) in the "
-            f"usual step: steps are {format_step(steps.min())} to {format_step(steps.max())}; "
+            f"{clip.name}: {what} from frame {k} ({clip.times[k]}): steps are "
+            f"{format_step(steps.min())} to {format_step(steps.max())}; "
             "bring the frames to one step first (xarray's resample or interp does)"
         )
     return [int(k) + 1 for k in np.flatnonzero(odd)]
