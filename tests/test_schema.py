@@ -2,13 +2,14 @@
 
 import math
 import resource
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
 from foreframe import Scaling
-from foreframe.base.schema import brief, check_types
+from foreframe.base.schema import NonNegativeInt, PositiveInt, brief, check_types, typed
 from foreframe.base.yaml_files import plain_yaml
 from foreframe.models import MODELS, Model, build_model
 
@@ -23,6 +24,18 @@ def test_open_names_are_no_names() -> None:
     for name in ("rest", "more"):
         with pytest.raises(ValueError, match=f"it takes no argument '{name}'; choose n"):
             check_types(takes, {name: 3}, "it")
+
+
+def test_a_dataclass_that_is_not_checked_has_its_ranges_too() -> None:
+    @dataclass
+    class Own:
+        first: NonNegativeInt = 0
+        sizes: tuple[PositiveInt, ...] = ()
+
+    assert typed(Own, {"first": 3, "sizes": [1]}, "") == Own(3, (1,))
+    for name, value in {"first": -3, "sizes": [2, 0]}.items():
+        with pytest.raises(ValueError, match=f"{name} must be at least"):
+            typed(Own, {name: value}, "")
 
 
 def test_a_stranger_s_words_stay_one_short_line() -> None:

@@ -68,14 +68,18 @@ class Checked:
         for option in fields(self):  # type: ignore[arg-type]
             value = getattr(self, option.name)
             check_word(option.name, value)
-            for number in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(number, int | float):
-                    for limits in _limits_of(option.type):
-                        limits.check(option.name, number)
+            _check_range(option.name, value, option.type)
         self.check()
 
     def check(self) -> None:
         """Raise a ValueError if the options contradict each other."""
+
+
+def _check_range(name: str, value: Any, hint: Any) -> None:
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, int | float):
+            for limits in _limits_of(hint):
+                limits.check(name, number)
 
 
 def _limits_of(hint: Any) -> Iterator[Range]:
@@ -99,7 +103,7 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
     """Return `kind(**values)` for untrusted values.
 
     Args:
-        kind: a dataclass; its constructor checks ranges after the types.
+        kind: a dataclass; ranges of its numbers are checked after the types.
         values: of any type, from a file or a call.
         what: the name of the values in messages; "" if the names of the fields suffice.
 
@@ -112,7 +116,10 @@ def typed(kind: type[Kind], values: Any, what: str) -> Kind:
         if parameter.default is parameter.empty and name not in made:
             raise ValueError(f"{what} lacks {name}")
     try:
-        return kind(**made)
+        options, hints = kind(**made), type_hints(kind)
+        for name, value in made.items():  # of dataclasses that are not `Checked`
+            _check_range(name, value, hints.get(name))
+        return options
     except ValueError as error:
         raise ValueError(f"{what}: {error}" if what else str(error)) from None
 
