@@ -59,6 +59,7 @@ BAD = [
     ("train --device abacus", "accelerator"),
     ("train --compile perhaps", "compile is true or false or one of auto"),
     ("evaluate meam", "there is no folder meam; did you mean mean?"),
+    ("predict mean clip.npy -o a.npy --grid source --every 2", "grid source excludes every and"),
     ("train --size [4,4]", "did you mean --reading.size?"),
     # within options
     ("train --model_args.core.convlstm.hiden [4]", "did you mean hidden?"),

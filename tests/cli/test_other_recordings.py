@@ -109,6 +109,19 @@ def test_what_a_forecast_assumes_is_said(radar, changes, said, capsys) -> None:
     assert (f"note: rain.nc: {said}" in told or said in told) if said else not told
 
 
+def test_a_forecast_on_the_grid_of_its_source(radar) -> None:
+    """Each value at the pixels it is the mean of; the last row and column have the nearest."""
+    field = rain("rain.nc", km=0.5)[:, :7, :7]
+    field.to_netcdf("rain.nc")
+    words = ["predict", radar, "rain.nc", "-o"]
+    assert main([*words, "coarse.nc"]) == main([*words, "fine.nc", "--grid", "source"]) == 0
+    with xr.open_dataset("coarse.nc") as coarse, xr.open_dataset("fine.nc") as fine:
+        assert (fine.y.values == field.y.values).all()
+        for row, column in np.ndindex(7, 7):
+            block = coarse.rain[:, min(row // 2, 2), min(column // 2, 2)]
+            assert (fine.rain[:, row, column].values == block.values).all()
+
+
 def test_an_array_says_nothing_of_itself(radar, capsys) -> None:
     """Nor to `stream`, nor to `evaluate`."""
     np.save("array.npy", np.random.default_rng(0).random((9, 1, 16, 16)).astype("f4"))

@@ -44,7 +44,7 @@ def forecast_clip(run: str, input: list[str], *, options: PredictOptions, output
 
 def parser() -> Parser:
     common = (
-        "steps past after every recording reading match members seed "
+        "steps past after every recording grid reading match members seed "
         "colours fps tile precision device budget"
     )
     return Parser("predict", forecast_clip, common=common)

@@ -12,6 +12,7 @@ from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecast import (
     Forecast,
     forecast_recording,
+    on_source_grid,
     resolved,
     warn_of_differences,
 )
@@ -44,10 +45,12 @@ def forecast_sources(
     with collecting(notes):
         clips = forecaster.recordings(sources, **(options.reading or {}))
         if path and kind == "" and options.recording is None and (several or len(clips) > 1):
+            if options.grid == "source":
+                raise ValueError("grid source is for one recording: name a file as --output")
             each = [forecaster.chosen([clip], clip.name, 0) for clip in clips]
             return _write_each(forecaster, each, made_by, options, path, progress)
         clip = forecaster.chosen(clips, sources, options.recording)
-        made = _forecast(forecaster, clip, made_by, options, path, progress)
+        made = _forecast(forecaster, clip, made_by, options, path, progress, sources)
     return replace(made, notes=tuple(notes))
 
 
@@ -58,10 +61,13 @@ def _forecast(
     options: PredictOptions,
     path: Path | None,
     progress: Progress = lambda done, total: None,
+    source: Any = None,
 ) -> Forecast | Rolling:
-    """Forecast a recording, and write the forecast to `path`."""
+    """Forecast a recording, and write the forecast to `path`, if need be on its grid."""
     make: Callable[..., Any] = Rolling if options.every else forecast_recording
     made = make(forecaster, clip, made_by, resolved(forecaster, clip, options))
+    if options.grid == "source":
+        made = on_source_grid(made, forecaster, source)
     if path is not None:
         made.write(path, progress)
     warn_of_differences(made)

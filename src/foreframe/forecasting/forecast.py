@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foreframe import __version__
-from foreframe.base.notes import warn
+from foreframe.base.notes import listening, warn
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
@@ -164,6 +164,28 @@ def forecast_recording(
     some = future[0] if isinstance(future, Ensemble) else future
     truth = clip.truth_of(last + 1, some, end) if last + 1 < end else None
     return Forecast(clip, past, future, truth, last, forecaster.scaling, made_by, options)
+
+
+def on_source_grid(made: Forecast, forecaster: Forecaster, source: Any) -> Forecast:
+    """Return a forecast with each value at all pixels of the source that it is the mean of.
+
+    Raises:
+        ValueError: as `Forecaster.open`.
+    """
+    reading = {**(made.options.reading or {}), "coarsen": 1}
+    with listening(lambda note: None):  # the notes of the forecast are enough
+        fine = forecaster.open(source, made.options.recording, **reading)
+    sides = zip(fine.frames.shape[2:], made.clip.frames.shape[2:], strict=True)
+    # Incomplete blocks, which no value stands for, have the nearest.
+    rows, columns = (np.minimum(np.arange(n) // (n // m), m - 1) for n, m in sides)
+
+    def finer(clip: Clip) -> Clip:
+        frames = np.asarray(clip.frames[:])[..., rows[:, None], columns]
+        return replace(clip, frames=frames, coordinates=fine.coordinates)
+
+    some, truth = made.future, made.truth
+    future = Ensemble([*map(finer, some)]) if isinstance(some, Ensemble) else finer(some)
+    return replace(made, past=finer(made.past), future=future, truth=truth and finer(truth))
 
 
 def starts_of(clip: Clip, options: PredictOptions) -> range:

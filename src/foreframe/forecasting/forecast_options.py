@@ -161,6 +161,8 @@ class PredictOptions(RollingOptions):
     Args:
         after: number of the last input frame, from 0; by default the last of the recording
         recording: number of the recording, counted from 0, if the input holds several
+        grid: source writes the forecast on the input's grid if that is finer than the model's; each
+            value is repeated for the block of pixels that it is the mean of
         colours: auto, grey, radar, temperature or a matplotlib colormap
         fps: frame rate of a film; by default a quarter of the input's but at least 5, and with
             every the input's
@@ -171,6 +173,7 @@ class PredictOptions(RollingOptions):
 
     after: int | None = None
     recording: int | None = None
+    grid: Literal["model", "source"] = "model"
     colours: str = "auto"
     fps: PositiveFloat | None = None
 
@@ -178,6 +181,8 @@ class PredictOptions(RollingOptions):
         super().check()
         if self.every and self.after is not None:
             raise ValueError("give after or every, not both")
+        if self.grid == "source" and (self.every or "size" in (self.reading or {})):
+            raise ValueError("grid source excludes every and reading.size")
 
 
 @dataclass(frozen=True)

@@ -384,7 +384,7 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     said = problem(service.http.get(f"{at}/places", params=path), 422)
     assert said.startswith("a location is latitude,longitude")
     asked = {"at": "1,2", "sum": 60}
-    assert "the time between frames is unknown" in problem(
+    assert "rain in mm/h, with times" in problem(
         service.http.get(f"{at}/places", params=asked), 422
     )
     infinite = {"at": "1,2", "probability": "nan"}

@@ -41,8 +41,8 @@ def forecast_block(
         ValueError: as `foreframe.predict`; options of several forecasts.
     """
     options = changed(options or PredictOptions(), changes)
-    if options.every:
-        raise ValueError("every is for foreframe.predict: this is one forecast")
+    if options.every or options.grid == "source":
+        raise ValueError("every and grid are for foreframe.predict: this is one forecast")
     made = forecast_of(dataset, forecaster, options)
     warn_of_differences(made)
     return made.to_dataset()

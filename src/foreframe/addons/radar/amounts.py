@@ -53,9 +53,9 @@ class Amounts:
             name: dict(zip(QUANTILES, map(plain, own), strict=True))
             for name, own in zip(self.names, self._quantiles.T, strict=True)
         }
-        found = {"minutes": self.minutes, "units": "mm", "values": values}
         chances = {str(k): plain(p[0]) for k, p in zip(LEVELS, self.chances, strict=False)}
-        return found | {"probability": chances or None}
+        about = {"minutes": self.minutes, "units": "mm", "values": values}
+        return about | {"probability": chances or None}
 
     def sentence(self) -> str:
         """Return the amount at one location in words; "" without values."""
@@ -81,16 +81,16 @@ class Amounts:
         """
         within = f"in {self.minutes} min"
         fields = [
-            (f"amount_{key}", f"{share:.0%} quantile of rain {within}", "mm", field)
-            for (key, share), field in zip(QUANTILES.items(), self._quantiles, strict=True)
+            (f"amount_{key}", f"{share:.0%} quantile of rain {within}", "mm")
+            for key, share in QUANTILES.items()
         ]
-        for level, field in zip(LEVELS, self.chances, strict=False):
-            what = f"probability of {level} mm of rain or more {within}"
-            fields.append((f"probability_{level}mm", what, "1", field))
+        for k in LEVELS[: len(self.chances)]:
+            what = f"probability of {k} mm of rain or more {within}"
+            fields.append((f"probability_{k}mm", what, "1"))
         kept = {"grid_mapping", "coordinates"} & {*like.attributes}
         place = {key: like.attributes[key] for key in kept}
-        variables = tuple(Variable(n, u, place | {"long_name": what}) for n, what, u, _ in fields)
-        frames = np.concatenate([field for *_, field in fields])[None].astype(np.float32)
+        variables = tuple(Variable(n, u, place | {"long_name": what}) for n, what, u in fields)
+        frames = np.concatenate([self._quantiles, self.chances])[None, :, 0].astype(np.float32)
         times = None if like.times is None else like.times[self.steps - 1 : self.steps]
         return replace(like, frames=frames, times=times, variables=variables)
 
@@ -133,17 +133,15 @@ def steps_within(clip: Clip, minutes: int | None, steps: int, units: str) -> int
     if minutes is None:
         return 0
     units = units or clip.units
-    if units != RAIN or clip.channels != 1:
-        raise ValueError(f"sum adds up rain in mm/h, but the forecast has {units or 'no units'}")
     step = 0.0 if clip.step is None else in_seconds(clip.step) / 60
-    if step <= 0:
-        raise ValueError(f"sum {minutes}: the time between frames is unknown")
+    if units != RAIN or clip.channels != 1 or step <= 0:
+        raise ValueError(f"sum needs rain in mm/h, with times; the units are {units or 'unknown'}")
     n = round(minutes / step)
     if abs(n * step - minutes) > 0.01:
         raise ValueError(f"sum {minutes}: frames are {step:g} min apart; give a multiple of that")
     if n > steps:
         raise ValueError(
-            f"sum {minutes}: the forecast ends after {steps * step:g} min; --steps {n} is longer"
+            f"sum {minutes}: the forecast ends at {steps * step:g} min; use --steps {n}"
         )
     return n
 

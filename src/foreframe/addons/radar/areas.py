@@ -37,7 +37,7 @@ class Area:
     def __str__(self) -> str:
         return plural(len(self.rows), "cell")
 
-    def config(self) -> dict[str, Any]:
+    def _asdict(self) -> dict[str, Any]:
         return {"name": self.name, "cells": len(self.rows)}
 
     def variables(self, channels: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -66,21 +66,17 @@ def areas_in(clip: Clip, area: str | Sequence[str]) -> list[Area]:
         ValueError: no box, no such file, or no polygons in it; a clip without latitudes and
             longitudes; an area beyond the grid.
     """
-    words = [area] if isinstance(area, str) else area
-    shapes = [shape for word in words for shape in _shapes(word)]
+    shapes: list[tuple[str, dict[str, Any]]] = []
+    for word in [area] if isinstance(area, str) else area:
+        shapes += _listed(Path(word)) if word.lower().endswith("json") else [_box(word)]
     grid = degrees(clip) if shapes else None
-    if grid is None:
-        if shapes:
-            raise ValueError(f"area: {clip.name} has no latitudes and longitudes")
-        return []
+    if shapes and grid is None:
+        raise ValueError(f"area: {clip.name} has no latitudes and longitudes")
     return [_rasterised(clip, grid, *shape) for shape in shapes]
 
 
-def _shapes(word: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and geometry of each area that `word` stands for."""
-    if word.lower().endswith("json"):
-        yield from _listed(Path(word))
-        return
+def _box(word: str) -> tuple[str, dict[str, Any]]:
+    """Return name and geometry of west,south,east,north."""
     try:
         west, south, east, north = map(float, word.split(","))
     except ValueError:
@@ -93,10 +89,11 @@ def _shapes(word: str) -> Iterator[tuple[str, dict[str, Any]]]:
     west, south, north = west - SLACK, south - SLACK, north + SLACK
     east += SLACK + 360 * (east < west)  # across the date line
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    yield word, {"type": "Polygon", "coordinates": [ring]}
+    return word, {"type": "Polygon", "coordinates": [ring]}
 
 
 def _listed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and geometry of each area of a file."""
     with in_one_line(f"cannot read the area {path}"):
         found = json.loads(path.read_text(encoding="utf-8"))
         features = found.get("features", [found])
@@ -108,9 +105,7 @@ def _listed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(about.get("name") or (f"{path.stem} {k}" if shapes[1:] else path.stem)), shape
 
 
-def _rasterised(
-    clip: Clip, grid: tuple[np.ndarray, np.ndarray], name: str, geometry: dict[str, Any]
-) -> Area:
+def _rasterised(clip: Clip, grid: Any, name: str, geometry: dict[str, Any]) -> Area:
     """Return the cells whose centres are in a geometry, or the nearest one if there is none."""
     with in_one_line(f"{name}: no valid {geometry['type']}"):
         polygons = geometry["coordinates"]
@@ -137,5 +132,5 @@ def _rasterised(
     if ((low < least - cell) | (high > most + cell)).any():
         warn(f"{name} reaches beyond the recording; only the part within counts")
     elif share := float(np.isnan(clip.frames[len(clip) - 1][0, rows, columns]).mean()):
-        warn(f"{name}: {share:.0%} of its cells have no values, and do not count")
+        warn(f"{name}: {100 * share:.0f} % of its cells have no values, and do not count")
     return Area(name, rows, columns, geometry)

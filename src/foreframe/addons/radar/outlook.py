@@ -80,8 +80,7 @@ def outlook(
     clip = forecaster.open(matching(source), options.recording, **(options.reading or {}))
     resolved_options = resolved(forecaster, clip, forecaster.options(options))
     places = _targets(clip, options)  # before anything is computed
-    steps, units = resolved_options.steps, forecaster.scaling.units
-    summed = steps_within(clip, options.sum, steps, units)
+    summed = steps_within(clip, options.sum, resolved_options.steps, forecaster.scaling.units)
     made = forecast_recording(forecaster, clip, made_by, resolved_options)
     known = calibration_of(forecaster) if options.calibrated else None
     chances = calibrated_chances(known, forecaster, made, options.probability)
@@ -247,8 +246,7 @@ def with_defaults(forecaster: Forecaster, options: OutlookOptions) -> OutlookOpt
     """
     if not options.local and options.sum is None:
         return options
-    given = options.members, options.probability, options.sum
-    members, threshold = defaults_at(forecaster, *given)
+    members, threshold = defaults_at(forecaster, options.members, options.probability, options.sum)
     return replace(options, members=members, probability=threshold if options.local else None)
 
 

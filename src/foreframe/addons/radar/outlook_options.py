@@ -52,13 +52,12 @@ class OutlookOptions(PredictOptions, WaitOptions):
         Raises:
             ValueError: neither is.
         """
+        if self.grid == "source":
+            raise ValueError("grid source is for foreframe predict, not for outlook")
         if self.local:
             return
         if (self.probability is None) == (self.sum is None):
-            raise ValueError(
-                "give a location, --at 47.4,8.5, or for a map either --sum 60 or --members 16 "
-                "--probability 1"
-            )
+            raise ValueError("give --at 47.4,8.5, or for a map either --sum 60 or --probability 1")
         if self.sum is None and self.members is None:
             raise ValueError("a probability is the share of members: give --members, such as 16")
 

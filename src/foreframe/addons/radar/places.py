@@ -41,10 +41,6 @@ class Place(NamedTuple):
             return None
         return {"type": "Point", "coordinates": [self.longitude, self.latitude]}
 
-    def config(self) -> dict[str, Any]:
-        """Return plain values."""
-        return self._asdict()
-
     def variables(self, channels: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """Return the names and units of `values_in`."""
         return channels

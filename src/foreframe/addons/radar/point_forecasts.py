@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from foreframe.addons.radar.amounts import Amounts, plain
 from foreframe.addons.radar.areas import Area
 from foreframe.addons.radar.calibration import Chances, chances_of
-from foreframe.addons.radar.places import Place
+from foreframe.addons.radar.places import HEADERS, Place
 from foreframe.base.files import atomic_write
 from foreframe.clips.clip import Clip, Variable, stamp
 from foreframe.clips.ensembles import Ensemble
@@ -218,7 +218,7 @@ class PointForecast:
             if self.has_chances:
                 own |= {"probability": plain(self.at[s]), "within": plain(self.within[s])}
             times.append(own)
-        return self.place.config() | self.outlook() | {"sentence": self.sentence(), "times": times}
+        return self.place._asdict() | self.outlook() | {"sentence": self.sentence(), "times": times}
 
     def rows(self) -> Iterator[list[str]]:
         """Yield the lines of a .csv, without its header."""
@@ -331,12 +331,15 @@ def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> Non
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([header, *(row for one in forecasts for row in one.rows())])
             return
-        plain: Any = [one.config() for one in forecasts]
+        whole: Any = [one.config() for one in forecasts]
         if path.suffix == ".geojson":
-            about = zip((one.place.geometry for one in forecasts), plain, strict=True)
-            features = [{"type": "Feature", "geometry": g, "properties": own} for g, own in about]
-            plain = {"type": "FeatureCollection", "features": features}
-        json.dump(plain, file)
+            whole = {"type": "FeatureCollection", "features": [*map(_feature, forecasts)]}
+        json.dump(whole, file)
+
+
+def _feature(one: PointForecast) -> dict[str, Any]:
+    about = {key: value for key, value in one.config().items() if key not in HEADERS[0]}
+    return {"type": "Feature", "geometry": one.place.geometry, "properties": about}
 
 
 def _channels(clip: Clip) -> list[tuple[str, str]]:
