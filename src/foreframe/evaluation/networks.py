@@ -15,7 +15,7 @@ from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.metrics.scorecard import COPIES, STRETCH
-from foreframe.evaluation.metrics.structural import HELD
+from foreframe.evaluation.metrics.structural import HELD, STRETCH_OF_MAPS
 from foreframe.evaluation.score_options import BUDGET
 from foreframe.forecasting.compute import computing
 from foreframe.forecasting.forecast_options import EXACT
@@ -88,7 +88,7 @@ def clips_at_once(
     frames, target = 4 * window.length * c * h * w, 4 * (c - inputs) * h * w
     targets = (KEPT + members * OF_MEMBERS) * window.future * target
     # Maps during scoring: a stretch of lead times, and of images for SSIM; at least two of each.
-    held = max(STRETCH, 2 * COPIES * target) + max(STRETCH, 8 * HELD * h * w)
+    held = max(STRETCH, 2 * COPIES * target) + max(STRETCH_OF_MAPS, 8 * HELD * h * w)
     most = frames + bound(window.past, (c, h, w), window.future)
     if FIXED + batch_size * most > budget * GIB:
         most = frames - FIXED

@@ -11,7 +11,7 @@ from torch import Tensor
 from foreframe.base.processes import all_gather
 from foreframe.evaluation.metrics.pair import Frames, Pair, Sum
 
-STRETCH = 2**28  # bytes: large frames are scored a few lead times at a time
+STRETCH = 2**26  # bytes: large frames are scored a few lead times at a time
 COPIES = 8  # of these lead times during scoring
 
 

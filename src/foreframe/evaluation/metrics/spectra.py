@@ -1,5 +1,7 @@
 """Power spectra of frames, averaged over directions."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -44,17 +46,22 @@ def power(X: Frames) -> PerBand:
     b, t, c, h, w = X.shape
     window = torch.outer(*(torch.hann_window(side, device=X.device) for side in (h, w)))
     mean = (X * window).sum(dim=(3, 4), keepdim=True) / window.sum()
-    waves = torch.fft.fft2((X - mean) * window).abs().square()
+    waves = torch.fft.rfft2((X - mean) * window).abs().square()
     waves = waves.mean(dim=2) / (window.square().mean() * (h * w) ** 2)
     return (waves.flatten(2) @ _bands(h, w).to(X.device)).movedim(-1, 0)
 
 
+@lru_cache(1)
+@torch.inference_mode(False)
 def _bands(h: int, w: int) -> Float[Tensor, "waves bands"]:
-    """Return the weights of all waves of a frame for each band; NaN for bands without waves."""
-    frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], torch.fft.fftfreq(w)[None]).flatten()
+    """Return the weights of the waves of `rfft2` for each band; NaN for bands without waves."""
+    columns = torch.fft.rfftfreq(w)
+    frequency = torch.hypot(torch.fft.fftfreq(h)[:, None], columns[None]).flatten()
     half_octaves = (2 * -frequency.log2()).round() - 2  # of the wavelength; infinite for the mean
-    marks = half_octaves[:, None] == torch.arange(len(WAVELENGTHS))
-    return marks.float() / marks.sum(dim=0)
+    # Waves with a mirror image, which `rfft2` omits, count twice.
+    twice = (1.0 + ((columns > 0) & (columns < 0.5))).repeat(h)[:, None]
+    marks = twice * (half_octaves[:, None] == torch.arange(len(WAVELENGTHS)))
+    return marks / marks.sum(dim=0)
 
 
 def _of_members(members: Members) -> PerBand:

@@ -3,7 +3,8 @@ window, sample covariance, K1 = 0.01, K2 = 0.03, windows within the frame. Multi
 similarity with the Gaussian window of its paper. LPIPS by torchmetrics.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import torch
@@ -21,7 +22,8 @@ RANGES = 1.0, 2.0  # L of the conventions `standard` and `openstl`
 SCALES = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333  # weights of the frame, its half, ... its 16th
 SMALLEST = 161  # pixels: the Gaussian window does not fit the 16th of a shorter side
 GAUSSIAN = torch.exp(-(torch.arange(-5.0, 6) ** 2) / (2 * 1.5**2))
-STRETCH, HELD = 2**28, 20  # bytes of maps at a time; maps of each image
+STRETCH_OF_MAPS, HELD = 2**28, 20  # bytes of maps at a time; maps of each image
+STRIP = 2**16  # pixels: larger images are scored in strips whose maps fit the processor's cache
 
 
 def multiscale_similarity(pair: Pair) -> PerFrame:
@@ -68,7 +70,7 @@ def _similarities(pair: Pair) -> list[PerFrame]:
     images = [frames.reshape(-1, 1, h, w) for frames in (pair.P, pair.Y)]
     images += [pair.whole(WINDOW).flatten(0, 2)] if pair.gaps else []
     # At least two images: torch adds up a single one in another order.
-    stretches = max(1, len(images[0]) // max(2, STRETCH // (4 * HELD * h * w)))
+    stretches = max(1, len(images[0]) // max(2, STRETCH_OF_MAPS // (4 * HELD * h * w)))
     parts = [
         torch.stack(_means(*part))
         for part in zip(*(image.tensor_split(stretches) for image in images), strict=True)
@@ -86,22 +88,29 @@ def _means(
     whole: Bool[Tensor, "n rows columns"] | None = None,
 ) -> list[Float[Tensor, " n"]]:
     """The mean SSIM over the windows of each image, for each of `RANGES`; NaN without a window."""
-    pooled = _sums_of_windows(torch.cat([x, y, x * x, y * y, x * y], dim=1), [1] * WINDOW)
-    pooled = pooled / WINDOW**2
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = pooled.unbind(dim=1)
-    sample = WINDOW**2 / (WINDOW**2 - 1)
-    var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
-    covariance = 2 * sample * (mean_xy - mean_x * mean_y)
-    product, squares, variances = 2 * mean_x * mean_y, mean_x**2 + mean_y**2, var_x + var_y
-    means = []
-    for data_range in RANGES:
-        C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-        ssim = ((product + C1) * (covariance + C2)) / ((squares + C1) * (variances + C2))
-        if whole is None:
-            means.append(ssim.mean(dim=(1, 2)))
-        else:
-            means.append(ssim.where(whole, 0).sum(dim=(1, 2)) / whole.sum(dim=(1, 2)))
-    return means
+    sample, total = WINDOW**2 / (WINDOW**2 - 1), x.new_zeros(len(RANGES), len(x))
+    for rows in _strips(x, WINDOW):
+        p, q = x[:, :, rows], y[:, :, rows]
+        pooled = _sums_of_windows(torch.cat([p, q, p * p, q * q, p * q], dim=1), [1] * WINDOW)
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = (pooled / WINDOW**2).unbind(dim=1)
+        var_x, var_y = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
+        covariance = 2 * sample * (mean_xy - mean_x * mean_y)
+        product, squares, variances = 2 * mean_x * mean_y, mean_x**2 + mean_y**2, var_x + var_y
+        for k, data_range in enumerate(RANGES):
+            C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+            ssim = ((product + C1) * (covariance + C2)) / ((squares + C1) * (variances + C2))
+            if whole is not None:
+                ssim = ssim.where(whole[:, rows.start : rows.stop - WINDOW + 1], 0)
+            total[k] += ssim.sum(dim=(1, 2))
+    h, w = (side - WINDOW + 1 for side in x.shape[2:])
+    return list(total / (h * w if whole is None else whole.sum(dim=(1, 2))))
+
+
+def _strips(image: Float[Tensor, "n 1 h w"], side: int) -> Iterator[slice]:
+    """Rows of an image in strips that contain each window of `side` rows once."""
+    h, w = image.shape[2:]
+    step = max(side, STRIP // w)
+    return (slice(top, min(h, top + step + side - 1)) for top in range(0, h - side + 1, step))
 
 
 def _over_scales(x: Float[Tensor, "1 1 h w"], y: Float[Tensor, "1 1 h w"]) -> Float[Tensor, ""]:
@@ -109,15 +118,28 @@ def _over_scales(x: Float[Tensor, "1 1 h w"], y: Float[Tensor, "1 1 h w"]) -> Fl
     weights, C1, C2 = (GAUSSIAN / GAUSSIAN.sum()).tolist(), 0.01**2, 0.03**2
     similarity = x.new_ones(())
     for k, exponent in enumerate(SCALES, 1):
-        pooled = _sums_of_windows(torch.cat([x, y, x * x + y * y, x * y], dim=1), weights)
-        mean_x, mean_y, mean_squares, mean_xy = pooled.unbind(dim=1)
-        product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-        here = (2 * (mean_xy - product) + C2) / (mean_squares - squares + C2)
-        if k == len(SCALES):
-            here = here * (2 * product + C1) / (squares + C1)
-        similarity = similarity * here.mean().clamp(min=0) ** exponent
-        x, y = (F.avg_pool2d(image, 2, ceil_mode=True) for image in (x, y))
+        total = x.new_zeros(())
+        for rows in _strips(x, len(weights)):
+            p, q = x[:, :, rows], y[:, :, rows]
+            pooled = _sums_of_windows(torch.cat([p, q, p * p + q * q, p * q], dim=1), weights)
+            mean_x, mean_y, mean_squares, mean_xy = pooled.unbind(dim=1)
+            product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+            here = (2 * (mean_xy - product) + C2) / (mean_squares - squares + C2)
+            if k == len(SCALES):
+                here = here * (2 * product + C1) / (squares + C1)
+            total = total + here.sum()
+        count = math.prod(side - len(weights) + 1 for side in x.shape[2:])
+        similarity = similarity * (total / count).clamp(min=0) ** exponent
+        x, y = _halved(x), _halved(y)
     return similarity
+
+
+def _halved(image: Float[Tensor, "1 1 h w"]) -> Float[Tensor, "1 1 _ _"]:
+    """As `avg_pool2d` by 2 with ceil_mode, in a tenth of its time."""
+    h, w = image.shape[2:]
+    image = F.pad(image, (0, w % 2, 0, h % 2), mode="replicate")
+    rows = image[..., ::2, :] + image[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def _sums_of_windows(maps: Float[Tensor, "n k h w"], weights: Sequence[float]) -> Tensor:
