@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from foreframe import Forecaster, Window
-from foreframe.addons.films.layered_motion import Layered
+from foreframe.addons.films.layered_motion import TOLERANCE, Layered
 from foreframe.data import Recordings
 from foreframe.evaluation import ScoreOptions
 from foreframe.evaluation.card import score_clips
 from foreframe.evaluation.metrics import Scorecard, scores_of
 from foreframe.evaluation.metrics.moving import background_of
 from foreframe.models import build_model
+from foreframe.models.noise import EnsembleRequest, forecast_of
 from standins import texture
 
 
@@ -74,8 +75,26 @@ def test_layers_suit_steady_motion_and_six_past_frames() -> None:
     cut = torch.cat([1 - frames[:, :8].flip(-1), frames[:, 8:]], dim=1)
     model = Layered(build_model("persistence"))
     pasts = frames, fading, cut, frames[:, 5:]
-    suits = [model.suits(model.layers.encode(past)).item() for past in pasts]
-    assert suits == [True, False, False, False]
+    errors = [model.hindcast_error(model.layers.encode(past)).item() for past in pasts]
+    assert [error <= TOLERANCE for error in errors] == [True, False, False, False]
+
+
+def test_members_move_their_objects_whole() -> None:
+    """Where layers suit the clip; members of other clips are the other model's."""
+    frames = street(1.5)[:, :10]
+    fading = frames[:, :1] * torch.linspace(1, 0.5, 10).view(1, 10, 1, 1, 1)
+    plain = build_model("dressed", {"of": "persistence"})
+    drawn, others = (
+        forecast_of(model, model.encode(clips), 10, ensemble=EnsembleRequest(8, seed=3))[0]
+        for model, clips in ((Layered(plain), torch.cat([frames, fading])), (plain, fading))
+    )
+    torch.testing.assert_close(drawn[8:], others)
+    bright = (drawn[:8, -1, 0] > 0.55).float()
+    area = bright.sum(dim=(1, 2)) / (frames[0, -1, 0] > 0.55).sum()
+    torch.testing.assert_close(area, torch.ones(8), atol=0.2, rtol=0)
+    columns = (bright.sum(dim=1) * torch.arange(96)).sum(dim=1) / bright.sum(dim=(1, 2))
+    assert 0.5 < columns.std() < 8
+    assert abs(columns.mean() - (10 + 1.5 * 19 + 3.5)) < 2 * columns.std()
 
 
 def test_the_background_follows_a_moving_camera() -> None:

@@ -28,6 +28,7 @@ from foreframe.models.motion import (
     residuals,
     sampled,
 )  # fmt: skip
+from foreframe.models.noise import Noise
 
 Map = Float[Tensor, "b 1 h w"]
 Frame = Float[Tensor, "b c h w"]
@@ -44,6 +45,7 @@ LEAST = 0.75  # share of the speed that is left after a frame, if it did not las
 CHECKS = 1, 5  # past frames that a hindcast forecasts from the frames before
 NOISE = 0.004  # of a hindcast, as a share of the range: a grey level
 TOLERANCE = 1.4  # of the hindcasts' squared error, relative to that at rest or of fading
+ANY_WAY = 0.3  # of a member's motion, whatever the direction of its objects
 LAYERS = "layers/"
 
 
@@ -113,8 +115,13 @@ class Layered(Model):
     """Layered motion for clips that it suits; another model's forecast for all others.
 
     Layers suit a clip if they forecast its last frame and its last five frames from the earlier
-    ones. Their squared error must be at most 1.4 times that of a frame at rest, and of a frame that
-    fades on. They need six past frames. Members come from the other model.
+    ones. Their squared error E must be at most 1.4 times that of a frame at rest, and of a frame
+    that fades on. They need six past frames. If the other model draws members, each is moved by
+
+        V + √E (z_1 V + z_2 V⊥ + 0.3 |V| (z_3, z_4)),
+
+    where |V| is the mean speed of the objects, and by the camera's motion times 1 + √E z_5. All z
+    are normal.
 
     Args:
         plain: the other model.
@@ -123,6 +130,7 @@ class Layered(Model):
     def __init__(self, plain: Model) -> None:
         super().__init__()
         self.plain, self.layers = plain, LayeredMotion()
+        self.noise = Noise(whole=5)
         self.channels, self.horizon, self.stride = plain.channels, plain.horizon, plain.stride
         self.draws, self.reduces, self.sized = plain.draws, plain.reduces, True
 
@@ -135,38 +143,55 @@ class Layered(Model):
         return self.plain.encode(past, state) | with_prefix(LAYERS, layers)
 
     def exogenous(self, state: State, steps: int) -> State:
-        return self.plain.exogenous(state, steps)
+        plain = _without_layers(state)
+        entering = self.plain.exogenous(plain, steps) if _some_plain(state) else {}
+        return entering | self._drawn(state)
+
+    def _drawn(self, state: State) -> State:
+        """z of each member."""
+        return {"z": self.noise(state, (1, 1))[:, 0]} if "key" in state else {}
 
     def precompute(self, state: State, steps: int) -> State:
-        return self.plain.precompute(state, steps)
+        """The layers, and what members of the other model share, as far as the clips need them."""
+        shared = self._layered(state)
+        plain = _without_layers(state)
+        return shared | (self.plain.precompute(plain, steps) if _some_plain(shared) else {})
 
     def begin(self, state: State) -> State:
-        if "key" in state:  # a member
-            return self.plain.begin(state)
-        suits = self.suits(part_of(state, LAYERS))
-        begun = {"suits": suits}
-        for model, own, prefix in self._needed(state, suits):
-            begun |= with_prefix(prefix, model.begin(own))
-        return begun
+        begun = self._layered(state)
+        plain = _without_layers(state)
+        return begun | (self.plain.begin(plain) if _some_plain(begun) else {})
 
     def rollout(self, state: State, steps: int) -> tuple[Future, State]:
         """Each model by its own, which bounds memory."""
-        if "key" in state:
-            return self.plain.rollout(state, steps)
-        suits = self.suits(part_of(state, LAYERS))
-        made = [model.rollout(own, steps)[0] for model, own, _ in self._needed(state, suits)]
-        return _chosen(suits, made), {}
+        begun = self._layered(state | self._drawn(state))
+        chosen, plain = {"error": begun["error"]}, _some_plain(begun)
+        made = []
+        if layers := part_of(begun, LAYERS):
+            made.append(self.layers.advance(layers, steps, last=True)[0])
+        del begun, layers
+        if plain:
+            made.append(self.plain.rollout(_without_layers(state), steps)[0])
+        return _chosen(chosen, made), {}
 
-    def _needed(self, state: State, suits: Bool[Tensor, " b"]) -> list[tuple[Model, State, str]]:
-        """Layers, the other model or both, as these clips require, each with its state."""
-        plain, layers = _parted(state)
-        models = [(self.layers, layers, LAYERS), (self.plain, plain, "")]
-        if suits.is_meta or bool(suits.any()) != bool(suits.all()):
-            return models
-        return models[:1] if suits.all() else models[1:]
+    def _layered(self, state: State) -> State:
+        """The error of hindcasts, and the layers, unless no clip needs them; of members moved by
+        their own motion.
+        """
+        layers = part_of(state, LAYERS)
+        if "error" not in state:
+            error = self.hindcast_error(layers)
+            layers = self.layers.begin(layers) if error.is_meta or _suits(error).any() else {}
+        else:
+            error = state["error"]
+        if layers and "z" in state:
+            layers |= _perturbed(layers, error, state["z"])
+        return {"error": error} | with_prefix(LAYERS, layers)
 
-    def suits(self, state: State) -> Bool[Tensor, " b"]:
-        """Which clips layers suit, by hindcasts of grey frames of moderate size."""
+    def hindcast_error(self, state: State) -> Float[Tensor, " b"]:
+        """The squared error of hindcasts by layers, relative to that at rest or of fading, of grey
+        frames of moderate size; infinite for fewer than six frames.
+        """
         frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
         grey = _reduced(frames).unsqueeze(2)
         ratios = []
@@ -180,19 +205,21 @@ class Layered(Model):
                 (hindcast - truth).square().mean(dim=(1, 2, 3, 4)) for hindcast in hindcasts
             )
             ratios.append((by_layers - NOISE**2) / (torch.minimum(*others) + NOISE**2))
-        return (sum(ratios) / len(ratios) <= TOLERANCE) & (seen > max(CHECKS))
+        return torch.stack(ratios).mean(dim=0).where(seen > max(CHECKS), torch.inf)
 
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
-        if "key" in state or "suits" not in state:
+        if "error" not in state:
             return self.plain.advance(state, steps, last)
-        plain, layers = _parted(state)
-        made, after = [], {"suits": state["suits"]}
-        for model, own, prefix in ((self.layers, layers, LAYERS), (self.plain, plain, "")):
-            if own:
-                frames, stepped = model.advance(own, steps, last)
-                made.append(frames)
-                after |= with_prefix(prefix, stepped)
-        return _chosen(state["suits"], made), after
+        made, after = [], {"error": state["error"]}
+        if layers := part_of(state, LAYERS):
+            frames, layers = self.layers.advance(layers, steps, last)
+            made.append(frames)
+            after |= with_prefix(LAYERS, layers)
+        if _some_plain(state):
+            frames, plain = self.plain.advance(_without_layers(state), steps, last)
+            made.append(frames)
+            after |= plain
+        return _chosen(state, made), after
 
     def step(self, state: State, last: bool = False) -> tuple[Future, State]:
         return self.advance(state, self.horizon, last)
@@ -201,15 +228,38 @@ class Layered(Model):
 MATCH = Match("in layers", "objects moved as layers", model=Layered, inputs=False)
 
 
-def _chosen(suits: Bool[Tensor, " b"], made: list[Future]) -> Future:
+def _suits(error: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
+    return error <= TOLERANCE
+
+
+def _some_plain(state: State) -> bool:
+    """Whether some clip needs the other model."""
+    error = state.get("error")
+    return error is None or error.is_meta or not bool(_suits(error).all())
+
+
+def _chosen(state: State, made: list[Future]) -> Future:
     """The forecast by layers where they suit a clip, else the last."""
-    return made[0].where(suits.view(-1, 1, 1, 1, 1), made[-1].to(made[0].dtype))
+    suits = _suits(state["error"]).view(-1, 1, 1, 1, 1)
+    return made[0].where(suits, made[-1].to(made[0].dtype))
 
 
-def _parted(state: State) -> tuple[State, State]:
-    """The states of the other model and of layers."""
-    others = {n: value for n, value in state.items() if n != "suits" and not n.startswith(LAYERS)}
-    return others, part_of(state, LAYERS)
+def _without_layers(state: State) -> State:
+    """The state of the other model."""
+    own = "error", "z"
+    return {n: value for n, value in state.items() if n not in own and not n.startswith(LAYERS)}
+
+
+def _perturbed(layers: State, error: Float[Tensor, " b"], z: Float[Tensor, "b 5 1 1"]) -> State:
+    """The motion of a member's objects and camera: see `Layered`."""
+    V, mask = layers["V"], layers["mask"]
+    size = error.clamp(0, TOLERANCE).sqrt().view(-1, 1, 1, 1)
+    squares = (mask * V.square().sum(dim=1, keepdim=True)).sum(dim=(2, 3), keepdim=True)
+    speed = (squares / mask.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)).sqrt()
+    across = torch.cat([-V[:, 1:], V[:, :1]], dim=1)
+    moved = z[:, :1] * V + z[:, 1:2] * across + ANY_WAY * speed * z[:, 2:4]
+    camera = layers["camera"] * (1 + size * z[:, 4:])[..., 0, 0]
+    return {"V": V + size * moved, "camera": camera}
 
 
 def _layers(frames: Float[Tensor, "b k c h w"], seen: Float[Tensor, " b"]) -> State:
