@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
+from foreframe.cli.progress import announcing, progress
 from foreframe.evaluation import EvaluateOptions
 from foreframe.models.names import check_forecaster
 
@@ -26,7 +26,7 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
 
     with progress("clips") as bar:
         options = replace(options, output=options.output or "auto")
-        card = evaluate(run, options=options, progress=bar)
+        card = evaluate(run, options=options, progress=announcing(bar, "clips"))
     if rank_and_size()[0] > 0:
         return
     print_table(card)

@@ -61,6 +61,26 @@ def _line(what: str, began: float, calls: list[tuple[float, int, int]]) -> str:
     text = f"{done} of {total} {what}"
     if done == before:
         return f"{text} after {time.monotonic() - began:.0f} seconds"
-    left = (last - first) / (done - before) * (total - done)
-    duration = f"{left / 60:.0f} minutes" if left >= 90 else f"{round(left, -1):.0f} seconds"
-    return f"{text}: about {duration} left"
+    if done == total:
+        return f"{text}: finishing"
+    return f"{text}: about {_duration((last - first) / (done - before) * (total - done))} left"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{round(seconds, -1):.0f} seconds"
+
+
+def announcing(tell: Tell, what: str) -> Tell:
+    """Return `tell`, which also prints the expected duration once the first clips are done."""
+    calls = list[tuple[float, int]]()
+
+    def both(done: int, total: int) -> None:
+        tell(done, total)
+        calls.append((time.monotonic(), done))
+        if len(calls) == 2 and done < total:
+            (first, before), (now, _) = calls
+            seconds = (now - first) / (done - before) * total
+            if seconds >= 2 * EVERY:
+                print(f"{total} {what}, about {_duration(seconds)}", file=sys.stderr, flush=True)
+
+    return both
