@@ -8,7 +8,7 @@ from foreframe.base.schema import PositiveFloat, PositiveInt, Range, parameters
 from foreframe.data.data_options import ClipOptions, ClipsAsTrained
 from foreframe.forecasting.forecast_options import DeviceOptions, MemberOptions, check_match
 
-BUDGET = 2.0  # GiB
+BUDGET = 3.0  # GiB: films of 1080x1920 by layers
 DMVFN = {"past": 2, "future": 5, "stride": 1}  # windows of films (Hu et al. 2023, CVPR)
 
 

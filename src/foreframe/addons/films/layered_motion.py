@@ -361,23 +361,21 @@ def _background(
     """The mean of past frames without what moves, and how well they show it, 0 to 1."""
     few, k = _reduction(mobile), frames.shape[1]
     small, step = _reduced(mobile), _reduced(V) / few
-    landed = [_splatted(small, pixels(step) - lag * step) for lag in range(1, k)]
-    covered = [_enlarged(blurred(cover, 2 / few) * 2.5, mobile) for cover in landed]
-    real = (seen[:, None] > torch.arange(1, k, device=seen.device)).to(V)[..., None, None, None]
-    open_ = torch.stack([(1 - cover).clamp(0, 1) for cover in covered], dim=1) * real
-    before, total = frames.unbind(dim=1)[-2::-1], open_.sum(dim=1)
-    background, weights = torch.zeros_like(frames[:, 0]), list(open_.unbind(dim=1))
-    for outliers in (False, True, True):
-        if outliers:  # count less
-            off = [(past - background).abs().mean(dim=1, keepdim=True) for past in before]
-            weights = [
-                weight / (1 + (distance / 0.05).square())
-                for weight, distance in zip(open_.unbind(dim=1), off, strict=True)
-            ]
-        background, mass = torch.zeros_like(background), torch.full_like(total, 1e-6)
-        for past, weight in zip(before, weights, strict=True):
-            background, mass = background + weight * past, mass + weight
-        background = background / mass
+    open_ = []
+    for lag in range(1, k):
+        cover = blurred(_splatted(small, pixels(step) - lag * step), 2 / few) * 2.5
+        real = (seen > lag).to(V).view(-1, 1, 1, 1)
+        open_.append((1 - _enlarged(cover, mobile)).clamp(0, 1) * real)
+    before, total = frames.unbind(dim=1)[-2::-1], torch.stack(open_, dim=1).sum(dim=1)
+    background = torch.zeros_like(frames[:, 0])
+    for outliers in (False, True, True):  # outliers count less
+        sums, mass = torch.zeros_like(background), torch.full_like(total, 1e-6)
+        for past, weight in zip(before, open_, strict=True):
+            if outliers:
+                off = (past - background).abs().mean(dim=1, keepdim=True)
+                weight = weight / (1 + (off / 0.05).square())
+            sums, mass = sums + weight * past, mass + weight
+        background = sums / mass
     return background, ((total - 0.3) / 0.7).clamp(0, 1)
 
 
