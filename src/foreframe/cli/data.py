@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
+from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
 from foreframe.cli.progress import progress
 from foreframe.data.data_options import ClipOptions, WindowOptions, as_published
@@ -45,8 +46,8 @@ def show_clip(
         c -= dataset.inputs
     low, high, mean = np.nanmin(frames), np.nanmax(frames), np.nanmean(frames)
     print(
-        f"clip {clip}: T={t} C={frames.shape[1]} H={h} W={w}, values {low:.3g} to {high:.3g}, "
-        f"mean {mean:.4f}"
+        f"clip {clip}: {t} frames of {h}x{w}, {plural(frames.shape[1], 'channel')}, "
+        f"values {low:.3g} to {high:.3g}, mean {mean:.4f}"
     )
     if output is not None:
         _write_clip(output, frames[:past], frames[past : past + future], c)

@@ -74,6 +74,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     made: list[Choice] = []
     period = None
     if holds_recordings(data, reading.variable):
+        say(f"looking at {data_name(data)}")
         recording = look_at(data, reading, "cuts" not in explicit.get("reading", {}))
         made, period = choices(recording, explicit), recording.period
     options = _with(given, made)
@@ -88,6 +89,7 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     minutes = options.learning.minutes
     share = SCORING_SHARE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
+    say("scoring forecasts that need no training")
     scored = all_gather(
         is_first_process() and scores_of_start(models, validation, options.data.window, share)
     )[0]
@@ -114,8 +116,8 @@ def _start(names: Sequence[str], period: int | None, size: int, clips: int) -> I
     """
     if names[0] == SCENES:
         say(
-            f"the part of {SCENES} that reads the past stays as it is (--freeze_encoder); the part "
-            f"that forecasts is trained on {FINE_TUNING['train_clips']} clips (--train_clips)"
+            f"only the part of {SCENES} that forecasts is trained (--freeze_encoder), on "
+            f"{FINE_TUNING['train_clips']} clips (--train_clips)"
         )
         yield from (Choice((name,), value) for name, value in FINE_TUNING.items())
         size = 2  # more steps of the same time
