@@ -261,8 +261,7 @@ class Scorer:
         scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)
         ensembles = None
         if self.mean:
-            drawn = {row: name for row, name in self.matches.items() if match_of(name).values}
-            ensembles = Ensembles(forecaster, self.options, drawn, self.dataset)
+            ensembles = Ensembles(forecaster, self.options, self.matches, self.dataset)
         if tell is not None:
             tell(0, len(clips))
         for batch in batches(self.dataset, self.at_once, among=clips):

@@ -15,7 +15,7 @@ from foreframe.evaluation.networks import forecast_clips, members_of
 from foreframe.evaluation.score_options import ScoreOptions
 from foreframe.forecasting.forecast_options import EXACT
 from foreframe.forecasting.forecaster import Forecaster
-from foreframe.forecasting.matches import match_of, matched
+from foreframe.forecasting.matches import match_of, matched, model_of
 from foreframe.models import EnsembleRequest, Lagged, Parts
 
 LAGS = 5  # of the lagged ensemble
@@ -62,7 +62,11 @@ class Ensembles:
         def each() -> Iterator[tuple[str, Tensor]]:
             yield "model", members
             for row, match in self.matches.items():
-                yield row, matched(match, members, parts.last, guide, True)
+                made = members
+                if match_of(match).model is not None:
+                    model = model_of(self.forecaster.model, match)
+                    made = members_of(model, parts, precision, drawn)
+                yield row, matched(match, made, parts.last, guide, True)
             lags = drawn_for(which, self.lagged.lags, self.seed, within)
             yield "lagged", members_of(self.lagged, parts, EXACT, lags)
             if self.oracle is not None:

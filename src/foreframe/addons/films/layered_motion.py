@@ -45,6 +45,7 @@ LEAST = 0.75  # share of the speed that is left after a frame, if it did not las
 CHECKS = 1, 5  # past frames that a hindcast forecasts from the frames before
 NOISE = 0.004  # of a hindcast, as a share of the range: a grey level
 TOLERANCE = 1.4  # of the hindcasts' squared error, relative to that at rest or of fading
+JUMP = 4.0  # times the largest squared change of a step before: frames that differ more are a cut
 ANY_WAY = 0.3  # of a member's motion, whatever the direction of its objects
 LAYERS = "layers/"
 
@@ -115,8 +116,9 @@ class Layered(Model):
     """Layered motion for clips that it suits; another model's forecast for all others.
 
     Layers suit a clip if they forecast its last frame and its last five frames from the earlier
-    ones. Their squared error E must be at most 1.4 times that of a frame at rest, and of a frame
-    that fades on. They need six past frames. If the other model draws members, each is moved by
+    ones. Their squared error E must be at most 1.4 times that of a frame at rest, of a frame that
+    fades on, and what frames changed before, which excludes cuts. They need six past frames. If
+    the other model draws members, each is moved by
 
         V + √E (z_1 V + z_2 V⊥ + 0.3 |V| (z_3, z_4)),
 
@@ -204,7 +206,10 @@ class Layered(Model):
             by_layers, *others = (
                 (hindcast - truth).square().mean(dim=(1, 2, 3, 4)) for hindcast in hindcasts
             )
-            ratios.append((by_layers - NOISE**2) / (torch.minimum(*others) + NOISE**2))
+            changes = past.diff(dim=1).square().mean(dim=(2, 3, 4))
+            others.append(steps**2 * JUMP * changes.amax(dim=1))
+            least = torch.stack(others).amin(dim=0)
+            ratios.append((by_layers - NOISE**2) / (least + NOISE**2))
         return torch.stack(ratios).mean(dim=0).where(seen > max(CHECKS), torch.inf)
 
     def advance(self, state: State, steps: int, last: bool = False) -> tuple[Future, State]:
