@@ -297,6 +297,7 @@ def report(training: Training, seconds: float) -> None:
         weights, train = training.options.model.weights, training.clips.train
         say(verdict(network, weights, start, best))
         if best < start and weights in published() and isinstance(train, Recordings):
+            say("scoring the test split")
             with suppress(ValueError):  # no window to test on
                 say(verdict_on_test(Forecaster.load(training.folder), train.of_split("test")))
     steps, minutes = training.trainer.global_step, training.options.learning.minutes
