@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
-from matplotlib.path import Path as Outline
 
 from foreframe.addons.radar.places import degrees, nearest
 from foreframe.base.notes import warn
@@ -107,6 +106,8 @@ def _listed(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _rasterised(clip: Clip, grid: Any, name: str, geometry: dict[str, Any]) -> Area:
     """Return the cells whose centres are in a geometry, or the nearest one if there is none."""
+    from matplotlib.path import Path as Outline  # which locations do not need
+
     with in_one_line(f"{name}: no valid {geometry['type']}"):
         polygons = geometry["coordinates"]
         polygons = polygons if geometry["type"] == "MultiPolygon" else [polygons]
