@@ -48,7 +48,7 @@ def real_data(name: str) -> Path:
 @pytest.fixture(autouse=True)
 def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """No line of progress among what a slow machine prints."""
-    monkeypatch.setattr("foreframe.cli.progress.EVERY", 600.0)
+    monkeypatch.setattr("foreframe.base.progress.EVERY", 600.0)
 
 
 @pytest.fixture

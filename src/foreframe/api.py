@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foreframe.base.notes import listening
+from foreframe.base.progress import Progress, progress
 from foreframe.data.data_options import WindowOptions, not_usual
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
@@ -92,9 +93,9 @@ def fit(
     """
     python = not isinstance(recipe, Chosen)
     made = chosen(*named(recipe, options)) if not isinstance(recipe, Chosen) else recipe
-    from foreframe.training.fit import train
-
-    with listening(python=python):
+    with listening(verbose=made.options.run.verbose, python=python):
+        with progress("the start"):  # imports take seconds
+            from foreframe.training.fit import train
         folder = train(made.options, made.explicit, strategy, plugins, callbacks)
     data = made.options.data.data
     return Run(folder, None if isinstance(data, str) else data)
@@ -119,7 +120,7 @@ def predict(
     output: str | os.PathLike[str] | None = None,
     options: PredictOptions | None = None,
     *,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     **changes: Any,
 ) -> "Forecast | Rolling | list[Path]":
     """Forecast the frames after recordings, as `foreframe predict` does.
@@ -213,7 +214,7 @@ def check(
     source: Any,
     options: WindowOptions | None = None,
     *,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> "DataCheck":
     """Examine recordings before training on them, as `foreframe data check` does.
@@ -252,7 +253,7 @@ def evaluate(
     data: Any = None,
     options: EvaluateOptions | None = None,
     *,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> Card:
     """Score a forecaster and the baselines, as `foreframe evaluate` does. Each of several processes

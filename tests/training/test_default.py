@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_refused_before_the_baselines_are_scored(tmp_path, 
     ):
         with pytest.raises(ValueError, match=message):
             foreframe.fit(data=walk(), run=tmp_path / "run", **options)
-    assert [line[:10] for line in capsys.readouterr().out.splitlines()] == ["looking at"]
+    assert capsys.readouterr().out == ""
     assert not (tmp_path / "run").exists()
 
 

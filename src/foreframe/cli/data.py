@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from foreframe.base.files import check_source
+from foreframe.base.progress import progress
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.data.data_options import ClipOptions, WindowOptions, as_published
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import announcing, progress
 from foreframe.evaluation import EvaluateOptions
 from foreframe.models.names import check_forecaster
 
@@ -20,13 +20,13 @@ def score_run(run: str | None = None, *, options: EvaluateOptions) -> None:
     if run is not None:
         check_forecaster(run)
 
-    from foreframe.api import evaluate
-    from foreframe.base.processes import rank_and_size
-    from foreframe.visuals.tables import figures, wrap
+    with progress("clips") as tell:
+        from foreframe.api import evaluate
+        from foreframe.base.processes import rank_and_size
+        from foreframe.visuals.tables import figures, wrap
 
-    with progress("clips") as bar:
         options = replace(options, output=options.output or "auto")
-        card = evaluate(run, options=options, progress=announcing(bar, "clips"))
+        card = evaluate(run, options=options, progress=tell)
     if rank_and_size()[0] > 0:
         return
     print_table(card)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import ExportOptions
 from foreframe.models.names import check_forecaster
 

@@ -1,8 +1,8 @@
 """foreframe predict"""
 
 from foreframe.base.files import check_source
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.forecasting.forecast_options import PredictOptions
 from foreframe.models.names import check_forecaster
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foreframe.base.progress import Progress
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, format_step
 from foreframe.clips.frames import Frames
@@ -86,7 +87,7 @@ class _Counted(Frames):
 def check_data(
     source: Any,
     options: WindowOptions,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
 ) -> DataCheck:
     """Examine every recording in `source`.
 
@@ -105,7 +106,7 @@ def check_data(
 
 
 def check_recordings(
-    source: Any, options: ReadOptions, progress: Callable[[int, int], Any] | None = None
+    source: Any, options: ReadOptions, progress: Progress | None = None
 ) -> list[Checked]:
     """Examine every recording in `source`, as in `check_data`.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.base.processes import all_gather, process_group, rank_and_size
+from foreframe.base.progress import Progress
 from foreframe.clips.clip import Window
 from foreframe.data import Recordings, batches, chosen
 from foreframe.evaluation.member_scores import Ensembles
@@ -30,9 +31,6 @@ from foreframe.models import FREE, Cycle, Model, Parts, baselines_here, build_mo
 from foreframe.models.names import published
 from foreframe.visuals import Card
 
-Tell = Callable[[int, int], Any]
-"""Called after each batch with the number of clips scored, and the number of all."""
-
 ReadForecasts = Callable[[Sequence[int], Parts], Tensor]
 """Returns the forecasts (B,S,C,H,W) of some clips, by their numbers, on the network's scale."""
 
@@ -44,7 +42,7 @@ def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
     options: ScoreOptions | None = None,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Card:
     """Score a forecaster and the baselines; arguments as for `Scorer` and `scorecard`."""
     options = options or ScoreOptions()
@@ -52,13 +50,15 @@ def score_clips(
 
 
 @process_group()
-def scorecard(scorer: "Scorer", progress: Tell | None = None, seconds: float | None = None) -> Card:
+def scorecard(
+    scorer: "Scorer", progress: Progress | None = None, seconds: float | None = None
+) -> Card:
     """Score all rows of a scorer, per lead time and overall, in every convention of `SCORES`, with
     skill and the significance of differences. Several processes score a share of the clips each,
     and all return the same card.
 
     Args:
-        progress: called after each batch, see `Tell`.
+        progress: called after each batch.
         seconds: time limit.
 
     Returns:
@@ -255,7 +255,7 @@ class Scorer:
         return {row: network for row, network in networks.items() if row != self.name}
 
     @torch.inference_mode()
-    def score(self, clips: Sequence[int], tell: Tell | None = None) -> Scores:
+    def score(self, clips: Sequence[int], tell: Progress | None = None) -> Scores:
         """Score these clips, by their numbers."""
         forecaster, rows = self.forecaster, dict.fromkeys(self.rows, self.scores)
         scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)

@@ -1,7 +1,7 @@
 """`foreframe evaluate`: open a forecaster and its clips, score them, and write the report."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from foreframe.base.extras import of_package, registered
 from foreframe.base.files import check_writable
 from foreframe.base.notes import say, warn
 from foreframe.base.processes import rank_and_size
+from foreframe.base.progress import Progress
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
@@ -110,7 +111,7 @@ class Scored:
 
 
 def evaluate_forecaster(
-    what: Any, options: EvaluateOptions, progress: Callable[[int, int], Any] | None = None
+    what: Any, options: EvaluateOptions, progress: Progress | None = None
 ) -> Card:
     """As `foreframe.evaluate`."""
     scored = open_scored(what, options)

@@ -8,6 +8,7 @@ from typing import Any
 
 from foreframe.base.files import matching
 from foreframe.base.notes import collecting
+from foreframe.base.progress import Progress
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecast import (
     Forecast,
@@ -21,8 +22,6 @@ from foreframe.forecasting.forecaster import Forecaster, open_forecaster
 from foreframe.forecasting.outputs import VALUES, check_output
 from foreframe.forecasting.rolling import Rolling
 from foreframe.visuals import Paint
-
-Progress = Callable[[int, int], Any]
 
 
 def forecast_sources(

@@ -1,6 +1,6 @@
 """Forecasts at regular intervals along a recording."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from foreframe.base.progress import Progress
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
@@ -98,9 +99,7 @@ class Rolling:
                 pass
         return {name: (sums / n).sqrt().tolist() for name, (sums, n) in self._sums.items()}
 
-    def write(
-        self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
-    ) -> None:
+    def write(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
         """Compute the forecasts and write them by the ending of `path`, as `Forecast.write`: their
         values, or pictures of each with its truth, on a common scale. Films play as fast as the
         recording.

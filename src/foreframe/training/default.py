@@ -74,7 +74,6 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     made: list[Choice] = []
     period = None
     if holds_recordings(data, reading.variable):
-        say(f"looking at {data_name(data)}")
         recording = look_at(data, reading, "cuts" not in explicit.get("reading", {}))
         made, period = choices(recording, explicit), recording.period
     options = _with(given, made)
@@ -89,7 +88,6 @@ def choose_defaults(given: Given) -> tuple[Options, Splits, float]:
     minutes = options.learning.minutes
     share = SCORING_SHARE * 60 * minutes if minutes else math.inf
     models = _to_score(options, validation, period, explicit)
-    say("scoring forecasts that need no training")
     scored = all_gather(
         is_first_process() and scores_of_start(models, validation, options.data.window, share)
     )[0]

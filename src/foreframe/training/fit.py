@@ -15,6 +15,7 @@ import yaml
 from foreframe.base.files import atomic_write
 from foreframe.base.notes import listening, say
 from foreframe.base.processes import DeadProcessError, Stopped, is_first_process
+from foreframe.base.progress import progress
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
 from foreframe.data import ClipSet, Recordings, batches
@@ -32,7 +33,7 @@ from foreframe.training.datamodule import Clips
 from foreframe.training.default import choose_defaults, verdict
 from foreframe.training.loggers import Events, begin, start_tensorboard
 from foreframe.training.module import ForecastModule
-from foreframe.training.monitoring import HealthCheck, Pictures, progress
+from foreframe.training.monitoring import HealthCheck, Pictures, progress_callbacks
 from foreframe.training.optimizers import MovingAverage
 from foreframe.training.options import Options
 from foreframe.training.preparation import load_initial_weights, of_its_weights, prepared
@@ -77,11 +78,14 @@ def train(
         launched(options.machine, plugins, strategy) as processes,
         run_folder.locked_folder(options.model, options.run) as folder,
     ):
-        training = open_training(folder, options, given, callbacks, processes)
+        with progress("the start"):
+            training = open_training(folder, options, given, callbacks, processes)
         write_config(training)
         began = time.monotonic()
         run_fit(training)
-        report(training, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        with progress("the result"):
+            report(training, seconds)
         return folder
 
 
@@ -145,12 +149,12 @@ def open_training(
     checkpoints = Checkpoints(folder / "checkpoints", run.save_every, stops, learning.patience)
     pictures = [Pictures(folder / "pictures", run.picture_every)] if run.picture_every else []
     average = [MovingAverage(learning.average)] if learning.average else []
-    bar = progress(machine.trainer.get("enable_progress_bar", True))
+    shown = progress_callbacks(machine.trainer.get("enable_progress_bar", True))
     with quiet():
         trainer = build_trainer(
             machine,
             learning,
-            [scores, HealthCheck(), *pictures, *bar, *average, *callbacks, stops, checkpoints],
+            [scores, HealthCheck(), *pictures, *shown, *average, *callbacks, stops, checkpoints],
             [Events(folder) if isinstance(each, str) else each for each in loggers],
             **processes,
         )
@@ -297,7 +301,6 @@ def report(training: Training, seconds: float) -> None:
         weights, train = training.options.model.weights, training.clips.train
         say(verdict(network, weights, start, best))
         if best < start and weights in published() and isinstance(train, Recordings):
-            say("scoring the test split")
             with suppress(ValueError):  # no window to test on
                 say(verdict_on_test(Forecaster.load(training.folder), train.of_split("test")))
     steps, minutes = training.trainer.global_step, training.options.learning.minutes

@@ -1,7 +1,9 @@
 """Progress of a training, pictures, and notes on problems."""
 
+import math
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -13,14 +15,15 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor
 
 from foreframe.base.notes import listener, say
+from foreframe.base.progress import repeating
 from foreframe.clips.frames import missing_where_unseen
 from foreframe.models import parts_of
 from foreframe.training.loggers import log_picture
 from foreframe.visuals import strip, write_png
 
 
-def progress(bar: bool = True) -> list[L.Callback]:
-    """The callback that shows progress, if anything is printed.
+def progress_callbacks(bar: bool) -> list[L.Callback]:
+    """The callbacks that show progress, if anything is printed.
 
     Args:
         bar: whether a bar is allowed; else lines are printed.
@@ -63,19 +66,26 @@ class Bar(RichProgressBar):
 
 
 class Lines(L.Callback):
-    """Progress in logs and notebooks: a line every three seconds, and later every twentieth of the
-    time so far.
-    """
+    """Progress in logs and notebooks: a line every few seconds."""
 
     def __init__(self) -> None:
-        self._said_at = time.monotonic()
+        self._loss, self._lines = math.nan, ExitStack()
+
+    def setup(self, trainer: L.Trainer, module: Any, stage: str) -> None:
+        self._lines.enter_context(repeating(lambda: self._say(trainer, module)))
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        pause = max(3.0, 0.05 * module.elapsed)
-        if trainer.is_global_zero and time.monotonic() - self._said_at > pause:
-            self._said_at = time.monotonic()
-            loss, left = float(outputs["loss"]), time_left(trainer, module)
-            say(f"step {trainer.global_step}: loss {loss:.5f}, {left} left")
+        self._loss = outputs["loss"]
+
+    def teardown(self, trainer: L.Trainer, module: Any, stage: str) -> None:
+        self._lines.close()
+
+    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
+        self._lines.close()
+
+    def _say(self, trainer: L.Trainer, module: Any) -> None:
+        training = f"loss {self._loss:.5f}, {time_left(trainer, module)} left"
+        say(f"step {trainer.global_step}: {training if trainer.training else 'validation'}")
 
 
 class Pace(L.Callback):

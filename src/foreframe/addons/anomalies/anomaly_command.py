@@ -7,8 +7,8 @@ from pathlib import Path
 
 from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.base.files import check_source
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 

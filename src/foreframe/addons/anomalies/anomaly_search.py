@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from foreframe.addons.anomalies.watching import (
 )
 from foreframe.api import Run, takes
 from foreframe.base.files import atomic_write, check_writable
+from foreframe.base.progress import Progress
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
@@ -54,7 +55,7 @@ def anomalies(
     options: AnomalyOptions | None = None,
     *,
     weights: Forecaster | Run | str | os.PathLike[str] = "scenes",
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     **changes: Any,
 ) -> "Anomalies":
     """Find what is unusual in a recording, as `foreframe anomalies` does.
@@ -148,9 +149,7 @@ class Anomalies:
     events: tuple[Event, ...]
     normal: Normal
 
-    def write(
-        self, path: str | Path, progress: Callable[[int, int], Any] = lambda done, total: None
-    ) -> None:
+    def write(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
         """Write a line for each frame (.csv), the events and the threshold (.json), the scores and
         the highest events (.png), or the film with its alarms framed (.mp4).
 
@@ -210,7 +209,7 @@ class Anomalies:
             one.set_axis_off()
         figure.savefig(path)
 
-    def _film(self, progress: Callable[[int, int], Any]) -> Iterator[np.ndarray]:
+    def _film(self, progress: Progress) -> Iterator[np.ndarray]:
         """Yield the frames, each above a bar of its score whose middle is the threshold. An event
         has an orange bar, and a box around its place.
         """

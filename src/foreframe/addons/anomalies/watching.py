@@ -10,7 +10,7 @@ Missing values (NaN) are neither scored nor learnt.
 import math
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.base.notes import warn
+from foreframe.base.progress import Progress
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, in_seconds, stamp
 from foreframe.clips.scaling import Scaling
@@ -414,7 +415,7 @@ def watched(
     forecaster: Forecaster,
     source: Clip | str,
     options: AnomalyOptions,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[Normal, Iterator[FrameScore | Event]]:
     """Return the threshold, and an iterator over each frame with its score, p value and alarm and
     over each event, a second after its last frame.

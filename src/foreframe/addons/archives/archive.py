@@ -19,11 +19,12 @@ from foreframe.addons.archives.block import (
     forecast_of,
     modified_at,
 )
-from foreframe.addons.archives.tasks import Progress, open_job, run_tasks
+from foreframe.addons.archives.tasks import open_job, run_tasks
 from foreframe.api import Run, takes
 from foreframe.base.files import atomic_folder, exists, matching
 from foreframe.base.notes import warn
 from foreframe.base.processes import Stopped
+from foreframe.base.progress import Progress
 from foreframe.base.schema import parameters
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip

@@ -2,9 +2,9 @@
 
 from foreframe.addons.archives.archive_options import ArchiveOptions
 from foreframe.base.files import check_source
+from foreframe.base.progress import progress
 from foreframe.base.wording import plural
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 

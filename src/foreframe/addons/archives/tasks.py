@@ -22,8 +22,8 @@ from foreframe.addons.archives.archive_options import ArchiveOptions
 from foreframe.base.extras import needed
 from foreframe.base.files import RunLock, atomic_write
 from foreframe.base.notes import listening, warn
+from foreframe.base.progress import Progress
 
-Progress = Callable[[int, int], Any]
 Task = Callable[[Any], None]
 """Processes an item; an importable function, or a `functools.partial` of one."""
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from foreframe.addons.bench.bench_options import BenchOptions
 from foreframe.base.processes import Stopped
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 

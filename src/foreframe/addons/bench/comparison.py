@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,7 @@ from foreframe.addons.bench.leaderboard import (
 from foreframe.api import Run, takes
 from foreframe.base.files import check_writable
 from foreframe.base.notes import listening
+from foreframe.base.progress import Progress
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import Scorer, Scores, groups_of
 from foreframe.evaluation.metrics import SCORES, Scorecard
@@ -45,7 +46,7 @@ def bench(
     data: Any = None,
     options: BenchOptions | None = None,
     *,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
     **changes: Any,
 ) -> Leaderboard:
     """Compare forecasters on the same clips, as `foreframe bench` does.

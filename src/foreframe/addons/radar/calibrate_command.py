@@ -1,8 +1,8 @@
 """foreframe calibrate"""
 
 from foreframe.addons.radar.outlook_options import CalibrateOptions
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 

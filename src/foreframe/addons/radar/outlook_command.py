@@ -7,8 +7,8 @@ from contextlib import closing
 
 from foreframe.addons.radar.outlook_options import OutlookOptions
 from foreframe.base.files import check_source
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
-from foreframe.cli.progress import progress
 from foreframe.models.names import check_forecaster
 
 

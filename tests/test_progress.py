@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from foreframe import Forecaster, MovingMNIST, evaluate
+from foreframe.base.progress import progress
 from foreframe.cli import main
-from foreframe.cli.progress import announcing, progress
 from foreframe.models import build_model
 
 
@@ -50,7 +50,7 @@ def test_where_no_terminal_is_nothing_is_shown(run: str, capsys) -> None:
 
 
 def test_a_log_has_lines_even_if_a_step_is_long(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("foreframe.cli.progress.EVERY", 0.2)
+    monkeypatch.setattr("foreframe.base.progress.EVERY", 0.2)
     with progress("clips") as tell:
         time.sleep(0.3)  # loading
         tell(0, 100)
@@ -66,14 +66,3 @@ def test_a_log_has_lines_even_if_a_step_is_long(capsys, monkeypatch) -> None:
         "50 of 100 clips: about n seconds left",
     ]
     assert len(lines) >= 5
-
-
-def test_a_long_command_announces_its_duration(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("foreframe.cli.progress.EVERY", 3.0)
-    monkeypatch.setattr("time.monotonic", iter([0.0, 4.0, 9.0]).__next__)
-    calls = []
-    tell = announcing(lambda *call: calls.append(call), "clips")
-    for done in (0, 1, 2):
-        tell(done, 60)
-    assert calls == [(0, 60), (1, 60), (2, 60)]
-    assert capsys.readouterr().err == "60 clips, about 4 minutes\n"
