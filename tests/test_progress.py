@@ -51,6 +51,7 @@ def test_where_no_terminal_is_nothing_is_shown(run: str, capsys) -> None:
 
 def test_a_log_has_lines_even_if_a_step_is_long(capsys, monkeypatch) -> None:
     monkeypatch.setattr("foreframe.base.progress.EVERY", 0.2)
+    monkeypatch.setattr("foreframe.base.progress.FIRST", 0.1)
     with progress("clips") as tell:
         time.sleep(0.3)  # loading
         tell(0, 100)

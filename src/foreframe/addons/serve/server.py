@@ -11,6 +11,7 @@ from foreframe.addons.serve.confinement import landlock_version
 from foreframe.addons.serve.serve_options import ServeOptions
 from foreframe.base.extras import needed
 from foreframe.base.notes import warn
+from foreframe.base.progress import progress
 from foreframe.cli.parser import Parser
 from foreframe.models.names import check_forecaster, name_of
 
@@ -54,10 +55,9 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
     if not landlock_version():
         warn("no Landlock confines the reading of uploads: accept them only from people you know")
     with listening_on(options.host, options.port) as own:
-        forecasters = {
-            name: Forecaster.load(one, options.device)
-            for name, one in zip(names, what, strict=True)
-        }
+        with progress("the models"):
+            loaded = [Forecaster.load(one, options.device) for one in what]
+        forecasters = dict(zip(names, loaded, strict=True))
         for forecaster in forecasters.values():
             forecaster.model.never_compile()  # all clients would wait for it
         host = f"[{options.host}]" if ":" in options.host else options.host
