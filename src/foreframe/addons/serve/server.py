@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -54,10 +55,12 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
     options = replace(options, token=options.token or os.environ.get("FOREFRAME_TOKEN") or None)
     if not landlock_version():
         warn("no Landlock confines the reading of uploads: accept them only from people you know")
-    with listening_on(options.host, options.port) as own:
-        with progress("the models"):
-            loaded = [Forecaster.load(one, options.device) for one in what]
-        forecasters = dict(zip(names, loaded, strict=True))
+    with listening_on(options.host, options.port) as own, ExitStack() as starting:
+        starting.enter_context(progress("the start"))
+        forecasters = {
+            name: Forecaster.load(one, options.device)
+            for name, one in zip(names, what, strict=True)
+        }
         for forecaster in forecasters.values():
             forecaster.model.never_compile()  # all clients would wait for it
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -74,6 +77,7 @@ def serve(what: Sequence[str], options: ServeOptions) -> None:
 
         async def startup(sockets: Any) -> None:
             await started(sockets)
+            starting.close()
             print(f"{', '.join(names)} at http://{host}:{own.getsockname()[1]}", flush=True)
 
         server.startup = startup
