@@ -73,7 +73,13 @@ FEW_BLOCKS = {"tie": True, "over": "blocks", "n": 2}
         (f"{WORSE}: MSE 3.62 against 0.025", "mse", 144.9, (130, 150), {}),
         (f"{WORSE}: MSE - against 0.025", "mse", math.inf, (math.inf, None), {}),
         (f"{CHANCE}: 2 % lower MSE (24 clips)", "mse", 0.98, (0.9, 1.1), {"tie": True}),
-        (f"{CHANCE}: 62 % lower MSE (2 independent parts)", "mse", 0.38, (None, None), FEW_BLOCKS),
+        (
+            f"{CHANCE}: 62 % lower MSE (from 2 independent parts of the test data)",
+            "mse",
+            0.38,
+            (None, None),
+            FEW_BLOCKS,
+        ),
         (f"cannot be compared with {BEST} in MSE", "mse", math.nan, (None, None), {}),
         (f"{BETTER}: 3 % lower 1-SSIM (2 to 4 %)", "ssim", 0.97, (0.96, 0.98), {}),
         (f"{WORSE}: 10 % higher RMSE (5 to 20 %)", "rmse", 1.1, (1.05, 1.2), {}),
@@ -108,7 +114,7 @@ def test_a_training_that_gained_nothing_is_reported() -> None:
         "The model is not significantly better than its starting weights (persistence): 2 % lower "
     )
     assert in_words(card | {"gain": {"mse": compared}}) == (
-        f"{line}MSE (7 independent parts). The training gained nothing."
+        f"{line}MSE (from 7 independent parts of the test data). The training gained nothing."
     )
     compared["tie"] = False
     assert in_words(card | {"gain": {"mse": compared}}).endswith("lower MSE (10 to 10 %).")

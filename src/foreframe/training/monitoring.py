@@ -57,6 +57,9 @@ class Bar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(leave=False)
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}".ljust(len(self.validation_description))
+
     def get_metrics(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().get_metrics(trainer, module)
         shown.pop("v_num", None)

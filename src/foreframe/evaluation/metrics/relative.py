@@ -116,8 +116,10 @@ def _verdict(
     few, ends = "", [compared["ratio_low"], compared["ratio_high"]]
     if compared["tie"]:
         how = "not significantly better" if difference < 0 else "not better"
-        over = compared["over"]
-        few = plural(compared["n"], "independent part" if over == "blocks" else over[:-1])
+        n, over = compared["n"], compared["over"]
+        few = plural(n, over[:-1])
+        if over == "blocks":
+            few = f"from {plural(n, 'independent part')} of the test data"
     elif None not in ends:
         near, far = sorted(ends, key=lambda end: abs(end - 1))
         few = f"{_percent(near)[:-2]} to {_percent(far)}"
