@@ -6,6 +6,7 @@ After matching, its strongest pixels are as strong as those of the target (Ebert
 Weather Review 129, 2461-2480, section 2b, matches the mean of an ensemble to its members).
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -33,7 +34,7 @@ def matched(
         forecast: on any scale on which dry is 0.
         target: on the same scale, of any size: a frame for each lead time, or a single frame.
     """
-    goal = _ascending(target).values
+    goal, _ = _ascending(target)
     leads = zip(
         forecast.unbind(1), goal.expand(-1, forecast.shape[1], -1, -1).unbind(1), strict=True
     )
@@ -83,12 +84,21 @@ def _with_values(
     return matched(ranked.where(seen, torch.nan), target).where(seen, ranked)
 
 
-def _ascending(frames: Float[Tensor, "*n h w"]) -> torch.return_types.sort:
+def _ascending(frames: Float[Tensor, "*n h w"]) -> tuple[Tensor, Tensor]:
     """The sorted values of each frame (*n,h·w) and their positions; missing values last, as
     infinity.
     """
     flat = frames.flatten(-2)
-    return flat.where(~flat.isnan(), torch.inf).sort()
+    flat = flat.where(~flat.isnan(), torch.inf)
+    if flat.device.type != "cpu" or flat.dtype != torch.float32:
+        values, order = flat.sort()
+        return values, order
+    # NumPy sorts integers in a fifth of the time. Their high bits have the order of the values, the
+    # low bits are the positions.
+    bits = flat.contiguous().view(torch.int32)
+    keys = (bits ^ (bits >> 31 & 0x7FFFFFFF)).long() << 32 | torch.arange(flat.shape[-1])
+    order = torch.from_numpy(np.sort(keys.numpy())) & 0xFFFFFFFF
+    return flat.gather(-1, order), order
 
 
 def _frame(
