@@ -28,8 +28,8 @@ def progress(what: str) -> Iterator[Progress]:
     from rich import progress as rich
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if not (listener().verbose and is_first_process()):
+    console, who = Console(stderr=True), listener()
+    if who.python or not (who.verbose and is_first_process()):  # a notebook frames errors in red
         yield lambda done, total: None
     elif not console.is_interactive:
         with _lines(what) as tell:
