@@ -24,20 +24,24 @@ _last_line = [time.monotonic()]
 
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
-    """Yield a function that shows the number done and the total."""
+    """Yield a function that shows the number done and the total. Calls from Python show nothing,
+    since notebooks frame standard error in red.
+    """
+    who = listener()
+    if who.python or not (who.verbose and is_first_process()):
+        yield lambda done, total: None
+        return
     from rich import progress as rich
     from rich.console import Console
 
-    console, who = Console(stderr=True), listener()
-    if who.python or not (who.verbose and is_first_process()):  # a notebook frames errors in red
-        yield lambda done, total: None
-    elif not console.is_interactive:
+    console = Console(stderr=True)
+    if not console.is_interactive:
         with _lines(what) as tell:
             yield tell
-    else:
-        with rich.Progress(console=console, transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    with rich.Progress(console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
