@@ -3,11 +3,12 @@
 import json
 import signal
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from foreframe.base.files import check_source, check_writable
+from foreframe.base.progress import progress
 from foreframe.base.schema import Range
 from foreframe.cli.parser import Parser
 from foreframe.forecasting.forecast_options import StreamOptions
@@ -55,8 +56,11 @@ def forecast_live(
         check_folder(Path(output), input, options.state)
     # Service managers stop a program by SIGTERM, which must save the state.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with closing(stream(run, input, options)) as lives:
+    with ExitStack() as start, closing(stream(run, input, options)) as lives:
+        if Path(input).is_file():  # frames of others may come in hours
+            start.enter_context(progress("the first frame"))
         for live in lives:
+            start.close()
             line: dict[str, Any] = {"frame": live.frame}
             if live.made is not None and output is not None:
                 path = write_live(live.made, live.frame, Path(output), keep)

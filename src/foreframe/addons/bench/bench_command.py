@@ -27,7 +27,8 @@ def compare(
     for run in runs:
         check_forecaster(run)
 
-    from foreframe.addons.bench.comparison import bench
+    with progress("the start"):
+        from foreframe.addons.bench.comparison import bench
 
     bars: list[Any] = []
     try:
