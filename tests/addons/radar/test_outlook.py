@@ -112,10 +112,8 @@ def test_amounts_are_sums_of_each_member(folder: Path, capsys) -> None:
     (place,) = json.loads(Path(outlook(folder, "sums.json", "--at", "11,15", *more)).read_text())
     low, middle, high = np.quantile(amount[:, 11, 15], (0.1, 0.5, 0.9))
     assert place["sum"]["probability"]["1"] == pytest.approx((amount[:, 11, 15] >= 1).mean())
-    words = (
-        f"Amount in 10 min: {middle:.1f} mm ({low:.1f} to {high:.1f} in 8 of 10); at least 1 mm: "
-    )
-    assert words in place["sentence"]
+    words = f"Amount in 10 min: {middle:.1f} mm ({low:.1f} to {high:.1f} in 8 of 10 cases);"
+    assert f"{words} at least 1 mm: " in place["sentence"]
     how = {"at": "5,7", "sum": 10, "steps": 2, "past": 6}
     once = foreframe.outlook("mean", str(folder / "rain.nc"), **how).points[0]
     assert once.sentence().endswith(f"Amount in 10 min: {once.values[0].sum() / 12:.1f} mm.")

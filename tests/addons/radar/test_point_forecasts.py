@@ -65,7 +65,7 @@ def test_when_it_begins_and_how_sure_that_is() -> None:
     assert said["up_to"] == 9.3  # 9 of 10 of the peaks 3 to 10
     assert made.sentence() == (
         "Rain (0.2 mm/h or more) within the hour: 80 %. Begins in about 30 min (15 to 50 in 8 of "
-        "10), most likely until 55 min; up to 9.3 mm/h."
+        "10 cases), most likely until 55 min; up to 9.3 mm/h."
     )
 
 
@@ -83,7 +83,7 @@ def test_what_is_unlikely_and_what_goes_on() -> None:
     few = members(shower(4, 12), shower(6, 12), *[DRY] * 8)
     assert point(few).sentence() == (
         "Rain (0.2 mm/h or more) within the hour: 20 %. If so, it begins in about 20 min "
-        "(20 to 30 in 8 of 10); up to 2 mm/h."
+        "(20 to 30 in 8 of 10 cases); up to 2 mm/h."
     )
     assert point(members(*[DRY] * 10)).sentence() == "Rain (0.2 mm/h or more) within the hour: 0 %."
 
@@ -98,8 +98,8 @@ def test_the_end_of_rain_that_is_here_already() -> None:
     assert made.outlook()["begins"] is None
     assert made.outlook()["ends"] == {"median": 45, "from": 15, "to": None}
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now, most likely for another 45 min (15 or more in 9 of 10). In "
-        "15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; up to 2 mm/h."
+        "Rain (0.2 mm/h or more) now, most likely for another 45 min (15 or more in 9 of 10 "
+        "cases). In 15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; up to 2 mm/h."
     )
     made = point(members(*[shower(1, k) for k in range(1, 6)]), WET).outlook()
     assert (made["until"], made["all_clear"]) == (15, True)

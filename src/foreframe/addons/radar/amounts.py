@@ -64,7 +64,7 @@ class Amounts:
         amounts, several = [], len(self.names) > 1
         for name, own in zip(self.names, self._quantiles.T, strict=True):
             middle, low, high = (f"{value:.1f}" for value in own)
-            spread = "" if low == high else f" ({low} to {high} in 8 of 10)"
+            spread = "" if low == high else f" ({low} to {high} in 8 of 10 cases)"
             kind = f"{name.split()[-1]} " if several else ""  # of an area: maximum or mean
             amounts.append(f"{kind}{middle} mm{spread}")
         text = f"Amount in {self.minutes} min: {', '.join(amounts)}"

@@ -362,4 +362,4 @@ def _range(times: Mapping[str, Any]) -> str:
     start, end = times["from"], times["to"]
     if start == end:
         return ""
-    return f" ({start:g} {'or more in 9' if end is None else f'to {end:g} in 8'} of 10)"
+    return f" ({start:g} {'or more in 9' if end is None else f'to {end:g} in 8'} of 10 cases)"
