@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from foreframe import Forecaster, MovingMNIST, evaluate
+from foreframe.base.notes import listening
 from foreframe.base.progress import progress
 from foreframe.cli import main
 from foreframe.models import build_model
@@ -23,7 +24,7 @@ def test_a_bar_on_a_terminal_that_goes_when_it_is_done(capsys, monkeypatch) -> N
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_INTERACTIVE", "1")
-    with progress("clips") as tell:
+    with listening(python=False), progress("clips") as tell:
         tell(4, 4)
     out, err = capsys.readouterr()
     assert not out
@@ -52,7 +53,7 @@ def test_where_no_terminal_is_nothing_is_shown(run: str, capsys) -> None:
 def test_a_log_has_lines_even_if_a_step_is_long(capsys, monkeypatch) -> None:
     monkeypatch.setattr("foreframe.base.progress.EVERY", 0.2)
     monkeypatch.setattr("foreframe.base.progress.FIRST", 0.1)
-    with progress("clips") as tell:
+    with listening(python=False), progress("clips") as tell:
         time.sleep(0.3)  # loading
         tell(0, 100)
         time.sleep(0.5)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foreframe.base.notes import listening
-from foreframe.base.progress import Progress, progress
+from foreframe.base.progress import Progress, progress, silent
 from foreframe.data.data_options import WindowOptions, not_usual
 from foreframe.evaluation import EvaluateOptions
 from foreframe.forecasting.forecast_options import (
@@ -91,9 +91,8 @@ def fit(
             written.
         foreframe.base.processes.Stopped: Ctrl-C; everything is saved. It is a KeyboardInterrupt.
     """
-    python = not isinstance(recipe, Chosen)
     made = chosen(*named(recipe, options)) if not isinstance(recipe, Chosen) else recipe
-    with listening(verbose=made.options.run.verbose, python=python):
+    with listening(verbose=made.options.run.verbose):
         with progress("the start"):  # imports take seconds
             from foreframe.training.fit import train
         folder = train(made.options, made.explicit, strategy, plugins, callbacks)
@@ -120,7 +119,7 @@ def predict(
     output: str | os.PathLike[str] | None = None,
     options: PredictOptions | None = None,
     *,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> "Forecast | Rolling | list[Path]":
     """Forecast the frames after recordings, as `foreframe predict` does.
@@ -214,7 +213,7 @@ def check(
     source: Any,
     options: WindowOptions | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> "DataCheck":
     """Examine recordings before training on them, as `foreframe data check` does.
@@ -253,7 +252,7 @@ def evaluate(
     data: Any = None,
     options: EvaluateOptions | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> Card:
     """Score a forecaster and the baselines, as `foreframe evaluate` does. Each of several processes

@@ -23,12 +23,12 @@ class Listener:
     Args:
         note: called with each note; None issues warnings.
         verbose: whether lines are printed.
-        python: whether `foreframe.fit` started a training, not the command line.
+        python: whether Python calls foreframe, not the command line.
     """
 
     note: Callable[[str], None] | None = None
     verbose: bool = True
-    python: bool = False
+    python: bool = True
 
 
 # By context, so that threads and requests of a service have separate notes.

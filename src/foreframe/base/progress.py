@@ -22,6 +22,10 @@ FIRST = 0.5  # seconds, at least, before a task prints a line
 _last_line = [time.monotonic()]
 
 
+def silent(done: int, total: int) -> None:
+    """Show nothing."""
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Progress]:
     """Yield a function that shows the number done and the total. Calls from Python show nothing,
@@ -29,7 +33,7 @@ def progress(what: str) -> Iterator[Progress]:
     """
     who = listener()
     if who.python or not (who.verbose and is_first_process()):
-        yield lambda done, total: None
+        yield silent
         return
     from rich import progress as rich
     from rich.console import Console

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # for modules of the user, as in `python -m`
     try:
-        with warnings.catch_warnings(), listening(_note):
+        with warnings.catch_warnings(), listening(_note, python=False):
             for library in READING:  # foreframe reports faults of a file itself
                 warnings.filterwarnings("ignore", module=rf"{library}\.")
             if not set(rest) & {"-h", "--help", "--help-all"}:

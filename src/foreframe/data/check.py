@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, Window, format_step
 from foreframe.clips.frames import Frames
@@ -87,7 +87,7 @@ class _Counted(Frames):
 def check_data(
     source: Any,
     options: WindowOptions,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> DataCheck:
     """Examine every recording in `source`.
 
@@ -106,7 +106,7 @@ def check_data(
 
 
 def check_recordings(
-    source: Any, options: ReadOptions, progress: Progress | None = None
+    source: Any, options: ReadOptions, progress: Progress = silent
 ) -> list[Checked]:
     """Examine every recording in `source`, as in `check_data`.
 
@@ -120,8 +120,7 @@ def check_recordings(
     def report(frames: int) -> None:
         nonlocal done
         done += frames
-        if progress is not None:
-            progress(min(done, total), total)
+        progress(min(done, total), total)
 
     report(0)
     recordings = [

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foreframe.base.processes import all_gather, process_group, rank_and_size
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.clips.clip import Window
 from foreframe.data import Recordings, batches, chosen
 from foreframe.evaluation.member_scores import Ensembles
@@ -42,7 +42,7 @@ def score_clips(
     forecaster: Forecaster,
     dataset: Dataset,
     options: ScoreOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Card:
     """Score a forecaster and the baselines; arguments as for `Scorer` and `scorecard`."""
     options = options or ScoreOptions()
@@ -50,9 +50,7 @@ def score_clips(
 
 
 @process_group()
-def scorecard(
-    scorer: "Scorer", progress: Progress | None = None, seconds: float | None = None
-) -> Card:
+def scorecard(scorer: "Scorer", progress: Progress = silent, seconds: float | None = None) -> Card:
     """Score all rows of a scorer, per lead time and overall, in every convention of `SCORES`, with
     skill and the significance of differences. Several processes score a share of the clips each,
     and all return the same card.
@@ -255,22 +253,20 @@ class Scorer:
         return {row: network for row, network in networks.items() if row != self.name}
 
     @torch.inference_mode()
-    def score(self, clips: Sequence[int], tell: Progress | None = None) -> Scores:
+    def score(self, clips: Sequence[int], tell: Progress = silent) -> Scores:
         """Score these clips, by their numbers."""
         forecaster, rows = self.forecaster, dict.fromkeys(self.rows, self.scores)
         scoring = Scoring(forecaster.window.future, rows, forecaster.scaling.to_units)
         ensembles = None
         if self.mean:
             ensembles = Ensembles(forecaster, self.options, self.matches, self.dataset)
-        if tell is not None:
-            tell(0, len(clips))
+        tell(0, len(clips))
         for batch in batches(self.dataset, self.at_once, among=clips):
             parts = parts_of(batch.to(forecaster.device), forecaster.window, self.inputs)
             numbers = clips[scoring.clips : scoring.clips + len(batch)]
             background = background_of(parts.past_of_targets) if self.films else None
             scoring.add(self.forecasts(parts, numbers, ensembles), parts.truth, background)
-            if tell is not None:
-                tell(scoring.clips, len(clips))
+            tell(scoring.clips, len(clips))
         return scoring, ensembles
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from foreframe.base.extras import of_package, registered
 from foreframe.base.files import check_writable
 from foreframe.base.notes import say, warn
 from foreframe.base.processes import rank_and_size
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.schema import typed
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Window
@@ -110,9 +110,7 @@ class Scored:
         return lines
 
 
-def evaluate_forecaster(
-    what: Any, options: EvaluateOptions, progress: Progress | None = None
-) -> Card:
+def evaluate_forecaster(what: Any, options: EvaluateOptions, progress: Progress = silent) -> Card:
     """As `foreframe.evaluate`."""
     scored = open_scored(what, options)
     folder, first = scored.report_folder(), rank_and_size()[0] == 0

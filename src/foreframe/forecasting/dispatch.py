@@ -8,7 +8,7 @@ from typing import Any
 
 from foreframe.base.files import matching
 from foreframe.base.notes import collecting
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.forecast import (
     Forecast,
@@ -59,7 +59,7 @@ def _forecast(
     made_by: str,
     options: PredictOptions,
     path: Path | None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     source: Any = None,
 ) -> Forecast | Rolling:
     """Forecast a recording, and write the forecast to `path`, if need be on its grid."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from foreframe import __version__
 from foreframe.base.notes import listening, warn
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
@@ -96,7 +96,7 @@ class Forecast:
         """
         return forecast_dataset(self.future, history(self.made_by, self.options))
 
-    def write(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
+    def write(self, path: str | Path, progress: Progress = silent) -> None:
         """Write it by the ending of `path`: .mp4 and .gif play the past and then the forecast; .png
         lays them side by side; a name without ending becomes a folder of numbered pictures; .npy,
         .npz, .nc and .zarr hold the forecast alone, the last three with its times, units and

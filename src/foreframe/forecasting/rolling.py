@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.ensembles import Ensemble
@@ -99,7 +99,7 @@ class Rolling:
                 pass
         return {name: (sums / n).sqrt().tolist() for name, (sums, n) in self._sums.items()}
 
-    def write(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
+    def write(self, path: str | Path, progress: Progress = silent) -> None:
         """Compute the forecasts and write them by the ending of `path`, as `Forecast.write`: their
         values, or pictures of each with its truth, on a common scale. Films play as fast as the
         recording.

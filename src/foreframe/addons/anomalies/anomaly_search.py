@@ -23,7 +23,7 @@ from foreframe.addons.anomalies.watching import (
 )
 from foreframe.api import Run, takes
 from foreframe.base.files import atomic_write, check_writable
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip
 from foreframe.clips.scaling import Scaling
@@ -55,7 +55,7 @@ def anomalies(
     options: AnomalyOptions | None = None,
     *,
     weights: Forecaster | Run | str | os.PathLike[str] = "scenes",
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> "Anomalies":
     """Find what is unusual in a recording, as `foreframe anomalies` does.
@@ -149,7 +149,7 @@ class Anomalies:
     events: tuple[Event, ...]
     normal: Normal
 
-    def write(self, path: str | Path, progress: Progress = lambda done, total: None) -> None:
+    def write(self, path: str | Path, progress: Progress = silent) -> None:
         """Write a line for each frame (.csv), the events and the threshold (.json), the scores and
         the highest events (.png), or the film with its alarms framed (.mp4).
 

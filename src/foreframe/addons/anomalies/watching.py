@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foreframe.addons.anomalies.anomaly_options import AnomalyOptions
 from foreframe.base.notes import warn
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.wording import plural
 from foreframe.clips.clip import Clip, in_seconds, stamp
 from foreframe.clips.scaling import Scaling
@@ -415,7 +415,7 @@ def watched(
     forecaster: Forecaster,
     source: Clip | str,
     options: AnomalyOptions,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Normal, Iterator[FrameScore | Event]]:
     """Return the threshold, and an iterator over each frame with its score, p value and alarm and
     over each event, a second after its last frame.

@@ -24,7 +24,7 @@ from foreframe.api import Run, takes
 from foreframe.base.files import atomic_folder, exists, matching
 from foreframe.base.notes import warn
 from foreframe.base.processes import Stopped
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.base.schema import parameters
 from foreframe.base.wording import in_one_line
 from foreframe.clips.clip import Clip
@@ -58,7 +58,7 @@ def archive(
     output: str | os.PathLike[str],
     options: ArchiveOptions | None = None,
     *,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> Any:
     """Forecast many starts or recordings into one Zarr store, as `foreframe archive` does.

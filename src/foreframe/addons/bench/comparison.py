@@ -26,7 +26,7 @@ from foreframe.addons.bench.leaderboard import (
 from foreframe.api import Run, takes
 from foreframe.base.files import check_writable
 from foreframe.base.notes import listening
-from foreframe.base.progress import Progress
+from foreframe.base.progress import Progress, silent
 from foreframe.data.datasets import clip_set
 from foreframe.evaluation.card import Scorer, Scores, groups_of
 from foreframe.evaluation.metrics import SCORES, Scorecard
@@ -46,7 +46,7 @@ def bench(
     data: Any = None,
     options: BenchOptions | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **changes: Any,
 ) -> Leaderboard:
     """Compare forecasters on the same clips, as `foreframe bench` does.
@@ -95,8 +95,7 @@ def bench(
     for number, scorer in enumerate(scorers):
 
         def tell(done: int, total: int, before: int = number * len(clips)) -> None:
-            if progress is not None:
-                progress(before + done, len(scorers) * total)
+            progress(before + done, len(scorers) * total)
 
         made = rows_of(scorer, scorer.score(clips, tell), groups, clips[0])
         rows |= _with_history(made, scorer, named.get(scorer.name))

@@ -42,7 +42,7 @@ def _train(run: Path, recipe: str | None, given: Mapping[str, Any]) -> None:
     started = (run / "config.yaml").is_file()  # with the recipe and its choices
     where = {"resume" if started else "run": str(run)}
     options, explicit = chosen(*named(None if started else recipe, {**given, **where}))
-    with listening(verbose=given.get("verbose", True), python=True):
+    with listening(verbose=given.get("verbose", True)):
         say(f"training {run.name}, in {run}")
         train(options, explicit)
 
