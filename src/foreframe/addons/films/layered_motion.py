@@ -341,7 +341,7 @@ def _widely(values: Float[Tensor, "b n h w"], sigma: float) -> Float[Tensor, "b 
 
 
 def _reduction(values: Tensor) -> int:
-    return max(1, max(values.shape[-2:]) // 400)
+    return -(-max(values.shape[-2:]) // 400)
 
 
 def _reduced(values: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n _ _"]:
