@@ -14,7 +14,7 @@ WET = 0.2  # mm/h
 HEAVY = "5"  # mm/h, as a name
 SOON = 30  # minutes
 BINS = 10
-SHOWN = (1, 3, 6, 9, 12)  # lead times in tables, frames
+SHOWN = (5, 15, 30, 45, 60)  # lead times in tables, minutes
 FEW = 5  # days: with fewer, events are the units of the bootstrap
 DRAWS = 1000
 CANDIDATES = np.arange(0.05, 1.0, 0.05)  # thresholds of probability for warnings
@@ -45,6 +45,11 @@ def rows(event: Event, method: str) -> list[Any]:
 def rmse(some: Sequence[Any]) -> np.ndarray:
     n, squares = (np.sum([row[name] for row in some], axis=0) for name in ("n", "squares"))
     return np.sqrt(squares / np.maximum(n, 1))
+
+
+def crps(some: Sequence[Any]) -> np.ndarray:
+    n, sums = (np.sum([row[name] for row in some], axis=0) for name in ("n", "crps"))
+    return sums / np.maximum(n, 1)
 
 
 def contingency(some: Sequence[Any], threshold: str) -> np.ndarray:
@@ -199,8 +204,6 @@ def tell(events: Events, age: float) -> None:
     """Print the tables."""
     names, every = methods_of(events), list(events.values())
     minutes = every[0]["minutes"]
-    columns = [f"+{lead * minutes}" for lead in SHOWN]
-    at = np.array(SHOWN) - 1
     pooled = {name: [row for event in every for row in rows(event, name)] for name in names}
     print("# Verification of rain forecasts\n")
     for name, event in events.items():
@@ -215,12 +218,18 @@ def tell(events: Events, age: float) -> None:
     if not names:
         return
     ours = names[0]
+    last = len(pooled[ours][0]["n"])
+    frames = sorted({min(last, max(1, round(lead / minutes))) for lead in SHOWN})
+    columns = [f"+{k * minutes}" for k in frames]
+    at = np.array(frames) - 1
 
-    def by_lead(title: str, score: Score) -> None:
+    def by_lead(title: str, score: Score, of: Sequence[str] = names) -> None:
         print(f"\n## {title}")
-        table("", columns, {name: [*map(figure, score(pooled[name])[at])] for name in names})
+        table("", columns, {name: [*map(figure, score(pooled[name])[at])] for name in of})
 
     by_lead("RMSE, mm/h", rmse)
+    drawn = [name for name in names if "crps" in pooled[name][0]]
+    by_lead("Fair CRPS of members, mm/h", crps, drawn)
     for threshold in ("1", HEAVY):
         print(f"\n## CSI at {threshold} mm/h (hits / misses / false alarms)")
         cells = {}
@@ -277,7 +286,7 @@ def bins(some: Sequence[Any], threshold: str) -> np.ndarray:
 
 
 def draw(events: Events, path: Path) -> None:
-    """RMSE and CSI by lead time, reliability at 1 mm/h, and the power at two lead times."""
+    """RMSE and CSI by lead time, reliability at 1 mm/h, and the power half-way and at the end."""
     names, every = methods_of(events), list(events.values())
     picture, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
     flat = axes.flat
@@ -294,7 +303,7 @@ def draw(events: Events, path: Path) -> None:
         there = n >= 20
         flat[3].plot(p[there] / n[there], came[there] / n[there], marker=".")
         powers = [row["spectrum"] for row in some if "spectrum" in row]
-        for axis, lead in zip((flat[4], flat[5]), (6, 12), strict=True):
+        for axis, lead in zip((flat[4], flat[5]), (len(leads) // 2, len(leads)), strict=True):
             if powers:
                 both = (np.mean([one[lead - 1] for one in of], axis=0) for of in (powers, truths))
                 axis.loglog(2 * np.array(WAVELENGTHS), np.divide(*both))
@@ -304,8 +313,8 @@ def draw(events: Events, path: Path) -> None:
         f"CSI at {HEAVY} mm/h": "minutes",
         f"FSS at {HEAVY} mm/h, 34 km": "minutes",
         "reliability at 1 mm/h": "probability",
-        "power / observed, +30": "wavelength, km",
-        "power / observed, +60": "wavelength, km",
+        f"power / observed, +{leads[len(leads) // 2 - 1]}": "wavelength, km",
+        f"power / observed, +{leads[-1]}": "wavelength, km",
     }
     for axis, (title, x) in zip(flat, titles.items(), strict=True):
         axis.set(title=title, xlabel=x)

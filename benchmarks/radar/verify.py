@@ -7,13 +7,14 @@ examples/radar/prepare.py takes; without it the program writes the page again fr
 FOLDER. Every method of --methods forecasts an hour from the same frames of each event, on the
 whole domain at about 2 km: foreframe's forecasters and baselines by name (`plain` is `radar` with
 --match none), and methods of pysteps if it is installed. A method that fails is reported, too.
-FOLDER keeps the counts of each event, so a stopped call continues. It does not mix results of
-different settings.
+The time step is the recording's own, of 2-minute data as thinned for `radar`. FOLDER keeps the
+counts of each event, so a stopped call continues. It does not mix results of different settings.
 
 The page FOLDER/verification.md and FOLDER/verification.png contain:
 
-- RMSE, and CSI with its hits, misses and false alarms, by lead time. FSS uses windows that lie
-  wholly inside the radar's coverage, and the page states the share of the domain that they see.
+- RMSE, the fair CRPS of members, and CSI with its hits, misses and false alarms, by lead time. FSS
+  uses windows that lie wholly inside the radar's coverage, and the page states the share of the
+  domain that they see.
 - For each opponent the mean difference from the first method, its interval by a paired bootstrap
   of days (of events if there are fewer than five days), and the number of events in which the
   first method is better.
@@ -60,7 +61,6 @@ from foreframe.forecasting.forecast_options import PredictOptions
 METHODS = "radar,plain,optical_flow,pysteps/extrapolation,pysteps/sprog,pysteps/anvil,pysteps/steps"
 MEMBERS = {"radar": 16, "pysteps/steps": 24}
 THRESHOLDS = (WET, 1.0, 5.0)  # mm/h
-LEADS, PAST = 12, 10  # frames
 WINDOW = 17  # pixels, the side of the windows of FSS
 SQUARE = 128  # pixels, the side of the square whose spectra are compared
 
@@ -128,20 +128,35 @@ def square_of(truth: Field) -> tuple[slice, slice] | None:
 def spectrum(frames: Field, square: tuple[slice, slice]) -> list[list[float]]:
     """The power by lead time and wavelength, of a logarithm of rain as its range is large."""
     part = np.log10(np.maximum(np.nan_to_num(frames)[:, *square], 0.1))
-    found = power(torch.from_numpy(part).float()[None, :, None])[0]
+    found = power(torch.from_numpy(part).float()[None, :, None])[:, 0].T
     return [[float(x) for x in row] for row in found]
 
 
-def made_by(method: str, clip: Clip, first: int) -> tuple[Field, np.ndarray | None]:
+def fair_crps(members: np.ndarray, truth: Field) -> list[float]:
+    """The sum of the fair CRPS of members (M,S,H,W) by lead time, where truth is known."""
+    m = len(members)
+    sums = []
+    for each, came in zip(members.swapaxes(0, 1), truth, strict=True):
+        known = ~np.isnan(came) & ~np.isnan(each).any(axis=0)
+        drawn = np.sort(each[:, known], axis=0)
+        rank = 2 * np.arange(m)[:, None] - (m - 1)  # sum of all |a - b| = 2 * sum of rank * a
+        apart = (rank * drawn).sum(axis=0) / (m * (m - 1))
+        sums.append(float((np.abs(drawn - came[known]).mean(axis=0) - apart).sum()))
+    return sums
+
+
+def made_by(
+    method: str, clip: Clip, first: int, past: int, steps: int
+) -> tuple[Field, np.ndarray | None]:
     """A method's deterministic forecast, and its members (M,S,H,W) if it draws any."""
     forecaster = foreframe.Forecaster.load("radar" if method == "plain" else method)
     match = "none" if method == "plain" else None
     members = MEMBERS.get(method)
 
     def forecast(members: int | None) -> np.ndarray:
-        options = PredictOptions(steps=LEADS, past=PAST, members=members, match=match, seed=0)
+        options = PredictOptions(steps=steps, past=past, members=members, match=match, seed=0)
         options = resolved(forecaster, clip, forecaster.options(options))
-        _, future = forecaster.forecast_from(clip, first, LEADS, PAST, options)
+        _, future = forecaster.forecast_from(clip, first, steps, past, options)
         return np.asarray(future.frames)[..., 0, :, :]
 
     drawn = forecast(members) if members else None
@@ -186,21 +201,24 @@ def verified(file: Path, given: argparse.Namespace) -> dict[str, Any]:
     truth = np.asarray(clip.frames[0 : len(clip)])[:, 0]
     places, values = gauges(given.truth, clip) if given.truth else drawn_places(truth, given.places)
     times = np.asarray(clip.times).astype("datetime64[m]")
-    starts = []
-    for first in range(PAST, len(clip) - LEADS + 1, given.stride):
-        came, (row, column) = truth[first : first + LEADS], np.array([p[1:3] for p in places]).T
+    minutes = int((times[1] - times[0]).astype(int))
+    steps, past, starts = given.ahead // minutes, given.before // minutes, []
+    for first in range(past, len(clip) - steps + 1, given.stride):
+        came, (row, column) = truth[first : first + steps], np.array([p[1:3] for p in places]).T
         square = square_of(came)
         start: dict[str, Any] = {"first": first, "methods": {}}
         if square:
             start["spectrum"] = spectrum(came, square)
         for method in given.methods:
             try:
-                forecast, members = made_by(method, clip, first)
+                forecast, members = made_by(method, clip, first, past, steps)
             except Exception as error:  # a failure is a result
                 start["methods"][method] = {"failed": f"{type(error).__name__}: {error}"}
                 continue
             found = counted(forecast, came)
             drawn = forecast[None] if members is None else members
+            if members is not None:
+                found["crps"] = fair_crps(members, came)
             if square:
                 each = [spectrum(member, square) for member in drawn]
                 found["spectrum"] = np.mean(each, axis=0).tolist()
@@ -214,7 +232,7 @@ def verified(file: Path, given: argparse.Namespace) -> dict[str, Any]:
         print(f"{file.stem}: start {first}", file=sys.stderr, flush=True)
     return {
         "day": str(times[0])[:10],
-        "minutes": int((times[1] - times[0]).astype(int)),
+        "minutes": minutes,
         "values": np.round(values, 2).tolist(),
         "starts": starts,
     }
@@ -238,6 +256,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("archives", nargs="?", type=Path, metavar="ARCHIVES")
     parser.add_argument("--methods", default=METHODS, help="names with commas; the first is ours")
     parser.add_argument("--stride", type=int, default=2, help="frames from start to start")
+    parser.add_argument("--before", type=int, default=50, help="minutes of the past")
+    parser.add_argument("--ahead", type=int, default=60, help="minutes of the forecast")
     parser.add_argument("--age", type=float, default=5, help="minutes until a user is informed")
     parser.add_argument("--truth", type=Path, metavar="GAUGES.csv", help="truth at locations")
     parser.add_argument("--places", type=int, default=200, help="random locations without --truth")
@@ -248,6 +268,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.quick:
         given.archives = given.archives or made_up(given.output / "made-up")
     settings = {"methods": given.methods, "stride": given.stride, "places": given.places}
+    settings |= {"before": given.before, "ahead": given.ahead}
     settings |= {"truth": str(given.truth or "radar"), "members": MEMBERS}
     files = {file.stem: file for file in sorted((given.archives or given.output).rglob("*.nc"))}
     files = files or prepared(given.archives, given.output)

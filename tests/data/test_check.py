@@ -159,7 +159,7 @@ def test_a_split_without_a_window_is_reported(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", RANDOM.random((10, 4, 5)))
     lines = repr(foreframe.check(tmp_path / "short.npy"))
     for split in ("train", "validation"):
-        assert f"too short for a recipe: no window in {split}: no recording," in lines
+        assert f"too short for --config: no window in {split}: no recording," in lines
 
 
 @pytest.mark.parametrize("kind", ["film.mkv", "grid.npy"])

@@ -179,13 +179,13 @@ def describe_splits(
     }
     lines = [
         f"split     windows of {window.past} past and {window.future} future frames, no frame in "
-        "two splits; a training without a recipe chooses its own:"
+        "two splits; without --config, training chooses its own:"
     ]
     lines += ["          " + line for line in split_lines(clips, windows)]
     for split in SPLITS[:2]:
         if not windows[split]:
             why = lacking(clips[split], window)
-            lines.append(f"          too short for a recipe: no window in {split}: {why}")
+            lines.append(f"          too short for --config: no window in {split}: {why}")
     return lines
 
 

@@ -176,7 +176,7 @@ def lacking(clips: Sequence[Clip], window: Window) -> str:
         )
     has = plural(longest, "frame") if clips else "no recording"
     return (
-        f"{has}, {window.length} needed: use a smaller past and future, a larger share "
+        f"{has}, {window.length} frames needed: use a smaller past and future, a larger share "
         "(splits.shares), all of a recording (split all, to score), or longer or more recordings"
     )
 

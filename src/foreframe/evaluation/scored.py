@@ -170,6 +170,8 @@ def open_scored(
     if isinstance(dataset, Recordings) and not own:  # a training printed the notes on its data
         for note in dict.fromkeys(note for clip in dataset.clips for note in clip.notes):
             warn(note)
+    if isinstance(dataset, Recordings):
+        model = model.at_pace(trained.pace(dataset.clips[0].step))
     row = model_name(model) if forecaster.free else "model"
     # A new forecaster: the caller's one keeps its window.
     forecaster = Forecaster(model, window, scaling, trained, match=forecaster.match)

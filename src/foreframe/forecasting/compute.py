@@ -35,6 +35,7 @@ class Compute:
         known: Float[Tensor, "b s i h w"] | None,
         options: TiledOptions,
         bounds: tuple[float, float],
+        pace: float = 1.0,
     ) -> tuple[Float[Tensor, "n steps c h w"], Float[Tensor, "b steps c h w"] | None]:
         """Return the next frames of each clip or of its members, clip by clip, and the forecast of
         the network's guide, if `options` match to it. A few clips and members are computed at a
@@ -44,12 +45,13 @@ class Compute:
             past: with the network's inputs as the last channels.
             known: the inputs of the frames that follow.
             bounds: the lowest and the highest value of a frame, to which members are clamped.
+            pace: the time step relative to that of training.
 
         Raises:
             ValueError: an overlap that does not fit the tiles.
         """
         ensemble, n = requested(options, bounds), options.members or 1
-        model = model_of(self.model, options.match)
+        model = model_of(self.model.at_pace(pace), options.match)
         frame = tile_size(model, past.shape[2:], options.tile or 0)
         size = past.shape[1], frame, steps
         group = group_size(model, len(past) * n, *size, ensemble is not None)

@@ -204,8 +204,8 @@ class Forecaster(ScaledNetwork):
         single = past.ndim == 4
         past, last = fill_missing(past.unsqueeze(0) if single else past)
         known = None if known is None else self.known_inputs(known, last)
-        bounds = self.scaling.network_bounds
-        futures, guide = self.compute.forecast(past, steps, known, options, bounds)
+        drawn = self.scaling.network_bounds, self.pace
+        futures, guide = self.compute.forecast(past, steps, known, options, *drawn)
         future = self.finished(futures, last, guide, options, dtype)  # (members,B,steps,C,H,W)
         future = future.squeeze(1) if single else future
         return future.squeeze(0) if options.members is None else future

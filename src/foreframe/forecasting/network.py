@@ -47,6 +47,8 @@ class ScaledNetwork:
     `Forecaster` that neither opens recordings nor files. Arguments as of `Forecaster`.
     """
 
+    pace = 1.0  # the time step relative to that of training
+
     def __init__(
         self,
         model: Model,
@@ -174,15 +176,18 @@ class ScaledNetwork:
         return int(side)
 
     def fitted(self: Network, frames: Any) -> Network:
-        """Return this forecaster, or for a baseline without scaling a copy scaled to these frames:
-        0 to 255 for 8-bit pictures, else from the lowest to the highest value, with the units of a
-        `Clip`. Frames as in `Forecaster.predict`.
+        """Return a copy for the time step of a `Clip`, or for a baseline without scaling one that
+        is scaled to these frames: 0 to 255 for 8-bit pictures, else from the lowest to the highest
+        value, with the units of a `Clip`. Frames as in `Forecaster.predict`.
 
         Raises:
             ValueError: no finite value.
         """
         if not self.free:
-            return self
+            paced = copy(self)
+            if isinstance(frames, Clip):
+                paced.pace = self.trained.pace(frames.step)
+            return paced
         scaled = self.scaled(scaling_of(frames, self.model.channels))
         if isinstance(frames, Clip):
             scaled.model = on_grid_of(frames, scaled.model)

@@ -35,7 +35,7 @@ def frames_ahead(
         steps: lead times that are computed at a time.
         dtype: as of `Forecaster.finished`.
     """
-    model = model_of(f.model, options.match)
+    model = model_of(f.model.at_pace(f.pace), options.match)
     ensemble = requested(options, f.scaling.network_bounds)
     past, last = fill_missing(past.unsqueeze(0))
     known = None if known is None else f.known_inputs(known, last)

@@ -206,7 +206,8 @@ class Stream:
     @property
     def model(self) -> Model:
         """The model that makes the forecasts."""
-        return model_of(self.forecaster.model, self.options.match)
+        f = self.forecaster
+        return model_of(f.model.at_pace(f.trained.pace(pace(self, 1))), self.options.match)
 
     def _computing(self) -> AbstractContextManager[Any]:
         return computing(self.options.precision, self.forecaster.device, self.model)

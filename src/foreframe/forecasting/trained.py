@@ -6,6 +6,7 @@ from typing import Any
 
 from foreframe.base.schema import check_at_least, check_plain, typed
 from foreframe.base.untrusted import check_harmless, leaves
+from foreframe.clips.clip import in_seconds
 from foreframe.data.data_options import (
     BUDGET,
     DataOptions,
@@ -53,6 +54,10 @@ class Trained:
         check_at_least(0, seed=self.seed)
         if self.frame is not None:
             check_at_least(1, frame=min(self.frame))
+
+    def pace(self, step: Any) -> float:
+        """A time step relative to the scored data's; 1 if either is unknown."""
+        return in_seconds(step) / self.step if step is not None and self.step else 1.0
 
     def config(self) -> dict[str, Any]:
         """Plain values; of reading and splits only those that differ from the defaults."""

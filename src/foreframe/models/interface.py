@@ -281,6 +281,12 @@ class Model(nn.Module):
         """
         return self
 
+    def at_pace(self, pace: float) -> "Model":
+        """This model for frames whose time step is `pace` times that of training; most models
+        forecast the same.
+        """
+        return self
+
     def start_at(self, mean: float) -> None:
         """Set biases so that the untrained network forecasts about `mean`, if the model can."""
 

@@ -223,8 +223,10 @@ def some_leads(future: int, most: int) -> list[int]:
 
 
 def wrap(text: str) -> str:
-    """Break text into lines of `WIDTH` characters."""
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    """Break text into lines of `WIDTH` characters, but not before %."""
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def figure(value: float | None) -> str:

@@ -98,8 +98,8 @@ def test_the_end_of_rain_that_is_here_already() -> None:
     assert made.outlook()["begins"] is None
     assert made.outlook()["ends"] == {"median": 45, "from": 15, "to": None}
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now, most likely for another 45 min (15 or more in 9 of 10 "
-        "cases). In 15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; up to 2 mm/h."
+        "Rain (0.2 mm/h or more) in the last frame, most likely for another 45 min (15 or "
+        "more in 9 of 10 cases). In 15 min: 100 %, in 30 min: 75 %, in 60 min: 50 %; up to 2 mm/h."
     )
     made = point(members(*[shower(1, k) for k in range(1, 6)]), WET).outlook()
     assert (made["until"], made["all_clear"]) == (15, True)
@@ -109,7 +109,8 @@ def test_the_end_of_rain_that_is_here_already() -> None:
     made = point(members(*[shower(8, 10)] * 4), WET)
     assert made.outlook()["until"] == 0
     assert made.sentence() == (
-        "Rain (0.2 mm/h or more) now, most likely over in 5 min, then dry for at least 30 min. In "
+        "Rain (0.2 mm/h or more) in the last frame, most likely over in 5 min, then dry for "
+        "at least 30 min. In "
         "15 min: 0 %, in 30 min: 0 %, in 60 min: 0 %; up to 2 mm/h."
     )
     assert point(members(*[DRY] * 4), WET).outlook()["until"] == 0
@@ -134,12 +135,12 @@ def test_one_forecast_has_no_percentage(tmp_path: Path) -> None:
     assert lines[0].startswith("47.5,8.5: latitude 47.5, longitude 8.5 (row 1,")
     assert lines[5].split() == ["+5", "min", "2026-07-01", "14:20", "UTC", "0.0"]
     assert point(once, WET).sentence() == (
-        "Rain (0.2 mm/h or more) now, for another 55 min; up to 5 mm/h."
+        "Rain (0.2 mm/h or more) in the last frame, for another 55 min; up to 5 mm/h."
     )
     assert point(AHEAD).sentence() == "No rain (0.2 mm/h or more) within the hour."
     always = replace(AHEAD, frames=np.ones((12, 1, 3, 3), np.float32))
     assert point(always, WET).sentence() == (
-        "Rain (0.2 mm/h or more) now, and all the time within the hour; up to 1 mm/h."
+        "Rain (0.2 mm/h or more) in the last frame, and all the time within the hour; up to 1 mm/h."
     )
     assert made.outlook()["within"] is None
     assert "probability" not in made.config()["times"][0]

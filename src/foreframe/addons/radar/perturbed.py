@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -24,12 +25,12 @@ class Perturbed(MembersOf):
     """A forecaster with frozen weights, whose forecast k steps ahead is m in the data's units. A
     member is
 
-        m · exp(√k Σ_s a_s x_s)
+        m · exp(√(k p) Σ_s a_s x_s)
 
-    where x_s is normal noise, drawn at points s = 4, 8, 16, 32 and 64 pixels apart and linear
-    between them, the same at all lead times: small patterns of rain are as uncertain as large ones,
-    and heavy rain is more uncertain than light rain. No member exceeds 1.5 times the largest value
-    of the last frame. For values of 0 or more.
+    where p is the time step relative to that of training, and x_s is normal noise, drawn at points
+    s = 4, 8, 16, 32 and 64 pixels apart and linear between them, the same at all lead times: small
+    patterns of rain are as uncertain as large ones, and heavy rain is more uncertain than light
+    rain. No member exceeds 1.5 times the largest value of the last frame. For values of 0 or more.
 
     Only a member's ranks matter: it is meant to be matched to the guide, which provides the values
     of rain (`foreframe.addons.radar.matching`). STEPS (Bowler et al. 2006) adds noise to the
@@ -46,6 +47,7 @@ class Perturbed(MembersOf):
 
     losses = ("crps",)
     scaling = Scaling()
+    pace = 1.0  # p
 
     def __init__(self, of: str | Mapping[str, Any]) -> None:
         super().__init__(of)
@@ -55,6 +57,13 @@ class Perturbed(MembersOf):
     @property
     def guide(self) -> Model | None:
         return self.of.guide
+
+    def at_pace(self, pace: float) -> Model:
+        if pace == self.pace:
+            return self
+        other = copy(self)
+        other.pace = pace
+        return other
 
     def encode(self, past: Past, state: State | None = None) -> State:
         return super().encode(past, state) | {"last": past[:, -1, : past.shape[2] - self.inputs]}
@@ -93,7 +102,7 @@ class Perturbed(MembersOf):
             x = (a * noise.float()).sum(dim=2, keepdim=True)
             rain, seen = (self.scaling.to_units(of.float()) for of in (m, last))
             most = STRONGEST * seen.amax(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
-            member = rain * (lead.sqrt().view(*lead.shape, 1, 1, 1) * x).exp()
+            member = rain * ((self.pace * lead).sqrt().view(*lead.shape, 1, 1, 1) * x).exp()
             return self.scaling.to_network(member.minimum(most)).to(m.dtype)
 
     def precompute(self, state: State, steps: int) -> State:

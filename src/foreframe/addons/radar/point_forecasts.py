@@ -157,7 +157,7 @@ class PointForecast:
                 some = sorted({max(1, n // 4), max(1, n // 2), n})
                 then = (f"{self._lead(k - 1)}: {_percent(self.at[k - 1])}" for k in some)
                 rest += f". In {', in '.join(then)}"
-            return f"{what} now{rest}{up_to}."
+            return f"{what} in the last frame{rest}{up_to}."
         if not self.drawn and not total:
             return f"{'No rain' if units == RAIN else 'No value'} ({event}) {end}."
         text = f"{what} {end}{f': {_percent(total)}' if self.drawn else ''}."

@@ -66,7 +66,7 @@ def forecast_together(
     past, *known = (torch.from_numpy(array).to(forecaster.device) for array in arrays)
     check_frames(past, channels=forecaster.model.takes, low=-math.inf, high=math.inf)
     forecaster.check_size(past.shape, asked.steps, options, options.tile or 0)
-    more = asked.steps, known[0] if known else None, options, asked.bounds
+    more = asked.steps, known[0] if known else None, options, asked.bounds, asked.pace
     future, guide = forecaster.compute.forecast(past, *more)
     n = len(requests)
     futures = np.split(future.cpu().numpy(), n)

@@ -68,6 +68,7 @@ class AskForecast(Struct, tag=True, frozen=True):
     steps: Count
     options: TiledOptions
     bounds: tuple[float, float]
+    pace: float = 1.0
 
 
 class AskFootprint(Struct, tag=True, frozen=True):
@@ -113,10 +114,11 @@ class Remote(Compute):
         known: Tensor | None,
         options: TiledOptions,
         bounds: tuple[float, float],
+        pace: float = 1.0,
     ) -> tuple[Tensor, Tensor | None]:
         arrays = [each.numpy() for each in (past, known) if each is not None]
         shapes = [array.shape for array in arrays]
-        request = AskForecast(self.name, shapes, steps, options, bounds)
+        request = AskForecast(self.name, shapes, steps, options, bounds, pace)
         send(self.connection, request, *arrays)
         future, guide = self.connection.recv()
         return torch.from_numpy(future), None if guide is None else torch.from_numpy(guide)
