@@ -48,7 +48,7 @@ def forecaster(tmp_path: Path) -> Forecaster:
 
 
 def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
-    address = forecaster.push_to_hub("me/rain")
+    address = forecaster.push_to_hub("hf://me/rain")
     first = hub.branches["me/rain"]["main"]
     assert address == f"{hub.address}/me/rain/commit/{first}"
     saved = {path.name: path.read_bytes() for path in forecaster.save(tmp_path / "own").iterdir()}
@@ -61,14 +61,14 @@ def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
     hub.asked.clear()
     expected = Forecaster.load(tmp_path / "own").predict(PAST, 2)
     assert not hub.asked  # the network is for names of the Hub
-    again = Forecaster.from_pretrained("me/rain")
+    again = Forecaster.load("hf://me/rain")
     np.testing.assert_array_equal(again.predict(PAST, 2), expected)
     assert (again.folder / "calibration.json").read_text() == "{}"
     with torch.no_grad():
         next(forecaster.model.parameters()).add_(1)
-    forecaster.push_to_hub("me/rain", revision="v2")
+    forecaster.push_to_hub("hf://me/rain@v2")
     assert hub.branches["me/rain"]["main"] == first
-    changed = Forecaster.from_pretrained("me/rain", revision="v2").predict(PAST, 2)
+    changed = Forecaster.load("hf://me/rain@v2").predict(PAST, 2)
     assert not np.allclose(changed, expected)
     hub.shutdown()
     hub.server_close()
@@ -76,8 +76,8 @@ def test_there_and_back(hub: Hub, forecaster: Forecaster, tmp_path) -> None:
     np.testing.assert_array_equal(kept.predict(PAST, 2), expected)
     with pytest.raises(ValueError, match="hf://me/wind cannot be reached: LocalEntryNotFoundError"):
         Forecaster.load("hf://me/wind")
-    with pytest.raises(ValueError, match="hf://me/rain@main cannot be reached: ConnectError"):
-        forecaster.push_to_hub("me/rain")
+    with pytest.raises(ValueError, match="hf://me/rain cannot be reached: ConnectError"):
+        forecaster.push_to_hub("hf://me/rain")
 
 
 def test_what_the_hub_has_not_or_does_not_give(hub, forecaster, tmp_path, monkeypatch) -> None:
@@ -96,8 +96,8 @@ def test_what_the_hub_has_not_or_does_not_give(hub, forecaster, tmp_path, monkey
     assert not [line for line in hub.asked if ".ckpt" in line or ".bin" in line]
     refused("hf://they/bert", "does not hold a foreframe model: config takes no argument 'vocab_s")
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(ValueError, match=f"hf://me/rain@main {nothing}"):
-        forecaster.push_to_hub("me/rain")
+    with pytest.raises(ValueError, match=f"hf://me/rain {nothing}"):
+        forecaster.push_to_hub("hf://me/rain")
     hub.asked.clear()
     refused("hf://rain", "is not hf://USER/NAME")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
@@ -110,7 +110,7 @@ def test_names_of_the_hub_are_names_of_forecasters(
     hub: Hub, forecaster: Forecaster, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    forecaster.push_to_hub("me/rain")
+    forecaster.push_to_hub("hf://me/rain")
     np.save("clip.npy", np.concatenate([PAST] * 28))
     train = "--past 3 --future 2 --batch_size 4 --device cpu --picture_every 0 --run run"
     args = "--model quick --model_args.core.convlstm.hidden [4,4] --trainer.max_steps 1"

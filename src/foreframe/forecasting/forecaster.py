@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foreframe.base.hub import HUB, MAIN, upload
+from foreframe.base.hub import upload
 from foreframe.base.notes import warn
 from foreframe.base.schema import check_at_least
 from foreframe.clips.clip import Clip
@@ -325,36 +325,17 @@ class Forecaster(ScaledNetwork):
         about = of.window, of.scaling, of.trained, of.about, of.match
         return cls(model, *about, folder=where)
 
-    @classmethod
-    def from_pretrained(
-        cls, repository: str, revision: str = MAIN, device: str | torch.device = "cpu"
-    ) -> "Forecaster":
-        """Load a forecaster from the Hugging Face Hub, as `load("hf://USER/NAME@REVISION")` does.
-
-        Args:
-            repository: USER/NAME.
-            revision: a branch, a tag or a commit.
-            device: as in `load`.
-
-        Raises:
-            ValueError: as `load`; the package huggingface_hub is missing; no such repository, or
-                one without safetensors; no network and no earlier download.
-        """
-        return cls.load(f"{HUB}{repository}@{revision}", device)
-
     def push_to_hub(
         self,
-        repository: str,
+        name: str,
         *,
-        revision: str = MAIN,
         private: bool | None = None,
         commit_message: str = "A forecaster of foreframe",
     ) -> str:
         """Upload what `save` writes to the Hugging Face Hub, the card as README.md.
 
         Args:
-            repository: USER/NAME; is created if it does not exist.
-            revision: a branch; likewise.
+            name: hf://USER/NAME or hf://USER/NAME@BRANCH; what does not exist is created.
             private: whether a new repository is; by default as the account says.
 
         Returns:
@@ -363,7 +344,6 @@ class Forecaster(ScaledNetwork):
         Raises:
             ValueError: as `save`; the package huggingface_hub is missing; no token, no network.
         """
-        name = f"{HUB}{repository}@{revision}"
         with TemporaryDirectory() as folder:
             return upload(self.save(folder), name, commit_message, private)
 
