@@ -1,13 +1,18 @@
 """Members of rain that is multiplied by noise: the formula, its limit, and what it learns."""
 
 import math
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
-from foreframe import Forecaster, Window
+from foreframe import Clip, Forecaster, Window
 from foreframe.addons.radar.perturbed import SmoothNoise
 from foreframe.clips.scaling import Scaling
+from foreframe.forecasting.forecast_options import ForecastOptions
+from foreframe.forecasting.streaming import note_time
+from foreframe.forecasting.trained import Trained
 from foreframe.models import build_model, members
 from foreframe.models.noise import EnsembleRequest, forecast_of, placed
 
@@ -36,6 +41,28 @@ def test_a_member_is_the_forecast_times_noise_that_grows_with_lead_time() -> Non
     near, far = ((first[:, :, :-k] * first[:, :, k:]).mean() / first.var() for k in (1, 50))
     assert near > 0.7
     assert far < 0.5
+
+
+def test_noise_grows_with_minutes_not_frames() -> None:
+    """Frames of a recording, whether forecast at once or by a stream that knows its times."""
+    model = build_model("perturbed", {"of": "persistence"})
+    forecaster = Forecaster(model, Window(3, 1), RAIN, Trained(step=300))
+    frames = RAIN.to_units(rain()[0]).numpy()
+
+    def members_after(minutes: int, lead: int) -> np.ndarray:
+        times = np.datetime64("2026-01-01T00:00") + np.arange(3) * np.timedelta64(minutes, "m")
+        past = Clip(frames, times=times, units="mm/h")
+        made = forecaster.predict(past, lead, members=2).frames[:, -1]
+        *_, ahead = islice(forecaster.rollout(past, members=2), lead)
+        np.testing.assert_array_equal(ahead, made)
+        live = forecaster.stream(lead, ForecastOptions(members=2))
+        for frame, time in zip(frames, times, strict=True):
+            note_time(live.source, time)
+            streamed = live.push(frame)
+        np.testing.assert_allclose(streamed[:, -1], made, rtol=1e-5)
+        return made
+
+    np.testing.assert_allclose(members_after(15, 1), members_after(5, 3), rtol=1e-5)
 
 
 def test_no_member_has_more_than_half_more_than_the_last_frame() -> None:
