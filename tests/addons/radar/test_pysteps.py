@@ -178,3 +178,22 @@ def test_the_example_blends_members_and_a_weather_model(pysteps, tmp_path, monke
     assert not np.array_equal(future[0], future[1])
     errors = [np.nanmean((each - truth[12:15]) ** 2) for each in (future.mean(axis=0), 0)]
     assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of pysteps, inside itself
+@pytest.mark.parametrize(
+    ("seen", "model"), [((0, 0), (0, 7)), ((0, 10), (0, 0)), ((0, 10), (4, 7)), ((0, 7), (0, 7))]
+)
+def test_blends_with_dry_or_late_rain_lie_between_their_inputs(pysteps, seen, model) -> None:
+    """In amount and area; frames outside of these ranges are dry."""
+    example = runpy.run_path(str(ROOT / "examples" / "pysteps" / "blend.py"))
+    rain = (20 * standins.blobs(17, 64, 64) ** 2).astype(np.float32)
+    past, weather = np.zeros_like(rain[:10]), np.zeros_like(rain[9:16])
+    past[slice(*seen)], weather[slice(*model)] = rain[slice(*seen)], rain[9:16][slice(*model)] / 2
+    times = np.datetime64("2026-01-01T00:00") + 5 * np.arange(10) * np.timedelta64(1, "m")
+    made = example["blended"](past, weather, times, 2, 0)
+    ours = forecast(past, None, 6, n_ens_members=2, seed=0, timestep=5, kmperpixel=1)
+    for measure in (np.mean, lambda of: np.mean(of >= example["LEAST"])):
+        of = [measure(each[..., -1, :, :]) for each in (ours, weather)]
+        assert 0.95 * min(of) - 1e-3 <= measure(made[:, -1]) <= 1.05 * max(of) + 1e-3
