@@ -10,7 +10,7 @@ import numpy as np
 from foreframe.base.notes import warn
 from foreframe.base.untrusted import IN_MEMORY
 from foreframe.base.wording import plural
-from foreframe.clips.clip import Clip, format_step, in_seconds
+from foreframe.clips.clip import Clip, format_step
 from foreframe.data.data_options import BUDGET, ReadOptions
 from foreframe.data.maps import row_spacing
 from foreframe.data.readers import one_after_another, reader_of
@@ -71,17 +71,15 @@ def at_known_pace(forecaster: ScaledNetwork, clip: Clip, given: Mapping[str, Any
     """Every n-th frame up to the last, with a note, if the time step is shorter than in training by
     a factor of 1.5 or more. A pace that the user chose stays.
     """
-    known, step = forecaster.trained.step, clip.step
-    if not known or step is None or "every" in given:
+    every = int(1 / forecaster.trained.pace(clip.step) + 0.5)
+    if "every" in given or not 1 < every < len(clip):
         return clip
-    every = int(known / in_seconds(step) + 0.5)
-    if not 1 < every < len(clip):
-        return clip
+    known = np.timedelta64(forecaster.trained.step, "s")
     thinned = clip[(len(clip) - 1) % every : len(clip)]
     thinned = apply_options(thinned, ReadOptions(every=every), None)
     note = (
-        f"it has a frame every {format_step(step)}; one in {every} is read, as the model knows "
-        f"{format_step(np.timedelta64(known, 's'))}; --reading.every 1 reads all"
+        f"it has a frame every {format_step(clip.step)}; one in {every} is read, as the model "
+        f"knows {format_step(known)}; --reading.every 1 reads all"
     )
     return replace(thinned, notes=(*clip.notes, note))
 
@@ -207,7 +205,7 @@ def _assumed(forecaster: ScaledNetwork, clip: Clip) -> Iterator[str]:
     unsaid = {what: usual for what, (own, usual) in facts.items() if usual and not own}
     if unsaid:
         yield f"it does not say its {', '.join(unsaid)}: {', '.join(unsaid.values())} is assumed"
-    if trained.step and step and not 0.9 < in_seconds(step) / trained.step < 1.1:
+    if not 0.9 < trained.pace(step) < 1.1:
         yield f"it has a frame every {format_step(step)}; the model was scored at {pace}"
     if grid and spacing and not 0.8 * low < spacing < 1.2 * high:
         blocks = round(low / spacing)

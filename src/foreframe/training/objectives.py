@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from foreframe.clips.clip import Window
@@ -193,7 +193,8 @@ def forecast(network: Model, clips: Frames, window: Window, count: int = 0) -> T
     state = state if known is None else with_known(state, known)
     if count:
         state = network.precompute(state, window.future)
-        state = members(state, count, _seeds(clips))
+        seeds = torch.randint(2**62, (len(clips),), device="cpu")
+        state = members(state, count, seeds)
     made, state = network.rollout(state, window.future)
     return TrainingForecast(made, truth, state)
 
@@ -235,11 +236,6 @@ def next_frames(
             frame = concat_inputs(forecasts[-1], after[:, :, c:])
             shown = torch.where(true_here[:, step + 1 : step + 2], after, frame)
     return TrainingForecast(torch.cat(forecasts, dim=1), truth, rolled)
-
-
-def _seeds(clips: Frames) -> Int[Tensor, " b"]:
-    """Draw seeds of the clips' members from torch's generator."""
-    return torch.randint(2**62, (len(clips),), device="cpu")
 
 
 def truth_shares(
