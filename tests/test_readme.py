@@ -214,7 +214,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch)
             ran |= {run_line(line) for line in lines}
     if page == PAGES[0]:
         assert {"predict", "data", "train", "evaluate"} <= ran
-        with Image.open("future.gif") as moving:
+        with Image.open("runs/film/future.gif") as moving:
             assert moving.n_frames == 10 + 10
         assert Path("runs/film/evaluation/scorecard.json").exists()
         assert Path("my-forecaster/model.safetensors").exists()

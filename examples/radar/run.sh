@@ -9,8 +9,8 @@ test=runs/radar-data/test/mch_rain_20160711.nc
 
 python examples/radar/prepare.py "$1" runs/radar-data
 foreframe data check runs/radar-data/test --reading.variable rain
-foreframe train --config examples/radar/scenes.yaml --data examples.scenes.Scenes --run runs/rain
-foreframe train --config examples/radar/radar.yaml --weights runs/rain --run runs/radar
+foreframe train --config examples/radar/scenes.yaml --data examples.scenes.Scenes --run runs/generated
+foreframe train --config examples/radar/radar.yaml --weights runs/generated --run runs/radar
 foreframe evaluate runs/radar --clips 6 --batch_size 1 --match guide --thresholds "[1,5]"
 # One hour that began before midnight on 11 July 2016, whole frames of 640 x 710 km.
 foreframe predict runs/radar "$test" --after 25 --steps 12 -o runs/radar/future.mp4

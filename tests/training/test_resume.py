@@ -74,7 +74,7 @@ def test_a_step_that_is_validated_is_saved_after_that(tmp_path, monkeypatch) -> 
     same_to_the_bit(whole, run)
     assert last(whole)["callbacks"]["Checkpoints"] == last(run)["callbacks"]["Checkpoints"]
     for more, limit in (({}, "2 epochs"), ({"minutes": 1e-6}, "1e-06 minutes")):
-        done = f"has had its {limit}; give it more by --{limit.split()[1]}, .*: foreframe train --r"
+        done = f"has had its {limit}; give it more by --{limit.split()[1]}, .*: foreframe.fit"
         with pytest.raises(ValueError, match=done):
             train_small(run, resume=str(run), **more)
 
@@ -256,7 +256,7 @@ def test_a_full_disk_ends_a_training_in_a_line(tmp_path, monkeypatch, what: str)
         with pytest.raises(ValueError, match="No space left on device") as told:
             train_small(run, resume=str(run))
     assert "\n" not in str(told.value)
-    assert f"foreframe train --resume {run}" in str(told.value)
+    assert f"foreframe.fit(resume='{run}')" in str(told.value)
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good
     saved = {path.name for path in (run / "checkpoints").iterdir()}
     assert saved == {"best.ckpt", "last.ckpt"}
@@ -316,7 +316,7 @@ def test_a_second_ctrl_c_stops_at_once_and_a_checkpoint_that_is_written_is_none(
 
     with monkeypatch.context() as patch:
         patch.setattr("foreframe.base.files._keep", twice)
-        with pytest.raises(Stopped, match=f"stopped at once; .* foreframe train --resume {run}"):
+        with pytest.raises(Stopped, match=f"stopped at once; .* foreframe.fit.resume='{run}'"):
             train_small(None, resume=str(run))
     assert signal.getsignal(signal.SIGINT) is handler
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == good

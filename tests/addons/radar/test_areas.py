@@ -23,7 +23,7 @@ HOLE = [[6.4, 47.2], [6.6, 47.2], [6.6, 47.3], [6.4, 47.3], [6.4, 47.2]]  # cell
 
 
 def cells(area: str, clip: Clip = PAST) -> list[list[tuple[int, int]]]:
-    return [[*zip(found.rows, found.columns, strict=True)] for found in areas_in(clip, area)]
+    return [[*zip(found.rows, found.columns, strict=True)] for found in areas_in(clip, area, True)]
 
 
 def test_a_box_has_the_cells_whose_centres_are_in_it() -> None:
@@ -44,7 +44,7 @@ def test_polygons_of_a_file(tmp_path: Path) -> None:
     features[0]["properties"] = {"name": "Basin"}
     path = tmp_path / "map.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    assert [area.name for area in areas_in(PAST, str(path))] == ["Basin", "map 2"]
+    assert [area.name for area in areas_in(PAST, str(path), True)] == ["Basin", "map 2"]
     assert cells(str(path)) == [[cell for cell in SIX if cell != (3, 1)], SIX]
 
 
@@ -69,6 +69,12 @@ def test_an_area_is_one_location(tmp_path: Path) -> None:
     assert made.config()["sum"]["probability"]["5"] == pytest.approx(np.mean(heavy))
     assert made.sentence().startswith("Rain (20 mm/h or more somewhere in the area) within 15 min")
     assert "Amount in 15 min: maximum" in made.sentence()
+    write_point_forecasts(tmp_path / "area.csv", [made])
+    table = [line.split(",") for line in (tmp_path / "area.csv").read_text().splitlines()]
+    ((*_, m1, m2, m3, m4, m5, _, _),) = [line for line in table if "rain mean in 15 min" in line]
+    assert [*map(float, (m1, m2, m3, m4, m5))] == pytest.approx(made.amounts.values[:, 1])
+    ((_, p, _),) = [line[-3:] for line in table if "5 mm or more in 15 min" in line]
+    assert float(p) == pytest.approx(np.mean(heavy))
     write_point_forecasts(tmp_path / "area.geojson", [made])
     (feature,) = json.loads((tmp_path / "area.geojson").read_text())["features"]
     assert (feature["geometry"]["type"], feature["properties"]["cells"]) == ("Polygon", 6)
@@ -80,7 +86,7 @@ def test_areas_that_are_refused_and_parts_without_values(tmp_path: Path) -> None
     words = dict.fromkeys(boxes, "an area is west,south") | {str(path): "there is no file"}
     for word, message in words.items():
         with one_line(message):
-            areas_in(PAST, word)
+            areas_in(PAST, word, True)
     with one_line("has no latitudes and longitudes"):
         areas_in(replace(PAST, coordinates={}), "6,46,7,47")
     for content, message in {
@@ -92,7 +98,7 @@ def test_areas_that_are_refused_and_parts_without_values(tmp_path: Path) -> None
     }.items():
         path.write_text(content)
         with one_line(message):
-            areas_in(PAST, str(path))
+            areas_in(PAST, str(path), True)
     with pytest.warns(UserWarning, match="only the part within counts"):
         areas_in(PAST, "0,46,7,47")
     with pytest.warns(UserWarning, match="100 % of its cells have no values"):

@@ -361,8 +361,9 @@ def test_places_of_a_stream_on_a_grid(service) -> None:
         f"{at}/frames", content=npy(FRAMES[2]), params={"time": "2026-07-01T16:30:00+02:00"}
     )
     summed = asked | {"sum": 5}
-    first = service.http.get(f"{at}/places", params=summed).json()["places"][0]
-    assert first["sum"]["minutes"] == 5
+    summed |= {"area": "8.45,47.55,8.65,47.65"}
+    first, _, area = service.http.get(f"{at}/places", params=summed).json()["places"]
+    assert (first["sum"]["minutes"], area["cells"]) == (5, 2)
     next_time = first["times"][0]
     assert (first["unit"], next_time["time"], next_time["lead"]) == (
         "min", "2026-07-01T14:35:00Z", 5.0
@@ -383,6 +384,8 @@ def test_what_is_no_place_of_a_stream(service) -> None:
     path = {"at": "places.csv"}  # no file of the server's
     said = problem(service.http.get(f"{at}/places", params=path), 422)
     assert said.startswith("a location is latitude,longitude")
+    said = problem(service.http.get(f"{at}/places", params={"area": "basins.geojson"}), 422)
+    assert said.startswith("an area is west,south,east,north")
     asked = {"at": "1,2", "sum": 60}
     assert "rain in mm/h, with times" in problem(
         service.http.get(f"{at}/places", params=asked), 422

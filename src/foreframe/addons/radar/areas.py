@@ -51,15 +51,16 @@ class Area:
         n = np.where(known.any(axis=-1), known.sum(axis=-1), np.nan)
         most = np.where(n > 0, cells.max(axis=-1, initial=-np.inf, where=known), np.nan)
         both = np.stack([most, np.where(known, cells, 0).sum(axis=-1) / n], axis=-1)
-        return both.reshape(*both.shape[:-2], -1)
+        return both.reshape(*both.shape[:-2], 2 * both.shape[-2])
 
 
-def areas_in(clip: Clip, area: str | Sequence[str]) -> list[Area]:
+def areas_in(clip: Clip, area: str | Sequence[str], files: bool = False) -> list[Area]:
     """Return the areas of a grid, with a note about parts without values.
 
     Args:
         area: each "west,south,east,north" in degrees, or the path of a GeoJSON file, in which each
             Polygon or MultiPolygon is an area.
+        files: accept paths.
 
     Raises:
         ValueError: no box, no such file, or no polygons in it; a clip without latitudes and
@@ -67,7 +68,7 @@ def areas_in(clip: Clip, area: str | Sequence[str]) -> list[Area]:
     """
     shapes: list[tuple[str, dict[str, Any]]] = []
     for word in [area] if isinstance(area, str) else area:
-        shapes += _listed(Path(word)) if word.lower().endswith("json") else [_box(word)]
+        shapes += _listed(Path(word)) if files and word.lower().endswith("json") else [_box(word)]
     grid = degrees(clip) if shapes else None
     if shapes and grid is None:
         raise ValueError(f"area: {clip.name} has no latitudes and longitudes")

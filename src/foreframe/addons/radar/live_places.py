@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from foreframe.addons.radar.amounts import amounts_of, steps_within
+from foreframe.addons.radar.areas import areas_in
 from foreframe.addons.radar.calibration import LiveHindcasts, calibration_of
 from foreframe.addons.radar.outlook import defaults_at
 from foreframe.addons.radar.places import places_at
@@ -21,19 +22,24 @@ _known = lru_cache(maxsize=32)(calibration_of)
 
 
 def points_after(
-    live: Stream, at: Sequence[str], probability: float | None = None, minutes: int | None = None
+    live: Stream,
+    at: Sequence[str],
+    area: Sequence[str],
+    probability: float | None = None,
+    minutes: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the forecast at places after the frames of a stream, as plain values, with members if
-    the model draws them, and notes about assumptions.
+    """Return the forecast at places and in areas after the frames of a stream, as plain values,
+    with members if the model draws them, and notes about assumptions.
 
     Args:
         at: as in `places_at`.
+        area: as in `areas_in`.
         probability: the threshold; by default 0.2 mm/h of rain.
         minutes: as `sum` of `outlook`; None without.
 
     Raises:
-        ValueError: before the first frame; as `places_at` and `steps_within`; a grid and frames of
-            unequal sizes.
+        ValueError: before the first frame; as `places_at`, `areas_in` and `steps_within`; a grid
+            and frames of unequal sizes.
     """
     f = live.forecaster
     members, threshold = defaults_at(f, live.options.members, probability, minutes)
@@ -44,7 +50,7 @@ def points_after(
         now = np.where(live.age[0, : len(last)].cpu() > 0, np.float32(np.nan), last)
     # Two frames, since they show the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
-    places = places_at(past, at)
+    places = (*places_at(past, at), *areas_in(past, area))
     summed = steps_within(past, minutes, live.steps, f.scaling.units)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
     known = _known(f) if members else None

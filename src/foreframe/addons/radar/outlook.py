@@ -237,7 +237,7 @@ class ProbabilityMap(Forecast):
 
 
 def _targets(clip: Clip, options: OutlookOptions) -> tuple[Place | Area, ...]:
-    return (*places_at(clip, options.at, files=True), *areas_in(clip, options.area))
+    return (*places_at(clip, options.at, files=True), *areas_in(clip, options.area, files=True))
 
 
 def with_defaults(forecaster: Forecaster, options: OutlookOptions) -> OutlookOptions:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from foreframe.addons.radar.amounts import Amounts, plain
+from foreframe.addons.radar.amounts import LEVELS, Amounts, plain
 from foreframe.addons.radar.areas import Area
 from foreframe.addons.radar.calibration import Chances, chances_of
 from foreframe.addons.radar.places import HEADERS, Place
@@ -229,8 +229,20 @@ class PointForecast:
                 own += [*self.values[:, s, c]] if s >= 0 else [np.nan] * len(self.values)
                 if self.has_chances:
                     own += [self.at[s], self.within[s]] if s >= 0 else [np.nan, np.nan]
-                written = ["" if np.isnan(value) else f"{value:.7g}" for value in own]
-                yield [self.place.name, time, str(s + 1), *about, *written]
+                yield [self.place.name, time, str(s + 1), *about, *map(_written, own)]
+        yield from self._amount_rows()
+
+    def _amount_rows(self) -> Iterator[list[str]]:
+        """Yield a line with the amount of each channel in mm, and one for each probability."""
+        if (found := self.amounts) is None:
+            return
+        where = [self.place.name, self.times[self._past + found.steps - 1], str(found.steps)]
+        blanks = [""] * (2 if self.has_chances else 0)
+        for name, own in zip(found.names, found.values.T, strict=True):
+            yield [*where, f"{name} in {found.minutes} min", "mm", "", *map(_written, own), *blanks]
+        for level, p in zip(LEVELS, found.chances, strict=False):
+            name = f"{level} mm or more in {found.minutes} min"
+            yield [*where, name, "1", *[""] * (1 + len(found.values)), _written(p[0]), ""]
 
 
 def point_forecasts(
@@ -312,7 +324,8 @@ def _up(value: float, about: dict[str, Any]) -> float:
 
 def write_point_forecasts(path: Path, forecasts: Sequence[PointForecast]) -> None:
     """Write .csv, a line for each place, time and variable (with `ahead` 0 for the last input
-    frame); .json, a list of `PointForecast.config`; or .geojson, a point for each place.
+    frame), and for the amount and its probabilities; .json, a list of `PointForecast.config`; or
+    .geojson, a point for each place.
 
     Raises:
         ValueError: the file cannot be written, and no partial one stays; .geojson for places
@@ -351,6 +364,10 @@ def _channels(clip: Clip) -> list[tuple[str, str]]:
         for one in clip.variables or [whole]
         for c in range(one.channels)
     ]
+
+
+def _written(value: Any) -> str:
+    return "" if np.isnan(value) else f"{value:.7g}"
 
 
 def _percent(chance: Any) -> str:

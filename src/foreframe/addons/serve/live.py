@@ -97,20 +97,24 @@ async def forecast(
 async def places(
     streams: Own,
     id: str,
-    at: Annotated[list[str], Query(min_length=1, max_length=PLACES)],
+    at: Annotated[tuple[str, ...], Query(max_length=PLACES)] = (),
+    area: Annotated[tuple[str, ...], Query(max_length=PLACES)] = (),
     probability: Annotated[float | None, Query(allow_inf_nan=False)] = None,
     sum: Annotated[int | None, Query(gt=0)] = None,
 ) -> dict[str, Any]:
     """Forecast at locations, each `latitude,longitude` if the stream has a grid, otherwise
-    `row,column`: the probability of reaching a value, by default 0.2 mm/h of rain, and when that
-    begins, in a sentence and by lead time. With `sum` the amount of rain of the next minutes, too.
+    `row,column`, and in areas, each `west,south,east,north`: the probability of reaching a value,
+    by default 0.2 mm/h of rain, and when that begins, in a sentence and by lead time. With `sum`
+    the amount of rain of the next minutes, too.
     """
+    if not (at or area):
+        raise Problem(422, "give at=latitude,longitude or area=west,south,east,north")
     live = streams.find(id)
     async with streams.answering():
         if "places" not in registered("answers"):
             raise Problem(404, "no installed package forecasts at locations")
         answer = of_package("answers", "places")
-        found, notes = await streams.on_model(answer, live.stream, at, probability, sum)
+        found, notes = await streams.on_model(answer, live.stream, at, area, probability, sum)
     return {"model": live.model, "places": found, "notes": notes}
 
 
