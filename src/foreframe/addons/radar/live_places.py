@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from foreframe.addons.radar.amounts import amounts_of, steps_within
-from foreframe.addons.radar.areas import areas_in
+from foreframe.addons.radar.areas import Area, areas_in
 from foreframe.addons.radar.calibration import LiveHindcasts, calibration_of
 from foreframe.addons.radar.outlook import defaults_at
-from foreframe.addons.radar.places import places_at
+from foreframe.addons.radar.places import Place, places_at
 from foreframe.addons.radar.point_forecasts import point_forecasts
 from foreframe.clips.clip import Clip
 from foreframe.forecasting.recordings import doubts
@@ -50,7 +50,7 @@ def points_after(
         now = np.where(live.age[0, : len(last)].cpu() > 0, np.float32(np.nan), last)
     # Two frames, since they show the time step.
     past = Clip(np.stack([last, now]), _last_two_times(live), f.scaling.units, **coordinates(live))
-    places = (*places_at(past, at), *areas_in(past, area))
+    places: list[Place | Area] = [*places_at(past, at), *areas_in(past, area)]
     summed = steps_within(past, minutes, live.steps, f.scaling.units)
     future = f.as_clip(other.forecast(like=last), past, past.times_after(live.steps))
     known = _known(f) if members else None
