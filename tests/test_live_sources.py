@@ -191,7 +191,7 @@ def test_a_file_that_grows_or_is_replaced_is_read_again(capsys, monkeypatch) -> 
         lambda: Path("rain/day.nc").write_bytes(content(0, 8)),
     )
     words = ["rain", "--state", "state", "--output", "out", "--wait"]
-    told, err = streamed(capsys, *words, "2")
+    told, err = streamed(capsys, *words, "5")
     assert [line["frame"] for line in told] == [*range(8)]
     replaced("rain/day.nc", content(8))
     told, more_err = streamed(capsys, *words, "0")
